@@ -1,0 +1,50 @@
+# Each target sets up what it needs; after the first time that takes a moment.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup run ui test check lint clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+export DAGSTER_MODULE_NAME := mlrun_assets.definitions
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(STAMP) ## Create .venv with the pinned packages.
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+run: $(STAMP) ## One ML run on ml_config.yaml, from data to the report.
+	mkdir -p $(DAGSTER_HOME)
+	dagster asset materialize --select +deployment_report
+
+ui: $(STAMP) ## Dagster's UI on this machine only: http://127.0.0.1:3000
+	mkdir -p $(DAGSTER_HOME)
+	dagster dev --host 127.0.0.1 --port 3000
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	lint-imports
+	mypy
+
+check: lint ## The cheap subset: style, rooms, types and the quick tests.
+	pytest -q -m 'not slow' -n 2
+
+test: lint ## Everything.
+	pytest -q -n 2
+
+clean: ## Remove .venv and caches; experiments, production and reports stay.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,193 @@
+"""``mlrun-assets``: one ML run, and the model in production, from a terminal.
+
+Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the call is wrong,
+3 blocked by the data, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+
+from mlrun_assets.config import CONFIG_VARIABLE, LoadedConfig, json_schema, load_config
+from mlrun_assets.errors import ExperimentError, MlrunError
+from mlrun_assets.records import Status
+
+EXIT_CODES = {
+    Status.COMPLETE: 0,
+    Status.FAILED: 1,
+    Status.BLOCKED: 3,
+    Status.CANCELLED: 130,
+}
+DAGSTER_YAML = """# No telemetry, and no debug lines on the terminal.
+telemetry:
+  enabled: false
+python_logs:
+  python_log_level: INFO
+"""
+
+P = ParamSpec("P")
+
+
+def main() -> None:
+    """The entry point: errors of ours are shown without a traceback."""
+    try:
+        commands(standalone_mode=False)
+    except MlrunError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("cancelled", err=True)
+        sys.exit(130)
+
+
+@click.group(help="One ML run for a low-resource language, from data to a deployment decision.")
+@click.version_option(package_name="mlrun-assets")
+def commands() -> None:
+    """All commands."""
+
+
+def _with_config(command: Callable[P, None]) -> Callable[..., None]:
+    """Adds ``--config`` and hands the config that it leads to over as the first argument."""
+
+    @click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help=f"The config file; unset: ${CONFIG_VARIABLE}, else ml_config.yaml.",
+    )
+    @functools.wraps(command)
+    def wrapped(file: Path | None, *args: P.args, **kwargs: P.kwargs) -> None:
+        command(load_config(file), *args, **kwargs)  # type: ignore[arg-type]
+
+    return wrapped
+
+
+@commands.command(help="Run everything: data, training, evaluation, decision, report.")
+@click.argument("name", required=False)
+@_with_config
+def run(config: LoadedConfig, name: str | None) -> None:
+    """Run the whole graph in this process."""
+    use_dagster_home(config)
+    import dagster as dg
+
+    from mlrun_assets.definitions import defs
+    from mlrun_assets.experiment_store import find_experiment
+    from mlrun_assets.lifecycle.closing import run_summary
+    from mlrun_assets.stages.experiment import slug
+
+    if name:
+        slug(name)
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def("ml_run").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={
+                "ops": {"experiment": {"config": {"name": name} if name else {}}},
+                "resources": {
+                    "ml_run": {"config": {"config_file": str(config.file)} if config.file else {}}
+                },
+                "loggers": {"plain": {}},
+            },
+        )
+    try:
+        experiment = find_experiment(config.experiments_dir, None, (result.run_id,))
+    except ExperimentError:
+        raise MlrunError(_first_error(result)) from None
+    manifest = experiment.manifest
+    if result.run_id not in manifest.run_ids:
+        raise MlrunError(_first_error(result))
+    click.echo(f"\n{manifest.status}: {run_summary(experiment)}")
+    if manifest.error and manifest.status is not Status.CANCELLED:
+        click.echo(manifest.error, err=True)
+    click.echo(f"experiment  {experiment.directory}")
+    click.echo(f"report      {config.reports_dir / 'implementation' / manifest.report}.md")
+    sys.exit(EXIT_CODES.get(manifest.status, 1))
+
+
+@commands.command(help="What is in production, the latest runs and the open tech debt.")
+@click.option("--limit", default=10, show_default=True, help="How many runs to show.")
+@_with_config
+def status(config: LoadedConfig, limit: int) -> None:
+    """Print what the records say; changes nothing."""
+    from mlrun_assets.experiment_store import all_experiments
+    from mlrun_assets.lifecycle.closing import run_summary
+    from mlrun_assets.stages.production import read_production
+    from mlrun_assets.stages.tech_debt import read_open_debt
+
+    serving = read_production(config.production_dir)
+    if serving:
+        click.echo(f"production  {serving.version}, since {serving.promoted_at}")
+    else:
+        click.echo("production  nothing deployed yet")
+    for experiment in all_experiments(config.experiments_dir)[:limit]:
+        manifest = experiment.manifest
+        click.echo(f"{manifest.status:<11} {experiment.id}  {run_summary(experiment)}")
+    for item in read_open_debt(config.reports_dir):
+        click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
+
+
+@commands.command(help="Deploy the model of EXPERIMENT (its id or name).")
+@click.argument("experiment")
+@click.option("--reason", help="Why; needed where the verdict is not APPROVED.")
+@_with_config
+def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
+    """A person's decision."""
+    from mlrun_assets.experiment_store import find_experiment
+    from mlrun_assets.lifecycle.promoting import promote_by_hand
+
+    found = find_experiment(config.experiments_dir, experiment, ())
+    click.echo(promote_by_hand(found, config, reason, getpass.getuser()).sentence)
+
+
+@commands.command(help="Let the version before, or the one named, serve again.")
+@click.option("--to", help="The version; unset: the one that served before.")
+@click.option("--reason", required=True, help="Why.")
+@_with_config
+def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
+    """A person's way back."""
+    from mlrun_assets.lifecycle.promoting import roll_back
+
+    click.echo(roll_back(config, to, reason, getpass.getuser()).sentence)
+
+
+@commands.command(help="The JSON Schema of ml_config.yaml, for editors.")
+def schema() -> None:
+    """Print the schema."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def use_dagster_home(config: LoadedConfig) -> None:
+    """Let Dagster keep its history beside the config, unless DAGSTER_HOME says where."""
+    if not os.environ.get("DAGSTER_HOME"):
+        home = config.directory / ".dagster"
+        try:
+            home.mkdir(exist_ok=True)
+            settings = home / "dagster.yaml"
+            if not settings.exists():
+                settings.write_text(DAGSTER_YAML, encoding="utf-8")
+        except OSError as error:
+            raise MlrunError(
+                f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
+                "DAGSTER_HOME as the absolute path of a directory that can be written"
+            ) from None
+        os.environ["DAGSTER_HOME"] = str(home)
+
+
+def _first_error(result: object) -> str:
+    """What the first step that failed says."""
+    for event in result.all_events:  # type: ignore[attr-defined]
+        if event.is_step_failure:
+            return str(event.step_failure_data.error.message).strip()
+    return "the run failed before its first asset; see the log above"

@@ -1,0 +1,365 @@
+"""``ml_config.yaml`` as strict, frozen models: every setting, its default and its meaning, once.
+
+A key that is missing takes its default, a key that is not known is an error. ``auto`` leaves a
+choice to the training plan, which records what it chose and why; a value always wins over a rule.
+Relative paths are relative to the directory of the config file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+
+from mlrun_assets.config_source import ConfigSource, Location, Mistake, read_source
+from mlrun_assets.errors import ConfigError
+
+DEFAULT_CONFIG_FILE = "ml_config.yaml"
+CONFIG_VARIABLE = "MLRUN_CONFIG"
+
+
+def _number_from_yaml(value: object) -> object:
+    # PyYAML follows YAML 1.1, where a float needs a dot: it reads 2e-5 as a string.
+    if isinstance(value, str) and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _off_from_yaml(value: object) -> object:
+    # YAML 1.1 again: an unquoted off is false.
+    return "off" if value is False else value
+
+
+Auto = Literal["auto"]
+Text = Annotated[str, Strict(), Field(min_length=1)]
+Flag = Annotated[bool, Strict()]
+Count = Annotated[int, Strict(), Field(ge=1)]
+Number = Annotated[float, Strict(), BeforeValidator(_number_from_yaml)]
+Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+
+
+CheckName = Literal[
+    "schema",
+    "splits_nonempty",
+    "label_domain",
+    "every_label_in_every_split",
+    "exact_duplicates",
+    "conflicting_labels",
+    "split_leakage",
+    "class_balance",
+    "truncation",
+]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and no key that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class QualityConfig(Section):
+    """Thresholds of the data-quality checks."""
+
+    skip: tuple[CheckName, ...] = Field(
+        (), description="Names of checks that are not run; the report lists them as off."
+    )
+    max_invalid_fraction: Fraction = Field(
+        0.01, description="Share of a split's rows that may be quarantined before the run blocks."
+    )
+    max_conflicting_fraction: Fraction = Field(
+        0.005, description="Share of rows with equal text and unequal labels that blocks."
+    )
+    imbalance_ratio: Annotated[Number, Field(ge=1.0)] = Field(
+        3.0, description="Rows of the largest label per row of the smallest that warns."
+    )
+    min_rows_per_label: Count = Field(
+        10, description="Training rows of a label below which the run warns."
+    )
+    max_truncated_fraction: Fraction = Field(
+        0.10, description="Share of rows longer than model.max_length that warns."
+    )
+
+
+class DataConfig(Section):
+    """Where the labelled rows are and which columns hold what."""
+
+    train_path: Text = Field("data/sample/train.jsonl", description="Rows to train on.")
+    val_path: Text = Field("data/sample/val.jsonl", description="Rows to choose by.")
+    test_path: Text = Field("data/sample/test.jsonl", description="Rows to judge by.")
+    text_columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        ("text",), description="Columns joined, in this order, into the text: headline first."
+    )
+    label_column: Text = Field("label", description="Column with the label, a name or an integer.")
+    id_column: Text | None = Field(
+        None, description="Column with a unique id; unset: `id` where there is one, else the line."
+    )
+    group_column: Text | None = Field(
+        None, description="Column with a group (author, document) that must stay in one split."
+    )
+    slice_columns: tuple[Text, ...] = Field(
+        (), description="Columns whose values become slices of the evaluation."
+    )
+    labels: Annotated[tuple[Text, ...], Field(min_length=2)] | None = Field(
+        None, description="The label set in its order; unset: the labels of the training split."
+    )
+    quality: QualityConfig = QualityConfig()
+
+
+class ModelConfig(Section):
+    """The encoder to fine-tune."""
+
+    name: Text = Field(
+        "embedded:multilingual-e5-small",
+        description="A hub id, a directory, or `embedded:multilingual-e5-small` (offline).",
+    )
+    revision: Text | None = Field(None, description="Commit or tag that a hub id is pinned to.")
+    num_labels: Annotated[int, Strict(), Field(ge=2)] | None = Field(
+        None, description="How many labels the data must have; unset: as many as it has."
+    )
+    max_length: Annotated[int, Strict(), Field(ge=8)] = Field(
+        128, description="Tokens of a text that the model reads; the rest is cut off."
+    )
+    trim_vocabulary: Flag | Auto = Field(
+        "auto", description="Keep only the word pieces that the data needs (auto: on a CPU)."
+    )
+
+
+class TrainingConfig(Section):
+    """The recipe. ``auto`` is decided by the training plan."""
+
+    batch_size: Count | Auto = Field("auto", description="Rows a step.")
+    learning_rate: Annotated[Number, Field(gt=0.0, lt=1.0)] | Auto = Field(
+        "auto", description="Peak learning rate of AdamW."
+    )
+    epochs: Count | Auto = Field("auto", description="Passes over the training split, at most.")
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
+        42, description="Seed of initialisation, order and resampling."
+    )
+    warmup_fraction: Fraction | Auto = Field(
+        "auto", description="Share of the steps over which the learning rate rises."
+    )
+    weight_decay: Fraction = Field(0.01, description="AdamW's decoupled weight decay.")
+    layerwise_decay: Annotated[Number, Field(gt=0.0, le=1.0)] | Auto = Field(
+        "auto", description="Factor on the learning rate for each layer further from the output."
+    )
+    label_smoothing: Annotated[Number, Field(ge=0.0, lt=1.0)] | Auto = Field(
+        "auto", description="Probability mass spread evenly over all labels."
+    )
+    class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
+        "auto", description="Weights of the labels in the loss, by their frequency."
+    )
+    early_stopping_patience: Annotated[int, Strict(), Field(ge=0)] | Auto = Field(
+        "auto", description="Epochs without a better val macro-F1 before training stops; 0: never."
+    )
+    bf16: Flag | Auto = Field("auto", description="bfloat16 autocast (auto: where it is faster).")
+    freeze: Literal["auto", "none", "embeddings", "encoder"] = Field(
+        "auto", description="Parts of the model that are not trained."
+    )
+    report_to: tuple[Text, ...] = Field(
+        ("tensorboard",), description="Trackers, by the names that transformers gives them."
+    )
+
+
+class EvaluationConfig(Section):
+    """How the test scores are computed."""
+
+    f1: Literal["macro", "weighted"] = Field("macro", description="The F1 that min_f1 means.")
+    confidence: Annotated[Number, Field(gt=0.5, lt=1.0)] = Field(
+        0.95, description="Confidence level of all intervals."
+    )
+    resamples: Annotated[int, Strict(), Field(ge=2000)] = Field(
+        2000, description="Resamples of the stratified bootstrap."
+    )
+
+
+class DeploymentConfig(Section):
+    """What a model must reach, and what happens when it does."""
+
+    auto_deploy: Flag = Field(False, description="Move production when the verdict is APPROVED.")
+    min_accuracy: Fraction = Field(0.85, description="Test accuracy that the model must reach.")
+    min_f1: Fraction = Field(0.82, description="Test F1 that the model must reach.")
+    gate_on: Literal["value", "ci_lower"] = Field(
+        "value", description="Compare the thresholds with the score or with its lower bound."
+    )
+    beats_baseline: Annotated[
+        Literal["advice", "strict", "off"], BeforeValidator(_off_from_yaml)
+    ] = Field(
+        "advice", description="What it means when the n-gram baseline is not shown to be worse."
+    )
+    policy: Annotated[
+        Literal["non_inferior", "superior", "no_worse", "off"], BeforeValidator(_off_from_yaml)
+    ] = Field(
+        "non_inferior", description="What must hold against the model in production."
+    )
+    margin: Annotated[Number, Field(gt=0.0, lt=0.5)] = Field(
+        0.02, description="Loss of F1 against production that non_inferior tolerates."
+    )
+    production_dir: Text = Field("production", description="Directory of deployed versions.")
+
+
+class ReportsConfig(Section):
+    """Where the registries and reports go."""
+
+    dir: Text = Field(".claude/reports", description="Directory of the registries and reports.")
+    show_text: Flag = Field(
+        False, description="Quote texts of the data in reports (mind their licence)."
+    )
+
+
+class ExperimentsConfig(Section):
+    """Where experiments are kept."""
+
+    dir: Text = Field("experiments", description="Directory with one directory an experiment.")
+
+
+class Config(Section):
+    """The whole of ``ml_config.yaml``."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    deployment: DeploymentConfig = DeploymentConfig()
+    experiments: ExperimentsConfig = ExperimentsConfig()
+    reports: ReportsConfig = ReportsConfig()
+
+    def to_yaml(self) -> str:
+        """The config with every default spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class LoadedConfig(Section):
+    """A config together with the place it came from."""
+
+    config: Config
+    directory: Path = Field(description="What relative paths are relative to; absolute.")
+    file: Path | None = Field(None, description="The file, absolute; None: all defaults.")
+
+    def path(self, relative: str) -> Path:
+        """``relative`` as an absolute path; an absolute path stays as it is."""
+        return Path(os.path.normpath(self.directory / Path(relative).expanduser()))
+
+    @property
+    def experiments_dir(self) -> Path:
+        return self.path(self.config.experiments.dir)
+
+    @property
+    def production_dir(self) -> Path:
+        return self.path(self.config.deployment.production_dir)
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.path(self.config.reports.dir)
+
+
+def load_config(file: Path | str | None = None) -> LoadedConfig:
+    """Read the config file.
+
+    Args:
+        file: the file; None: the one that ``MLRUN_CONFIG`` names, else ``ml_config.yaml`` in the
+            working directory, else all defaults.
+
+    Raises:
+        ConfigError: the file is missing though it was named, is not YAML, or has mistakes; the
+            message lists all of them, each with its line.
+    """
+    named = file or os.environ.get(CONFIG_VARIABLE)
+    path = Path(named or DEFAULT_CONFIG_FILE).expanduser().absolute()
+    if not named and not path.exists():
+        return LoadedConfig(config=Config(), directory=path.parent)
+    source = read_source(path)
+    return LoadedConfig(config=parse_config(source), directory=path.parent, file=path)
+
+
+def parse_config(source: ConfigSource) -> Config:
+    """The config in ``source``.
+
+    Raises:
+        ConfigError: as in `load_config`.
+    """
+    mistakes = list(source.mistakes)
+    config = Config()
+    try:
+        config = Config.model_validate(source.values)
+    except ValidationError as error:
+        mistakes += _mistakes(error, source)
+    else:
+        mistakes += _contradictions(config)
+    if mistakes:
+        raise ConfigError(source.describe(mistakes))
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``ml_config.yaml``, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(),
+    }
+
+
+def known_keys(location: tuple[str, ...]) -> list[str]:
+    """The keys that the section at ``location`` may have."""
+    model: type[BaseModel] = Config
+    for key in location:
+        annotation = model.model_fields[key].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _mistakes(error: ValidationError, source: ConfigSource) -> list[Mistake]:
+    """One mistake a place: what a value of several allowed kinds should be is joined with "or"."""
+    expected: dict[Location, list[str]] = {}
+    unknown = []
+    for detail in error.errors(include_url=False):
+        # pydantic adds the kinds it tried to the location; only the file's own keys are kept.
+        location = source.locate(detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            *section, key = (str(part) for part in location)
+            unknown.append(Mistake.unknown_key(location, key, known_keys(tuple(section))))
+        else:
+            expected.setdefault(location, []).append(_expectation(dict(detail)))
+    return unknown + [
+        Mistake(location, " or ".join(dict.fromkeys(messages)))
+        for location, messages in expected.items()
+        if not any(other != location and other[: len(location)] == location for other in expected)
+    ]
+
+
+def _expectation(detail: dict[str, Any]) -> str:
+    said = str(detail["msg"]).removeprefix("Input ")
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool):
+        return f"{said}: YAML reads an unquoted yes, no, on or off as a truth value; put it in quotes"
+    return said
+
+
+def _contradictions(config: Config) -> list[Mistake]:
+    mistakes = []
+    labels, count = config.data.labels, config.model.num_labels
+    if labels and count and len(labels) != count:
+        mistakes.append(
+            Mistake(
+                ("model", "num_labels"),
+                f"is {count}, but data.labels lists {len(labels)}: make them agree",
+            )
+        )
+    if labels and len(set(labels)) != len(labels):
+        mistakes.append(Mistake(("data", "labels"), "lists a label twice"))
+    paths = {"train_path": config.data.train_path}
+    for key in ("val_path", "test_path"):
+        value = getattr(config.data, key)
+        for other, path in paths.items():
+            if os.path.normpath(path) == os.path.normpath(value):
+                mistakes.append(
+                    Mistake(("data", key), f"is the same file as data.{other}: split the rows")
+                )
+        paths[key] = value
+    return mistakes

@@ -1,0 +1,16 @@
+"""The one `Definitions`: what Dagster loads."""
+
+import dagster as dg
+
+from mlrun_assets.orchestration import assets, console, jobs, sensors
+from mlrun_assets.orchestration.resources import MlRun
+
+defs = dg.Definitions(
+    assets=[*assets.raw_splits, *assets.stages],
+    jobs=[jobs.ml_run, jobs.promote_experiment, jobs.rollback_production],
+    sensors=[sensors.new_data_sensor],
+    resources={"ml_run": MlRun()},
+    loggers={"plain": console.plain_logger},
+    # Ten small assets that import torch: a process each costs four times as much.
+    executor=dg.in_process_executor,
+)

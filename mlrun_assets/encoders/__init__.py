@@ -1,0 +1,40 @@
+"""Where a model name becomes a model and a tokenizer.
+
+    source          what a name means: embedded, a directory, the hub
+    directory       what a directory must hold: config, safetensors, tokenizer
+    hub             a model of the hub as a directory, from its cache or downloaded
+    embedded        multilingual-e5-small out of an installed package, without a network
+    q4_file         the file of that package: its weights and pieces, as data
+    q4_conversion   that file as a plain transformers directory
+    xlmr_tokenizer  XLM-R's tokenizer, rebuilt from its pieces
+    encoder_config  what a config says: how many tokens the encoder reads
+    loading         the tokenizer and the classifier
+    trimming        an encoder with the word pieces that a language needs
+    piece_ranking   which pieces a language is likely to need
+    unigram         a Unigram tokenizer as data, and with fewer pieces
+    embedding_rows  a model with fewer embeddings
+    quiet           no telemetry, no chatter
+
+Every failure is an ``EncoderError``. Nothing heavy is imported before it is used.
+"""
+
+from mlrun_assets.encoders.embedding_rows import trim_embeddings
+from mlrun_assets.encoders.encoder_config import check_max_length, load_config, model_positions
+from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.encoders.trimming import can_trim, plan_trim, trim, trim_tokenizer
+
+__all__ = [
+    "EncoderSource",
+    "can_trim",
+    "check_max_length",
+    "load_classifier",
+    "load_config",
+    "load_tokenizer",
+    "model_positions",
+    "plan_trim",
+    "resolve_encoder",
+    "trim",
+    "trim_embeddings",
+    "trim_tokenizer",
+]

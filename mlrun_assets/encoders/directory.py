@@ -1,0 +1,78 @@
+"""What a directory must hold to be an encoder: a config, safetensors weights, a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from mlrun_assets.errors import EncoderError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLED_WEIGHTS = "pytorch_model*.bin"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+)
+
+
+def check_directory(path: Path) -> None:
+    """Check that ``path`` is a directory that transformers can load without executing anything.
+
+    Raises:
+        EncoderError: the directory, its config, its weights or its tokenizer is missing, or the
+            weights are only there as a pickle.
+    """
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise EncoderError(f"encoder directory {path} {found}: set model.name to a directory.")
+    if not (path / CONFIG_FILE).is_file():
+        raise EncoderError(
+            f"{path} holds no {CONFIG_FILE}: it is not a model directory. "
+            "Write one with `model.save_pretrained(directory)`."
+        )
+    _check_weights(path)
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        raise EncoderError(
+            f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}). "
+            "Add the encoder's own with `tokenizer.save_pretrained(directory)`."
+        )
+
+
+def _check_weights(path: Path) -> None:
+    if (path / WEIGHTS_FILE).is_file():
+        return
+    if (path / INDEX_FILE).is_file():
+        _check_shards(path)
+    elif any(path.glob(PICKLED_WEIGHTS)):
+        raise EncoderError(
+            f"{path} holds its weights only as {PICKLED_WEIGHTS}. That is a pickle, which can "
+            "execute code, and is never loaded here. If you trust its source, convert it once: "
+            f"`AutoModel.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})` "
+            f"writes {WEIGHTS_FILE}."
+        )
+    else:
+        raise EncoderError(
+            f"{path} holds no weights: {WEIGHTS_FILE} or {INDEX_FILE} is expected. "
+            "Write them with `model.save_pretrained(directory)`."
+        )
+
+
+def _check_shards(path: Path) -> None:
+    try:
+        shards = set(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"].values())
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise EncoderError(
+            f"{path / INDEX_FILE} is not an index of weights ({error!r}): copy the model again."
+        ) from error
+    if missing := sorted(name for name in shards if not (path / name).is_file()):
+        raise EncoderError(
+            f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: copy the model again."
+        )

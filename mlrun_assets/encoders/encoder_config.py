@@ -1,0 +1,97 @@
+"""What an encoder's config says before any weights are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlrun_assets.encoders.hub import hub_directory
+from mlrun_assets.encoders.quiet import quiet_transformers
+from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.errors import EncoderError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+# Their position ids start behind the padding id, so that many positions are never used.
+POSITIONS_BEHIND_PADDING = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+
+
+def source_directory(source: EncoderSource) -> str:
+    """The directory that holds the encoder; a model of the hub is fetched if it is not cached.
+
+    Raises:
+        EncoderError: a model of the hub can't be fetched.
+    """
+    if source.kind == "hub":
+        return str(hub_directory(source.location, source.revision))
+    return source.location
+
+
+def load_config(source: EncoderSource) -> PreTrainedConfig:
+    """The encoder's config, as transformers' ``AutoConfig`` gives it.
+
+    Raises:
+        EncoderError: it can't be read, or needs code that is not in transformers.
+    """
+    directory = source_directory(source)
+    with quiet_transformers():
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        except Exception as error:  # a config of the wrong types raises its own
+            raise unloadable(source, "config", error) from error
+
+
+def model_positions(source: EncoderSource) -> int | None:
+    """The number of tokens that the encoder can read; None: it sets no limit.
+
+    Raises:
+        EncoderError: the encoder's config can't be read.
+    """
+    config = load_config(source)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or getattr(config, "position_biased_input", True) is False:
+        return None
+    if config.model_type in POSITIONS_BEHIND_PADDING:
+        return int(positions) - int(config.pad_token_id or 0) - 1
+    return int(positions)
+
+
+def check_max_length(source: EncoderSource, max_length: int) -> None:
+    """Check that the encoder can read ``max_length`` tokens.
+
+    Raises:
+        EncoderError: it can't, and the message names the maximum; or its config can't be read.
+    """
+    positions = model_positions(source)
+    if positions is not None and max_length > positions:
+        raise EncoderError(
+            f"model.max_length is {max_length}, and {source.name} reads {positions} tokens at "
+            f"most: set model.max_length to {positions} or less."
+        )
+
+
+def unloadable(source: EncoderSource, part: str, error: Exception) -> EncoderError:
+    """The error for a ``part`` of the encoder that a library can't load."""
+    details = str(error).strip().splitlines() or ["no details"]
+    return EncoderError(
+        f"the {part} of {source.name} ({source.location}) can't be loaded: "
+        f"{type(error).__name__}: {details[0]} Check model.name, or fetch the encoder again."
+    )

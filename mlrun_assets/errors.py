@@ -1,0 +1,63 @@
+"""Every error that this package raises on purpose.
+
+    MlrunError                 what is wrong, where, and what to do about it
+    ├── ConfigError            ml_config.yaml: all mistakes of the file at once
+    ├── ExperimentError        no such experiment, a name that can't be used
+    ├── DataError              a split that can't be read at all
+    │   └── DataBlockedError   the data was read and does not meet the standards
+    ├── EncoderError           a model name that leads to no usable encoder
+    ├── TrainingError          a recipe that can't be trained, a loss that is not finite
+    ├── ExportError            an exported model that does not answer like its checkpoint
+    ├── ProductionError        a promotion or rollback that can't be done
+    └── RecordError            a stage is missing what an earlier stage should have recorded
+
+A message is complete on its own: it is what people see, without a traceback.
+"""
+
+
+class MlrunError(Exception):
+    """Base of all errors that a person can do something about."""
+
+    exit_code = 1
+
+
+class ConfigError(MlrunError):
+    """``ml_config.yaml`` is wrong; the message lists every mistake with its line."""
+
+    exit_code = 2
+
+
+class ExperimentError(MlrunError):
+    """An experiment can't be found or opened."""
+
+    exit_code = 2
+
+
+class DataError(MlrunError):
+    """A data file is missing or can't be read."""
+
+
+class DataBlockedError(DataError):
+    """The data was read, and a check that blocks did not pass."""
+
+    exit_code = 3
+
+
+class EncoderError(MlrunError):
+    """``model.name`` leads to no usable encoder or tokenizer."""
+
+
+class TrainingError(MlrunError):
+    """Training can't start or can't go on."""
+
+
+class ExportError(MlrunError):
+    """The exported model does not answer like the checkpoint it came from."""
+
+
+class ProductionError(MlrunError):
+    """The production pointer can't be moved; it still points where it did."""
+
+
+class RecordError(MlrunError):
+    """A record is missing or can't be read: an earlier stage did not finish."""

@@ -1,0 +1,160 @@
+"""Experiments on the disk: a directory of its own for every run, and what stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from mlrun_assets.config import LoadedConfig, parse_config
+from mlrun_assets.config_source import read_source
+from mlrun_assets.errors import ExperimentError, RecordError
+from mlrun_assets.files import write_atomically
+from mlrun_assets.records import Manifest, Record
+
+MANIFEST = "manifest.json"
+FROZEN_CONFIG = "config.yaml"
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment's directory, and what stands in it."""
+
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.load(self.directory / MANIFEST)
+
+    def update(self, **changes: object) -> Manifest:
+        """Change the manifest in one step."""
+        manifest = self.manifest.model_copy(update=changes)
+        manifest.save(self.directory / MANIFEST)
+        return manifest
+
+    def config(self, current: LoadedConfig) -> LoadedConfig:
+        """The config that the experiment was opened with; its paths start where ``current``'s do.
+
+        Raises:
+            ConfigError: the frozen config was edited into one that is wrong.
+        """
+        frozen = parse_config(read_source(self.directory / FROZEN_CONFIG))
+        return current.model_copy(update={"config": frozen})
+
+    def load(self, kind: type[AnyRecord]) -> AnyRecord:
+        """The record of the asset that ``kind`` names.
+
+        Raises:
+            RecordError: the asset was not materialized in this experiment.
+        """
+        return kind.load(self._file(kind))
+
+    def find(self, kind: type[AnyRecord]) -> AnyRecord | None:
+        """The record of the asset that ``kind`` names; None: not materialized yet."""
+        return self.load(kind) if self._file(kind).exists() else None
+
+    def save(self, record: Record) -> None:
+        """Keep the record of an asset."""
+        record.save(self._file(type(record)))
+
+    def _file(self, kind: type[Record]) -> Path:
+        return self.directory / "records" / f"{kind.asset}.json"
+
+
+def take_directory(parent: Path, now: datetime) -> Path:
+    """A new directory that no other run has: ``exp_20261123T031500Z``, with a suffix if taken.
+
+    Raises:
+        ExperimentError: ``parent`` can't be written.
+    """
+    stem = f"exp_{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    number = 1
+    while True:
+        directory = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            directory.mkdir()
+        except FileExistsError:
+            if not parent.is_dir():
+                raise _not_writable(parent, "is not a directory") from None
+            number += 1
+        except OSError as error:
+            raise _not_writable(parent, error.strerror or str(error)) from None
+        else:
+            return directory
+
+
+def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
+    """Write the manifest first, then the config with every default spelled out."""
+    manifest.save(directory / MANIFEST)
+    for name in ("records", "data", "logs"):
+        (directory / name).mkdir()
+    header = "# The config of this experiment, with every default spelled out.\n"
+    write_atomically(directory / FROZEN_CONFIG, header + config.config.to_yaml())
+    return Experiment(directory)
+
+
+def all_experiments(parent: Path) -> list[Experiment]:
+    """All experiments, the newest first; one whose manifest can't be read is passed over."""
+    found = {}
+    for file in parent.glob(f"*/{MANIFEST}"):
+        try:
+            found[Experiment(file.parent)] = Manifest.load(file).created_at
+        except RecordError:
+            continue
+    return sorted(found, key=lambda each: (found[each], each.id), reverse=True)
+
+
+def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:
+    """The experiment that is meant.
+
+    Args:
+        parent: the directory of the experiments.
+        explicit: an id that was asked for.
+        run_ids: the run, and the runs that it re-executes, the nearest first.
+
+    Returns:
+        The explicit one, else the one that one of the runs opened, else the latest.
+
+    Raises:
+        ExperimentError: there is no such experiment, or none at all.
+    """
+    if explicit is not None:
+        return _named(parent, explicit)
+    experiments = all_experiments(parent)
+    for run_id in run_ids:
+        for experiment in experiments:
+            if run_id in experiment.manifest.run_ids:
+                return experiment
+    if not experiments:
+        raise ExperimentError(
+            f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
+            "with `mlrun-assets run`"
+        )
+    return experiments[0]
+
+
+def _named(parent: Path, explicit: str) -> Experiment:
+    # Only names of directories that are there are accepted, so none can lead elsewhere.
+    for experiment in all_experiments(parent):
+        if explicit == experiment.id:
+            return experiment
+    matching = [each for each in all_experiments(parent) if each.manifest.name == explicit]
+    if matching:
+        return matching[0]
+    known = ", ".join(each.id for each in all_experiments(parent)[:5]) or "none"
+    raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
+
+
+def _not_writable(path: Path, why: str) -> ExperimentError:
+    return ExperimentError(
+        f"{path}: experiments can't be kept here: {why}; choose another experiments.dir in "
+        "ml_config.yaml"
+    )

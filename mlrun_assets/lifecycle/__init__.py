@@ -1,0 +1,9 @@
+"""The life of an experiment: opened, held while a process works on it, closed whatever happens.
+
+opening.py    a new experiment, and the sweep of those that nobody holds any more
+holding.py    who works on an experiment: a lock that the system releases when a process dies
+stages.py     one stage of it: its time, its record, its end
+closing.py    registry line, tech debt and report, for every way in which a run can end
+findings.py   what a run found that someone should mend
+promoting.py  an experiment's model to production, and back
+"""

@@ -1,0 +1,88 @@
+"""What a run found that someone should mend, as items of tech debt."""
+
+from __future__ import annotations
+
+from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.records import (
+    CheckOutcome,
+    DatasetRecord,
+    DecisionRecord,
+    QualityCheck,
+    RuleOutcome,
+    RuleResult,
+    Severity,
+    TrainingPlan,
+)
+from mlrun_assets.stages.tech_debt import DebtIssue
+
+_RULES = {
+    "min_accuracy": "Test accuracy is below deployment.min_accuracy",
+    "min_f1": "Test F1 is below deployment.min_f1",
+    "beats_baseline": "The model is not shown to beat the n-gram baseline",
+    "versus_production": "The model is not shown to satisfy deployment.policy against production",
+    "export_parity": "The exported model does not give the checkpoint's labels",
+}
+_DECIDES = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE)
+_ADVICE = {
+    "One seed": ("seed", "Only one seed was trained on a small training split"),
+    "The rarest label": ("rare_label", "The rarest label has fewer than 50 training rows"),
+}
+
+
+def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
+    """The issues of a run, and the areas that it looked at.
+
+    A stage that the run did not reach was not looked at: its old issues stay open.
+    """
+    issues: list[DebtIssue] = []
+    examined: set[str] = set()
+    dataset = experiment.find(DatasetRecord)
+    if dataset:
+        ran = [check for check in dataset.checks if check.outcome is not CheckOutcome.OFF]
+        examined |= {f"data/{check.name}" for check in ran}
+        issues += [_data_issue(check) for check in ran if check.outcome is CheckOutcome.FAILED]
+    plan = experiment.find(TrainingPlan)
+    if plan:
+        examined |= {f"training/{area}" for area, _ in _ADVICE.values()}
+        issues += _advice_issues(plan)
+    decision = experiment.find(DecisionRecord)
+    if decision:
+        examined |= {
+            f"decision/{rule.rule}"
+            for rule in decision.rules
+            if rule.outcome is not RuleOutcome.OFF
+        }
+        issues += [
+            _rule_issue(rule)
+            for rule in decision.rules
+            if rule.outcome in _DECIDES or rule.outcome is RuleOutcome.WARNED
+        ]
+    return issues, examined
+
+
+def _data_issue(check: QualityCheck) -> DebtIssue:
+    blocks = check.severity is Severity.ERROR
+    return DebtIssue(
+        area=f"data/{check.name}",
+        description=f"Data check {check.name} {'blocks' if blocks else 'warns'}",
+        impact="High" if blocks else "Medium",
+        detail=check.message,
+    )
+
+
+def _rule_issue(rule: RuleResult) -> DebtIssue:
+    return DebtIssue(
+        area=f"decision/{rule.rule}",
+        description=_RULES[rule.rule],
+        impact="High" if rule.outcome in _DECIDES else "Medium",
+        detail=rule.sentence,
+    )
+
+
+def _advice_issues(plan: TrainingPlan) -> list[DebtIssue]:
+    return [
+        DebtIssue(f"training/{area}", description, "Low", advice)
+        for start, (area, description) in _ADVICE.items()
+        for advice in plan.advice
+        if advice.startswith(start)
+    ]

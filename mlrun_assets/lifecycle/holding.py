@@ -1,0 +1,47 @@
+"""Who works on an experiment: a lock that the system releases when a process dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+_held: dict[Path, FileLock] = {}
+
+
+def hold(directory: Path) -> bool:
+    """Hold the experiment at ``directory`` until `release`, or until this process ends.
+
+    Returns:
+        Whether this process holds it; another one that works on it may.
+    """
+    if directory in _held:
+        return True
+    lock = FileLock(directory / LOCK, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    _held[directory] = lock
+    return True
+
+
+def release(directory: Path) -> None:
+    """Let the experiment go; nothing happens when this process does not hold it."""
+    lock = _held.pop(directory, None)
+    if lock is not None:
+        lock.release()
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process, this one or another, works on the experiment."""
+    if directory in _held:
+        return True
+    lock = FileLock(directory / LOCK, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False

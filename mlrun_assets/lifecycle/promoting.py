@@ -1,0 +1,116 @@
+"""An experiment's model to production, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import ProductionError
+from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.records import (
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExportRecord,
+    ProductionRecord,
+    Verdict,
+)
+from mlrun_assets.stages.evaluation import Deployed
+from mlrun_assets.stages.production import (
+    Candidate,
+    Reason,
+    current_model_dir,
+    promote,
+    read_production,
+    rollback,
+)
+from mlrun_assets.trainer.probe import ask_fresh_process
+
+PROBE_TEXT = "Tani waa tijaabo."
+PROBE_TOKENS = 32
+
+
+def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
+    """Move production when the decision says so; else say why it stays.
+
+    Raises:
+        ProductionError: the move failed; the old model keeps serving.
+    """
+    decision = experiment.load(DecisionRecord)
+    if decision.deploys:
+        reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
+        return promote(config.production_dir, candidate_of(experiment), reason, probe)
+    serving = read_production(config.production_dir)
+    why = "auto_deploy is off" if decision.verdict is Verdict.APPROVED else decision.sentence
+    return ProductionRecord(
+        moved=False,
+        sentence=f"{decision.verdict}: not deployed ({why})",
+        before=serving,
+        after=serving,
+    )
+
+
+def promote_by_hand(
+    experiment: Experiment, config: LoadedConfig, reason: str | None, by: str
+) -> ProductionRecord:
+    """A person's decision: without a reason only for a model that was approved.
+
+    Raises:
+        RecordError: the experiment has no exported and judged model.
+        ProductionError: the verdict is against it and no reason is given, or the move failed.
+    """
+    decision = experiment.load(DecisionRecord)
+    approved = decision.verdict is Verdict.APPROVED
+    if not approved and not reason:
+        raise ProductionError(
+            f"{experiment.id}: the verdict is {decision.verdict} ({decision.sentence}); to deploy "
+            "it all the same, say why with --reason"
+        )
+    why = Reason(why=reason or f"verdict {decision.verdict}", by=by, forced=not approved)
+    return promote(config.production_dir, candidate_of(experiment), why, probe)
+
+
+def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> ProductionRecord:
+    """Production back to the version before, or to ``to``.
+
+    Raises:
+        ProductionError: there is no such version, or it can't be used any more.
+    """
+    return rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
+
+
+def deployed_model(config: LoadedConfig) -> Deployed | None:
+    """The model in production, as the evaluation compares with it; None: nothing is deployed.
+
+    Raises:
+        ProductionError: the production pointer leads nowhere.
+    """
+    version = read_production(config.production_dir)
+    model_dir = current_model_dir(config.production_dir)
+    return Deployed(version, model_dir) if version and model_dir else None
+
+
+def candidate_of(experiment: Experiment) -> Candidate:
+    """The exported model of an experiment, as production takes it."""
+    export = experiment.load(ExportRecord)
+    dataset = experiment.load(DatasetRecord)
+    evaluation = experiment.load(EvaluationRecord)
+    return Candidate(
+        model_dir=experiment.directory / export.model_dir,
+        experiment=experiment.id,
+        report=experiment.manifest.report,
+        digest=export.digest,
+        labels=evaluation.labels,
+        max_length=dataset.max_length,
+        accuracy=evaluation.test.accuracy.value,
+        f1=evaluation.f1.value,
+    )
+
+
+def probe(model_dir: Path) -> None:
+    """A fresh process loads the model and predicts.
+
+    Raises:
+        ExportError: it can't.
+    """
+    ask_fresh_process(model_dir, [PROBE_TEXT], PROBE_TOKENS)

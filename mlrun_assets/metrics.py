@@ -1,0 +1,124 @@
+"""Scores of predictions, under the names and interfaces of the field.
+
+Point values come from `evaluate` metrics that are defined here, with scikit-learn inside:
+``evaluate.load`` would fetch its script from the Hub. Intervals come from `statistics`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlrun_assets.config import EvaluationConfig
+from mlrun_assets.records import ClassScores, Score, Scores
+from mlrun_assets.statistics import (
+    bootstrap_f1,
+    confusion_matrix,
+    f1_of_confusion,
+    wilson_interval,
+)
+
+Labels = npt.NDArray[np.int64]
+
+
+def label_numbers(labels: pl.Series, names: tuple[str, ...]) -> Labels:
+    """Labels as their numbers in ``names``, shape (rows,)."""
+    number = {name: index for index, name in enumerate(names)}
+    return np.array([number[label] for label in labels], dtype=np.int64)
+
+
+def combined_metrics() -> Any:
+    """``evaluate.combine`` of accuracy, macro-F1, weighted-F1 and MCC; works without a network."""
+    import datasets
+    import evaluate
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    features = datasets.Features(
+        {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+    )
+
+    class _Metric(evaluate.Metric):  # type: ignore[misc]
+        def __init__(self, name: str, score: Any) -> None:
+            self._score = score
+            super().__init__(config_name=name, keep_in_memory=True)
+
+        def _info(self) -> Any:
+            return evaluate.MetricInfo(description=self.config_name, citation="", features=features)
+
+        def _compute(self, predictions: Labels, references: Labels) -> dict[str, float]:
+            return {self.config_name: float(self._score(references, predictions))}
+
+    def f1(average: str) -> Any:
+        return lambda truth, guess: f1_score(truth, guess, average=average, zero_division=0)
+
+    return evaluate.combine(
+        [
+            _Metric("accuracy", accuracy_score),
+            _Metric("f1_macro", f1("macro")),
+            _Metric("f1_weighted", f1("weighted")),
+            _Metric("mcc", matthews_corrcoef),
+        ]
+    )
+
+
+def val_metrics(truth: Labels, guess: Labels) -> dict[str, float]:
+    """``accuracy`` and ``f1_macro`` of predictions, both of shape (rows,)."""
+    confusion = confusion_matrix(truth, guess, int(max(truth.max(), guess.max())) + 1)
+    return {
+        "accuracy": float(np.trace(confusion) / confusion.sum()),
+        "f1_macro": float(f1_of_confusion(confusion, "macro")),
+    }
+
+
+def score(
+    truth: Labels, guess: Labels, labels: tuple[str, ...], config: EvaluationConfig, seed: int
+) -> Scores:
+    """All scores of predictions, both of shape (rows,), as numbers of ``labels``.
+
+    The interval of the accuracy is Wilson's, those of the F1 come from a stratified bootstrap.
+    """
+    values = combined_metrics().compute(predictions=guess, references=truth)
+    confusion = confusion_matrix(truth, guess, len(labels))
+    intervals = {
+        average: bootstrap_f1(confusion, average, config.resamples, config.confidence, seed)
+        for average in ("macro", "weighted")
+    }
+    correct = int(np.trace(confusion))
+    low, high = wilson_interval(correct, len(truth), config.confidence)
+    return Scores(
+        rows=len(truth),
+        accuracy=Score(value=values["accuracy"], low=low, high=high),
+        f1_macro=_score(values["f1_macro"], intervals["macro"]),
+        f1_weighted=_score(values["f1_weighted"], intervals["weighted"]),
+        mcc=values["mcc"],
+        per_class=_per_class(truth, guess, labels),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def _score(value: float, interval: tuple[float, float]) -> Score:
+    return Score(value=value, low=interval[0], high=interval[1])
+
+
+def _per_class(truth: Labels, guess: Labels, labels: tuple[str, ...]) -> tuple[ClassScores, ...]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    numbers = range(len(labels))
+    columns = precision_recall_fscore_support(truth, guess, labels=numbers, zero_division=0)
+    predicted = np.bincount(guess, minlength=len(labels))
+    return tuple(
+        ClassScores(
+            label=label,
+            precision=float(precision),
+            recall=float(recall),
+            f1=float(f1),
+            support=int(support),
+            predicted=int(predicted[number]),
+        )
+        for number, (label, precision, recall, f1, support) in enumerate(
+            zip(labels, *columns, strict=True)
+        )
+    )

@@ -1,0 +1,321 @@
+"""One thin asset a stage, in the order of the graph.
+
+A body finds its experiment, calls one function of a stage, keeps its record and shows it. What a
+stage does, and every threshold, stands in `mlrun_assets.stages`.
+"""
+
+import os
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from mlrun_assets.encoders import EncoderSource, resolve_encoder
+from mlrun_assets.lifecycle import closing, opening, promoting
+from mlrun_assets.lifecycle.stages import Stage, run_stage
+from mlrun_assets.orchestration import checks, metadata
+from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
+from mlrun_assets.records import (
+    SPLITS,
+    BaselineRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ExportRecord,
+    RegistryRecord,
+    ReportRecord,
+    Status,
+    TechDebtRecord,
+    TrainingPlan,
+)
+from mlrun_assets.stages import baseline, data, decision, evaluation, export, plan, training
+from mlrun_assets.trainer.circumstances import observe
+
+OWNERS = ["team:ml"]
+
+raw_splits = [
+    dg.AssetSpec(
+        f"raw_{split}",
+        group_name="data",
+        kinds={"file"},
+        owners=OWNERS,
+        description=f"The labelled rows that data.{split}_path names. Never materialized here: its "
+        "data version is the digest of the file that a run read.",
+    )
+    for split in SPLITS
+]
+
+
+class ExperimentConfig(dg.Config):
+    """What a run may be told when it is launched."""
+
+    name: str | None = Field(
+        default=None,
+        description="The experiment's name; unset: MLRUN_EXPERIMENT, else a timestamp.",
+    )
+
+
+@dg.asset(deps=raw_splits, group_name="experiment", kinds={"json"}, owners=OWNERS)
+def experiment(
+    context: dg.AssetExecutionContext, config: ExperimentConfig, ml_run: MlRun
+) -> dg.MaterializeResult:
+    """A directory of its own for this run, the frozen config, and what earlier runs found."""
+    with plain_errors():
+        current = ml_run.load_config()
+        opened = opening.open_experiment(
+            current, config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
+        )
+        tag_run(context, opened)
+        with run_stage(Stage(opened, current, context.log.info), ExperimentRecord.asset) as stage:
+            for split, digest in opened.manifest.inputs.items():
+                context.log_event(_observed(split, digest))
+            record = stage.load(ExperimentRecord)
+    return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
+
+
+@dg.asset(
+    deps=[*raw_splits, experiment],
+    check_specs=checks.quality_specs(),
+    group_name="data",
+    kinds={"polars", "pandera", "parquet"},
+    owners=OWNERS,
+)
+def validated_dataset(
+    context: dg.AssetExecutionContext, ml_run: MlRun
+) -> Iterator[dg.MaterializeResult]:
+    """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
+    with ml_run.stage(context) as stage:
+        count = data.token_counter(_encoder(stage))
+        record = stage.save(data.validate_dataset(stage.config, stage.directory, count))
+        yield dg.MaterializeResult(
+            metadata=metadata.dataset_metadata(record, stage.experiment),
+            check_results=checks.quality_results(record),
+            data_version=dg.DataVersion(record.digest),
+        )
+
+
+@dg.asset(
+    deps=[experiment, validated_dataset], group_name="training", kinds={"json"}, owners=OWNERS
+)
+def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """The recipe that is used, with a reason and the evidence for each choice."""
+    with ml_run.stage(context) as stage:
+        config = stage.config.config
+        circumstances = observe(_encoder(stage), config.model.max_length)
+        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances)
+        prior_runs = stage.load(ExperimentRecord).prior_runs
+        record = stage.save(plan.plan_training(situation, prior_runs))
+    return dg.MaterializeResult(
+        metadata=metadata.plan_metadata(record), data_version=dg.DataVersion(record.recipe_digest)
+    )
+
+
+@dg.asset(deps=[validated_dataset], group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
+def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """What the commonest label and an n-gram model, chosen on val, reach on test."""
+    with ml_run.stage(context) as stage:
+        config = stage.config.config
+        record = stage.save(
+            baseline.measure_baseline(
+                stage.directory, stage.load(DatasetRecord), config.evaluation, config.training.seed
+            )
+        )
+    return dg.MaterializeResult(metadata=metadata.baseline_metadata(record))
+
+
+@dg.asset(
+    deps=[validated_dataset, training_plan],
+    check_specs=checks.specs(CheckpointRecord, ("learned", "vocabulary_covers")),
+    group_name="training",
+    kinds={"pytorch", "huggingface"},
+    owners=OWNERS,
+)
+def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """The fine-tuned model of the epoch with the best val macro-F1, and its history."""
+    with ml_run.stage(context) as stage:
+        dataset = stage.load(DatasetRecord)
+        request = training.TrainingRequest(
+            recipe=stage.load(TrainingPlan).recipe,
+            encoder=_encoder(stage),
+            report_to=stage.config.config.training.report_to,
+        )
+        record = stage.save(
+            training.train_checkpoint(stage.directory, dataset, request, stage.report)
+        )
+    return dg.MaterializeResult(
+        metadata=metadata.checkpoint_metadata(record, stage.experiment),
+        check_results=checks.checkpoint_results(record, dataset),
+        data_version=dg.DataVersion(record.digest),
+    )
+
+
+@dg.asset(
+    deps=[validated_dataset, baseline_metrics, trained_checkpoint],
+    check_specs=checks.specs(EvaluationRecord, checks.SCORE_RULES),
+    group_name="evaluation",
+    kinds={"huggingface", "scikitlearn"},
+    owners=OWNERS,
+)
+def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """Test scores with intervals, beside the baseline and the model in production."""
+    with ml_run.stage(context) as stage:
+        config = stage.config.config
+        candidates = evaluation.Candidates(
+            checkpoint=stage.load(CheckpointRecord),
+            baseline=stage.load(BaselineRecord),
+            production=promoting.deployed_model(stage.config),
+        )
+        record = stage.save(
+            evaluation.evaluate_checkpoint(
+                stage.directory, stage.load(DatasetRecord), candidates, config
+            )
+        )
+    return dg.MaterializeResult(
+        metadata=metadata.evaluation_metadata(record, stage.experiment),
+        check_results=checks.score_results(record, config.deployment),
+    )
+
+
+@dg.asset(
+    deps=[trained_checkpoint],
+    check_specs=checks.specs(ExportRecord, ("export_parity",)),
+    group_name="deployment",
+    kinds={"huggingface"},
+    owners=OWNERS,
+)
+def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """What would be deployed, loaded and tried in a fresh process."""
+    with ml_run.stage(context) as stage:
+        record = stage.save(
+            export.export_model(
+                stage.directory, stage.load(DatasetRecord), stage.load(CheckpointRecord)
+            )
+        )
+    return dg.MaterializeResult(
+        metadata=metadata.export_metadata(record, stage.experiment),
+        check_results=checks.export_results(record),
+        data_version=dg.DataVersion(record.digest),
+    )
+
+
+@dg.asset(
+    deps=[baseline_metrics, evaluation_metrics, exported_model],
+    group_name="deployment",
+    kinds={"json"},
+    owners=OWNERS,
+)
+def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """The verdict, every rule behind it, and what would change it."""
+    with ml_run.stage(context) as stage:
+        record = stage.save(
+            decision.decide(
+                stage.load(EvaluationRecord),
+                stage.load(ExportRecord),
+                stage.config.config.deployment,
+                stage.experiment.id,
+            )
+        )
+    return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
+
+
+@dg.asset(
+    deps=[exported_model, deployment_decision],
+    group_name="deployment",
+    kinds={"huggingface"},
+    owners=OWNERS,
+)
+def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """The production pointer, moved only by an approval with auto_deploy."""
+    with ml_run.stage(context) as stage:
+        record = stage.save(promoting.deploy_if_approved(stage.experiment, stage.config))
+    return dg.MaterializeResult(metadata=metadata.production_metadata(record))
+
+
+@dg.asset(
+    deps=[evaluation_metrics, deployment_decision, production_model],
+    check_specs=checks.specs(RegistryRecord, ("line_stands_once",)),
+    group_name="registry",
+    kinds={"markdown"},
+    owners=OWNERS,
+)
+def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """This run's line of `_registry.md`."""
+    with ml_run.stage(context) as stage:
+        record = stage.save(closing.register_run(stage.experiment, stage.config, Status.COMPLETE))
+    return dg.MaterializeResult(
+        metadata=metadata.registry_metadata(record),
+        check_results=checks.registry_results(record),
+    )
+
+
+@dg.asset(
+    deps=[validated_dataset, evaluation_metrics, deployment_decision],
+    check_specs=checks.specs(TechDebtRecord, ("numbers_unique",)),
+    group_name="registry",
+    kinds={"markdown"},
+    owners=OWNERS,
+)
+def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """New, repeated and resolved items of `_tech-debt.md`."""
+    with ml_run.stage(context) as stage:
+        record = stage.save(closing.register_debt(stage.experiment, stage.config))
+    return dg.MaterializeResult(
+        metadata=metadata.debt_metadata(record), check_results=checks.debt_results(record)
+    )
+
+
+# `--select +deployment_report` reaches one layer up: the report names every stage before it.
+@dg.asset(
+    deps=[
+        experiment,
+        validated_dataset,
+        training_plan,
+        baseline_metrics,
+        trained_checkpoint,
+        evaluation_metrics,
+        exported_model,
+        deployment_decision,
+        production_model,
+        experiment_registry,
+        tech_debt_registry,
+    ],
+    check_specs=checks.specs(ReportRecord, ("links_resolve",)),
+    group_name="registry",
+    kinds={"markdown"},
+    owners=OWNERS,
+)
+def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
+    """The report of the run, with pictures, as Markdown and as one HTML file."""
+    with ml_run.stage(context) as stage:
+        record = closing.complete_experiment(stage.experiment, stage.config)
+    return dg.MaterializeResult(
+        metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
+    )
+
+
+stages = [
+    experiment,
+    validated_dataset,
+    training_plan,
+    baseline_metrics,
+    trained_checkpoint,
+    evaluation_metrics,
+    exported_model,
+    deployment_decision,
+    production_model,
+    experiment_registry,
+    tech_debt_registry,
+    deployment_report,
+]
+
+
+def _encoder(stage: Stage) -> EncoderSource:
+    model = stage.config.config.model
+    return resolve_encoder(model.name, model.revision, stage.config.directory)
+
+
+def _observed(split: str, digest: str) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        f"raw_{split}", metadata={"digest": digest}, tags={"dagster/data_version": digest}
+    )

@@ -1,0 +1,33 @@
+"""A run's log for people who sit at a terminal: what stages say, without ids and events."""
+
+import logging
+import sys
+
+import dagster as dg
+
+
+class _OwnLines(logging.Filter):
+    """Keeps what stages say and drops what Dagster says about itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "dagster_event", None) is None
+
+
+class _Plain(logging.Formatter):
+    """Time, asset, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        about = getattr(record, "dagster_meta", None) or {}
+        step = about.get("step_key") or ""
+        return f"{self.formatTime(record, '%H:%M:%S')}  {step:<20}  {about.get('orig_message', '')}"
+
+
+@dg.logger(config_schema={}, description="What the stages say, a line each, on standard error.")
+def plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """A logger of its own, so that nobody else's settings change it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain())
+    handler.addFilter(_OwnLines())
+    logger = logging.Logger("mlrun_assets", level=logging.INFO)
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,233 @@
+"""Records to what the UI shows: a Markdown summary, numbers that it plots over time, pictures."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ExportRecord,
+    ProductionRecord,
+    RegistryRecord,
+    ReportRecord,
+    TechDebtRecord,
+    TrainingPlan,
+)
+from mlrun_assets.reporting import summaries
+from mlrun_assets.reporting.canvas import thumbnail
+from mlrun_assets.reporting.plots import draw_pictures
+from mlrun_assets.reporting.run_records import RunRecords
+
+# The event log keeps about four times the size of an inline picture, run after run.
+INLINE_PICTURE_BYTES = 40_000
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
+    """The experiment, and what it starts from."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_experiment(record)),
+        "experiment": dg.MetadataValue.text(record.id),
+        "directory": dg.MetadataValue.path(directory),
+        "prior_runs": dg.MetadataValue.int(len(record.prior_runs)),
+        "open_tech_debt": dg.MetadataValue.int(len(record.open_debt)),
+    }
+
+
+def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
+    """Rows, checks and two pictures of the data."""
+    pictures = _draw(
+        experiment, RunRecords(manifest=experiment.manifest, config_yaml="", dataset=record)
+    )
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_dataset(record)),
+        **_counts({f"{name}_rows": split.rows_kept for name, split in record.splits.items()}),
+        "quarantined_rows": dg.MetadataValue.int(
+            sum(split.rows_quarantined for split in record.splits.values())
+        ),
+        "checks": _table(
+            [
+                {"check": check.name, "outcome": str(check.outcome), "found": check.message}
+                for check in record.checks
+            ]
+        ),
+        "quarantine": dg.MetadataValue.path(experiment.directory / record.quarantine_file),
+        **_pictures(pictures, ("labels", "lengths")),
+    }
+
+
+def plan_metadata(record: TrainingPlan) -> Metadata:
+    """Each choice with its reason."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_plan(record)),
+        "choices": _table([choice.model_dump() for choice in record.choices]),
+        "epochs": dg.MetadataValue.int(record.recipe.epochs),
+        "learning_rate": dg.MetadataValue.float(record.recipe.learning_rate),
+    }
+
+
+def baseline_metadata(record: BaselineRecord) -> Metadata:
+    """What a model reaches that trains in seconds."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_baseline(record)),
+        **_floats(
+            {
+                "linear_accuracy": record.linear.accuracy.value,
+                "linear_f1_macro": record.linear.f1_macro.value,
+                "majority_accuracy": record.majority.accuracy.value,
+                "seconds": record.seconds,
+            }
+        ),
+    }
+
+
+def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Metadata:
+    """How training went."""
+    pictures = _draw(
+        experiment,
+        RunRecords(
+            manifest=experiment.manifest,
+            config_yaml="",
+            checkpoint=record,
+            baseline=experiment.find(BaselineRecord),
+        ),
+    )
+    best = max(record.history, key=lambda entry: entry.val_f1_macro)
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_checkpoint(record)),
+        "model": dg.MetadataValue.path(experiment.directory / record.model_dir),
+        **_counts({"steps": record.steps, "parameters": record.parameters}),
+        **_floats(
+            {
+                "val_f1_macro": best.val_f1_macro,
+                "val_accuracy": best.val_accuracy,
+                "seconds": record.seconds,
+                "tokens_per_second": record.tokens_per_second,
+                "peak_memory_mb": record.peak_memory_mb,
+            }
+        ),
+        **_pictures(pictures, ("training",)),
+    }
+
+
+def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Metadata:
+    """The scores on the test split."""
+    pictures = _draw(
+        experiment,
+        RunRecords(manifest=experiment.manifest, config_yaml="", evaluation=record),
+    )
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_evaluation(record)),
+        "test_rows": dg.MetadataValue.int(record.test.rows),
+        **_floats(
+            {
+                "accuracy": record.test.accuracy.value,
+                "f1_macro": record.test.f1_macro.value,
+                "f1_weighted": record.test.f1_weighted.value,
+                "calibration_error": record.calibration_error,
+                "rows_per_second": record.rows_per_second,
+            }
+        ),
+        "predictions": dg.MetadataValue.path(experiment.directory / record.predictions_file),
+        **_pictures(pictures, ("confusion", "per_class")),
+    }
+
+
+def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
+    """What would be deployed."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_export(record)),
+        "model": dg.MetadataValue.path(experiment.directory / record.model_dir),
+        "size_bytes": dg.MetadataValue.int(record.size_bytes),
+        **_floats(
+            {
+                "agreement": record.agreement,
+                "latency_ms_p50": record.latency_ms_p50,
+                "latency_ms_p95": record.latency_ms_p95,
+            }
+        ),
+    }
+
+
+def decision_metadata(record: DecisionRecord) -> Metadata:
+    """The verdict and every rule."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_decision(record)),
+        "verdict": dg.MetadataValue.text(record.verdict),
+        "deploys": dg.MetadataValue.bool(record.deploys),
+    }
+
+
+def production_metadata(record: ProductionRecord) -> Metadata:
+    """Where production points."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_production(record)),
+        "moved": dg.MetadataValue.bool(record.moved),
+        "serving": dg.MetadataValue.text(record.after.version if record.after else "nothing"),
+    }
+
+
+def registry_metadata(record: RegistryRecord) -> Metadata:
+    """This run's line."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_registry(record)),
+        "registry": dg.MetadataValue.path(record.file),
+    }
+
+
+def debt_metadata(record: TechDebtRecord) -> Metadata:
+    """What came, stayed and went."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_tech_debt(record)),
+        "registry": dg.MetadataValue.path(record.file),
+        **_counts({kind: len(record.numbers(kind)) for kind in ("new", "repeated", "resolved")}),
+    }
+
+
+def report_metadata(record: ReportRecord) -> Metadata:
+    """The report itself, without its pictures: the other assets show them."""
+    lines = Path(record.file).read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("!["))
+    return {
+        "summary": dg.MetadataValue.md(text),
+        "report": dg.MetadataValue.path(record.file),
+        "page": dg.MetadataValue.path(record.html_file),
+    }
+
+
+def _draw(experiment: Experiment, records: RunRecords) -> dict[str, Path]:
+    return draw_pictures(records, experiment.directory / "plots")
+
+
+def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:
+    """Each picture small and inline, and the path of the full one."""
+    shown: Metadata = {}
+    for name in names:
+        if name in pictures:
+            data = base64.b64encode(thumbnail(pictures[name], INLINE_PICTURE_BYTES)).decode()
+            shown[f"{name}_picture"] = dg.MetadataValue.md(
+                f"![{name}](data:image/png;base64,{data})"
+            )
+            shown[f"{name}_file"] = dg.MetadataValue.path(pictures[name])
+    return shown
+
+
+def _table(rows: list[dict[str, str]]) -> dg.MetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+
+
+def _counts(values: Mapping[str, int]) -> Metadata:
+    return {name: dg.MetadataValue.int(int(value)) for name, value in values.items()}
+
+
+def _floats(values: Mapping[str, float]) -> Metadata:
+    return {name: dg.MetadataValue.float(float(value)) for name, value in values.items()}

@@ -1,0 +1,82 @@
+"""The config and the experiment that a run works on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
+from pydantic import Field
+
+from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.errors import MlrunError
+from mlrun_assets.experiment_store import Experiment, find_experiment
+from mlrun_assets.lifecycle.stages import Stage, run_stage
+
+EXPERIMENT_TAG = "mlrun/experiment"
+
+
+class MlRun(dg.ConfigurableResource):
+    """Which config a run uses, and which experiment it works on."""
+
+    config_file: str | None = Field(
+        default=None,
+        description="The config file; unset: MLRUN_CONFIG, else ml_config.yaml.",
+    )
+    experiment_id: str | None = Field(
+        default=None,
+        description="Work on this earlier experiment (its id or name), not on that of this run.",
+    )
+
+    def load_config(self) -> LoadedConfig:
+        """The config as the file says it now."""
+        return load_config(self.config_file)
+
+    @contextmanager
+    def stage(self, context: dg.AssetExecutionContext) -> Iterator[Stage]:
+        """The experiment that the asset of ``context`` works on, with that experiment's config."""
+        with plain_errors():
+            current = self.load_config()
+            experiment = self._find(current, context)
+            config = experiment.config(current)
+            context.log.info(f"experiment {experiment.id} ({experiment.manifest.name})")
+            stage = Stage(experiment, config, context.log.info)
+            with run_stage(stage, context.asset_key.to_user_string()):
+                yield stage
+
+    def _find(self, config: LoadedConfig, context: dg.AssetExecutionContext) -> Experiment:
+        run = context.run
+        runs = [run.run_id, run.parent_run_id, run.root_run_id]
+        known = tuple(dict.fromkeys(run_id for run_id in runs if run_id))
+        experiment = find_experiment(config.experiments_dir, self.experiment_id, known)
+        opened_here = set(known) & set(experiment.manifest.run_ids)
+        if self.experiment_id is None and not opened_here:
+            context.log.warning(
+                f"this run opened no experiment: it works on the latest, {experiment.id}; name "
+                "another one in resources.ml_run.config.experiment_id"
+            )
+        if run.run_id not in experiment.manifest.run_ids:
+            experiment.update(run_ids=(*experiment.manifest.run_ids, run.run_id))
+        tag_run(context, experiment)
+        return experiment
+
+
+def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
+    """Let the run show its experiment in the UI."""
+    context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: experiment.id})
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show an error of ours as its message alone: it says what, where and what to do.
+
+    Dagster prints the stack of any exception that an asset raises. Only of an error that it holds
+    to come from another process does it take the message and stack as they are given.
+    """
+    try:
+        yield
+    except MlrunError as error:
+        said = SerializableErrorInfo(f"{error}\n", stack=[], cls_name=type(error).__name__)
+        raise DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
+            str(error), user_code_process_error_infos=[said]
+        ) from error

@@ -1,0 +1,577 @@
+"""What flows between the stages: one frozen record a stage, kept as JSON in the experiment.
+
+Numbers carry their unit in the name; scores and shares are fractions between 0 and 1. Paths in a
+record are relative to the experiment's directory, so that an experiment can be moved.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mlrun_assets.errors import RecordError
+from mlrun_assets.files import write_atomically
+
+SPLITS = ("train", "val", "test")
+
+
+class Record(BaseModel):
+    """What all records share: frozen, no key that is not declared, kept as JSON.
+
+    The record that an asset writes names the asset.
+    """
+
+    asset: ClassVar[str]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record.
+
+        Raises:
+            RecordError: the file is missing or is not such a record.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise RecordError(
+                f"{path}: no such record; materialize the asset that writes it first, in the same "
+                "experiment"
+            ) from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise RecordError(
+                f"{path}: not a {cls.__name__} of this version ({place}: {first['msg']}); "
+                "materialize its asset again"
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write the record in one step."""
+        write_atomically(path, self.model_dump_json(indent=2) + "\n")
+
+
+# --- experiment ---------------------------------------------------------------------------------
+
+
+class Status(StrEnum):
+    """How an experiment stands, as its registry line says it."""
+
+    RUNNING = "Running"
+    COMPLETE = "Complete"
+    BLOCKED = "Blocked"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    INTERRUPTED = "Interrupted"
+    PARTIAL = "Partial"
+
+
+class StageRun(Record):
+    """One stage of an experiment: when it ran and what it took."""
+
+    status: str
+    started_at: str
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_mb: float | None = None
+
+
+class Manifest(Record):
+    """An experiment's identity and state: ``manifest.json``, written first, updated in one step."""
+
+    id: str
+    name: str
+    original_name: str | None
+    report: str
+    status: Status
+    created_at: str
+    closed_at: str | None = None
+    run_ids: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+    stages: dict[str, StageRun] = {}
+    error: str | None = None
+
+
+class Environment(Record):
+    """What an experiment ran on."""
+
+    python: str
+    platform: str
+    cpu_count: int
+    memory_gb: float
+    accelerator: str | None
+    packages: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+class PriorRun(Record):
+    """An earlier experiment, as its records and its registry line tell it."""
+
+    report: str
+    status: str
+    experiment: str | None = None
+    summary: str = ""
+    created_at: str | None = None
+    labels: tuple[str, ...] = ()
+    data_digest: str | None = None
+    test_digest: str | None = None
+    recipe_digest: str | None = None
+    recipe_summary: str | None = None
+    verdict: str | None = None
+    accuracy: float | None = None
+    f1: float | None = None
+
+
+class DebtItem(Record):
+    """One item of the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+    done: bool
+
+
+class ProductionVersion(Record):
+    """A model version that is, or was, in production."""
+
+    version: str
+    experiment: str
+    report: str
+    digest: str
+    labels: tuple[str, ...]
+    max_length: int
+    promoted_at: str
+    accuracy: float | None
+    f1: float | None
+
+
+class ExperimentRecord(Record):
+    """What the run knows before it touches data."""
+
+    asset: ClassVar[str] = "experiment"
+
+    id: str
+    name: str
+    original_name: str | None
+    report: str
+    config_digest: str
+    environment: Environment
+    prior_runs: tuple[PriorRun, ...]
+    best_run: str | None
+    unreadable_lines: int
+    open_debt: tuple[DebtItem, ...]
+    production: ProductionVersion | None
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+class Severity(StrEnum):
+    """What it means that a check does not pass."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class CheckOutcome(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    OFF = "off"
+
+
+class QualityCheck(Record):
+    """One data-quality check and what it found."""
+
+    name: str
+    outcome: CheckOutcome
+    severity: Severity
+    value: float | None
+    threshold: float | None
+    rows: int
+    message: str
+
+    @property
+    def blocks(self) -> bool:
+        return self.outcome is CheckOutcome.FAILED and self.severity is Severity.ERROR
+
+    @property
+    def warns(self) -> bool:
+        return self.outcome is CheckOutcome.FAILED and self.severity is Severity.WARN
+
+
+class SplitProfile(Record):
+    """One split after validation: rows read = rows kept + rows quarantined."""
+
+    source: str
+    source_digest: str
+    source_bytes: int
+    file: str
+    rows_read: int
+    rows_kept: int
+    rows_quarantined: int
+    label_rows: dict[str, int]
+    words_median: float
+    words_p95: float
+    tokens_median: float
+    tokens_p95: float
+    tokens_max: int
+    tokens_per_word: float
+    truncated_fraction: float
+    unknown_token_fraction: float
+
+
+class DatasetRecord(Record):
+    """The validated dataset."""
+
+    asset: ClassVar[str] = "validated_dataset"
+
+    ready: bool
+    digest: str
+    labels: tuple[str, ...]
+    splits: dict[str, SplitProfile]
+    checks: tuple[QualityCheck, ...]
+    quarantine_reasons: dict[str, int]
+    quarantine_file: str
+    max_length: int
+
+    @property
+    def rows(self) -> int:
+        return sum(split.rows_kept for split in self.splits.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Training rows of the largest label per row of the smallest."""
+        rows = self.splits["train"].label_rows.values()
+        return max(rows) / min(rows) if rows and min(rows) else float("inf")
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+class Recipe(Record):
+    """Everything that training needs to know, with no ``auto`` left."""
+
+    encoder: str
+    revision: str | None
+    max_length: int
+    trim_vocabulary: bool
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    seed: int
+    warmup_fraction: float
+    weight_decay: float
+    layerwise_decay: float
+    label_smoothing: float
+    class_weights: tuple[float, ...] | None
+    early_stopping_patience: int
+    bf16: bool
+    freeze: str
+    group_by_length: bool
+
+
+class Choice(Record):
+    """One choice of the training plan."""
+
+    key: str
+    value: str
+    source: str
+    reason: str
+    evidence: str
+
+
+class TrainingPlan(Record):
+    """The recipe that is used and why."""
+
+    asset: ClassVar[str] = "training_plan"
+
+    recipe: Recipe
+    recipe_digest: str
+    choices: tuple[Choice, ...]
+    advice: tuple[str, ...]
+    seen_before: tuple[str, ...]
+
+
+class EpochMetrics(Record):
+    """One epoch of the training history."""
+
+    epoch: float
+    step: int
+    train_loss: float | None
+    val_loss: float
+    val_accuracy: float
+    val_f1_macro: float
+
+
+class VocabularyTrim(Record):
+    """What vocabulary trimming did."""
+
+    pieces_before: int
+    pieces_after: int
+    parameters_before: int
+    parameters_after: int
+    val_tokens_before: int
+    val_tokens_after: int
+    val_unknown_before: int
+    val_unknown_after: int
+
+    @property
+    def fertility_growth(self) -> float:
+        """Growth of the number of tokens of the val texts."""
+        return self.val_tokens_after / max(1, self.val_tokens_before) - 1.0
+
+
+class CheckpointRecord(Record):
+    """The trained checkpoint."""
+
+    asset: ClassVar[str] = "trained_checkpoint"
+
+    model_dir: str
+    digest: str
+    size_bytes: int
+    parameters: int
+    history: tuple[EpochMetrics, ...]
+    best_epoch: float
+    stopped_early: bool
+    resumed_from_step: int | None
+    passed_over: tuple[str, ...]
+    steps: int
+    seconds: float
+    tokens_per_second: float
+    peak_memory_mb: float
+    trim: VocabularyTrim | None
+
+
+# --- evaluation ---------------------------------------------------------------------------------
+
+
+class Score(Record):
+    """A score with the interval of the configured confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassScores(Record):
+    """How one label is predicted."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+class Scores(Record):
+    """How one model does on one split."""
+
+    rows: int
+    accuracy: Score
+    f1_macro: Score
+    f1_weighted: Score
+    mcc: float
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+class BaselineCandidate(Record):
+    """One linear model that was tried."""
+
+    name: str
+    val_accuracy: float
+    val_f1_macro: float
+    seconds: float
+
+
+class BaselineRecord(Record):
+    """What a model that trains in seconds reaches."""
+
+    asset: ClassVar[str] = "baseline_metrics"
+
+    candidates: tuple[BaselineCandidate, ...]
+    chosen: str
+    majority_label: str
+    majority: Scores
+    linear: Scores
+    predictions_file: str
+    seconds: float
+
+
+class Comparison(Record):
+    """The challenger against one other model on the same rows."""
+
+    against: str
+    comparable: bool
+    reason: str
+    rows: int
+    other_f1: float | None = None
+    other_accuracy: float | None = None
+    f1_difference: Score | None = None
+    accuracy_difference: float | None = None
+    only_challenger_right: int | None = None
+    only_other_right: int | None = None
+    mcnemar_p: float | None = None
+
+
+class SliceScores(Record):
+    """Scores on a part of the test split; none where there are too few rows to tell."""
+
+    column: str
+    value: str
+    rows: int
+    accuracy: Score | None
+
+
+class EvaluationRecord(Record):
+    """How the checkpoint does on the test split."""
+
+    asset: ClassVar[str] = "evaluation_metrics"
+
+    test_digest: str
+    labels: tuple[str, ...]
+    f1_kind: str
+    confidence: float
+    val: Scores
+    test: Scores
+    calibration_error: float
+    slices: tuple[SliceScores, ...]
+    baseline: Comparison
+    production: Comparison | None
+    predictions_file: str
+    seconds: float
+    rows_per_second: float
+
+    @property
+    def f1(self) -> Score:
+        """The F1 that ``min_f1`` means."""
+        return self.test.f1_macro if self.f1_kind == "macro" else self.test.f1_weighted
+
+
+# --- deployment ---------------------------------------------------------------------------------
+
+
+class ExportRecord(Record):
+    """What would be deployed, as a fresh process saw it."""
+
+    asset: ClassVar[str] = "exported_model"
+
+    model_dir: str
+    digest: str
+    size_bytes: int
+    rows_compared: int
+    agreement: float
+    load_seconds: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+
+
+class RuleOutcome(StrEnum):
+    """What one rule of the decision says."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    INCOMPARABLE = "incomparable"
+    OFF = "off"
+
+
+class RuleResult(Record):
+    """One rule, what it compared, and what follows."""
+
+    rule: str
+    outcome: RuleOutcome
+    value: float | None
+    limit: float | None
+    low: float | None = None
+    high: float | None = None
+    sentence: str
+
+
+class Verdict(StrEnum):
+    """What is decided about the model."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INCOMPARABLE = "INCOMPARABLE"
+    BLOCKED = "BLOCKED"
+
+
+class DecisionRecord(Record):
+    """The verdict and every reason for it."""
+
+    asset: ClassVar[str] = "deployment_decision"
+
+    verdict: Verdict
+    sentence: str
+    rules: tuple[RuleResult, ...]
+    auto_deploy: bool
+    deploys: bool
+    next_steps: tuple[str, ...]
+
+
+class ProductionRecord(Record):
+    """Where production points after the run."""
+
+    asset: ClassVar[str] = "production_model"
+
+    moved: bool
+    sentence: str
+    before: ProductionVersion | None
+    after: ProductionVersion | None
+
+
+# --- registries ---------------------------------------------------------------------------------
+
+
+class RegistryRecord(Record):
+    """This run's line."""
+
+    asset: ClassVar[str] = "experiment_registry"
+
+    file: str
+    line: str
+    lines_before: int
+
+
+class DebtChange(Record):
+    """One item that this run wrote to the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+    change: str
+
+
+class TechDebtRecord(Record):
+    """New, repeated and resolved items."""
+
+    asset: ClassVar[str] = "tech_debt_registry"
+
+    file: str
+    changes: tuple[DebtChange, ...]
+
+    def numbers(self, change: str) -> list[str]:
+        """The items with ``change`` (new, repeated, resolved), as ``TD-NNN``."""
+        return [f"TD-{item.number:03d}" for item in self.changes if item.change == change]
+
+
+class ReportRecord(Record):
+    """The report and its pictures."""
+
+    asset: ClassVar[str] = "deployment_report"
+
+    file: str
+    html_file: str
+    pictures: tuple[str, ...]
+    sentence: str

@@ -1,0 +1,42 @@
+"""All that a report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ExportRecord,
+    Manifest,
+    ProductionRecord,
+    RegistryRecord,
+    TechDebtRecord,
+    TrainingPlan,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecords:
+    """The records of one experiment; None: the run ended before that stage had finished.
+
+    ``config_yaml`` is the config as resolved, every default spelled out.
+    """
+
+    manifest: Manifest
+    config_yaml: str
+    experiment: ExperimentRecord | None = None
+    dataset: DatasetRecord | None = None
+    plan: TrainingPlan | None = None
+    baseline: BaselineRecord | None = None
+    checkpoint: CheckpointRecord | None = None
+    evaluation: EvaluationRecord | None = None
+    export: ExportRecord | None = None
+    decision: DecisionRecord | None = None
+    production: ProductionRecord | None = None
+    registry: RegistryRecord | None = None
+    tech_debt: TechDebtRecord | None = None

@@ -1,0 +1,146 @@
+"""What the report says of each stage in plain words, and no more than its record holds."""
+
+from __future__ import annotations
+
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckOutcome,
+    CheckpointRecord,
+    Comparison,
+    DatasetRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ExportRecord,
+)
+from mlrun_assets.reporting.data_tables import failed_checks
+from mlrun_assets.reporting.escaping import Markdown, code, escape, joined, prose
+from mlrun_assets.reporting.formats import (
+    count,
+    difference,
+    megabytes,
+    number,
+    p_value,
+    percent,
+    score,
+    seconds,
+)
+from mlrun_assets.reporting.score_tables import f1_name
+
+
+def baseline_sentence(
+    comparison: Comparison, f1: Markdown, baseline: BaselineRecord | None
+) -> Markdown:
+    """Whether the model is shown to beat the n-gram baseline."""
+    name = Markdown("the n-gram baseline")
+    if baseline:
+        name = Markdown(f"{name}, which trains in {seconds(baseline.seconds)}")
+    return _comparison(comparison, name, f1)
+
+
+def production_sentence(evaluation: EvaluationRecord) -> Markdown:
+    """Whether the model is shown to beat the one in production."""
+    if evaluation.production is None:
+        return Markdown("There is no comparison with a model in production.")
+    name = Markdown(f"production ({escape(evaluation.production.against)})")
+    return _comparison(evaluation.production, name, f1_name(evaluation))
+
+
+def _comparison(comparison: Comparison, other: Markdown, f1: Markdown) -> Markdown:
+    gain = comparison.f1_difference
+    if not comparison.comparable or gain is None:
+        return Markdown(f"The model is not comparable with {other}: {prose(comparison.reason)}")
+    if gain.low > 0:
+        shown = f"**The model is shown to beat {other}**"
+    elif gain.high < 0:
+        shown = f"**The model is shown to be worse than {other}**"
+    else:
+        shown = f"**The model is not shown to beat {other}**, nor to be worse"
+    return Markdown(
+        f"{shown}: {f1} {difference(gain)} on the same {count(comparison.rows)} rows"
+        f"{_mcnemar(comparison)}."
+    )
+
+
+def _mcnemar(comparison: Comparison) -> str:
+    ours, theirs = comparison.only_challenger_right, comparison.only_other_right
+    if ours is None or theirs is None or comparison.mcnemar_p is None:
+        return ""
+    return (
+        f" (right where the other is wrong: {count(ours)}, the reverse: {count(theirs)}; "
+        f"exact McNemar p {p_value(comparison.mcnemar_p)})"
+    )
+
+
+def checks_sentence(dataset: DatasetRecord) -> Markdown:
+    """How many checks passed, and which were off."""
+    failed = failed_checks(dataset)
+    blocking = sum(check.blocks for check in failed)
+    off = [code(check.name) for check in dataset.checks if check.outcome is CheckOutcome.OFF]
+    return Markdown(
+        f"{count(len(dataset.checks) - len(failed) - len(off))} of {count(len(dataset.checks))} "
+        f"checks passed, {count(blocking)} block, {count(len(failed) - blocking)} warn. "
+        f"Checks that are off: {joined(off) if off else 'none'}."
+    )
+
+
+def training_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """How the training went."""
+    epochs = checkpoint.history[-1].epoch if checkpoint.history else 0
+    resumed = checkpoint.resumed_from_step
+    passed_over = joined(map(code, checkpoint.passed_over))
+    return Markdown(
+        f"{number(epochs)} epochs in {count(checkpoint.steps)} steps and "
+        f"{seconds(checkpoint.seconds)} ({number(round(checkpoint.tokens_per_second))} tokens/s, "
+        f"peak {number(round(checkpoint.peak_memory_mb))} MB). "
+        f"Best on val: epoch {number(checkpoint.best_epoch)}; "
+        f"{'stopped early' if checkpoint.stopped_early else 'did not stop early'}; "
+        f"{'not resumed' if resumed is None else f'resumed from step {count(resumed)}'}."
+        + (f" Broken checkpoints passed over: {passed_over}." if passed_over else "")
+    )
+
+
+def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """The size of the model, and what trimming its vocabulary did."""
+    size = f"{count(checkpoint.parameters)} parameters, {megabytes(checkpoint.size_bytes)}."
+    trim = checkpoint.trim
+    if trim is None:
+        return Markdown(f"{size} Its vocabulary is whole.")
+    return Markdown(
+        f"{size} Vocabulary trimmed from {count(trim.pieces_before)} to "
+        f"{count(trim.pieces_after)} pieces ({count(trim.parameters_before)} to "
+        f"{count(trim.parameters_after)} parameters); the val texts have "
+        f"{100 * trim.fertility_growth:+.1f} % tokens and {count(trim.val_unknown_after)} unknown "
+        f"ones (before: {count(trim.val_unknown_before)})."
+    )
+
+
+def export_sentence(export: ExportRecord) -> Markdown:
+    """What a fresh process saw of the exported model."""
+    return Markdown(
+        f"The exported model ({megabytes(export.size_bytes)}) loads in "
+        f"{seconds(export.load_seconds)} and answers in {number(export.latency_ms_p50)} ms "
+        f"(median; p95 {number(export.latency_ms_p95)} ms). It agrees with the checkpoint on "
+        f"{percent(export.agreement)} of {count(export.rows_compared)} rows."
+    )
+
+
+def environment_sentence(experiment: ExperimentRecord) -> Markdown:
+    """The machine, the Python and the commit."""
+    machine = experiment.environment
+    commit = code(machine.git_commit) if machine.git_commit else Markdown("not recorded")
+    changes = " with changes that were not committed" if machine.git_dirty else ""
+    return Markdown(
+        f"Git commit: {commit}{changes}. Python {escape(machine.python)} on "
+        f"{escape(machine.platform)}, {count(machine.cpu_count)} CPUs, "
+        f"{number(round(machine.memory_gb, 1))} GB, "
+        f"accelerator: {escape(machine.accelerator or 'none')}."
+    )
+
+
+def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
+    """Calibration and the correlation coefficient."""
+    return Markdown(
+        f"Expected calibration error {score(evaluation.calibration_error)}, Matthews correlation "
+        f"{score(evaluation.test.mcc)}; evaluated at "
+        f"{number(round(evaluation.rows_per_second, 1))} rows/s."
+    )

@@ -1,0 +1,206 @@
+"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlrun_assets.config import Config
+from mlrun_assets.metrics import Labels, label_numbers, score
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    Comparison,
+    DatasetRecord,
+    EvaluationRecord,
+    ProductionVersion,
+    Score,
+    SliceScores,
+)
+from mlrun_assets.statistics import (
+    Average,
+    expected_calibration_error,
+    mcnemar_exact,
+    paired_f1_difference,
+    wilson_interval,
+)
+
+PREDICTIONS_FILE = "records/predictions.parquet"
+MIN_SLICE_ROWS = 30
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The model in production: what is known of it, and where it lies."""
+
+    version: ProductionVersion
+    model_dir: Path
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test split with the challenger's predictions."""
+
+    frame: pl.DataFrame
+    truth: Labels
+    guess: Labels
+    labels: tuple[str, ...]
+    config: Config
+
+    @property
+    def average(self) -> Average:
+        return self.config.evaluation.f1
+
+    def compare(self, against: str, other: Labels) -> Comparison:
+        """The challenger against the predictions of another model on the same rows."""
+        evaluation = self.config.evaluation
+        difference = paired_f1_difference(
+            self.truth,
+            (self.guess, other),
+            self.average,
+            (evaluation.resamples, evaluation.confidence, self.config.training.seed),
+        )
+        right, other_right = self.guess == self.truth, other == self.truth
+        only_challenger = int((right & ~other_right).sum())
+        only_other = int((other_right & ~right).sum())
+        scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
+        f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
+        return Comparison(
+            against=against,
+            comparable=True,
+            reason="the same rows, aligned by id",
+            rows=len(self.truth),
+            other_f1=f1.value,
+            other_accuracy=scores.accuracy.value,
+            f1_difference=Score(value=difference.value, low=difference.low, high=difference.high),
+            accuracy_difference=float(right.mean() - other_right.mean()),
+            only_challenger_right=only_challenger,
+            only_other_right=only_other,
+            mcnemar_p=mcnemar_exact(only_challenger, only_other),
+        )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The models that are held against each other."""
+
+    checkpoint: CheckpointRecord
+    baseline: BaselineRecord
+    production: Deployed | None
+
+
+def evaluate_checkpoint(
+    directory: Path, dataset: DatasetRecord, candidates: Candidates, config: Config
+) -> EvaluationRecord:
+    """Score the checkpoint, and compare it with the baseline and the model in production.
+
+    The predictions of every test row, with probabilities, go to ``records/predictions.parquet``.
+    """
+    from mlrun_assets.trainer.prediction import Predictor
+
+    started = time.perf_counter()
+    predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
+    frames = {
+        split: pl.read_parquet(directory / dataset.splits[split].file) for split in ("val", "test")
+    }
+    labels = predictor.labels
+    probabilities = {
+        split: predictor.probabilities(frame["text"].to_list()) for split, frame in frames.items()
+    }
+    seconds = time.perf_counter() - started
+    truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
+    guess = {split: values.argmax(axis=1) for split, values in probabilities.items()}
+    scores = {
+        split: score(truth[split], guess[split], labels, config.evaluation, config.training.seed)
+        for split in frames
+    }
+    judged = Judged(frames["test"], truth["test"], guess["test"], labels, config)
+    _write_predictions(directory / PREDICTIONS_FILE, judged, probabilities["test"])
+    return EvaluationRecord(
+        test_digest=dataset.splits["test"].source_digest,
+        labels=labels,
+        f1_kind=config.evaluation.f1,
+        confidence=config.evaluation.confidence,
+        val=scores["val"],
+        test=scores["test"],
+        calibration_error=expected_calibration_error(probabilities["test"], truth["test"]),
+        slices=_slices(judged),
+        baseline=_against_baseline(judged, directory / candidates.baseline.predictions_file),
+        production=_against_production(judged, candidates.production),
+        predictions_file=PREDICTIONS_FILE,
+        seconds=seconds,
+        rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
+    )
+
+
+def _against_baseline(judged: Judged, predictions: Path) -> Comparison:
+    other = judged.frame.select("id").join(
+        pl.read_parquet(predictions), on="id", how="left", maintain_order="left"
+    )
+    return judged.compare("n-gram baseline", label_numbers(other["prediction"], judged.labels))
+
+
+def _against_production(judged: Judged, deployed: Deployed | None) -> Comparison | None:
+    if deployed is None:
+        return None
+    version = deployed.version
+    if set(version.labels) != set(judged.labels):
+        theirs, ours = ", ".join(version.labels), ", ".join(judged.labels)
+        return _incomparable(version, f"production knows the labels {theirs}; this model {ours}")
+    from mlrun_assets.trainer.prediction import Predictor
+
+    try:
+        predictor = Predictor(deployed.model_dir, version.max_length)
+        values = predictor.probabilities(judged.frame["text"].to_list())
+    except (OSError, ValueError, KeyError) as error:
+        return _incomparable(version, f"the model in production can't be loaded: {error}")
+    names = pl.Series([predictor.labels[number] for number in values.argmax(axis=1)])
+    return judged.compare(version.version, label_numbers(names, judged.labels))
+
+
+def _incomparable(version: ProductionVersion, reason: str) -> Comparison:
+    return Comparison(against=version.version, comparable=False, reason=reason, rows=0)
+
+
+def _slices(judged: Judged) -> tuple[SliceScores, ...]:
+    """Accuracy by text length and by the configured columns, where there are rows enough."""
+    length = judged.frame["tokens"].rank("ordinal").to_numpy()
+    third = np.ceil(length / max(1, len(length)) * 3).astype(int)
+    columns: dict[str, list[str | None]] = {
+        "length": [("short", "medium", "long")[number - 1] for number in third],
+    }
+    for column in judged.config.data.slice_columns:
+        columns[column] = judged.frame[f"extra_{column}"].to_list()
+    return tuple(
+        _slice(judged, column, value, np.array([other == value for other in values]))
+        for column, values in columns.items()
+        for value in sorted({value for value in values if value is not None})
+    )
+
+
+def _slice(judged: Judged, column: str, value: str, rows: npt.NDArray[np.bool_]) -> SliceScores:
+    right = (judged.guess == judged.truth)[rows]
+    accuracy = None
+    if len(right) >= MIN_SLICE_ROWS:
+        low, high = wilson_interval(
+            int(right.sum()), len(right), judged.config.evaluation.confidence
+        )
+        accuracy = Score(value=float(right.mean()), low=low, high=high)
+    return SliceScores(column=column, value=value, rows=len(right), accuracy=accuracy)
+
+
+def _write_predictions(file: Path, judged: Judged, probabilities: npt.NDArray[np.float64]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    columns = [
+        pl.Series("prediction", [judged.labels[number] for number in judged.guess]),
+        *(
+            pl.Series(f"probability_{label}", probabilities[:, number])
+            for number, label in enumerate(judged.labels)
+        ),
+    ]
+    judged.frame.select("id", "label").with_columns(columns).write_parquet(file)

@@ -1,0 +1,81 @@
+"""What earlier runs found: their records where they are still there, else their registry line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlrun_assets.errors import MlrunError
+from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.records import (
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    PriorRun,
+    Recipe,
+    TrainingPlan,
+)
+
+
+@dataclass(frozen=True)
+class RegisteredRun:
+    """A line of the registry: report, status and summary."""
+
+    report: str
+    status: str
+    summary: str
+
+
+def collect_prior_runs(
+    experiments: Iterable[Experiment], lines: Iterable[RegisteredRun]
+) -> tuple[PriorRun, ...]:
+    """Earlier runs, the newest first; those known only by their line come last.
+
+    An experiment whose records can't be read (another version wrote them) counts by its line.
+    """
+    registered = {line.report: line for line in lines}
+    runs = []
+    for experiment in experiments:
+        try:
+            run = _from_records(experiment, registered)
+        except MlrunError:
+            continue
+        registered.pop(run.report, None)
+        runs.append(run)
+    known_by_line = [
+        PriorRun(report=line.report, status=line.status, summary=line.summary)
+        for line in reversed(registered.values())
+    ]
+    return (*runs, *known_by_line)
+
+
+def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) -> PriorRun:
+    manifest = experiment.manifest
+    dataset = experiment.find(DatasetRecord)
+    plan = experiment.find(TrainingPlan)
+    evaluation = experiment.find(EvaluationRecord)
+    decision = experiment.find(DecisionRecord)
+    line = registered.get(manifest.report)
+    return PriorRun(
+        report=manifest.report,
+        status=manifest.status,
+        experiment=experiment.id,
+        summary=line.summary if line else "",
+        created_at=manifest.created_at,
+        labels=dataset.labels if dataset else (),
+        data_digest=dataset.digest if dataset else None,
+        test_digest=dataset.splits["test"].source_digest if dataset else None,
+        recipe_digest=plan.recipe_digest if plan else None,
+        recipe_summary=recipe_summary(plan.recipe) if plan else None,
+        verdict=decision.verdict if decision else None,
+        accuracy=evaluation.test.accuracy.value if evaluation else None,
+        f1=evaluation.f1.value if evaluation else None,
+    )
+
+
+def recipe_summary(recipe: Recipe) -> str:
+    """A recipe in a few words."""
+    return (
+        f"{recipe.encoder}, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
+        f"{recipe.learning_rate:g}, seed {recipe.seed}"
+    )

@@ -1,0 +1,142 @@
+"""Intervals, tests and calibration: pure functions of counts and arrays."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Average = Literal["macro", "weighted"]
+
+
+def confusion_matrix(truth: Counts, guess: Counts, labels: int) -> Counts:
+    """Counts of shape (labels, labels): rows are the true labels, columns the predicted ones."""
+    flat = np.bincount(truth * labels + guess, minlength=labels * labels)
+    return flat.reshape(labels, labels).astype(np.int64)
+
+
+def f1_of_confusion(confusion: Counts, average: Average) -> Floats:
+    """F1 of confusion matrices of shape (..., labels, labels); the result has shape (...).
+
+    A label that neither occurs nor is predicted is left out of the macro average, as scikit-learn
+    does; one that is never right counts as 0.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support = confusion.sum(axis=-1)
+    union = support + confusion.sum(axis=-2)
+    f1 = np.divide(2.0 * right, union, out=np.zeros(right.shape), where=union > 0)
+    weights = (union > 0) if average == "macro" else support
+    return np.asarray((f1 * weights).sum(axis=-1) / weights.sum(axis=-1))
+
+
+def bootstrap_f1(
+    confusion: Counts, average: Average, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Percentile interval of the F1, from a bootstrap stratified by the true label.
+
+    Drawing the rows of one label with replacement draws its row of the confusion matrix from a
+    multinomial distribution, so no row is ever copied (Efron and Tibshirani, 1993, chapter 13).
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.stack([_resample(row, resamples, generator) for row in confusion], axis=1)
+    return percentile_interval(f1_of_confusion(drawn, average), confidence)
+
+
+class PairedDifference(NamedTuple):
+    """A difference of F1, first model less second, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_f1_difference(
+    truth: Counts,
+    guesses: tuple[Counts, Counts],
+    average: Average,
+    bootstrap: tuple[int, float, int],
+) -> PairedDifference:
+    """The difference of the F1 of two models on the same rows, with a paired bootstrap interval.
+
+    Args:
+        truth: true labels, shape (rows,).
+        guesses: what the first and the second model say, both of shape (rows,).
+        average: which F1.
+        bootstrap: resamples, confidence and seed. Rows are drawn within their true label, and each
+            with both its predictions (Koehn, 2004).
+    """
+    resamples, confidence, seed = bootstrap
+    labels = int(max(truth.max(), guesses[0].max(), guesses[1].max())) + 1
+    generator = np.random.default_rng(seed)
+    drawn = [np.zeros((resamples, labels, labels), dtype=np.int64) for _ in guesses]
+    for label in np.unique(truth):
+        rows = truth == label
+        pairs, counts = np.unique(
+            np.stack([guess[rows] for guess in guesses]), axis=1, return_counts=True
+        )
+        sample = _resample(counts, resamples, generator)
+        for side, confusion in enumerate(drawn):
+            for cell, predicted in enumerate(pairs[side]):
+                confusion[:, label, predicted] += sample[:, cell]
+    observed = [
+        float(f1_of_confusion(confusion_matrix(truth, guess, labels), average)) for guess in guesses
+    ]
+    differences = f1_of_confusion(drawn[0], average) - f1_of_confusion(drawn[1], average)
+    return PairedDifference(
+        observed[0] - observed[1], *percentile_interval(differences, confidence)
+    )
+
+
+def percentile_interval(values: Floats, confidence: float) -> tuple[float, float]:
+    """The central interval that holds ``confidence`` of ``values``."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(values, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson, 1927); (0, 1) for no trials."""
+    from scipy.stats import binomtest
+
+    if trials == 0:
+        return 0.0, 1.0
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Two-sided p of McNemar's exact test: rows that just one of two models gets right."""
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017).
+
+    Args:
+        probabilities: shape (rows, labels).
+        truth: true labels, shape (rows,).
+        bins: number of bins between 0 and 1.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    rows = np.bincount(number, minlength=bins)
+    gap = np.abs(
+        np.bincount(number, weights=confidence, minlength=bins)
+        - np.bincount(number, weights=correct, minlength=bins)
+    )
+    return float(gap.sum() / max(1, rows.sum()))
+
+
+def _resample(counts: Counts, resamples: int, generator: np.random.Generator) -> Counts:
+    """Bootstrap draws of category counts, shape (resamples, categories)."""
+    total = int(counts.sum())
+    if total == 0:
+        return np.zeros((resamples, len(counts)), dtype=np.int64)
+    return generator.multinomial(total, counts / total, size=resamples)

@@ -1,0 +1,68 @@
+"""What a recipe must fit: the machine and the encoder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from mlrun_assets import encoders
+from mlrun_assets.encoders import EncoderSource
+
+PROBE_SIZE = 768
+PROBE_REPEATS = 12
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """The machine and the encoder, as far as the training plan looks at them.
+
+    ``untrimmable`` says why the vocabulary can't be trimmed; None: it can.
+    """
+
+    accelerator: str | None
+    bf16_speedup: float
+    hidden_size: int
+    vocabulary: int
+    untrimmable: str | None
+
+
+def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
+    """Look at the machine and at the encoder's config; takes a fraction of a second after imports.
+
+    Raises:
+        EncoderError: the encoder can't be found, or reads fewer tokens than ``max_length``.
+    """
+    import torch
+
+    encoders.check_max_length(encoder, max_length)
+    config = encoders.load_config(encoder)
+    has_accelerator = torch.cuda.is_available()
+    return Circumstances(
+        accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
+        bf16_speedup=_bf16_speedup(has_accelerator),
+        hidden_size=int(config.hidden_size),
+        vocabulary=int(config.vocab_size),
+        untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
+    )
+
+
+def _bf16_speedup(has_accelerator: bool) -> float:
+    """How many times faster a bfloat16 matrix product is than a float32 one, here and now."""
+    import torch
+
+    if has_accelerator:
+        return 2.0 if torch.cuda.is_bf16_supported() else 0.0
+    return _seconds_of_products(torch.float32) / _seconds_of_products(torch.bfloat16)
+
+
+def _seconds_of_products(dtype: object) -> float:
+    """The fastest of some products: the others were disturbed."""
+    import torch
+
+    matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
+    fastest = float("inf")
+    for _ in range(PROBE_REPEATS):
+        started = time.perf_counter()
+        torch.matmul(matrix, matrix)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest

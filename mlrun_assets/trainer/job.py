@@ -1,0 +1,48 @@
+"""What is to be trained, on what, to where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlrun_assets.encoders import EncoderSource
+from mlrun_assets.records import EpochMetrics, Recipe, VocabularyTrim
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FineTuningJob:
+    """Inputs of `fine_tune`; paths are absolute.
+
+    ``train_file`` and ``val_file`` are Parquet with the columns ``id``, ``text``, ``label``.
+    ``report`` is given a line of text now and then.
+    """
+
+    recipe: Recipe
+    encoder: EncoderSource
+    labels: tuple[str, ...]
+    train_file: Path
+    val_file: Path
+    checkpoints_dir: Path
+    logs_dir: Path
+    model_dir: Path
+    report_to: tuple[str, ...]
+    report: Report
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What training did; the model itself stands in the job's ``model_dir``."""
+
+    history: tuple[EpochMetrics, ...]
+    best_epoch: float
+    steps: int
+    stopped_early: bool
+    resumed_from_step: int | None
+    passed_over: tuple[str, ...]
+    parameters: int
+    tokens: int
+    seconds: float
+    trim: VocabularyTrim | None

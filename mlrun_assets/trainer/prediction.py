@@ -1,0 +1,59 @@
+"""Probabilities for texts, in batches of like length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+TOKENS_A_BATCH = 4096
+
+
+class Predictor:
+    """A trained model directory, ready to predict."""
+
+    def __init__(self, model_dir: Path, max_length: int) -> None:
+        self._tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+        self._model = AutoModelForSequenceClassification.from_pretrained(
+            str(model_dir), use_safetensors=True, local_files_only=True
+        )
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model.to(self._device).eval()
+        self._max_length = max_length
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the probabilities."""
+        names: dict[int, str] = self._model.config.id2label
+        return tuple(names[number] for number in sorted(names))
+
+    def probabilities(self, texts: list[str]) -> npt.NDArray[np.float64]:
+        """Probabilities, shape (texts, labels), in the order of ``texts``."""
+        encoded = self._tokenizer(texts, truncation=True, max_length=self._max_length)["input_ids"]
+        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        logits = np.zeros((len(texts), len(self.labels)))
+        with torch.inference_mode():
+            for rows in batches_of_like_length(lengths, TOKENS_A_BATCH):
+                batch = self._tokenizer.pad(
+                    {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
+                ).to(self._device)
+                logits[rows] = self._model(**batch).logits.double().cpu().numpy()
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+
+def batches_of_like_length(
+    lengths: npt.NDArray[np.int64], tokens: int
+) -> list[npt.NDArray[np.int64]]:
+    """Row numbers, longest first, in batches of at most ``tokens`` tokens with the padding."""
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        rows = max(1, tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches

@@ -1,0 +1,83 @@
+"""A fresh process that loads a model directory as any user would, and answers.
+
+    python -m mlrun_assets.trainer.probe MODEL_DIR MAX_LENGTH < texts.json > answers.json
+
+``texts.json`` is a list of texts; ``answers.json`` holds the labels, the seconds that loading took
+and the milliseconds of each answer to one text alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlrun_assets.errors import ExportError
+
+TEXTS_TIMED = 40
+TIMEOUT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the fresh process said."""
+
+    labels: tuple[str, ...]
+    load_seconds: float
+    latencies_ms: tuple[float, ...]
+
+
+def ask_fresh_process(model_dir: Path, texts: list[str], max_length: int) -> Answers:
+    """Load ``model_dir`` in a new process through ``transformers.pipeline`` and predict ``texts``.
+
+    Raises:
+        ExportError: it does not load, or does not answer for every text.
+    """
+    command = [sys.executable, "-m", "mlrun_assets.trainer.probe", str(model_dir), str(max_length)]
+    try:
+        result = subprocess.run(
+            command,
+            input=json.dumps(texts),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(
+            f"{model_dir}: a fresh process did not answer within {TIMEOUT_SECONDS} s"
+        ) from None
+    if result.returncode != 0:
+        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        raise ExportError(f"{model_dir}: a fresh process can't use the model: {last[0]}")
+    said = json.loads(result.stdout)
+    if len(said["labels"]) != len(texts):
+        raise ExportError(
+            f"{model_dir}: {len(said['labels'])} answers to {len(texts)} texts from a fresh process"
+        )
+    return Answers(tuple(said["labels"]), said["load_seconds"], tuple(said["latencies_ms"]))
+
+
+def _answer(model_dir: str, max_length: int, texts: list[str]) -> dict[str, object]:
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    started = time.perf_counter()
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=model_dir, device=-1)
+    load_seconds = time.perf_counter() - started
+    settings = {"truncation": True, "max_length": max_length}
+    labels = [answer["label"] for answer in classify(texts, batch_size=16, **settings)]
+    latencies = []
+    for text in texts[:TEXTS_TIMED]:
+        started = time.perf_counter()
+        classify(text, **settings)
+        latencies.append((time.perf_counter() - started) * 1000)
+    return {"labels": labels, "load_seconds": load_seconds, "latencies_ms": latencies}
+
+
+if __name__ == "__main__":
+    json.dump(_answer(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,1 @@
+"""Tests of the room where a model name becomes a model."""

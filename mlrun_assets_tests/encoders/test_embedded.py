@@ -1,0 +1,209 @@
+"""The embedded encoder: verified, unpacked once, and as good as it was measured to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlrun_assets.encoders import EncoderSource, embedded, load_tokenizer, resolve_encoder
+from mlrun_assets.encoders.embedded import create_once, default_cache_dir, embedded_directory
+from mlrun_assets.errors import EncoderError
+from mlrun_assets_tests.encoders.conftest import e5s1_bytes, shared_rows
+
+NAME = "multilingual-e5-small"
+ENCODER = embedded.EMBEDDED_ENCODERS[NAME]
+
+
+@pytest.fixture
+def tiny_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with a tiny file in place of the real one; importing it fails."""
+    import hashlib
+
+    content = e5s1_bytes({"ﬁ": "fi"})
+    package = tmp_path / "tiny_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('this package is never imported')")
+    (package / "tiny.bin").write_bytes(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tiny = dataclasses.replace(
+        ENCODER,
+        package="tiny_package",
+        file="tiny.bin",
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    monkeypatch.setitem(embedded.EMBEDDED_ENCODERS, NAME, tiny)
+    return package / "tiny.bin"
+
+
+def test_it_is_unpacked_once_without_importing_its_package(
+    tiny_package: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    directory = embedded_directory(NAME, cache)
+    assert load_tokenizer(EncoderSource(NAME, str(directory), None, "embedded"))("a")
+    assert "tiny_package" not in sys.modules
+    tiny_package.unlink()
+    written = {file: file.stat().st_mtime_ns for file in directory.iterdir()}
+    assert embedded_directory(NAME, cache) == directory
+    assert {file: file.stat().st_mtime_ns for file in directory.iterdir()} == written
+    assert [path for path in cache.iterdir() if not path.name.endswith(".lock")] == [directory]
+
+
+def test_others_may_read_what_is_unpacked(tiny_package: Path, tmp_path: Path) -> None:
+    directory = embedded_directory(NAME, tmp_path / "cache")
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    modes = {file.name: file.stat().st_mode for file in directory.iterdir()}
+    assert set(modes.values()) == {plain.stat().st_mode}
+
+
+def test_a_changed_file_is_refused(tiny_package: Path, tmp_path: Path) -> None:
+    with tiny_package.open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(EncoderError, match=r"its sha256 is .*pip install --force-reinstall"):
+        embedded_directory(NAME, tmp_path / "cache")
+    assert not any((tmp_path / "cache").glob(f"*{NAME}*-1"))
+
+
+@pytest.mark.parametrize("change", [{"package": "no_such_package"}, {"file": "no-such-file"}])
+def test_a_missing_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    encoder = dataclasses.replace(ENCODER, **change)
+    monkeypatch.setitem(embedded.EMBEDDED_ENCODERS, NAME, encoder)
+    with pytest.raises(EncoderError, match=f"pip install {encoder.package}==0.3.0"):
+        embedded_directory(NAME, tmp_path)
+
+
+def test_a_cache_that_can_t_be_written_says_which(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EncoderError, match="Set MLRUN_CACHE to a directory"):
+        embedded_directory(NAME, tmp_path / "file" / "cache")
+
+
+def test_a_damaged_cache_says_what_to_delete(tiny_package: Path, tmp_path: Path) -> None:
+    directory = embedded_directory(NAME, tmp_path / "cache")
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match=f"{directory} is damaged: delete it"):
+        embedded_directory(NAME, tmp_path / "cache")
+
+
+def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/hodan")
+    monkeypatch.delenv("MLRUN_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_cache_dir() == Path("/home/hodan/.cache/mlrun_assets")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
+    assert default_cache_dir() == Path("/var/cache/mlrun_assets")
+    monkeypatch.setenv("MLRUN_CACHE", "~/scratch")
+    assert default_cache_dir() == Path("/home/hodan/scratch")
+
+
+def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(directory: Path) -> None:
+        (directory / "half").write_text("half")
+        raise OSError("No space left on device")
+
+    target = tmp_path / "cache" / "encoder"
+    with pytest.raises(OSError, match="No space left"):
+        create_once(target, fail)
+    assert [path.name for path in target.parent.iterdir()] == [".encoder.lock"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    abandoned = tmp_path / ".encoder.0a1b2c3d.tmp"
+    abandoned.mkdir()
+    (abandoned / "half").write_text("half")
+    create_once(tmp_path / "encoder", lambda directory: (directory / "file").touch())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".encoder.lock", "encoder"]
+
+
+def write_slowly(directory: Path) -> None:
+    import time
+
+    with (directory.parent / "writers").open("a") as file:
+        file.write("one\n")
+    time.sleep(0.5)
+    (directory / "file").write_text("whole")
+
+
+def ask(target: Path, answers: Any) -> None:
+    create_once(target, write_slowly)
+    answers.put((target / "file").read_text())
+
+
+def test_two_processes_at_once_write_once_and_both_succeed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=ask, args=(tmp_path / "encoder", answers)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    assert [answers.get(timeout=60) for _ in processes] == ["whole", "whole"]
+    for process in processes:
+        process.join()
+    assert (tmp_path / "writers").read_text() == "one\n"
+
+
+@pytest.mark.slow
+def test_the_real_tokenizer_gives_every_reference_id(embedded: EncoderSource) -> None:
+    from transformers import AutoTokenizer
+
+    rows = shared_rows("tokenizer_reference.jsonl")
+    tokenizer = AutoTokenizer.from_pretrained(embedded.location)
+    wrong = [row["text"] for row in rows if tokenizer(row["text"])["input_ids"] != row["input_ids"]]
+    assert len(rows) == 373
+    assert wrong == []
+    assert len(tokenizer) == 250_002
+    assert tokenizer.model_max_length == 512
+
+
+def mean_pooled(source: EncoderSource, texts: list[str]) -> Any:
+    import torch
+    from transformers import AutoModel
+
+    tokenizer = load_tokenizer(source)
+    model = AutoModel.from_pretrained(source.location).eval()
+    batch = tokenizer([f"query: {text}" for text in texts], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = model(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None]
+    means = (states * mask).sum(1) / mask.sum(1)
+    return torch.nn.functional.normalize(means).numpy()
+
+
+@pytest.mark.slow
+def test_the_real_encoder_finds_the_translation(embedded: EncoderSource) -> None:
+    somali = [
+        "Kooxda kubbadda cagta ayaa ku guuleysatay ciyaarta ugu dambeysay.",
+        "Dhakhaatiirtu waxay sheegeen in tallaalku badbaado yahay.",
+        "Doorashada madaxweynaha waxaa la qaban doonaa sanadka soo socda.",
+        "Qiimaha shidaalka ayaa kor u kacay suuqyada.",
+    ]
+    english = [
+        "The football team won the final match.",
+        "Doctors said that the vaccine is safe.",
+        "The presidential election will be held next year.",
+        "The price of fuel has risen on the markets.",
+    ]
+    vectors = mean_pooled(embedded, somali + english)
+    cosines = vectors[:4] @ vectors[4:].T
+    pairs, others = np.diag(cosines), cosines[~np.eye(4, dtype=bool)]
+    assert pairs.mean() > 0.8
+    assert pairs.mean() - others.mean() > 0.06
+    assert cosines.argmax(1).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_the_real_encoder_is_found_again(embedded: EncoderSource) -> None:
+    cache = Path(embedded.location).parent
+    name = f"embedded:{NAME}"
+    assert resolve_encoder(name, None, cache, cache) == embedded
+    assert embedded.kind == "embedded"

@@ -1,0 +1,207 @@
+"""The tokenizer, the classifier and the config of an encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrun_assets.encoders import (
+    check_max_length,
+    load_classifier,
+    load_config,
+    load_tokenizer,
+    model_positions,
+)
+from mlrun_assets.errors import EncoderError
+from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config
+
+LABELS = ("caafimaad", "ciyaaraha", "siyaasad")
+
+
+def edit_config(directory: Path, **changes: Any) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def edit_weights(directory: Path, *, drop: str = "", shorten: str = "") -> None:
+    from safetensors.numpy import load_file, save_file
+
+    file = directory / "model.safetensors"
+    weights = {name: value for name, value in load_file(file).items() if name != drop}
+    if shorten:
+        weights[shorten] = weights[shorten][:-1]
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_the_classifier_knows_its_labels(tiny_xlmr: Path) -> None:
+    import torch
+
+    model = load_classifier(directory_source(tiny_xlmr), LABELS)
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
+    assert model.config.problem_type == "single_label_classification"
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    logits = model(input_ids=torch.tensor([[0, 5, 6, 2]])).logits
+    assert logits.shape == (1, 3)
+
+
+def test_the_encoder_s_weights_are_the_directory_s(tiny_xlmr: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    saved = load_file(tiny_xlmr / "model.safetensors")
+    model = load_classifier(directory_source(tiny_xlmr), LABELS)
+    loaded = {
+        name: value for name, value in model.state_dict().items() if name.startswith("roberta.")
+    }
+    assert len(loaded) > 20
+    for name, value in loaded.items():
+        np.testing.assert_array_equal(value.numpy(), saved[name])
+
+
+def test_the_head_follows_the_seed(tiny_xlmr: Path) -> None:
+    import torch
+
+    heads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        heads.append(load_classifier(directory_source(tiny_xlmr), LABELS).state_dict())
+    name = "classifier.out_proj.weight"
+    assert torch.equal(heads[0][name], heads[1][name])
+    assert not torch.equal(heads[0][name], heads[2][name])
+
+
+@pytest.mark.parametrize("labels", [LABELS, ("a", "b")])
+def test_a_classifier_for_other_labels_gets_fresh_logits(
+    xlmr_copy: Path, labels: tuple[str, ...]
+) -> None:
+    import torch
+
+    source = directory_source(xlmr_copy)
+    trained = load_classifier(source, ("x", "y", "z"))
+    with torch.no_grad():
+        trained.classifier.out_proj.weight.fill_(7.0)
+        trained.classifier.out_proj.bias.fill_(7.0)
+    trained.config.problem_type = "multi_label_classification"
+    trained.save_pretrained(xlmr_copy)
+
+    model = load_classifier(source, labels)
+    logits = model.classifier.out_proj
+    assert logits.weight.shape == (len(labels), 16)
+    assert logits.weight.abs().max() < 1.0
+    assert logits.bias.eq(0.0).all()
+    assert torch.equal(
+        model.roberta.embeddings.word_embeddings.weight,
+        trained.roberta.embeddings.word_embeddings.weight,
+    )
+    assert model.config.problem_type == "single_label_classification"
+    assert list(model.config.id2label.values()) == list(labels)
+
+
+def test_loading_is_quiet_and_leaves_the_settings(
+    tiny_xlmr: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_info()
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load_classifier(directory_source(tiny_xlmr), LABELS)
+    load_tokenizer(directory_source(tiny_xlmr))
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    logging.set_verbosity_warning()
+
+
+WEIGHT = "roberta.encoder.layer.1.output.dense.weight"
+
+
+@pytest.mark.parametrize("change", ["drop", "shorten"])
+def test_random_weights_in_the_encoder_are_an_error(xlmr_copy: Path, change: str) -> None:
+    edit_weights(xlmr_copy, **{change: WEIGHT})
+    with pytest.raises(EncoderError, match=WEIGHT):
+        load_classifier(directory_source(xlmr_copy), LABELS)
+
+
+def test_a_pooler_may_be_new(unigram_tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import BertModel
+
+    config = tiny_config("bert", len(unigram_tokenizer))
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    unigram_tokenizer.save_pretrained(tmp_path)
+    model = load_classifier(directory_source(tmp_path), LABELS)
+    assert model.bert.pooler.dense.weight.shape == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_broken_file_is_one_error(xlmr_copy: Path, file: str) -> None:
+    (xlmr_copy / file).write_bytes(b'{"broken')
+    source = directory_source(xlmr_copy)
+    with pytest.raises(EncoderError, match=r"can't be loaded: \w+") as raised:
+        (load_classifier(source, LABELS), load_tokenizer(source))
+    assert str(xlmr_copy) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_without_a_classifier_is_refused(xlmr_copy: Path) -> None:
+    edit_config(xlmr_copy, model_type="vit")
+    with pytest.raises(EncoderError, match="can't be loaded"):
+        load_classifier(directory_source(xlmr_copy), LABELS)
+
+
+def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
+    marker = xlmr_copy / "ran"
+    (xlmr_copy / "custom.py").write_text(f"open({str(marker)!r}, 'w')")
+    names = {"AutoConfig": "custom.C", "AutoModelForSequenceClassification": "custom.M"}
+    edit_config(xlmr_copy, model_type="custom", auto_map=names)
+    source = directory_source(xlmr_copy)
+    for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
+        with pytest.raises(EncoderError):
+            load(source)
+    assert not marker.exists()
+
+
+def test_a_tokenizer_must_be_able_to_pad(xlmr_copy: Path) -> None:
+    file = xlmr_copy / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings["pad_token"]
+    file.write_text(json.dumps(settings))
+    with pytest.raises(EncoderError, match="has no padding token"):
+        load_tokenizer(directory_source(xlmr_copy))
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(xlmr_copy: Path) -> None:
+    edit_config(xlmr_copy, vocab_size=100)
+    with pytest.raises(EncoderError, match="do not belong together"):
+        load_tokenizer(directory_source(xlmr_copy))
+
+
+@pytest.mark.parametrize(("name", "positions"), [("xlm-roberta", 62), ("bert", 64)])
+def test_the_maximum_length_is_what_the_model_can_read(
+    unigram_tokenizer: Any, tmp_path: Path, name: str, positions: int
+) -> None:
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_config(tiny_config(name, len(unigram_tokenizer)))
+    model.save_pretrained(tmp_path)
+    source = directory_source(tmp_path)
+    assert model_positions(source) == positions
+    check_max_length(source, positions)
+    with pytest.raises(EncoderError, match=f"set model.max_length to {positions} or less"):
+        check_max_length(source, positions + 1)
+    longest = torch.full((1, positions), 5)
+    assert model(input_ids=longest).last_hidden_state.shape[1] == positions
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, positions + 1), 5))
+
+
+def test_relative_positions_set_no_limit(tmp_path: Path) -> None:
+    config = {"model_type": "deberta-v2", "position_biased_input": False}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512}))
+    assert model_positions(directory_source(tmp_path)) is None
+    check_max_length(directory_source(tmp_path), 4096)

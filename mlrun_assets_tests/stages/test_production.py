@@ -1,0 +1,418 @@
+import errno
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets.files import digest_directory
+from mlrun_assets.stages import production
+from mlrun_assets.stages.production import (
+    Candidate,
+    Reason,
+    current_model_dir,
+    history,
+    moves,
+    promote,
+    read_production,
+    rollback,
+    versions,
+)
+
+BECAUSE = Reason(why="all rules passed", by="a test")
+
+
+def loads(model_dir: Path) -> None:
+    assert (model_dir / "weights").is_file()
+
+
+def candidate(tmp_path: Path, name: str, weights: str | None = None) -> Candidate:
+    model_dir = tmp_path / "experiments" / name / "export"
+    (model_dir / "onnx").mkdir(parents=True, exist_ok=True)
+    (model_dir / "weights").write_text(weights or name)
+    (model_dir / "onnx" / "weights").write_text(weights or name)
+    return Candidate(
+        model_dir=model_dir,
+        experiment=name,
+        report=f"impl-ml-run-{name}-20261123",
+        digest=digest_directory(model_dir),
+        labels=("ciyaaraha", "siyaasadda"),
+        max_length=128,
+        accuracy=0.9,
+        f1=0.88,
+    )
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return tmp_path / "production"
+
+
+@pytest.fixture
+def serve(tmp_path, root):
+    def promote_all(*names: str) -> None:
+        for name in names:
+            promote(root, candidate(tmp_path, name), BECAUSE, loads)
+
+    return promote_all
+
+
+def serving(root: Path) -> str | None:
+    version = read_production(root)
+    if version is None:
+        return None
+    assert (root / "current" / "weights").read_text() == version.experiment
+    return version.version
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Everything but the lock: links by their target, files by their content."""
+    return {
+        str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in sorted(root.rglob("*"))
+        if (path.is_symlink() or path.is_file()) and path.name != ".lock"
+    }
+
+
+def test_nothing_is_deployed_at_first(root):
+    assert read_production(root) is None
+    assert current_model_dir(root) is None
+    assert versions(root) == ()
+    assert history(root) == ()
+
+
+def test_a_promotion_serves_the_files_and_tells_what_they_are(tmp_path, root):
+    first = candidate(tmp_path, "exp_1")
+    record = promote(root, first, BECAUSE, loads)
+    version = read_production(root)
+    assert record.moved
+    assert record.before is None
+    assert record.after == version
+    assert record.sentence == "exp_1 serves, and nothing did before: all rules passed"
+    assert version is not None
+    assert (version.version, version.experiment, version.digest) == ("exp_1", "exp_1", first.digest)
+    assert digest_directory(root / "current") == first.digest
+    assert (root / "current").readlink() == Path("versions/exp_1/model")
+    assert current_model_dir(root) == root / "versions" / "exp_1" / "model"
+    assert not (root / "current" / "weights").stat().st_mode & 0o222
+
+
+def test_the_history_tells_every_move(root, serve):
+    serve("exp_1", "exp_2")
+    rollback(root, None, Reason("wrong on the radio news", "Hodan", forced=True), loads)
+    lines = [json.loads(line) for line in (root / "history.jsonl").read_text().splitlines()]
+    assert [(line["action"], line["from"], line["to"]) for line in lines] == [
+        ("promote", None, "exp_1"),
+        ("promote", "exp_1", "exp_2"),
+        ("rollback", "exp_2", "exp_1"),
+    ]
+    assert set(lines[2]) == {"when", "action", "from", "to", "why", "by", "forced", "digests"}
+    assert (lines[2]["why"], lines[2]["by"]) == ("wrong on the radio news", "Hodan")
+    assert [line["forced"] for line in lines] == [False, False, True]
+    assert lines[2]["digests"] == {each.version: each.digest for each in versions(root)}
+    assert lines[2]["when"].endswith("+00:00")
+
+
+def test_production_can_be_moved_to_another_place(root, serve, tmp_path):
+    serve("exp_1")
+    root.rename(tmp_path / "elsewhere")
+    assert serving(tmp_path / "elsewhere") == "exp_1"
+
+
+def test_an_experiment_promoted_again_gets_a_suffix_only_if_it_changed(tmp_path, root):
+    promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    before = tree(root)
+    again = promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    assert (again.moved, again.before, tree(root)) == (False, again.after, before)
+
+    promote(root, candidate(tmp_path, "exp_1", weights="other"), BECAUSE, loads)
+    assert [each.version for each in versions(root)] == ["exp_1", "exp_1-2"]
+    assert (root / "versions" / "exp_1" / "model" / "weights").read_text() == "exp_1"
+    assert (root / "current" / "weights").read_text() == "other"
+
+
+def test_a_version_that_was_harmed_is_mended_by_promoting_it_again(tmp_path, root, serve):
+    serve("exp_1")
+    harm(root, "exp_1")
+    promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    assert serving(root) == "exp_1-2"
+
+
+def harm(root: Path, version: str) -> None:
+    weights = root / "versions" / version / "model" / "weights"
+    weights.unlink()
+    weights.write_text("harmed")
+
+
+def test_files_that_are_not_what_was_recorded_are_not_promoted(tmp_path, root, serve):
+    serve("exp_1")
+    before = tree(root)
+    second = candidate(tmp_path, "exp_2")
+    (second.model_dir / "weights").write_text("tampered")
+    with pytest.raises(ProductionError, match="not those that were recorded"):
+        promote(root, second, BECAUSE, loads)
+    assert tree(root) == before
+    assert serving(root) == "exp_1"
+
+
+def test_a_model_that_does_not_load_is_not_promoted(tmp_path, root, serve):
+    serve("exp_1")
+    before = tree(root)
+
+    def fails(model_dir: Path) -> None:
+        assert (model_dir / "weights").read_text() == "exp_2"
+        raise ExportError("the weights are cut off")
+
+    with pytest.raises(ProductionError, match=r"exp_2 was not promoted.*weights are cut off"):
+        promote(root, candidate(tmp_path, "exp_2"), BECAUSE, fails)
+    assert tree(root) == before
+
+
+def test_a_first_promotion_that_fails_leaves_nothing_deployed(tmp_path, root, monkeypatch):
+    monkeypatch.setattr(production.pointer, "append", disk_full)
+    with pytest.raises(ProductionError, match="No space left"):
+        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    assert read_production(root) is None
+    assert tree(root) == {}
+
+
+def disk_full(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["copy", "record", "pointer", "history"])
+def test_a_full_disk_leaves_the_old_model_and_nothing_half_made(
+    tmp_path, root, serve, monkeypatch, step
+):
+    serve("exp_1")
+    before = tree(root)
+    copyfile = shutil.copyfile
+
+    def half(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        if source.parent.name == "export":
+            disk_full()
+
+    targets = {
+        "copy": (shutil, "copyfile", half),
+        "record": (production.ProductionVersion, "save", disk_full),
+        "pointer": (production.pointer, "sync_directory", disk_full),
+        "history": (production.pointer, "append", disk_full),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(*targets[step])
+        with pytest.raises(ProductionError, match=r"exp_2 was not promoted \(No space left"):
+            promote(root, candidate(tmp_path, "exp_2"), BECAUSE, loads)
+    assert tree(root) == before
+    assert not list((root / "versions").glob(".*"))
+    serve("exp_2")
+    assert serving(root) == "exp_2"
+
+
+def test_what_a_killed_promotion_left_is_cleared_away_and_is_no_version(root, serve):
+    serve("exp_1")
+    (root / "versions" / ".incoming-0" / "model").mkdir(parents=True)
+    (root / "versions" / ".incoming-0" / "version.json").write_text("{")
+    assert [each.version for each in versions(root)] == ["exp_1"]
+    serve("exp_2")
+    assert sorted(path.name for path in (root / "versions").iterdir()) == ["exp_1", "exp_2"]
+
+
+@pytest.mark.parametrize("name", ["../exp", "", ".exp", "a/b", "a\n"])
+def test_an_experiment_that_leaves_its_directory_is_refused(tmp_path, root, name):
+    facts = candidate(tmp_path, "exp_1")
+    with pytest.raises(ProductionError, match="can't be a directory's name"):
+        promote(root, Candidate(**{**vars(facts), "experiment": name}), BECAUSE, loads)
+    assert tree(root) == {}
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path, root):
+    facts = candidate(tmp_path, "exp_1")
+    shutil.rmtree(facts.model_dir)
+    with pytest.raises(ProductionError, match="no such model directory"):
+        promote(root, facts, BECAUSE, loads)
+
+
+def test_rollbacks_go_back_one_promotion_each(root, serve):
+    serve("exp_1", "exp_2", "exp_3")
+    assert rollback(root, None, BECAUSE, loads).sentence.startswith(
+        "exp_2 serves, instead of exp_3"
+    )
+    assert serving(root) == "exp_2"
+    rollback(root, None, BECAUSE, loads)
+    assert serving(root) == "exp_1"
+    with pytest.raises(
+        ProductionError, match=r"nothing served before exp_1.*--to \(exp_2, exp_3\)"
+    ):
+        rollback(root, None, BECAUSE, loads)
+    rollback(root, "exp_3", BECAUSE, loads)
+    assert serving(root) == "exp_3"
+    rollback(root, None, BECAUSE, loads)
+    assert serving(root) == "exp_1"
+    assert not rollback(root, "exp_1", BECAUSE, loads).moved
+
+
+def test_a_promotion_after_a_rollback_goes_back_to_where_that_went(root, serve):
+    serve("exp_1", "exp_2")
+    rollback(root, None, BECAUSE, loads)
+    serve("exp_3")
+    rollback(root, None, BECAUSE, loads)
+    assert serving(root) == "exp_1"
+
+
+def test_a_version_that_was_harmed_is_not_gone_back_to(root, serve):
+    serve("exp_1", "exp_2")
+    harm(root, "exp_1")
+    before = tree(root)
+    with pytest.raises(ProductionError, match="not those that were recorded"):
+        rollback(root, None, BECAUSE, loads)
+    assert tree(root) == before
+
+
+def test_a_version_that_does_not_load_is_not_gone_back_to(root, serve):
+    serve("exp_1", "exp_2")
+    before = tree(root)
+
+    def fails(model_dir: Path) -> None:
+        raise ExportError("of another onnxruntime")
+
+    with pytest.raises(ProductionError, match=r"no rollback was made.*another onnxruntime"):
+        rollback(root, None, BECAUSE, fails)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("to", ["exp_9", "../../experiments", ".", "exp_1/model"])
+def test_a_version_that_is_not_there_is_named(root, serve, to):
+    serve("exp_1")
+    with pytest.raises(ProductionError, match=r"there is no version .*--to \(exp_1\)"):
+        rollback(root, to, BECAUSE, loads)
+
+
+def test_a_rollback_of_nothing_is_an_error(root):
+    with pytest.raises(ProductionError, match="nothing is in production"):
+        rollback(root, None, BECAUSE, loads)
+
+
+def test_a_dangling_pointer_says_how_to_mend_it_and_both_ways_do(root, serve):
+    serve("exp_1", "exp_2")
+    shutil.rmtree(root / "versions" / "exp_2")
+    with pytest.raises(ProductionError, match=r"no version 'exp_2'; .*rollback --to \(exp_1\)"):
+        read_production(root)
+    record = rollback(root, "exp_1", BECAUSE, loads)
+    assert (record.before, serving(root)) == (None, "exp_1")
+    assert history(root)[-1].before == "exp_2"
+    shutil.rmtree(root / "versions" / "exp_1")
+    with pytest.raises(ProductionError, match="promote an experiment"):
+        read_production(root)
+    serve("exp_3")
+    assert serving(root) == "exp_3"
+
+
+def test_a_record_that_can_not_be_read_is_named(root, serve):
+    serve("exp_1", "exp_2")
+    (root / "versions" / "exp_2" / "version.json").write_text("{")
+    with pytest.raises(ProductionError, match=r"exp_2/version\.json: can't be read.*exp_1"):
+        read_production(root)
+    rollback(root, "exp_1", BECAUSE, loads)
+    assert serving(root) == "exp_1"
+
+
+def test_something_else_in_the_place_of_the_pointer_is_left_alone(tmp_path, root):
+    (root / "current").mkdir(parents=True)
+    with pytest.raises(ProductionError, match="move it away"):
+        read_production(root)
+    with pytest.raises(ProductionError, match="move it away"):
+        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    assert not (root / "versions").exists()
+
+
+def test_a_half_written_line_is_passed_over_and_not_extended(root, serve):
+    serve("exp_1", "exp_2")
+    with (root / "history.jsonl").open("ab") as file:
+        file.write(b'{"when": "2026-11-23T03:1')
+    assert [move.after for move in history(root)] == ["exp_1", "exp_2"]
+    serve("exp_3")
+    assert [move.after for move in history(root)] == ["exp_1", "exp_2", "exp_3"]
+    lines = (root / "history.jsonl").read_bytes().split(b"\n")
+    assert lines[2] == b'{"when": "2026-11-23T03:1'
+    assert json.loads(lines[3])["to"] == "exp_3"
+
+
+def test_a_line_that_can_not_be_finished_is_taken_out_again(root, serve, monkeypatch):
+    serve("exp_1")
+    before = (root / "history.jsonl").read_bytes()
+    move = history(root)[0]
+    monkeypatch.setattr(moves.os, "fsync", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        moves.append(root, move)
+    assert (root / "history.jsonl").read_bytes() == before
+
+
+def test_a_move_whose_line_was_lost_can_still_be_taken_back(root, serve):
+    serve("exp_1", "exp_2")
+    lines = (root / "history.jsonl").read_bytes().splitlines(keepends=True)
+    (root / "history.jsonl").write_bytes(lines[0] + lines[1][:40])
+    rollback(root, None, BECAUSE, loads)
+    assert serving(root) == "exp_1"
+
+
+def test_a_production_directory_that_can_not_be_made_is_an_error(tmp_path, root):
+    root.write_text("a file")
+    assert read_production(root) is None
+    with pytest.raises(ProductionError, match=r"was not promoted.*make the directory writable"):
+        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+
+
+def test_a_lock_that_another_holds_is_an_error_in_the_end(tmp_path, root, monkeypatch):
+    monkeypatch.setattr(production, "LOCK_SECONDS", 0.05)
+    facts = candidate(tmp_path, "exp_1")
+    with production._moving(root, "held"), ThreadPoolExecutor(1) as pool:
+        attempt = pool.submit(promote, root, facts, BECAUSE, loads)
+        with pytest.raises(ProductionError, match="another process"):
+            attempt.result()
+    assert tree(root) == {}
+
+
+def test_a_reader_sees_one_model_at_every_moment(tmp_path, root, serve):
+    serve("exp_0")
+    done = threading.Event()
+
+    def read() -> tuple[int, set[str]]:
+        reads, seen = 0, set()
+        while not done.is_set():
+            model_dir = (root / "current").resolve(strict=True)
+            weights = {(model_dir / name).read_text() for name in ("weights", "onnx/weights")}
+            version = read_production(root)
+            assert version is not None
+            assert len(weights) == 1
+            seen |= weights
+            reads += 1
+        return reads, seen
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for number in range(1, 51):
+                serve(f"exp_{number}")
+                rollback(root, None, BECAUSE, loads)
+        finally:
+            done.set()
+        results = [reader.result() for reader in readers]
+    assert all(reads > 0 and len(seen) > 1 for reads, seen in results)
+    assert serving(root) == "exp_0"
+    assert len(history(root)) == 101
+
+
+def test_promotions_at_once_are_made_one_after_the_other(tmp_path, root):
+    candidates = [candidate(tmp_path, f"exp_{number}") for number in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        records = list(pool.map(lambda each: promote(root, each, BECAUSE, loads), candidates))
+    moves = history(root)
+    assert [move.before for move in moves] == [None, *(move.after for move in moves[:-1])]
+    assert serving(root) == moves[-1].after
+    assert {record.after.version for record in records if record.after} == {
+        f"exp_{number}" for number in range(6)
+    }

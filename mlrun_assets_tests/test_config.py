@@ -1,0 +1,198 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlrun_assets.config import Config, json_schema, load_config, parse_config
+from mlrun_assets.config_source import parse_source
+from mlrun_assets.errors import ConfigError
+from mlrun_assets_tests.conftest import ROOT
+
+MINIMAL = """\
+data: {train_path: data/final/train.jsonl, val_path: data/final/val.jsonl, \
+test_path: data/final/test.jsonl}
+model: {name: xlm-roberta-base, num_labels: 3, max_length: 512}
+training: {batch_size: 16, learning_rate: 2e-5, epochs: 5, seed: 42}
+deployment: {auto_deploy: false, min_accuracy: 0.85, min_f1: 0.82}
+"""
+
+
+def parse(text: str) -> Config:
+    return parse_config(parse_source(text, "ml_config.yaml"))
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    return str(caught.value).splitlines()
+
+
+def test_config_with_only_the_documented_keys_works_as_it_is() -> None:
+    config = parse(MINIMAL)
+    assert config.model.name == "xlm-roberta-base"
+    assert config.model.num_labels == 3
+    assert config.training.learning_rate == pytest.approx(2e-5)
+    assert config.training.epochs == 5
+    assert config.deployment.min_f1 == pytest.approx(0.82)
+    assert config.training.label_smoothing == "auto"
+
+
+def test_shipped_config_says_what_the_defaults_say() -> None:
+    shipped = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8"))
+    defaults = Config()
+    assert shipped.model_copy(update={"model": defaults.model}) == defaults
+    assert shipped.model.name == defaults.model.name
+    assert shipped.model.max_length == defaults.model.max_length
+
+
+def test_shipped_schema_is_that_of_the_models() -> None:
+    import json
+
+    shipped = json.loads((ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8"))
+    assert shipped == json_schema()
+
+
+def test_every_key_has_a_description() -> None:
+    definitions = json_schema()["$defs"]
+    undescribed = [
+        f"{section}.{key}"
+        for section, model in definitions.items()
+        for key, value in model["properties"].items()
+        if "description" not in value and "$ref" not in value
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "training:\n", "data: {}\n"])
+def test_missing_sections_take_their_defaults(text: str) -> None:
+    assert parse(text) == Config()
+
+
+def test_no_file_means_all_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = load_config()
+    assert loaded.config == Config()
+    assert loaded.file is None
+    assert loaded.experiments_dir == tmp_path / "experiments"
+
+
+def test_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text("training: {seed: 7}\n", encoding="utf-8")
+    monkeypatch.setenv("MLRUN_CONFIG", str(file))
+    assert load_config().config.training.seed == 7
+    monkeypatch.setenv("MLRUN_CONFIG", str(tmp_path / "absent.yaml"))
+    with pytest.raises(ConfigError, match=r"absent\.yaml: no such config file; create it"):
+        load_config()
+
+
+def test_paths_are_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "c.yaml").write_text("reports: {dir: ../r}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    loaded = load_config("project/c.yaml")
+    assert loaded.reports_dir == tmp_path / "r"
+    assert loaded.production_dir == tmp_path / "project" / "production"
+    assert loaded.path("/abs/x") == Path("/abs/x")
+
+
+def test_all_mistakes_at_once_each_with_its_line() -> None:
+    said = mistakes(
+        "data:\n"
+        "  train_pth: x\n"
+        "  text_columns: [1]\n"
+        "model:\n"
+        "  num_labels: three\n"
+        "  max_length: true\n"
+        "training:\n"
+        "  learning_rate: fast\n"
+        "  epochs: 0\n"
+        "  strategy: x\n"
+        "deployment:\n"
+        "  min_f1: 2\n"
+        "  min_f1: 1\n"
+        "deploymnt: 3\n"
+    )
+    assert said == [
+        "ml_config.yaml: 9 mistakes:",
+        "  line 2: data.train_pth: unknown key; did you mean `train_path`?",
+        "  line 3: data.text_columns.0: should be a valid string",
+        "  line 5: model.num_labels: should be a valid integer",
+        "  line 6: model.max_length: should be a valid integer",
+        "  line 8: training.learning_rate: should be a valid number or should be 'auto'",
+        "  line 9: training.epochs: should be greater than or equal to 1 or should be 'auto'",
+        "  line 10: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
+        "seed, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, class_weights, "
+        "early_stopping_patience, bf16, freeze, report_to",
+        "  line 12: deployment.min_f1: given again on line 13; keep one of them",
+        "  line 14: deploymnt: unknown key; did you mean `deployment`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data: {labels: [a, b]}\nmodel: {num_labels: 3}\n", "data.labels lists 2"),
+        ("data: {labels: [a, a]}\n", "lists a label twice"),
+        ("data: {train_path: a.jsonl, test_path: ./a.jsonl}\n", "same file as data.train_path"),
+        ("data: {quality: {skip: [shema]}}\n", "should be 'schema', 'splits_nonempty'"),
+        ("data: {labels: [yes, no]}\n", "put it in quotes"),
+        ("training: {seed: -1}\n", "greater than or equal to 0"),
+        ("training: {learning_rate: .nan}\n", "should be greater than 0"),
+        ("training: {report_to: mlflow}\n", "should be a valid tuple"),
+        ("[1, 2]\n", "holds a list"),
+        ("a: b: c\n", "not YAML"),
+        ("data: {train_path: 1\n", "not YAML"),
+        ("data: !!python/object:os.system {}\n", "not YAML"),
+        ("1: 2\n", "unknown key"),
+    ],
+)
+def test_one_clear_message(text: str, expected: str) -> None:
+    assert expected in "\n".join(mistakes(text))
+
+
+def test_an_unquoted_off_is_the_word() -> None:
+    deployment = parse("deployment: {policy: off, beats_baseline: off}\n").deployment
+    assert (deployment.policy, deployment.beats_baseline) == ("off", "off")
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().training.seed = 1  # type: ignore[misc]
+
+
+def test_yaml_of_a_config_reads_back_as_the_same_config() -> None:
+    config = parse(MINIMAL)
+    assert parse(config.to_yaml()) == config
+
+
+@pytest.mark.parametrize("kind", ["directory", "bytes"])
+def test_unreadable_files(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "c.yaml"
+    if kind == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes(b"data: \xff\xfe\n")
+    expected = "is a directory" if kind == "directory" else "not UTF-8"
+    with pytest.raises(ConfigError, match=expected):
+        load_config(file)
+
+
+keys = st.sampled_from(["data", "model", "training", "seed", "name", "x", "1", "labels"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(keys, values, max_size=4))
+def test_any_yaml_gives_a_config_or_one_config_error(data: dict[str, object]) -> None:
+    try:
+        parse(yaml.safe_dump(data, allow_unicode=True))
+    except ConfigError as error:
+        assert str(error).startswith("ml_config.yaml: ")

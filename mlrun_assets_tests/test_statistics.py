@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+from sklearn.metrics import f1_score
+
+from mlrun_assets.statistics import (
+    bootstrap_f1,
+    confusion_matrix,
+    expected_calibration_error,
+    f1_of_confusion,
+    mcnemar_exact,
+    paired_f1_difference,
+    wilson_interval,
+)
+
+pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+@given(pairs, st.sampled_from(["macro", "weighted"]))
+def test_f1_of_a_confusion_is_that_of_scikit_learn(rows: list[tuple[int, int]], average: str) -> None:
+    truth, guess = (np.array(column) for column in zip(*rows, strict=True))
+    ours = f1_of_confusion(confusion_matrix(truth, guess, 4), average)  # type: ignore[arg-type]
+    assert float(ours) == pytest.approx(f1_score(truth, guess, average=average, zero_division=0))
+
+
+def test_wilson_interval_of_the_design() -> None:
+    low, high = wilson_interval(235, 294, 0.95)
+    assert low == pytest.approx(0.750, abs=0.001)
+    assert high == pytest.approx(0.841, abs=0.001)
+    assert wilson_interval(0, 0, 0.95) == (0.0, 1.0)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_the_sum_of_the_outcomes_no_likelier(first: int, second: int) -> None:
+    discordant = first + second
+    outcomes = binom.pmf(np.arange(discordant + 1), discordant, 0.5)
+    enumerated = outcomes[outcomes <= outcomes[first] * (1 + 1e-7)].sum()
+    assert mcnemar_exact(first, second) == pytest.approx(min(1.0, enumerated))
+
+
+def test_bootstrap_interval_covers_the_true_f1_in_simulation() -> None:
+    generator = np.random.default_rng(1)
+    right, covered, trials = np.array([0.9, 0.75, 0.8]), 0, 300
+    large = np.stack([_row(label, right[label], 1_000_000) for label in range(3)])
+    true_f1 = float(f1_of_confusion(large, "macro"))
+    for trial in range(trials):
+        truth = np.repeat(np.arange(3), 60)
+        wrong = (truth + generator.integers(1, 3, size=truth.size)) % 3
+        guess = np.where(generator.random(truth.size) < right[truth], truth, wrong)
+        low, high = bootstrap_f1(confusion_matrix(truth, guess, 3), "macro", 2000, 0.95, trial)
+        covered += low <= true_f1 <= high
+    assert covered / trials >= 0.90
+
+
+def _row(label: int, right: float, rows: int) -> np.ndarray:
+    row = np.full(3, rows * (1 - right) / 2)
+    row[label] = rows * right
+    return row.astype(np.int64)
+
+
+def test_bootstrap_is_the_same_for_the_same_seed() -> None:
+    confusion = np.array([[8, 2], [3, 7]])
+    assert bootstrap_f1(confusion, "macro", 2000, 0.95, 3) == bootstrap_f1(
+        confusion, "macro", 2000, 0.95, 3
+    )
+
+
+def test_multinomial_bootstrap_is_that_of_drawn_rows() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], [50, 30, 20])
+    guess = np.where(generator.random(100) < 0.8, truth, (truth + 1) % 3)
+    ours = bootstrap_f1(confusion_matrix(truth, guess, 3), "macro", 8000, 0.95, 0)
+    drawn = []
+    for _ in range(2000):
+        rows = np.concatenate(
+            [generator.choice(np.flatnonzero(truth == label), (truth == label).sum()) for label in range(3)]
+        )
+        drawn.append(f1_score(truth[rows], guess[rows], average="macro"))
+    assert ours == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.015)
+
+
+def test_paired_difference_of_a_model_with_itself_is_nothing() -> None:
+    truth = np.array([0, 1, 2, 1, 0])
+    guess = np.array([0, 1, 1, 1, 2])
+    difference = paired_f1_difference(truth, (guess, guess), "macro", (2000, 0.95, 0))
+    assert difference == (0.0, 0.0, 0.0)
+
+
+def test_paired_difference_has_the_sign_of_the_better_model_and_swaps() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, 300)
+    good = np.where(generator.random(300) < 0.9, truth, (truth + 1) % 3)
+    poor = np.where(generator.random(300) < 0.6, truth, (truth + 1) % 3)
+    better = paired_f1_difference(truth, (good, poor), "macro", (4000, 0.95, 0))
+    worse = paired_f1_difference(truth, (poor, good), "macro", (4000, 0.95, 1))
+    assert better.low > 0.0
+    assert worse.value == pytest.approx(-better.value)
+    assert worse.high == pytest.approx(-better.low, abs=0.02)
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+    truth = np.array([0, 1, 0, 1])
+    # Confidence 0.9 is right half of the time, 0.6 always.
+    assert expected_calibration_error(probabilities, truth) == pytest.approx(
+        0.5 * 0.4 + 0.5 * 0.4
+    )
