@@ -337,7 +337,7 @@ def _mistakes(error: ValidationError, source: ConfigSource) -> list[Mistake]:
 def _expectation(detail: dict[str, Any]) -> str:
     said = str(detail["msg"]).removeprefix("Input ")
     if detail["type"] == "string_type" and isinstance(detail["input"], bool):
-        return f"{said}: YAML reads an unquoted yes, no, on or off as a truth value; put it in quotes"
+        return f"{said}: YAML reads a bare yes, no, on or off as a truth value; put it in quotes"
     return said
 
 

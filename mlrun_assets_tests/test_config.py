@@ -88,9 +88,7 @@ def test_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_config()
 
 
-def test_paths_are_relative_to_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "c.yaml").write_text("reports: {dir: ../r}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)

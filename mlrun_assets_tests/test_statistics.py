@@ -19,7 +19,9 @@ pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, ma
 
 
 @given(pairs, st.sampled_from(["macro", "weighted"]))
-def test_f1_of_a_confusion_is_that_of_scikit_learn(rows: list[tuple[int, int]], average: str) -> None:
+def test_f1_of_a_confusion_is_that_of_scikit_learn(
+    rows: list[tuple[int, int]], average: str
+) -> None:
     truth, guess = (np.array(column) for column in zip(*rows, strict=True))
     ours = f1_of_confusion(confusion_matrix(truth, guess, 4), average)  # type: ignore[arg-type]
     assert float(ours) == pytest.approx(f1_score(truth, guess, average=average, zero_division=0))
@@ -75,7 +77,10 @@ def test_multinomial_bootstrap_is_that_of_drawn_rows() -> None:
     drawn = []
     for _ in range(2000):
         rows = np.concatenate(
-            [generator.choice(np.flatnonzero(truth == label), (truth == label).sum()) for label in range(3)]
+            [
+                generator.choice(np.flatnonzero(truth == label), (truth == label).sum())
+                for label in range(3)
+            ]
         )
         drawn.append(f1_score(truth[rows], guess[rows], average="macro"))
     assert ours == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.015)
@@ -104,6 +109,4 @@ def test_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
     truth = np.array([0, 1, 0, 1])
     # Confidence 0.9 is right half of the time, 0.6 always.
-    assert expected_calibration_error(probabilities, truth) == pytest.approx(
-        0.5 * 0.4 + 0.5 * 0.4
-    )
+    assert expected_calibration_error(probabilities, truth) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)

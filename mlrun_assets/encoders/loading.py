@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlrun_assets.encoders.encoder_config import load_config, source_directory, unloadable
@@ -28,6 +31,9 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
     directory = source_directory(source)
     with quiet_transformers():
         from transformers import AutoTokenizer
+
+        if not (Path(directory) / "tokenizer.json").is_file():
+            _lend_sentencepiece_its_messages()
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
@@ -77,6 +83,21 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
     _check_encoder_weights(source, model, report)
     _reset_logits(model, len(labels))
     return model
+
+
+def _lend_sentencepiece_its_messages() -> None:
+    """Make a directory readable that has its pieces in a ``sentencepiece.bpe.model`` only.
+
+    transformers reads it with sentencepiece's own protobuf classes, and those refuse to load with a
+    protobuf older than the one that generated them; the same classes come with transformers too.
+    """
+    refused = importlib.import_module("google.protobuf.runtime_version").VersionError
+    name = "sentencepiece.sentencepiece_model_pb2"
+    try:
+        importlib.import_module(name)
+    except refused:
+        substitute = "transformers.utils.sentencepiece_model_pb2_new"
+        sys.modules[name] = importlib.import_module(substitute)
 
 
 def _check_encoder_weights(

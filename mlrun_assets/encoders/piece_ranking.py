@@ -38,7 +38,8 @@ def rank_pieces(pieces: list[str], scores: Floats, corpus: str, scripts: set[str
         pieces: the pieces, none of them empty.
         scores: their log probabilities, of the same length.
         corpus: the training texts as the tokenizer normalises them, with ``▁`` for spaces.
-        scripts: the scripts that the training texts are written in, as ``script`` names them.
+        scripts: the scripts that the training texts are written in, as ``script`` names them;
+            those of digits and signs are always among them.
     """
     likeness = character_log_probabilities(pieces, corpus[:CORPUS_CHARACTERS])
     ranks = scores + CHARACTER_WEIGHT * likeness
@@ -59,7 +60,7 @@ def script(character: str) -> str:
 def _written_in(pieces: list[str], scripts: set[str]) -> NDArray[np.bool_]:
     """For each piece: whether all its characters are of the ``scripts`` or shared by all."""
     characters, inverse = np.unique(_code_points("".join(pieces)), return_inverse=True)
-    fits = np.array([script(chr(character)) in scripts | {""} for character in characters.tolist()])
+    fits = np.array([script(chr(character)) in {*scripts, ""} for character in characters.tolist()])
     return np.logical_and.reduceat(fits[inverse], _starts(_lengths(pieces)))
 
 

@@ -137,6 +137,7 @@ def _ranking(
     encoded = np.concatenate([np.array([], np.int64), *_encode(tokenizer, texts)])
     used = np.unique(encoded)
     scripts = {script(character) for index in used.tolist() for character in unigram.pieces[index]}
+    scripts.add("")  # digits and signs, with or without texts
     needed = np.union1d(used, _always_kept(tokenizer, unigram, scripts))
     corpus = "".join(unigram.pieces[index] for index in encoded[:CORPUS_CHARACTERS].tolist())
     model_pieces = unigram.pieces[: len(unigram.scores)]

@@ -71,7 +71,7 @@ def experiment(
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
             record = stage.load(ExperimentRecord)
-    return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
+        return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
 
 
 @dg.asset(
@@ -106,9 +106,10 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         situation = plan.Situation(config, stage.load(DatasetRecord), circumstances)
         prior_runs = stage.load(ExperimentRecord).prior_runs
         record = stage.save(plan.plan_training(situation, prior_runs))
-    return dg.MaterializeResult(
-        metadata=metadata.plan_metadata(record), data_version=dg.DataVersion(record.recipe_digest)
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.plan_metadata(record),
+            data_version=dg.DataVersion(record.recipe_digest),
+        )
 
 
 @dg.asset(deps=[validated_dataset], group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
@@ -121,7 +122,7 @@ def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
                 stage.directory, stage.load(DatasetRecord), config.evaluation, config.training.seed
             )
         )
-    return dg.MaterializeResult(metadata=metadata.baseline_metadata(record))
+        return dg.MaterializeResult(metadata=metadata.baseline_metadata(record))
 
 
 @dg.asset(
@@ -143,11 +144,11 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         record = stage.save(
             training.train_checkpoint(stage.directory, dataset, request, stage.report)
         )
-    return dg.MaterializeResult(
-        metadata=metadata.checkpoint_metadata(record, stage.experiment),
-        check_results=checks.checkpoint_results(record, dataset),
-        data_version=dg.DataVersion(record.digest),
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.checkpoint_metadata(record, stage.experiment),
+            check_results=checks.checkpoint_results(record, dataset),
+            data_version=dg.DataVersion(record.digest),
+        )
 
 
 @dg.asset(
@@ -171,10 +172,10 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
                 stage.directory, stage.load(DatasetRecord), candidates, config
             )
         )
-    return dg.MaterializeResult(
-        metadata=metadata.evaluation_metadata(record, stage.experiment),
-        check_results=checks.score_results(record, config.deployment),
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.evaluation_metadata(record, stage.experiment),
+            check_results=checks.score_results(record, config.deployment),
+        )
 
 
 @dg.asset(
@@ -192,11 +193,11 @@ def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mater
                 stage.directory, stage.load(DatasetRecord), stage.load(CheckpointRecord)
             )
         )
-    return dg.MaterializeResult(
-        metadata=metadata.export_metadata(record, stage.experiment),
-        check_results=checks.export_results(record),
-        data_version=dg.DataVersion(record.digest),
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.export_metadata(record, stage.experiment),
+            check_results=checks.export_results(record),
+            data_version=dg.DataVersion(record.digest),
+        )
 
 
 @dg.asset(
@@ -216,7 +217,7 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
                 stage.experiment.id,
             )
         )
-    return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
+        return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
 
 
 @dg.asset(
@@ -229,7 +230,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
     """The production pointer, moved only by an approval with auto_deploy."""
     with ml_run.stage(context) as stage:
         record = stage.save(promoting.deploy_if_approved(stage.experiment, stage.config))
-    return dg.MaterializeResult(metadata=metadata.production_metadata(record))
+        return dg.MaterializeResult(metadata=metadata.production_metadata(record))
 
 
 @dg.asset(
@@ -243,10 +244,10 @@ def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
     """This run's line of `_registry.md`."""
     with ml_run.stage(context) as stage:
         record = stage.save(closing.register_run(stage.experiment, stage.config, Status.COMPLETE))
-    return dg.MaterializeResult(
-        metadata=metadata.registry_metadata(record),
-        check_results=checks.registry_results(record),
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.registry_metadata(record),
+            check_results=checks.registry_results(record),
+        )
 
 
 @dg.asset(
@@ -260,9 +261,9 @@ def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
     """New, repeated and resolved items of `_tech-debt.md`."""
     with ml_run.stage(context) as stage:
         record = stage.save(closing.register_debt(stage.experiment, stage.config))
-    return dg.MaterializeResult(
-        metadata=metadata.debt_metadata(record), check_results=checks.debt_results(record)
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.debt_metadata(record), check_results=checks.debt_results(record)
+        )
 
 
 # `--select +deployment_report` reaches one layer up: the report names every stage before it.
@@ -289,9 +290,9 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
         record = closing.complete_experiment(stage.experiment, stage.config)
-    return dg.MaterializeResult(
-        metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
-    )
+        return dg.MaterializeResult(
+            metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
+        )
 
 
 stages = [

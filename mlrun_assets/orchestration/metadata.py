@@ -162,7 +162,7 @@ def decision_metadata(record: DecisionRecord) -> Metadata:
     """The verdict and every rule."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_decision(record)),
-        "verdict": dg.MetadataValue.text(record.verdict),
+        "verdict": dg.MetadataValue.text(str(record.verdict)),
         "deploys": dg.MetadataValue.bool(record.deploys),
     }
 

@@ -39,7 +39,7 @@ class MlRun(dg.ConfigurableResource):
             current = self.load_config()
             experiment = self._find(current, context)
             config = experiment.config(current)
-            context.log.info(f"experiment {experiment.id} ({experiment.manifest.name})")
+            context.log.debug(f"experiment {experiment.id} ({experiment.manifest.name})")
             stage = Stage(experiment, config, context.log.info)
             with run_stage(stage, context.asset_key.to_user_string()):
                 yield stage

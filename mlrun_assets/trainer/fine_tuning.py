@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from mlrun_assets import encoders
+from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.files import sync_directory
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.records import VocabularyTrim
@@ -58,9 +59,10 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         job.report(f"training: {name} is not whole and is passed over")
     if checkpoint:
         job.report(f"training: continues from {checkpoint.name}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        _save(trainer.model, tokenizer, job.model_dir)
     history = epoch_history(trainer.state.log_history)
-    _save(trainer.model, tokenizer, job.model_dir)
     shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
     resumed = step_of(checkpoint) if checkpoint else 0

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from mlrun_assets.encoders.quiet import quiet_transformers
+
 TOKENS_A_BATCH = 4096
 
 
@@ -16,10 +18,11 @@ class Predictor:
     """A trained model directory, ready to predict."""
 
     def __init__(self, model_dir: Path, max_length: int) -> None:
-        self._tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
-        self._model = AutoModelForSequenceClassification.from_pretrained(
-            str(model_dir), use_safetensors=True, local_files_only=True
-        )
+        with quiet_transformers():
+            self._tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+            self._model = AutoModelForSequenceClassification.from_pretrained(
+                str(model_dir), use_safetensors=True, local_files_only=True
+            )
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         self._max_length = max_length

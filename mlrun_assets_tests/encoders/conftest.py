@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +121,6 @@ def tiny_xlmr(unigram_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def xlmr_copy(tiny_xlmr: Path, tmp_path: Path) -> Path:
     """A copy that a test may break."""
-    import shutil
-
     return Path(shutil.copytree(tiny_xlmr, tmp_path / "copy"))
 
 
@@ -180,10 +180,11 @@ def e5s1_bytes(character_map: dict[str, str]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> EncoderSource:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EncoderSource]:
     """The real embedded encoder; unpacking it takes some seconds and 500 MB."""
     cache = tmp_path_factory.mktemp("cache")
-    return resolve_encoder("embedded:multilingual-e5-small", None, cache, cache)
+    yield resolve_encoder("embedded:multilingual-e5-small", None, cache, cache)
+    shutil.rmtree(cache)  # pytest would keep it, for three sessions
 
 
 def shared_rows(name: str) -> list[dict[str, Any]]:

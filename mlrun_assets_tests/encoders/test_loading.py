@@ -16,7 +16,7 @@ from mlrun_assets.encoders import (
     model_positions,
 )
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config
+from mlrun_assets_tests.encoders.conftest import SOMALI, directory_source, tiny_config
 
 LABELS = ("caafimaad", "ciyaaraha", "siyaasad")
 
@@ -172,6 +172,25 @@ def test_a_tokenizer_must_be_able_to_pad(xlmr_copy: Path) -> None:
     file.write_text(json.dumps(settings))
     with pytest.raises(EncoderError, match="has no padding token"):
         load_tokenizer(directory_source(xlmr_copy))
+
+
+def test_pieces_in_a_sentencepiece_model_are_read(tmp_path: Path) -> None:
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    (tmp_path / "corpus").write_text("\n".join(SOMALI * 20), encoding="utf-8")
+    SentencePieceTrainer.train(
+        input=str(tmp_path / "corpus"),
+        model_prefix=str(tmp_path / "sentencepiece.bpe"),
+        vocab_size=100,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    tiny_config("xlm-roberta", 200).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(directory_source(tmp_path))
+    processor = SentencePieceProcessor(model_file=str(tmp_path / "sentencepiece.bpe.model"))
+    for text in SOMALI:
+        pieces = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+        assert pieces == ["<s>", *processor.encode(text, out_type=str), "</s>"]
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(xlmr_copy: Path) -> None:

@@ -79,7 +79,8 @@ def test_a_large_budget_keeps_all(unigram_tokenizer: Any) -> None:
 def test_no_texts_leave_the_characters(unigram_tokenizer: Any) -> None:
     kept = plan_trim(unigram_tokenizer, [], 1)
     trimmed = trim_tokenizer(unigram_tokenizer, kept)
-    assert trimmed.unk_token_id not in trimmed(SOMALI[0])["input_ids"]
+    for text in (*SOMALI, *OTHERS):
+        assert trimmed.unk_token_id not in trimmed(text)["input_ids"]
 
 
 @pytest.mark.parametrize("text", [*SOMALI[:4], f"{SOMALI[0]} <mask> {SOMALI[1]}", "", " "])
@@ -144,7 +145,7 @@ def test_han_is_kept_only_where_it_occurs(monkeypatch: pytest.MonkeyPatch) -> No
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     monkeypatch.setattr(trimming, "LARGE_SCRIPT", 3)
-    pieces = [*SPECIAL, "▁", "a", "b", "ش", "中", "国", "語", "▁ab", "中国"]
+    pieces = [*SPECIAL, "▁", *"12%.", "a", "b", "ش", "中", "国", "語", "▁ab", "中国"]
     backend = Tokenizer(models.Unigram([(piece, -1.0 - i) for i, piece in enumerate(pieces)], 3))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer = wrapped(backend)
@@ -152,6 +153,7 @@ def test_han_is_kept_only_where_it_occurs(monkeypatch: pytest.MonkeyPatch) -> No
     def kept_for(*texts: str) -> set[str]:
         return set(tokenizer.convert_ids_to_tokens(plan_trim(tokenizer, texts, 1).tolist()))
 
+    assert kept_for() == {*SPECIAL, "<mask>", "▁", "1", "2", "%", ".", "ش", *"ab", "中国"}
     assert not kept_for("ab") & {"中", "国", "語"}
     assert kept_for("ab") >= {"a", "b", "ش", "▁ab"}
     assert kept_for("ab 中") >= {"中", "国", "語"}

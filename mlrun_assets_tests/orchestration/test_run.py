@@ -1,0 +1,194 @@
+"""Whole runs with the tiny encoder."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlrun_assets.config import load_config
+from mlrun_assets.definitions import defs
+from mlrun_assets.experiment_store import Experiment, all_experiments
+from mlrun_assets.records import (
+    CheckpointRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ProductionRecord,
+    Status,
+    TechDebtRecord,
+    Verdict,
+)
+from mlrun_assets_tests.conftest import MakeProject, write_rows
+
+pytestmark = pytest.mark.usefixtures("dagster_home")
+
+
+def execute(
+    config: Path, name: str | None = None, instance: dg.DagsterInstance | None = None, **more: Any
+) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def("ml_run").execute_in_process(
+        run_config={
+            "ops": {"experiment": {"config": {"name": name} if name else {}}},
+            "resources": {"ml_run": {"config": {"config_file": str(config), **more}}},
+        },
+        instance=instance,
+        raise_on_error=False,
+    )
+
+
+def latest(config: Path) -> Experiment:
+    return all_experiments(load_config(config).experiments_dir)[0]
+
+
+def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -> None:
+    config = make_project(deployment={"auto_deploy": True})
+    reports = config.parent / ".claude" / "reports"
+    first = execute(config, "xlm-r-fine-tune-v2")
+    assert first.success
+    experiment = latest(config)
+    manifest = experiment.manifest
+    assert manifest.status is Status.COMPLETE
+    assert re.fullmatch(r"exp_\d{8}T\d{6}Z", manifest.id)
+    assert set(manifest.stages) == {each.key.to_user_string() for each in _stages()}
+    assert all(stage.status == "done" for stage in manifest.stages.values())
+    lines = (reports / "_registry.md").read_text().splitlines()
+    own = [line for line in lines if manifest.report in line]
+    assert len(own) == 1
+    assert re.fullmatch(
+        r"- impl-ml-run-xlm-r-fine-tune-v2-\d{8} \| Complete \| accuracy 0\.\d{3}, .*deployed",
+        own[0],
+    )
+    report = reports / "implementation" / f"{manifest.report}.md"
+    assert experiment.load(DecisionRecord).verdict in report.read_text().splitlines()[2]
+    for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report.read_text()):
+        assert (report.parent / link).stat().st_size > 1000
+    assert (config.parent / "production" / "current" / "model.safetensors").exists()
+    assert not (experiment.directory / "checkpoints").exists()
+
+    second = execute(config, "xlm-r-fine-tune-v2")
+    assert second.success
+    again = latest(config)
+    assert again.manifest.report == f"{manifest.report}-2"
+    known = again.load(ExperimentRecord)
+    assert [run.report for run in known.prior_runs] == [manifest.report]
+    assert known.best_run == manifest.report
+    assert known.production is not None
+    comparison = again.load(EvaluationRecord).production
+    assert comparison is not None and comparison.comparable
+    # The same seed, data and recipe: the same model, so not one row differs.
+    assert comparison.only_challenger_right == comparison.only_other_right == 0
+    debt = again.load(TechDebtRecord)
+    assert debt.numbers("repeated")
+    assert not debt.numbers("new")
+
+
+def test_the_same_run_twice_gives_the_same_metrics(make_project: MakeProject) -> None:
+    config = make_project()
+    scores = []
+    for _ in range(2):
+        assert execute(config).success
+        record = latest(config).load(EvaluationRecord)
+        history = latest(config).load(CheckpointRecord).history
+        scores.append((record.test, record.val, [entry.val_loss for entry in history]))
+    assert scores[0] == scores[1]
+
+
+def test_a_rejected_model_is_a_result(make_project: MakeProject) -> None:
+    config = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True})
+    result = execute(config)
+    assert result.success
+    experiment = latest(config)
+    assert experiment.manifest.status is Status.COMPLETE
+    decision = experiment.load(DecisionRecord)
+    assert decision.verdict is Verdict.REJECTED
+    assert not experiment.load(ProductionRecord).moved
+    assert not (config.parent / "production" / "current").exists()
+    failed = {
+        check.check_name: check.severity
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    }
+    assert failed["min_accuracy"] is dg.AssetCheckSeverity.ERROR
+    open_items = (config.parent / ".claude/reports/_tech-debt.md").read_text()
+    assert "Test accuracy is below deployment.min_accuracy" in open_items
+
+
+def test_bad_data_blocks_and_says_why(make_project: MakeProject) -> None:
+    config = make_project()
+    rows = [
+        json.loads(line) for line in (config.parent / "data/train.jsonl").read_text().splitlines()
+    ]
+    write_rows(config.parent / "data/test.jsonl", rows[:30])
+    result = execute(config, "leaky")
+    assert not result.success
+    materialized = {
+        event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
+    }
+    assert materialized == {"experiment", "validated_dataset"}
+    experiment = latest(config)
+    manifest = experiment.manifest
+    assert manifest.status is Status.BLOCKED
+    assert "30 rows of test share their text with train" in (manifest.error or "")
+    reports = config.parent / ".claude" / "reports"
+    assert f"- {manifest.report} | Blocked | " in (reports / "_registry.md").read_text()
+    assert "Data check split_leakage blocks" in (reports / "_tech-debt.md").read_text()
+    assert (reports / "implementation" / f"{manifest.report}.md").exists()
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    error = failure.step_failure_data.error
+    assert error is not None
+    assert "split_leakage" in error.message
+    assert not error.stack
+
+
+def test_missing_data_fails_with_one_message(make_project: MakeProject) -> None:
+    config = make_project()
+    (config.parent / "data/val.jsonl").unlink()
+    assert not execute(config).success
+    manifest = latest(config).manifest
+    assert manifest.status is Status.FAILED
+    assert "data.val_path" in (manifest.error or "")
+    assert "no such file" in (manifest.error or "")
+
+
+def test_an_earlier_experiment_is_evaluated_again_by_its_id(make_project: MakeProject) -> None:
+    config = make_project()
+    instance = dg.DagsterInstance.get()
+    assert execute(config, "one", instance).success
+    one = latest(config)
+    assert execute(config, "two", instance).success
+    before = (latest(config).directory / "records/evaluation_metrics.json").stat().st_mtime_ns
+    result = dg.materialize(
+        [*_stages(), *_raw()],
+        selection=dg.AssetSelection.from_string('key:"evaluation_metrics"+'),
+        resources=defs.resources,
+        run_config={
+            "resources": {
+                "ml_run": {"config": {"config_file": str(config), "experiment_id": one.id}}
+            }
+        },
+        instance=instance,
+    )
+    assert result.success
+    assert result.run_id in one.manifest.run_ids
+    assert one.manifest.status is Status.COMPLETE
+    assert result.run_id not in latest(config).manifest.run_ids
+    assert (
+        latest(config).directory / "records/evaluation_metrics.json"
+    ).stat().st_mtime_ns == before
+
+
+def _stages() -> list[dg.AssetsDefinition]:
+    from mlrun_assets.orchestration import assets
+
+    return assets.stages
+
+
+def _raw() -> list[dg.AssetSpec]:
+    from mlrun_assets.orchestration import assets
+
+    return assets.raw_splits

@@ -1,0 +1,125 @@
+"""Records as small as a test needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlrun_assets.records import (
+    ClassScores,
+    Comparison,
+    DatasetRecord,
+    EvaluationRecord,
+    ExportRecord,
+    Score,
+    Scores,
+    SplitProfile,
+)
+
+
+def score(value: float, half: float = 0.05) -> Score:
+    return Score(value=value, low=value - half, high=value + half)
+
+
+def split_profile(label_rows: dict[str, int], **changes: Any) -> SplitProfile:
+    rows = sum(label_rows.values())
+    facts: dict[str, Any] = {
+        "source": "train.jsonl",
+        "source_digest": "sha256:1",
+        "source_bytes": 1000,
+        "file": "data/train.parquet",
+        "rows_read": rows,
+        "rows_kept": rows,
+        "rows_quarantined": 0,
+        "label_rows": label_rows,
+        "words_median": 12.0,
+        "words_p95": 20.0,
+        "tokens_median": 20.0,
+        "tokens_p95": 40.0,
+        "tokens_max": 60,
+        "tokens_per_word": 1.8,
+        "truncated_fraction": 0.0,
+        "unknown_token_fraction": 0.0,
+    }
+    return SplitProfile(**{**facts, **changes})
+
+
+def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
+    profile = split_profile(train, **changes)
+    return DatasetRecord(
+        ready=True,
+        digest="sha256:data",
+        labels=tuple(train),
+        splits={"train": profile, "val": profile, "test": profile},
+        checks=(),
+        quarantine_reasons={},
+        quarantine_file="data/quarantine.jsonl",
+        max_length=128,
+    )
+
+
+def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
+    classes = tuple(
+        ClassScores(label=label, precision=f1, recall=f1, f1=f1, support=50, predicted=50)
+        for label in ("a", "b")
+    )
+    return Scores(
+        rows=100,
+        accuracy=score(accuracy, half),
+        f1_macro=score(f1, half),
+        f1_weighted=score(f1, half),
+        mcc=0.5,
+        per_class=classes,
+        confusion=((40, 10), (10, 40)),
+    )
+
+
+def comparison(difference: Score | None, against: str = "n-gram baseline") -> Comparison:
+    return Comparison(
+        against=against,
+        comparable=difference is not None,
+        reason="the same rows" if difference else "production knows other labels",
+        rows=100,
+        other_f1=0.8,
+        other_accuracy=0.8,
+        f1_difference=difference,
+        accuracy_difference=0.0,
+        only_challenger_right=5,
+        only_other_right=5,
+        mcnemar_p=1.0,
+    )
+
+
+def evaluation_record(
+    accuracy: float = 0.9,
+    f1: float = 0.9,
+    baseline: Score | None = None,
+    production: Comparison | None = None,
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        test_digest="sha256:test",
+        labels=("a", "b"),
+        f1_kind="macro",
+        confidence=0.95,
+        val=scores(accuracy, f1),
+        test=scores(accuracy, f1),
+        calibration_error=0.03,
+        slices=(),
+        baseline=comparison(baseline or score(0.1)),
+        production=production,
+        predictions_file="records/predictions.parquet",
+        seconds=1.0,
+        rows_per_second=100.0,
+    )
+
+
+def export_record(agreement: float = 1.0) -> ExportRecord:
+    return ExportRecord(
+        model_dir="export",
+        digest="sha256:export",
+        size_bytes=1000,
+        rows_compared=100,
+        agreement=agreement,
+        load_seconds=1.0,
+        latency_ms_p50=5.0,
+        latency_ms_p95=9.0,
+    )

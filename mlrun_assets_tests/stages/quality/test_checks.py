@@ -1,0 +1,160 @@
+"""Each check on data that has the defect and on data that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlrun_assets.config import DataConfig
+from mlrun_assets.records import CheckOutcome, QualityCheck
+from mlrun_assets.stages.quality.checks import CHECKS, Dataset, run_checks
+from mlrun_assets.stages.quality.reading import BadRow, SplitRows
+from mlrun_assets.text import duplicate_key
+
+Rows = list[tuple[str, str]]
+CLEAN: dict[str, Rows] = {
+    split: [(f"{split} qoraal {number}", label) for number in range(10) for label in ("a", "b")]
+    for split in ("train", "val", "test")
+}
+CLEAN = {
+    split: [(f"{text} {label}", label) for text, label in rows] for split, rows in CLEAN.items()
+}
+
+
+def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
+    frame = pl.DataFrame(
+        {
+            "id": [f"{name}-{number}" for number in range(len(rows))],
+            "text": [text for text, _ in rows],
+            "label": [label for _, label in rows],
+            "key": [duplicate_key(text) for text, _ in rows],
+            "tokens": [len(text) for text, _ in rows],
+            "extra_author": [f"{name}-{number}" for number in range(len(rows))],
+        },
+        schema_overrides={"text": pl.String, "label": pl.String, "key": pl.String},
+    )
+    aside = [BadRow(name, number, "not JSON", "?", "{") for number in range(bad)]
+    return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
+
+
+def check(
+    name: str, splits: dict[str, Rows] | None = None, bad: int = 0, **settings: Any
+) -> QualityCheck:
+    rows = {**CLEAN, **(splits or {})}
+    dataset = Dataset(
+        splits={split: split_rows(split, rows[split], bad) for split in rows},
+        labels=settings.pop("labels", ("a", "b")),
+        num_labels=settings.pop("num_labels", None),
+        max_length=settings.pop("max_length", 40),
+        config=DataConfig(group_column="author", quality=settings),
+    )
+    return next(result for result in run_checks(dataset) if result.name == name)
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_clean_data_passes(name: str) -> None:
+    result = check(name)
+    assert result.outcome is CheckOutcome.PASSED
+    assert result.message
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_a_skipped_check_is_listed_as_off(name: str) -> None:
+    assert check(name, {"val": []}, skip=(name,)).outcome is CheckOutcome.OFF
+
+
+def test_schema_blocks_beyond_the_share() -> None:
+    assert not check("schema", bad=1, max_invalid_fraction=0.05).blocks
+    result = check("schema", bad=3, max_invalid_fraction=0.05)
+    assert result.blocks
+    assert result.rows == 9
+    assert "not JSON: 9" in result.message
+
+
+def test_an_empty_split_blocks() -> None:
+    result = check("splits_nonempty", {"val": []})
+    assert result.blocks
+    assert "val.jsonl" in result.message
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_labels", "said"),
+    [
+        (("a", "A"), None, "`a` and `A` differ only by case or spaces"),
+        (("a b", "ab"), None, "differ only by case or spaces"),
+        (("a", "b"), 3, "has 2 labels (a, b), model.num_labels is 3"),
+        (("a",), None, "two are needed"),
+    ],
+)
+def test_label_domain(labels: tuple[str, ...], num_labels: int | None, said: str) -> None:
+    result = check("label_domain", labels=labels, num_labels=num_labels)
+    assert result.blocks
+    assert said in result.message
+
+
+def test_a_label_missing_from_val_blocks_and_from_test_warns() -> None:
+    only_a = [("kaliya", "a")]
+    assert check("every_label_in_every_split", {"val": only_a}).blocks
+    result = check("every_label_in_every_split", {"test": only_a})
+    assert result.warns
+    assert result.message == "test lacks b"
+
+
+def test_exact_duplicates_warn_whatever_case_and_punctuation() -> None:
+    result = check("exact_duplicates", {"train": [*CLEAN["train"], ("TRAIN, qoraal 0 a!", "a")]})
+    assert result.warns
+    assert result.rows == 1
+    assert "1 in train" in result.message
+
+
+def test_conflicting_labels_warn_and_block_beyond_the_share() -> None:
+    splits = {"train": [*CLEAN["train"], ("train qoraal 0 a", "b")]}
+    assert check("conflicting_labels", splits, max_conflicting_fraction=0.5).warns
+    result = check("conflicting_labels", splits)
+    assert result.blocks
+    assert result.rows == 2
+
+
+def test_a_text_in_two_splits_blocks() -> None:
+    result = check("split_leakage", {"test": [*CLEAN["test"], ("Train qoraal 3 b.", "b")]})
+    assert result.blocks
+    assert result.message.startswith("1 rows of test share their text with train")
+
+
+def test_a_group_in_two_splits_blocks() -> None:
+    dataset = Dataset(
+        splits={
+            split: SplitRows(
+                split,
+                Path(split),
+                len(rows),
+                split_rows(split, rows).frame.with_columns(extra_author=pl.lit("same")),
+            )
+            for split, rows in CLEAN.items()
+        },
+        labels=("a", "b"),
+        num_labels=2,
+        max_length=40,
+        config=DataConfig(group_column="author"),
+    )
+    result = CHECKS["split_leakage"](dataset)
+    assert result.blocks
+    assert "share their group with train" in result.message
+
+
+def test_imbalance_and_rare_labels_warn() -> None:
+    rows = [(f"qoraal {number}", "a" if number % 8 else "b") for number in range(64)]
+    result = check("class_balance", {"train": rows})
+    assert result.warns
+    assert result.value == pytest.approx(7.0)
+    assert "fewer than 10 rows of b" in result.message
+
+
+def test_truncation_warns() -> None:
+    result = check("truncation", max_length=10)
+    assert result.warns
+    assert result.value == pytest.approx(1.0)
+    assert result.rows == 60

@@ -1,0 +1,118 @@
+"""The graph: its keys and edges, what loading it costs, and that the documented selection is it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import yaml
+
+from mlrun_assets.definitions import defs
+from mlrun_assets.orchestration import assets
+from mlrun_assets_tests.conftest import ROOT
+
+EDGES = {
+    "experiment": {"raw_test", "raw_train", "raw_val"},
+    "validated_dataset": {"experiment", "raw_test", "raw_train", "raw_val"},
+    "training_plan": {"experiment", "validated_dataset"},
+    "baseline_metrics": {"validated_dataset"},
+    "trained_checkpoint": {"training_plan", "validated_dataset"},
+    "evaluation_metrics": {"baseline_metrics", "trained_checkpoint", "validated_dataset"},
+    "exported_model": {"trained_checkpoint"},
+    "deployment_decision": {"baseline_metrics", "evaluation_metrics", "exported_model"},
+    "production_model": {"deployment_decision", "exported_model"},
+    "experiment_registry": {"deployment_decision", "evaluation_metrics", "production_model"},
+    "tech_debt_registry": {"deployment_decision", "evaluation_metrics", "validated_dataset"},
+    "deployment_report": {
+        "baseline_metrics",
+        "deployment_decision",
+        "evaluation_metrics",
+        "experiment",
+        "experiment_registry",
+        "exported_model",
+        "production_model",
+        "tech_debt_registry",
+        "trained_checkpoint",
+        "training_plan",
+        "validated_dataset",
+    },
+}
+
+
+def graph() -> dg.AssetGraph:
+    return defs.resolve_asset_graph()
+
+
+def names(keys: set[dg.AssetKey]) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def test_edges() -> None:
+    edges = {
+        key.to_user_string(): names(graph().get(key).parent_keys)
+        for key in graph().materializable_asset_keys
+    }
+    assert edges == EDGES
+
+
+def test_the_documented_selection_is_every_asset_that_can_be_materialized() -> None:
+    selected = dg.AssetSelection.from_string("+deployment_report").resolve(graph())
+    assert selected == graph().materializable_asset_keys
+
+
+def test_the_old_parser_of_the_command_line_agrees() -> None:
+    selected = dg.AssetSelection.from_coercible("+deployment_report".split(",")).resolve(graph())
+    assert selected == graph().materializable_asset_keys
+
+
+def test_every_asset_is_described_owned_grouped_and_has_kinds() -> None:
+    for key in graph().get_all_asset_keys():
+        node = graph().get(key)
+        assert node.description and node.owners and node.kinds
+        assert node.group_name != "default"
+
+
+def test_checks_of_the_stages() -> None:
+    checked = {key.asset_key.to_user_string() for key in graph().asset_check_keys}
+    assert checked == {
+        "validated_dataset",
+        "trained_checkpoint",
+        "evaluation_metrics",
+        "exported_model",
+        "experiment_registry",
+        "tech_debt_registry",
+        "deployment_report",
+    }
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    heavy = (
+        "torch", "transformers", "pandas", "sklearn", "scipy", "matplotlib", "datasets",
+        "evaluate", "pandera", "accelerate", "tokenizers", "sentencepiece",
+    )  # fmt: skip
+    code = (
+        "import sys, mlrun_assets.definitions\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_workspace_and_project_name_the_same_location() -> None:
+    import tomllib
+
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
+    assert workspace["python_module"]["module_name"] == project["module_name"]
+    assert workspace["python_module"]["location_name"] == project["code_location_name"]
+
+
+def test_the_stages_are_in_the_order_of_the_graph() -> None:
+    seen: set[str] = set()
+    for asset in assets.stages:
+        name = asset.key.to_user_string()
+        assert {parent for parent in EDGES[name] if not parent.startswith("raw_")} <= seen
+        seen.add(name)
