@@ -191,3 +191,7 @@ def _first_error(result: object) -> str:
         if event.is_step_failure:
             return str(event.step_failure_data.error.message).strip()
     return "the run failed before its first asset; see the log above"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The command line as people call it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets_tests.conftest import ROOT, MakeProject
+
+COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
+
+
+def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert "Traceback" not in result.stderr + result.stdout
+    return result
+
+
+def test_run_status_promote_rollback(make_project: MakeProject) -> None:
+    home = make_project(deployment={"min_accuracy": 0.99}).parent
+    ran = call("run", "first", cwd=home)
+    assert ran.returncode == 0, ran.stderr
+    assert "Complete: accuracy" in ran.stdout and "REJECTED" in ran.stdout
+    report = re.search(r"^report +(\S+)$", ran.stdout, re.MULTILINE)
+    assert report and Path(report[1]).exists()
+    assert "training: epoch 2" in ran.stderr
+
+    refused = call("promote", "first", cwd=home)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: exp_")
+    assert "--reason" in refused.stderr
+    forced = call("promote", "first", "--reason", "only model there is", cwd=home)
+    assert forced.returncode == 0, forced.stderr
+    history = (home / "production" / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["forced"] is True
+
+    status = call("status", cwd=home)
+    assert status.returncode == 0
+    assert "production  exp_" in status.stdout
+    assert "Complete" in status.stdout and "TD-001" in status.stdout
+
+    alone = call("rollback", "--reason", "no", cwd=home)
+    assert alone.returncode == 1
+    assert (home / "production" / "current").exists()
+
+
+def test_blocked_data_exits_3(make_project: MakeProject) -> None:
+    home = make_project(model={"num_labels": 4}).parent
+    result = call("run", cwd=home)
+    assert result.returncode == 3
+    assert "model.num_labels is 4" in result.stderr
+    assert result.stdout.startswith("\nBlocked: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "--config", "absent.yaml"], 2, "absent.yaml: no such config file"),
+        (["run", "..."], 2, "no letter or digit"),
+        (["status", "--limit", "x"], 2, "not a valid integer"),
+        (["promote", "nobody"], 2, "no experiment `nobody`"),
+        (["rollback", "--reason", "x"], 1, "production"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_wrong_calls(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    result = call(*words, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ("data", {"train_path": "data/absent.jsonl"}, "no such file"),
+        ("data", {"train_path": "data"}, "not a regular file"),
+        ("model", {"name": "./absent"}, "absent"),
+        ("model", {"name": "embedded:nothing"}, "multilingual-e5-small"),
+        ("model", {"name": "nobody/no-such-model"}, "embedded:multilingual-e5-small"),
+        ("model", {"max_length": 4096}, "max_length"),
+    ],
+)
+def test_bad_input_is_one_message(
+    make_project: MakeProject, section: str, changes: dict[str, object], said: str
+) -> None:
+    home = make_project(**{section: changes}).parent
+    result = call("run", cwd=home)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert result.stdout.startswith("\nFailed: ")
+
+
+def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
+    home = make_project(rows=400, training={"epochs": 400}).parent
+    with subprocess.Popen(
+        [*COMMAND, "run", "stopped"],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2," in line:
+                process.send_signal(signal.SIGINT)
+                break
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    registry = (home / ".claude/reports/_registry.md").read_text()
+    assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+    assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
+
+
+def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
+    config = make_project()
+    command = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize"]
+    result = subprocess.run(
+        [*command, "--select", "+deployment_report"],
+        cwd=config.parent,
+        env={
+            **os.environ,
+            "DAGSTER_MODULE_NAME": "mlrun_assets.definitions",
+            "DAGSTER_HOME": str(dagster_home),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    registry = (config.parent / ".claude/reports/_registry.md").read_text()
+    assert "| Complete | accuracy" in registry
+
+
+def test_schema_is_the_shipped_one(tmp_path: Path) -> None:
+    printed = call("schema", cwd=tmp_path).stdout
+    assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")

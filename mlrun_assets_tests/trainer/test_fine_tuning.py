@@ -1,0 +1,204 @@
+"""Fine-tuning the tiny encoder: what is trained, resumed, halted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlrun_assets.encoders import resolve_encoder
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.records import Recipe
+from mlrun_assets.trainer.job import FineTuningJob
+from mlrun_assets_tests.conftest import sample_rows
+
+LABELS = ("farming", "health", "sports")
+RECIPE = Recipe(
+    encoder="tiny",
+    revision=None,
+    max_length=32,
+    trim_vocabulary=False,
+    batch_size=8,
+    learning_rate=2e-3,
+    epochs=3,
+    seed=1,
+    warmup_fraction=0.1,
+    weight_decay=0.01,
+    layerwise_decay=0.9,
+    label_smoothing=0.1,
+    class_weights=(1.0, 1.5, 0.5),
+    early_stopping_patience=0,
+    bf16=False,
+    freeze="none",
+    group_by_length=True,
+)
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
+    for split in ("train", "val"):
+        rows = sample_rows(split)[:48]
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{split}.parquet")
+    return FineTuningJob(
+        recipe=RECIPE,
+        encoder=resolve_encoder(str(tiny_encoder), None, tmp_path),
+        labels=LABELS,
+        train_file=tmp_path / "train.parquet",
+        val_file=tmp_path / "val.parquet",
+        checkpoints_dir=tmp_path / "checkpoints",
+        logs_dir=tmp_path / "logs",
+        model_dir=tmp_path / "model",
+        report_to=("tensorboard",),
+        report=lambda _: None,
+    )
+
+
+def changed(job: FineTuningJob, **recipe: Any) -> FineTuningJob:
+    return replace(job, recipe=job.recipe.model_copy(update=recipe))
+
+
+def weights(model_dir: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(model_dir / "model.safetensors"))
+
+
+def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+
+    lines: list[str] = []
+    tuned = fine_tune(replace(job, report=lines.append))
+    assert [entry.epoch for entry in tuned.history] == [1.0, 2.0, 3.0]
+    assert tuned.steps == 18 and not tuned.stopped_early and tuned.trim is None
+    model = AutoModelForSequenceClassification.from_pretrained(str(job.model_dir))
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert AutoTokenizer.from_pretrained(str(job.model_dir)).pad_token_id == 1
+    logged = [
+        json.loads(line) for line in (job.logs_dir / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert sum("eval_f1_macro" in entry for entry in logged) == 3
+    assert all("grad_norm" in entry for entry in logged if "loss" in entry)
+    assert list(job.logs_dir.glob("events.out.tfevents.*"))
+    assert not job.checkpoints_dir.exists()
+    assert len([line for line in lines if "step" in line and " of 18" in line]) == 18
+
+
+def test_the_best_epoch_is_the_one_that_is_kept(job: FineTuningJob) -> None:
+    from mlrun_assets.metrics import label_numbers, val_metrics
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+    from mlrun_assets.trainer.prediction import Predictor
+
+    tuned = fine_tune(job)
+    val = pl.read_parquet(job.val_file)
+    guess = Predictor(job.model_dir, 32).probabilities(val["text"].to_list()).argmax(axis=1)
+    best = max(tuned.history, key=lambda entry: entry.val_f1_macro)
+    assert tuned.best_epoch == best.epoch
+    scored = val_metrics(label_numbers(val["label"], LABELS), guess)
+    assert scored["f1_macro"] == pytest.approx(best.val_f1_macro)
+
+
+@pytest.mark.parametrize("part", ["embeddings", "encoder"])
+def test_frozen_parts_do_not_change(job: FineTuningJob, part: str) -> None:
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+
+    fine_tune(changed(job, freeze=part, epochs=1))
+    before, after = weights(Path(job.encoder.location)), weights(job.model_dir)
+    name = "embeddings.word_embeddings.weight"
+    assert (before[name] == after[f"bert.{name}"]).all()
+    name = "encoder.layer.0.output.dense.weight"
+    assert (before[name] == after[f"bert.{name}"]).all() == (part == "encoder")
+
+
+def test_early_stopping(job: FineTuningJob) -> None:
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+
+    tuned = fine_tune(changed(job, epochs=12, early_stopping_patience=1, learning_rate=1e-9))
+    assert tuned.stopped_early
+    assert len(tuned.history) == 2
+
+
+def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
+    job: FineTuningJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import TrainerCallback
+
+    from mlrun_assets.trainer import fine_tuning
+
+    undisturbed = fine_tuning.fine_tune(job)
+    expected = weights(job.model_dir)
+
+    class Killed(Exception):
+        pass
+
+    class KillsAtStep(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 14:
+                raise Killed
+
+    real = fine_tuning._trainer
+
+    def deadly(*arguments: Any) -> Any:
+        trainer = real(*arguments)
+        trainer.add_callback(KillsAtStep())
+        return trainer
+
+    shutil.rmtree(job.model_dir)
+    monkeypatch.setattr(fine_tuning, "_trainer", deadly)
+    with pytest.raises(Killed):
+        fine_tuning.fine_tune(job)
+    assert not job.model_dir.exists()
+    newest = job.checkpoints_dir / "checkpoint-12"
+    (newest / "model.safetensors").write_bytes(b"cut off")
+    monkeypatch.setattr(fine_tuning, "_trainer", real)
+    resumed = fine_tuning.fine_tune(job)
+    assert resumed.resumed_from_step == 6
+    assert resumed.passed_over == ("checkpoint-12",)
+    assert resumed.history == undisturbed.history
+    assert all((expected[name] == value).all() for name, value in weights(job.model_dir).items())
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rows(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from mlrun_assets.trainer import loss
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+
+    calls = []
+
+    def breaks_at_the_third(*arguments: Any, **settings: Any) -> torch.Tensor:
+        calls.append(1)
+        value = torch.nn.functional.cross_entropy(*arguments, **settings)
+        return value * float("nan") if len(calls) == 3 else value
+
+    monkeypatch.setattr(loss, "cross_entropy", breaks_at_the_third)
+    with pytest.raises(TrainingError, match=r"not finite at step 3, in the batch of rows sample-"):
+        fine_tune(job)
+
+
+def test_lower_layers_learn_more_slowly(job: FineTuningJob) -> None:
+    from mlrun_assets import encoders
+    from mlrun_assets.trainer.optimizer import build_optimizer
+
+    model = encoders.load_classifier(job.encoder, LABELS)
+    optimizer = build_optimizer(model, job.recipe)
+    rates = {
+        id(parameter): group["lr"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    named = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+    assert named["classifier.weight"] == pytest.approx(2e-3)
+    assert named["bert.encoder.layer.1.output.dense.weight"] == pytest.approx(2e-3 * 0.9)
+    assert named["bert.encoder.layer.0.output.dense.weight"] == pytest.approx(2e-3 * 0.9**2)
+    assert named["bert.embeddings.word_embeddings.weight"] == pytest.approx(2e-3 * 0.9**3)
+    undecayed = [group for group in optimizer.param_groups if group["weight_decay"] == 0.0]
+    assert all(parameter.ndim == 1 for group in undecayed for parameter in group["params"])
