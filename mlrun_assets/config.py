@@ -125,6 +125,9 @@ class ModelConfig(Section):
     max_length: Annotated[int, Strict(), Field(ge=8)] = Field(
         128, description="Tokens of a text that the model reads; the rest is cut off."
     )
+    pooling: Literal["auto", "first", "mean"] = Field(
+        "auto", description="What the classifier reads: the first token's state, or the mean."
+    )
     trim_vocabulary: Flag | Auto = Field(
         "auto", description="Keep only the word pieces that the data needs (auto: on a CPU)."
     )
@@ -194,9 +197,7 @@ class DeploymentConfig(Section):
     )
     policy: Annotated[
         Literal["non_inferior", "superior", "no_worse", "off"], BeforeValidator(_off_from_yaml)
-    ] = Field(
-        "non_inferior", description="What must hold against the model in production."
-    )
+    ] = Field("non_inferior", description="What must hold against the model in production.")
     margin: Annotated[Number, Field(gt=0.0, lt=0.5)] = Field(
         0.02, description="Loss of F1 against production that non_inferior tolerates."
     )

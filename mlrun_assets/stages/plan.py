@@ -51,6 +51,7 @@ def plan_training(situation: Situation, prior_runs: tuple[PriorRun, ...]) -> Tra
         _label_smoothing(situation),
         weights_choice,
         _freeze(situation),
+        _pooling(situation),
         _trim_vocabulary(situation),
         _bf16(situation),
     )
@@ -61,6 +62,7 @@ def plan_training(situation: Situation, prior_runs: tuple[PriorRun, ...]) -> Tra
         revision=config.model.revision,
         max_length=config.model.max_length,
         trim_vocabulary=chosen["trim_vocabulary"] == "true",
+        pooling=chosen["pooling"],
         batch_size=int(chosen["batch_size"]),
         learning_rate=float(chosen["learning_rate"]),
         epochs=int(chosen["epochs"]),
@@ -216,6 +218,17 @@ def _freeze(situation: Situation) -> Choice:
         "encoder" if situation.fewest < 20 else "none",
         "below 20 rows of a label a linear head on the frozen encoder is the safer model",
         f"the rarest label has {situation.fewest} training rows",
+    )
+
+
+def _pooling(situation: Situation) -> Choice:
+    by_mean = situation.circumstances.trained_by_mean
+    return _choose(
+        "pooling",
+        situation.config.model.pooling,
+        "mean" if by_mean else "first",
+        "a classifier starts best from what the encoder was trained to give",
+        f"{situation.config.model.name} was trained on the {'mean' if by_mean else 'first token'}",
     )
 
 

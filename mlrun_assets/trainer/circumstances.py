@@ -16,7 +16,8 @@ PROBE_REPEATS = 12
 class Circumstances:
     """The machine and the encoder, as far as the training plan looks at them.
 
-    ``untrimmable`` says why the vocabulary can't be trimmed; None: it can.
+    ``untrimmable`` says why the vocabulary can't be trimmed; None: it can. ``trained_by_mean``:
+    the encoder is known to have learned to give the mean of its states.
     """
 
     accelerator: str | None
@@ -24,6 +25,7 @@ class Circumstances:
     hidden_size: int
     vocabulary: int
     untrimmable: str | None
+    trained_by_mean: bool
 
 
 def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
@@ -42,6 +44,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
         bf16_speedup=_bf16_speedup(has_accelerator),
         hidden_size=int(config.hidden_size),
         vocabulary=int(config.vocab_size),
+        trained_by_mean=encoder.kind == "embedded",
         untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
     )
 

@@ -86,6 +86,8 @@ def _load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
     tokenizer = encoders.load_tokenizer(job.encoder)
     model = encoders.load_classifier(job.encoder, job.labels)
+    if job.recipe.pooling == "mean":
+        encoders.pool_by_mean(model)
     if not job.recipe.trim_vocabulary:
         return model, tokenizer, None
     train, val = (

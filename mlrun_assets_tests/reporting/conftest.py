@@ -212,6 +212,7 @@ def plan() -> r.TrainingPlan:
             revision=None,
             max_length=128,
             trim_vocabulary=True,
+            pooling="mean",
             batch_size=16,
             learning_rate=1e-4,
             epochs=12,

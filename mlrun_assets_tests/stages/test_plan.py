@@ -12,7 +12,12 @@ from mlrun_assets.trainer.circumstances import Circumstances
 from mlrun_assets_tests.records_factory import dataset_record
 
 LAPTOP = Circumstances(
-    accelerator=None, bf16_speedup=2.0, hidden_size=384, vocabulary=250_002, untrimmable=None
+    accelerator=None,
+    bf16_speedup=2.0,
+    hidden_size=384,
+    vocabulary=250_002,
+    untrimmable=None,
+    trained_by_mean=True,
 )
 
 
@@ -103,6 +108,12 @@ def test_trimming_is_for_large_vocabularies_on_a_cpu(changes: dict[str, Any], tr
 @pytest.mark.parametrize(("speedup", "bf16"), [(0.5, False), (1.19, False), (1.2, True)])
 def test_bf16_where_it_is_clearly_faster(speedup: float, bf16: bool) -> None:
     assert plan(circumstances=replace(LAPTOP, bf16_speedup=speedup)).recipe.bf16 is bf16
+
+
+@pytest.mark.parametrize(("by_mean", "pooling"), [(True, "mean"), (False, "first")])
+def test_pooling_is_that_of_the_pretraining(by_mean: bool, pooling: str) -> None:
+    made = plan(circumstances=replace(LAPTOP, trained_by_mean=by_mean))
+    assert made.recipe.pooling == pooling
 
 
 def test_narrow_encoders_take_larger_steps() -> None:

@@ -23,6 +23,7 @@ RECIPE = Recipe(
     revision=None,
     max_length=32,
     trim_vocabulary=False,
+    pooling="first",
     batch_size=8,
     learning_rate=2e-3,
     epochs=3,

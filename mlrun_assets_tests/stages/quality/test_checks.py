@@ -34,9 +34,7 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
             "tokens": [len(text) for text, _ in rows],
             "extra_author": [f"{name}-{number}" for number in range(len(rows))],
         },
-        schema_overrides={
-            name: pl.String for name in ("id", "text", "label", "key", "extra_author")
-        },
+        schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
     )
     aside = [BadRow(name, number, "not JSON", "?", "{") for number in range(bad)]
     return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
