@@ -1,0 +1,174 @@
+"""The model in production: immutable versions and one pointer that moves in one step.
+
+    production/
+      current -> versions/exp_20261123T031500Z/model   what transformers' pipeline is given
+      versions/exp_20261123T031500Z/model/             the model's files, read-only
+      versions/exp_20261123T031500Z/version.json       what is known of it, with their digest
+      history.jsonl                                    every move, appended
+      .lock                                            held while a move is made
+
+A reader that opens several files resolves the pointer once (:func:`current_model_dir`): versions
+are never changed or removed, so it sees one model, even while the pointer moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets.records import ProductionRecord, ProductionVersion
+from mlrun_assets.stages.production import pointer
+from mlrun_assets.stages.production.moves import Move, history
+from mlrun_assets.stages.production.pointer import Reason
+from mlrun_assets.stages.production.store import (
+    Candidate,
+    Probe,
+    discard,
+    install,
+    load_version,
+    verify,
+    version_dir,
+    versions,
+)
+
+__all__ = [
+    "Candidate",
+    "Move",
+    "Probe",
+    "Reason",
+    "current_model_dir",
+    "history",
+    "promote",
+    "read_production",
+    "rollback",
+    "versions",
+]
+
+LOCK_SECONDS = 600.0  # a large model takes its time to be copied and loaded
+
+
+def read_production(production_dir: Path) -> ProductionVersion | None:
+    """The version that serves; None: nothing is deployed.
+
+    Raises:
+        ProductionError: the pointer leads to no version, or its record can't be read.
+    """
+    name = pointer.read(production_dir)
+    return None if name is None else load_version(production_dir, name)
+
+
+def current_model_dir(production_dir: Path) -> Path | None:
+    """The model directory of the version that serves, which no later move changes.
+
+    Raises:
+        ProductionError: the pointer leads to no version.
+    """
+    version = read_production(production_dir)
+    return None if version is None else version_dir(production_dir, version.version) / "model"
+
+
+def promote(
+    production_dir: Path, candidate: Candidate, reason: Reason, probe: Probe
+) -> ProductionRecord:
+    """Copy a model to a new version, prove that it loads, and let the pointer go to it.
+
+    A candidate that serves already, unharmed, is not copied again.
+
+    Raises:
+        ProductionError: the files do not have the digest, the model does not load, the disk is
+            full, or another process holds the lock; the pointer is where it was, and nothing of
+            the new version is left.
+    """
+    with _moving(production_dir, f"{candidate.experiment} was not promoted"):
+        before = _serving(production_dir)
+        if before and _is_same(production_dir, before, candidate):
+            return _unmoved(before)
+        after = install(production_dir, candidate, probe)
+        try:
+            pointer.move(production_dir, "promote", (before, after), reason)
+        except BaseException:
+            if pointer.read(production_dir) != after.version:
+                discard(production_dir, after)
+            raise
+    return _moved(before, after, reason)
+
+
+def rollback(
+    production_dir: Path, to: str | None, reason: Reason, probe: Probe
+) -> ProductionRecord:
+    """Let the pointer go back to the version ``to``; None: the one that the current one replaced.
+
+    Rolling back twice goes back two versions, not to the one that was left.
+
+    Raises:
+        ProductionError: there is no such version, its files were changed, it does not load, or
+            another process holds the lock; the pointer is where it was.
+    """
+    with _moving(production_dir, "no rollback was made"):
+        before = _serving(production_dir)
+        after = load_version(production_dir, to or pointer.replaced(production_dir))
+        probe(verify(production_dir, after))
+        if before == after:
+            return _unmoved(after)
+        pointer.move(production_dir, "rollback", (before, after), reason)
+    return _moved(before, after, reason)
+
+
+def _serving(production_dir: Path) -> ProductionVersion | None:
+    """The version that serves; None also if it can't be read, which a move mends."""
+    name = pointer.read(production_dir)
+    try:
+        return None if name is None else load_version(production_dir, name)
+    except ProductionError:
+        return None
+
+
+def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candidate) -> bool:
+    if (serving.experiment, serving.digest) != (candidate.experiment, candidate.digest):
+        return False
+    try:
+        verify(production_dir, serving)
+    except ProductionError:
+        return False
+    return True
+
+
+def _moved(
+    before: ProductionVersion | None, after: ProductionVersion, reason: Reason
+) -> ProductionRecord:
+    instead = f"instead of {before.version}" if before else "and nothing did before"
+    sentence = f"{after.version} serves, {instead}: {reason.why}"
+    return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
+
+
+def _unmoved(serving: ProductionVersion) -> ProductionRecord:
+    sentence = f"{serving.version} serves already; nothing was moved."
+    return ProductionRecord(moved=False, sentence=sentence, before=serving, after=serving)
+
+
+@contextmanager
+def _moving(production_dir: Path, failed: str) -> Iterator[None]:
+    """Hold the lock, and turn what goes wrong into one sentence about what still holds."""
+    try:
+        production_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(production_dir / ".lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise ProductionError(
+            f"{production_dir}: {failed}: another process has been moving the pointer for "
+            f"{LOCK_SECONDS:.0f} s; wait until it has ended, then try again"
+        ) from None
+    except ExportError as error:
+        raise ProductionError(
+            f"{production_dir}: {failed}, since the model does not load ({error}); the pointer is "
+            "where it was: export the model again, or choose another version"
+        ) from error
+    except OSError as error:
+        raise ProductionError(
+            f"{production_dir}: {failed} ({error.strerror or error}); the pointer is where it was: "
+            "make the directory writable or free some space, then try again"
+        ) from error

@@ -1,0 +1,106 @@
+"""``current``: a link to the model that serves, replaced in one step."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlrun_assets.errors import ProductionError
+from mlrun_assets.files import sync_directory
+from mlrun_assets.records import ProductionVersion
+from mlrun_assets.stages.production.moves import Action, Move, append, history, in_force
+from mlrun_assets.stages.production.store import names
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the pointer moves, who says so, and whether against the verdict."""
+
+    why: str
+    by: str
+    forced: bool = False
+
+
+def read(production_dir: Path) -> str | None:
+    """The version that the pointer names, whether or not there is such a version.
+
+    Raises:
+        ProductionError: there is something else where the pointer should be.
+    """
+    link = production_dir / "current"
+    if link.is_symlink():
+        return str(link.readlink()).removeprefix("versions/").removesuffix("/model")
+    if link.exists():
+        raise ProductionError(
+            f"{link}: is not the link that a promotion makes; move it away, then promote"
+        )
+    return None
+
+
+def replaced(production_dir: Path) -> str:
+    """The version that the current one replaced, by the moves that no rollback took back.
+
+    Raises:
+        ProductionError: nothing serves, or the current version is the first.
+    """
+    current = read(production_dir)
+    if current is None:
+        raise ProductionError(
+            f"{production_dir}: nothing is in production, so there is nothing to go back from; "
+            "name a version with --to, or promote an experiment"
+        )
+    # The pointer knows better than a history whose last line was lost.
+    stack = in_force([*(move.after for move in history(production_dir)), current])
+    if len(stack) < 2:
+        others = [name for name in names(production_dir) if name != current]
+        mend = f"name one with --to ({', '.join(others)})" if others else "promote an experiment"
+        raise ProductionError(f"{production_dir}: nothing served before {current}; {mend}")
+    return stack[-2]
+
+
+def move(
+    production_dir: Path,
+    action: Action,
+    versions: tuple[ProductionVersion | None, ProductionVersion],
+    reason: Reason,
+) -> None:
+    """Point to the second of ``versions`` and append that to the history: both or neither.
+
+    Raises:
+        OSError: the directory can't be written.
+        ProductionError: the disk is full, or something else stands where the pointer should be.
+    """
+    before, after = versions
+    entry = Move(
+        when=datetime.now(UTC).isoformat(),
+        action=action,
+        before=read(production_dir),
+        after=after.version,
+        why=reason.why,
+        by=reason.by,
+        forced=reason.forced,
+        digests={version.version: version.digest for version in (before, after) if version},
+    )
+    link = production_dir / "current"
+    old = link.readlink() if link.is_symlink() else None
+    try:
+        _point(link, Path("versions", after.version, "model"))
+        append(production_dir, entry)
+    except BaseException:
+        _point(link, old)
+        raise
+
+
+def _point(link: Path, target: Path | None) -> None:
+    if target is None:
+        link.unlink(missing_ok=True)
+    else:
+        temporary = link.with_name(f".current-{secrets.token_hex(4)}")
+        try:
+            temporary.symlink_to(target, target_is_directory=True)
+            temporary.replace(link)
+        finally:
+            temporary.unlink(missing_ok=True)
+    sync_directory(link.parent)

@@ -1,0 +1,163 @@
+"""``versions/``: model directories that are written once and never changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, count
+from pathlib import Path
+
+from mlrun_assets.errors import ProductionError, RecordError
+from mlrun_assets.files import digest_directory, sync_directory
+from mlrun_assets.records import ProductionVersion
+
+Probe = Callable[[Path], None]
+"""Loads the model of a directory and predicts with it; raises ExportError if that fails."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that could serve, and what is known of it; ``digest`` is of its directory."""
+
+    model_dir: Path
+    experiment: str
+    report: str
+    digest: str
+    labels: tuple[str, ...]
+    max_length: int
+    accuracy: float | None
+    f1: float | None
+
+
+def version_dir(production_dir: Path, name: str) -> Path:
+    """Where the version ``name`` is, with ``model/`` and ``version.json``."""
+    return production_dir / "versions" / name
+
+
+def names(production_dir: Path) -> list[str]:
+    """The versions there are; what is still being copied begins with a dot."""
+    root = production_dir / "versions"
+    if not root.is_dir():
+        return []
+    found = (path.name for path in root.iterdir() if (path / "model").is_dir())
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def versions(production_dir: Path) -> tuple[ProductionVersion, ...]:
+    """All versions, the one promoted first in front.
+
+    Raises:
+        ProductionError: the record of one can't be read.
+    """
+    stored = (load_version(production_dir, name) for name in names(production_dir))
+    return tuple(sorted(stored, key=lambda version: (version.promoted_at, version.version)))
+
+
+def load_version(production_dir: Path, name: str) -> ProductionVersion:
+    """The record of the version ``name``.
+
+    Raises:
+        ProductionError: there is no such version, or its record can't be read.
+    """
+    there = names(production_dir)
+    others = ", ".join(other for other in there if other != name)
+    mend = f"choose another with rollback --to ({others})" if others else "promote an experiment"
+    if name not in there:
+        raise ProductionError(f"{production_dir}: there is no version {name!r}; {mend}")
+    file = version_dir(production_dir, name) / "version.json"
+    try:
+        return ProductionVersion.load(file)
+    except (RecordError, OSError) as error:
+        raise ProductionError(f"{file}: can't be read; restore it, or {mend}") from error
+
+
+def verify(production_dir: Path, version: ProductionVersion) -> Path:
+    """The model directory of a version, which holds the files that were promoted.
+
+    Raises:
+        ProductionError: it does not.
+    """
+    model_dir = version_dir(production_dir, version.version) / "model"
+    _verify(model_dir, version.digest)
+    return model_dir
+
+
+def install(production_dir: Path, candidate: Candidate, probe: Probe) -> ProductionVersion:
+    """Copy the candidate to a version of its own, verified and loaded before it has its name.
+
+    Raises:
+        ProductionError: the candidate is not there or not what was recorded, or its experiment's
+            id can't be a directory's name.
+        ExportError: it does not load.
+        OSError: it can't be copied. Whatever is raised, nothing is left of the copy.
+    """
+    root = production_dir / "versions"
+    root.mkdir(exist_ok=True)
+    for stale in root.glob(".incoming-*"):  # of a process that was killed: the lock is ours
+        shutil.rmtree(stale)
+    version = ProductionVersion(
+        version=_free_name(root, candidate.experiment),
+        experiment=candidate.experiment,
+        report=candidate.report,
+        digest=candidate.digest,
+        labels=candidate.labels,
+        max_length=candidate.max_length,
+        promoted_at=datetime.now(UTC).isoformat(),
+        accuracy=candidate.accuracy,
+        f1=candidate.f1,
+    )
+    incoming = root / f".incoming-{secrets.token_hex(4)}"
+    try:
+        _copy(candidate.model_dir, incoming / "model")
+        _verify(incoming / "model", candidate.digest)
+        probe(incoming / "model")
+        version.save(incoming / "version.json")
+        incoming.rename(root / version.version)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)  # it has its name by now, or it failed
+    sync_directory(root)
+    return version
+
+
+def discard(production_dir: Path, version: ProductionVersion) -> None:
+    """Remove a version that never came to serve."""
+    shutil.rmtree(version_dir(production_dir, version.version))
+
+
+def _free_name(root: Path, experiment: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", experiment):
+        raise ProductionError(
+            f"{experiment!r}: can't be a directory's name; promote an experiment by its id"
+        )
+    candidates = chain([experiment], (f"{experiment}-{number}" for number in count(2)))
+    return next(name for name in candidates if not (root / name).exists())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy all files, flushed to the disk and read-only."""
+    if not source.is_dir():
+        raise ProductionError(f"{source}: no such model directory; materialize exported_model")
+    target.mkdir(parents=True)
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        with copy.open("rb") as content:
+            os.fsync(content.fileno())
+        copy.chmod(0o444)
+    for directory in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        sync_directory(directory)
+
+
+def _verify(model_dir: Path, digest: str) -> None:
+    found = digest_directory(model_dir)
+    if found != digest:
+        raise ProductionError(
+            f"{model_dir}: its files are not those that were recorded (digest {digest}, found "
+            f"{found}); export the model again, or choose another version"
+        )
