@@ -42,6 +42,7 @@ Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), BeforeValidator(_number_from_yaml)]
 Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+Paths = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 CheckName = Literal[
@@ -51,9 +52,21 @@ CheckName = Literal[
     "every_label_in_every_split",
     "exact_duplicates",
     "conflicting_labels",
+    "near_duplicates",
     "split_leakage",
     "class_balance",
+    "test_power",
+    "label_noise",
+    "split_drift",
+    "drift_from_previous",
     "truncation",
+    "tokenizer_fit",
+    "language",
+    "code_switching",
+    "empty_or_short",
+    "too_long",
+    "encoding",
+    "pii",
 ]
 
 
@@ -69,11 +82,55 @@ class QualityConfig(Section):
     skip: tuple[CheckName, ...] = Field(
         (), description="Names of checks that are not run; the report lists them as off."
     )
+    exempt: dict[CheckName, dict[Text, tuple[Text | Annotated[int, Strict()], ...]]] = Field(
+        {},
+        description="Rows that a check leaves out: `{check: {column: [values]}}`, by the value of "
+        "any column of the data.",
+    )
     max_invalid_fraction: Fraction = Field(
         0.01, description="Share of a split's rows that may be quarantined before the run blocks."
     )
     max_conflicting_fraction: Fraction = Field(
         0.005, description="Share of rows with equal text and unequal labels that blocks."
+    )
+    near_duplicate_similarity: Annotated[Number, Field(ge=0.6, le=1.0)] = Field(
+        0.8, description="Jaccard similarity of word 5-grams from which texts nearly match."
+    )
+    containment_warns: Fraction = Field(
+        0.1, description="Share of a text's 13-grams in one training row that warns."
+    )
+    containment_blocks: Fraction = Field(
+        0.5, description="Share of a text's 13-grams in one training row that blocks."
+    )
+    test_discordance: Annotated[Number, Field(gt=0.0, lt=1.0)] = Field(
+        0.10, description="Share of test rows that just one of two models is expected to get right."
+    )
+    max_detectable_difference: Fraction = Field(
+        0.05, description="Smallest difference that the test split can show above which it warns."
+    )
+    wanted_detectable_difference: Annotated[Number, Field(gt=0.0, lt=1.0)] = Field(
+        0.03, description="Difference for which test_power says how many rows to label."
+    )
+    max_suspected_fraction: Fraction = Field(
+        0.10, description="Share of rows with a suspected label error that warns."
+    )
+    drift_warns: Annotated[Number, Field(ge=0.0)] = Field(
+        0.1, description="Population stability index of the labels that warns."
+    )
+    drift_blocks: Annotated[Number, Field(ge=0.0)] = Field(
+        0.25, description="Population stability index of the labels that blocks."
+    )
+    separability_warns: Annotated[Number, Field(ge=0.5, le=1.0)] = Field(
+        0.65, description="AUC of a classifier that tells two sets of texts apart that warns."
+    )
+    separability_blocks: Annotated[Number, Field(ge=0.5, le=1.0)] = Field(
+        0.8, description="AUC of a classifier that tells two sets of texts apart that blocks."
+    )
+    max_length_distance: Fraction = Field(
+        0.2, description="Kolmogorov-Smirnov distance of the lengths in words that warns."
+    )
+    max_unseen_words: Fraction = Field(
+        0.5, description="Share of the words of a set of texts that the other lacks that warns."
     )
     imbalance_ratio: Annotated[Number, Field(ge=1.0)] = Field(
         3.0, description="Rows of the largest label per row of the smallest that warns."
@@ -84,14 +141,45 @@ class QualityConfig(Section):
     max_truncated_fraction: Fraction = Field(
         0.10, description="Share of rows longer than model.max_length that warns."
     )
+    max_tokens_per_word: Annotated[Number, Field(ge=1.0)] = Field(
+        2.5, description="Tokens of a word, in all texts or those of one label, that warns."
+    )
+    max_unknown_token_fraction: Fraction = Field(
+        0.01, description="Share of tokens that the encoder does not know that warns."
+    )
+    language_detector: Literal["pycld2", "py3langid"] = Field(
+        "pycld2", description="What tells the language of a text; pycld2 is the faster one."
+    )
+    min_language_words: Count = Field(
+        6, description="Words of a text from which its language is judged."
+    )
+    other_language_warns: Fraction = Field(
+        0.02, description="Share of a split's judged rows in another language that warns."
+    )
+    other_language_blocks: Fraction = Field(
+        0.10, description="Share of a split's judged rows in another language that blocks."
+    )
+    min_words: Count = Field(2, description="Words of a text below which the run warns.")
+    max_characters: Count = Field(
+        100_000, description="Characters of a text above which the run warns."
+    )
 
 
 class DataConfig(Section):
     """Where the labelled rows are and which columns hold what."""
 
-    train_path: Text = Field("data/sample/train.jsonl", description="Rows to train on.")
-    val_path: Text = Field("data/sample/val.jsonl", description="Rows to choose by.")
-    test_path: Text = Field("data/sample/test.jsonl", description="Rows to judge by.")
+    name: Text | None = Field(
+        None,
+        description="What the data is called from run to run, so that a run is compared with the "
+        "one before it; unset: the name of the directory that holds train_path.",
+    )
+    train_path: Paths = Field(
+        "data/sample/train.jsonl",
+        description="Rows to train on: a file, a pattern such as `train-*.jsonl.gz`, a URL, or a "
+        "list of them. JSON Lines, CSV, TSV or Parquet.",
+    )
+    val_path: Paths = Field("data/sample/val.jsonl", description="Rows to choose by.")
+    test_path: Paths = Field("data/sample/test.jsonl", description="Rows to judge by.")
     text_columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("text",), description="Columns joined, in this order, into the text: headline first."
     )
@@ -108,7 +196,24 @@ class DataConfig(Section):
     labels: Annotated[tuple[Text, ...], Field(min_length=2)] | None = Field(
         None, description="The label set in its order; unset: the labels of the training split."
     )
+    language: Annotated[Text, Field(pattern=r"^[a-z]{2,3}$")] = Field(
+        "som",
+        description="Language of the texts, ISO 639-3 (som, swa) or 639-1: it sets the orthography "
+        "and what the language checks look for.",
+    )
     quality: QualityConfig = QualityConfig()
+
+    def paths(self, split: str) -> tuple[str, ...]:
+        """What ``train_path``, ``val_path`` or ``test_path`` lists."""
+        named: str | tuple[str, ...] = getattr(self, f"{split}_path")
+        return (named,) if isinstance(named, str) else named
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """The columns that are read besides text, label and id, each once."""
+        exempt = (column for columns in self.quality.exempt.values() for column in columns)
+        group = (self.group_column,) if self.group_column else ()
+        return tuple(dict.fromkeys((*group, *self.slice_columns, *exempt)))
 
 
 class ModelConfig(Section):
@@ -354,13 +459,28 @@ def _contradictions(config: Config) -> list[Mistake]:
         )
     if labels and len(set(labels)) != len(labels):
         mistakes.append(Mistake(("data", "labels"), "lists a label twice"))
-    paths = {"train_path": config.data.train_path}
-    for key in ("val_path", "test_path"):
-        value = getattr(config.data, key)
-        for other, path in paths.items():
-            if os.path.normpath(path) == os.path.normpath(value):
-                mistakes.append(
-                    Mistake(("data", key), f"is the same file as data.{other}: split the rows")
-                )
-        paths[key] = value
+    if "schema" in config.data.quality.exempt:
+        mistakes.append(
+            Mistake(
+                ("data", "quality", "exempt", "schema"),
+                "rows that can't be read have no columns to exempt them by; raise "
+                "data.quality.max_invalid_fraction instead",
+            )
+        )
+    return mistakes + _same_files(config.data)
+
+
+def _same_files(data: DataConfig) -> list[Mistake]:
+    """Files that are named twice; those that patterns lead to are compared when they are read."""
+    mistakes = []
+    owner: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        key = f"{split}_path"
+        for path in data.paths(split):
+            first = owner.setdefault(path if "://" in path else os.path.normpath(path), key)
+            if first != key:
+                said = f"is the same file as data.{first}: split the rows"
+                mistakes.append(Mistake(("data", key), said))
+        if len(set(data.paths(split))) < len(data.paths(split)):
+            mistakes.append(Mistake(("data", key), "lists a file twice"))
     return mistakes

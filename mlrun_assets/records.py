@@ -118,6 +118,7 @@ class PriorRun(Record):
     summary: str = ""
     created_at: str | None = None
     labels: tuple[str, ...] = ()
+    data_name: str | None = None
     data_digest: str | None = None
     test_digest: str | None = None
     recipe_digest: str | None = None
@@ -206,8 +207,21 @@ class QualityCheck(Record):
         return self.outcome is CheckOutcome.FAILED and self.severity is Severity.WARN
 
 
+class SourceFile(Record):
+    """One file that a split was read from, called as messages call it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    rows_read: int
+
+
 class SplitProfile(Record):
-    """One split after validation: rows read = rows kept + rows quarantined."""
+    """One split after validation: rows read = rows kept + rows quarantined.
+
+    ``source_digest`` is that of the file, or a joint one of all ``files``. What counts tokens is
+    not a number where there was no tokenizer to count them.
+    """
 
     source: str
     source_digest: str
@@ -225,6 +239,8 @@ class SplitProfile(Record):
     tokens_per_word: float
     truncated_fraction: float
     unknown_token_fraction: float
+    tokens_per_word_by_label: dict[str, float] = {}
+    files: tuple[SourceFile, ...] = ()
 
 
 class DatasetRecord(Record):
@@ -232,6 +248,7 @@ class DatasetRecord(Record):
 
     asset: ClassVar[str] = "validated_dataset"
 
+    name: str | None = None
     ready: bool
     digest: str
     labels: tuple[str, ...]
@@ -240,6 +257,7 @@ class DatasetRecord(Record):
     quarantine_reasons: dict[str, int]
     quarantine_file: str
     max_length: int
+    normalised: dict[str, int] = {}
 
     @property
     def rows(self) -> int:
@@ -443,6 +461,7 @@ class EvaluationRecord(Record):
     confidence: float
     val: Scores
     test: Scores
+    test_without_leaks: Scores | None = None
     calibration_error: float
     slices: tuple[SliceScores, ...]
     baseline: Comparison

@@ -115,6 +115,79 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
+def mcnemar_power(rows: int, difference: float, discordance: float, alpha: float = 0.05) -> float:
+    """Power of McNemar's exact two-sided test, by enumeration.
+
+    Args:
+        rows: rows that both models are judged on.
+        difference: accuracy of the better model less that of the other.
+        discordance: share of rows that just one of the two gets right; at least ``difference``.
+        alpha: level of the test.
+
+    The discordant rows are binomial, and of those the ones that the better model gets right are
+    binomial again (Connor, 1987); counts further than nine standard deviations away are left out.
+    """
+    from scipy.stats import binom
+
+    spread = 9 * np.sqrt(rows * discordance * (1 - discordance)) + 9
+    middle = rows * discordance
+    low, high = max(0, int(middle - spread)), min(rows, int(middle + spread))
+    discordant = np.arange(low, high + 1)
+    # The largest count that is rejected on the lower side; by symmetry also on the upper one.
+    limit = binom.ppf(alpha / 2, discordant, 0.5)
+    limit -= binom.cdf(limit, discordant, 0.5) > alpha / 2
+    better = (1 + difference / discordance) / 2
+    rejected = binom.cdf(limit, discordant, better) + binom.cdf(limit, discordant, 1 - better)
+    return float((binom.pmf(discordant, rows, discordance) * rejected).sum())
+
+
+def smallest_difference(rows: int, discordance: float, power: float = 0.8) -> float | None:
+    """The smallest difference of accuracy that McNemar's exact test finds with ``power``.
+
+    To one part in a thousand of a point. A difference larger than ``discordance`` needs that many
+    discordant rows itself. None: these rows can show no difference at all.
+    """
+    low, high = 0.0, 1.0
+    if mcnemar_power(rows, 1.0, 1.0) < power:
+        return None
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        if mcnemar_power(rows, middle, max(middle, discordance)) >= power:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def rows_to_show(difference: float, discordance: float, power: float = 0.8) -> int:
+    """How many rows McNemar's exact test needs to find ``difference`` with ``power``.
+
+    The exact power has a fine saw-tooth in the rows; the answer is right within a tooth.
+    """
+    discordance = max(difference, discordance)
+    high = 8
+    while mcnemar_power(high, difference, discordance) < power:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if mcnemar_power(middle, difference, discordance) >= power:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def rows_behind_macro_average(label_rows: Counts) -> float:
+    """How many balanced rows tell as much of a macro average as ``label_rows`` do.
+
+    A mean of one rate a label has the variance of its labels' rows apart, so rare labels weigh:
+    labels² / Σ 1/rows, which is all rows where the labels are balanced.
+    """
+    present = label_rows[label_rows > 0]
+    return float(len(present) ** 2 / (1.0 / present).sum()) if len(present) else 0.0
+
+
 def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017).
 

@@ -15,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
+SHARED = Path(os.environ.get("MLRUN_SHARED", ROOT.parent / "shared"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -31,6 +32,14 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def sample_rows(split: str) -> list[dict[str, str]]:
     lines = (SAMPLE / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of published corpora beside the project; tests that need it skip without."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"{SHARED / 'data'} is not there (MLRUN_SHARED names another place)")
+    return SHARED / "data"
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,46 @@ def test_blocked_data_exits_3(make_project: MakeProject) -> None:
     assert result.stdout.startswith("\nBlocked: ")
 
 
+def test_check_data_opens_no_experiment_and_leaves_nothing(make_project: MakeProject) -> None:
+    home = make_project().parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^schema +passed", result.stdout, re.MULTILINE)
+    assert result.stdout.endswith("ready to train on\n")
+    assert not (home / "experiments").exists() and not (home / ".claude").exists()
+
+
+def test_check_data_exits_1_when_blocked_and_names_what_it_kept(make_project: MakeProject) -> None:
+    home = make_project(model={"num_labels": 4}).parent
+    with (home / "data" / "train.jsonl").open("a") as file:
+        file.write("{\n")
+    result = call("check-data", "--output", "out", cwd=home)
+    assert result.returncode == 1
+    assert re.search(r"^label_domain +BLOCKS", result.stdout, re.MULTILINE)
+    assert "blocked by" in result.stdout
+    quarantine = (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
+    aside = [json.loads(line) for line in quarantine.splitlines()]
+    assert [(row["line"], row["reason"]) for row in aside] == [(61, "not JSON")]
+    assert aside[0]["file"].endswith("data/train.jsonl")
+    assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
+
+
+def test_check_data_without_the_encoder_checks_all_but_lengths(make_project: MakeProject) -> None:
+    home = make_project(model={"name": "nobody/no-such-model"}).parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("note: no token counts")
+    assert re.search(r"^truncation +off", result.stdout, re.MULTILINE)
+    assert re.search(r"^tokenizer_fit +off", result.stdout, re.MULTILINE)
+
+
+def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProject) -> None:
+    home = make_project(data={"train_path": ["data/no-*.jsonl"]}).parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 1
+    assert "the pattern `data/no-*.jsonl` matches no file" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

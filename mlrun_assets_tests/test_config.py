@@ -39,6 +39,29 @@ def test_config_with_only_the_documented_keys_works_as_it_is() -> None:
     assert config.training.label_smoothing == "auto"
 
 
+def test_exemptions_name_checks_columns_and_values() -> None:
+    config = parse("data: {quality: {exempt: {language: {source: [wire, 2021]}}}}")
+    assert config.data.quality.exempt == {"language": {"source": ("wire", 2021)}}
+    assert config.data.extra_columns == ("source",)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("data: {quality: {exempt: {langage: {a: [b]}}}}", "exempt.langage", "should be"),
+        ("data: {quality: {exempt: {pii: {a: wire}}}}", "exempt.pii.a", "should be a valid"),
+        ("data: {quality: {exempt: {schema: {a: [b]}}}}", "exempt.schema", "have no columns"),
+        ("data: {language: Somali}", "data.language", "should match pattern"),
+        ("data: {language: no}", "data.language", "put it in quotes"),
+        ("data: {quality: {language_detector: lingua}}", "language_detector", "'py3langid'"),
+    ],
+)
+def test_mistakes_about_languages_and_exemptions(text: str, place: str, said: str) -> None:
+    first = mistakes(text)[1]
+    assert f"{place}: " in first
+    assert said in first
+
+
 def test_shipped_config_says_what_the_defaults_say() -> None:
     shipped = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8"))
     defaults = Config()
@@ -137,6 +160,9 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("data: {labels: [a, b]}\nmodel: {num_labels: 3}\n", "data.labels lists 2"),
         ("data: {labels: [a, a]}\n", "lists a label twice"),
         ("data: {train_path: a.jsonl, test_path: ./a.jsonl}\n", "same file as data.train_path"),
+        ("data: {train_path: [b.jsonl, a.jsonl], val_path: a.jsonl}\n", "same file as data.train"),
+        ("data: {train_path: [a.jsonl, a.jsonl]}\n", "lists a file twice"),
+        ("data: {train_path: []}\n", "at least 1 item"),
         ("data: {quality: {skip: [shema]}}\n", "should be 'schema', 'splits_nonempty'"),
         ("data: {labels: [yes, no]}\n", "put it in quotes"),
         ("training: {seed: -1}\n", "greater than or equal to 0"),

@@ -11,7 +11,11 @@ from mlrun_assets.statistics import (
     expected_calibration_error,
     f1_of_confusion,
     mcnemar_exact,
+    mcnemar_power,
     paired_f1_difference,
+    rows_behind_macro_average,
+    rows_to_show,
+    smallest_difference,
     wilson_interval,
 )
 
@@ -40,6 +44,63 @@ def test_mcnemar_is_the_sum_of_the_outcomes_no_likelier(first: int, second: int)
     outcomes = binom.pmf(np.arange(discordant + 1), discordant, 0.5)
     enumerated = outcomes[outcomes <= outcomes[first] * (1 + 1e-7)].sum()
     assert mcnemar_exact(first, second) == pytest.approx(min(1.0, enumerated))
+
+
+@pytest.mark.parametrize(
+    ("rows", "difference", "discordance"), [(204, 0.065, 0.10), (60, 0.15, 0.15), (30, 0.0, 0.3)]
+)
+def test_power_is_that_of_simulated_pairs(rows: int, difference: float, discordance: float) -> None:
+    generator = np.random.default_rng(0)
+    shares = [(discordance + difference) / 2, (discordance - difference) / 2, 1 - discordance]
+    drawn, times = np.unique(
+        generator.multinomial(rows, shares, size=20_000)[:, :2], axis=0, return_counts=True
+    )
+    rejected = [mcnemar_exact(int(one), int(two)) <= 0.05 for one, two in drawn]
+    simulated = times[rejected].sum() / times.sum()
+    assert mcnemar_power(rows, difference, discordance) == pytest.approx(simulated, abs=0.012)
+
+
+@pytest.mark.parametrize(("rows", "points"), [(204, 6.5), (294, 5.5), (1000, 3.0)])
+def test_smallest_differences_of_the_design(rows: int, points: float) -> None:
+    difference = smallest_difference(rows, 0.10)
+    assert difference is not None
+    assert points - 0.5 < difference * 100 <= points  # the design counts in half points
+    assert mcnemar_power(rows, difference, 0.10) == pytest.approx(0.8, abs=0.001)
+
+
+def test_few_rows_show_no_difference_or_just_a_large_one() -> None:
+    assert smallest_difference(0, 0.10) is None
+    assert smallest_difference(5, 0.10) is None
+    assert (smallest_difference(20, 0.10) or 0.0) > 0.3
+
+
+def test_rows_to_show_a_difference_are_enough_and_hardly_more() -> None:
+    rows = rows_to_show(0.03, 0.10)
+    assert mcnemar_power(rows, 0.03, 0.10) >= 0.8
+    assert mcnemar_power(rows - 60, 0.03, 0.10) < 0.8
+
+
+def test_macro_average_spreads_like_that_of_the_balanced_rows() -> None:
+    generator = np.random.default_rng(0)
+    spread = {}
+    for name, counts in (("skewed", [380, 40, 40]), ("balanced", [0, 0, 0])):
+        rows = np.array(counts)
+        if name == "balanced":
+            rows = np.full(3, round(rows_behind_macro_average(np.array([380, 40, 40])) / 3))
+        truth = np.repeat(np.arange(3), rows)
+        values = []
+        for _ in range(1500):
+            wrong = (truth + generator.integers(1, 3, size=truth.size)) % 3
+            guess = np.where(generator.random(truth.size) < 0.85, truth, wrong)
+            recalls = np.diag(confusion_matrix(truth, guess, 3)) / rows
+            values.append(recalls.mean())
+        spread[name] = np.std(values)
+    assert spread["skewed"] == pytest.approx(spread["balanced"], rel=0.1)
+
+
+def test_balanced_rows_count_whole_and_absent_labels_not_at_all() -> None:
+    assert rows_behind_macro_average(np.array([50, 50, 0])) == pytest.approx(100)
+    assert rows_behind_macro_average(np.array([0, 0])) == 0.0
 
 
 def test_bootstrap_interval_covers_the_true_f1_in_simulation() -> None:

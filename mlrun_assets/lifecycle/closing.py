@@ -26,6 +26,7 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
+from mlrun_assets.reporting.datasheet import render_datasheet
 from mlrun_assets.reporting.html import render_html
 from mlrun_assets.reporting.markdown import render_report
 from mlrun_assets.reporting.plots import draw_pictures
@@ -35,6 +36,7 @@ from mlrun_assets.stages.registry import write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 
 PLOTS_DIR = "plots"
+DATASHEET_FILE = "data/datasheet.md"
 
 
 def close_experiment(
@@ -110,6 +112,13 @@ def write_report(experiment: Experiment, config: LoadedConfig) -> ReportRecord:
         pictures=tuple(f"{PLOTS_DIR}/{path.name}" for path in pictures.values()),
         sentence=run_summary(experiment),
     )
+
+
+def write_datasheet(directory: Path, dataset: DatasetRecord) -> Path:
+    """Write the datasheet of a validated dataset beside its splits, below ``directory``."""
+    file = directory / DATASHEET_FILE
+    write_atomically(file, render_datasheet(dataset))
+    return file
 
 
 def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import DataError
 from mlrun_assets.experiment_store import (
     Experiment,
     all_experiments,
     create_experiment,
     take_directory,
 )
-from mlrun_assets.files import digest_bytes, digest_file
+from mlrun_assets.files import digest_bytes
 from mlrun_assets.lifecycle.closing import close_experiment
 from mlrun_assets.lifecycle.holding import hold, is_held, release
-from mlrun_assets.records import ExperimentRecord, Manifest, Status
-from mlrun_assets.stages.data import source_paths
+from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status
 from mlrun_assets.stages.experiment import best_run, observe_environment, slug, timestamp
 from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs
 from mlrun_assets.stages.production import read_production
+from mlrun_assets.stages.quality.reading import digest_sources, split_sources
 from mlrun_assets.stages.registry import RegistryView, read_registry, reserve_report_name
 from mlrun_assets.stages.tech_debt import read_open_debt
 
@@ -108,7 +110,12 @@ def _registered(registry: RegistryView) -> list[RegisteredRun]:
 
 
 def _input_digests(config: LoadedConfig) -> dict[str, str]:
-    """Digests of the data files; one that is missing is the data stage's error to report."""
-    return {
-        split: digest_file(path) for split, path in source_paths(config).items() if path.is_file()
-    }
+    """A digest of the local files of each split; what is at a URL has none before it is fetched.
+
+    A file that is missing is the data stage's error to report.
+    """
+    digests = {}
+    for split in SPLITS:
+        with suppress(DataError):
+            digests[split] = digest_sources(split_sources(config, split))
+    return {split: digest for split, digest in digests.items() if digest}

@@ -87,7 +87,9 @@ def validated_dataset(
     """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
     with ml_run.stage(context) as stage:
         count = data.token_counter(_encoder(stage))
-        record = stage.save(data.validate_dataset(stage.config, stage.directory, count))
+        previous = data.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
+        record = stage.save(data.validate_dataset(stage.config, stage.directory, count, previous))
+        closing.write_datasheet(stage.directory, record)
         yield dg.MaterializeResult(
             metadata=metadata.dataset_metadata(record, stage.experiment),
             check_results=checks.quality_results(record),

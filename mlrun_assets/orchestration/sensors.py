@@ -6,11 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlrun_assets.errors import ConfigError
+from mlrun_assets.errors import ConfigError, DataError
 from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.orchestration.jobs import ml_run as ml_run_job
 from mlrun_assets.orchestration.resources import MlRun
-from mlrun_assets.stages.data import source_paths
+from mlrun_assets.stages.quality.reading import source_paths
 
 DATA_TAG = "mlrun/data"
 
@@ -44,26 +44,30 @@ class Cursor:
     job=ml_run_job,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts a run when the files that the config names have changed and rest: two "
-    "ticks must agree, the same content never runs twice, and a failed run is tried once more.",
+    description="Starts a run when the local files that the config names have changed and rest: "
+    "two ticks must agree, the same content never runs twice, and a failed run is tried once more.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
     """Fire once for each new content of the data files."""
     cursor = Cursor.parse(context.cursor)
     try:
-        paths = source_paths(ml_run.load_config())
+        sources = source_paths(ml_run.load_config())
     except ConfigError as error:
         return _skip(str(error), cursor)
-    missing = [str(path) for path in paths.values() if not path.is_file()]
-    if missing:
-        return _skip(f"not there yet: {', '.join(missing)}", cursor)
+    except DataError as error:
+        return _skip(f"not there yet: {error}", cursor)
+    paths = [
+        Path(source.location) for each in sources.values() for source in each if not source.is_url
+    ]
+    if not paths:
+        return _skip("all data is at URLs, which are not watched", cursor)
     fingerprint = _fingerprint(paths)
     if fingerprint != cursor.fingerprint:
         return _skip(
             "the files have changed; waiting for a tick at which they rest",
             Cursor(fingerprint, cursor.digest, cursor.attempt),
         )
-    digest = digest_bytes("\n".join(digest_file(path) for path in paths.values()).encode())
+    digest = digest_bytes("\n".join(digest_file(path) for path in paths).encode())
     attempt = _next_attempt(context, cursor, digest)
     if attempt is None:
         return _skip("this content was run already", cursor)
@@ -92,11 +96,9 @@ def _next_attempt(context: dg.SensorEvaluationContext, cursor: Cursor, digest: s
     return cursor.attempt + 1 if failed else None
 
 
-def _fingerprint(paths: dict[str, Path]) -> str:
-    stats = {split: (str(path), path.stat()) for split, path in paths.items()}
-    seen = [
-        f"{split} {name} {stat.st_size} {stat.st_mtime_ns}" for split, (name, stat) in stats.items()
-    ]
+def _fingerprint(paths: list[Path]) -> str:
+    stats = [(path, path.stat()) for path in paths]
+    seen = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
     return digest_bytes("\n".join(seen).encode())
 
 

@@ -6,6 +6,8 @@ formats.py       numbers as the report writes them
 tables.py        Markdown tables
 *_tables.py      the tables of the report, by stage
 markdown.py      the report, through templates/report.md.j2
+datasheet.py     the datasheet of a dataset, through templates/datasheet.md.j2
+check_listing.py the checks of a dataset, for a terminal
 html.py          the same report as one self-contained file
 summaries.py     one sentence and one table a stage, for the UI
 canvas.py        figures, fonts and colours

@@ -1,4 +1,4 @@
-"""Pictures of the data: how many rows of each label, and how long the texts are."""
+"""Pictures of the data: rows of each label, lengths of the texts, tokens of a word."""
 
 from __future__ import annotations
 
@@ -78,3 +78,22 @@ def _range(axes: Any, place: int, colour: str, profile: SplitProfile) -> None:
         size=9,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
     )
+
+
+def draw_fit(dataset: DatasetRecord, families: Sequence[str]) -> Any:
+    """Tokens of a word in the training texts of each label, the worst on top."""
+    names = dict(zip(dataset.labels, picture_names(dataset.labels, families), strict=True))
+    fits = dataset.splits["train"].tokens_per_word_by_label
+    labels = sorted((label for label in dataset.labels if label in fits), key=lambda at: -fits[at])
+    labels = labels[:MOST_LABELS]
+    figure = new_figure(1.1 + 0.27 * max(4, len(labels)))
+    axes = figure.subplots()
+    values = [fits[label] for label in labels]
+    bars = axes.barh(range(len(labels)), values, color=SPLIT_COLOURS["train"], height=0.72)
+    axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=3, size=9)
+    axes.set_yticks(range(len(labels)), [names[label] for label in labels])
+    axes.set_ylim(max(len(labels), 1) - 0.4, -0.6)
+    axes.set_xlim(0, 1.25 * max(1.0, *values))
+    axes.set_xlabel("tokens of a word, without those that every text gets")
+    axes.tick_params(axis="y", length=0)
+    return figure

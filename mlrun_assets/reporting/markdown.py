@@ -27,6 +27,7 @@ CAPTIONS = {
     "training": "Training and val loss and val macro-F1 by epoch",
     "labels": "Rows of each label in train, val and test",
     "lengths": "Tokens of a text in train, val and test, beside the model's limit",
+    "fit": "Tokens of a word in the training texts of each label",
 }
 
 
@@ -60,7 +61,18 @@ def shell_word(text: str) -> Markdown:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+    environment = markdown_environment()
+    rooms = (data_tables, endings, formats, run_tables, score_tables, sentences)
+    for room in rooms:
+        environment.globals[room.__name__.rpartition(".")[2]] = room
+    environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)
+    environment.globals["shell_word"] = shell_word
+    return environment.get_template("report.md.j2")
+
+
+def markdown_environment() -> jinja2.Environment:
+    """Templates of this room, whose values are escaped for Markdown on their way out."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reporting"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - the output is Markdown: `finalize` escapes for that
@@ -69,12 +81,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    rooms = (data_tables, endings, formats, run_tables, score_tables, sentences)
-    for room in rooms:
-        environment.globals[room.__name__.rpartition(".")[2]] = room
-    environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)
-    environment.globals["shell_word"] = shell_word
-    return environment.get_template("report.md.j2")
 
 
 def _finalize(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlrun_assets.files import write_atomically
 from mlrun_assets.reporting.canvas import style, thumbnail, to_png
-from mlrun_assets.reporting.data_plots import draw_labels, draw_lengths
+from mlrun_assets.reporting.data_plots import draw_fit, draw_labels, draw_lengths
 from mlrun_assets.reporting.escaping import clean
 from mlrun_assets.reporting.lettering import font_families
 from mlrun_assets.reporting.run_records import RunRecords
@@ -24,9 +24,9 @@ def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
         directory: where the PNG files go; each is written in one step.
 
     Returns:
-        The files by the pictures' names: ``labels`` and ``lengths`` once there is a dataset,
-        ``training`` once there is a history, ``confusion`` and ``per_class`` once there is an
-        evaluation.
+        The files by the pictures' names: ``labels``, ``lengths`` and ``fit`` once there is a
+        dataset, ``training`` once there is a history, ``confusion`` and ``per_class`` once there
+        is an evaluation.
     """
     families = font_families(clean(label) for label in _labels(records))
     paths = {}
@@ -53,4 +53,7 @@ def _figures(records: RunRecords, families: list[str]) -> dict[str, Any]:
     if records.dataset and records.dataset.splits:
         figures["labels"] = draw_labels(records.dataset, families)
         figures["lengths"] = draw_lengths(records.dataset)
+        train = records.dataset.splits.get("train")
+        if train and train.tokens_per_word_by_label:
+            figures["fit"] = draw_fit(records.dataset, families)
     return figures

@@ -30,6 +30,7 @@ def scores_table(records: RunRecords) -> Markdown:
     rows = []
     if records.evaluation:
         rows.append(scores_row(Markdown("**this model**"), records.evaluation.test))
+        rows += _without_leaks_row(records.evaluation)
     if records.baseline:
         chosen = escape(records.baseline.chosen, LABEL_LIMIT)
         majority = escape(records.baseline.majority_label, LABEL_LIMIT)
@@ -142,6 +143,15 @@ def _rule_value(rule: RuleResult) -> Markdown:
 def _f1_cells(evaluation: EvaluationRecord, value: float | None) -> list[Markdown]:
     macro = evaluation.f1_kind == "macro"
     return [score(value) if macro else NOTHING, NOTHING if macro else score(value)]
+
+
+def _without_leaks_row(evaluation: EvaluationRecord) -> list[list[Markdown]]:
+    clean = evaluation.test_without_leaks
+    if clean is None:
+        return []
+    leaking = evaluation.test.rows - clean.rows
+    name = Markdown(f"this model, without {count(leaking)} test rows known from other splits")
+    return [scores_row(name, clean)]
 
 
 def _production_row(evaluation: EvaluationRecord) -> list[list[Markdown]]:

@@ -83,6 +83,14 @@ def checks_sentence(dataset: DatasetRecord) -> Markdown:
     )
 
 
+def normalised_sentence(dataset: DatasetRecord) -> Markdown:
+    """What was changed in the texts before they were stored."""
+    changes = [
+        Markdown(f"{escape(kind)}: {count(times)}") for kind, times in dataset.normalised.items()
+    ]
+    return Markdown(f"Changed in the texts as stored: {joined(changes) if changes else 'nothing'}.")
+
+
 def training_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """How the training went."""
     epochs = checkpoint.history[-1].epoch if checkpoint.history else 0

@@ -49,10 +49,11 @@ def summarise_dataset(record: DatasetRecord) -> str:
     failed = failed_checks(record)
     blocking = sum(check.blocks for check in failed)
     quarantined = sum(split.rows_quarantined for split in record.splits.values())
+    changes = sum(record.normalised.values())
     return _summary(
         f"{'Ready' if record.ready else 'Not ready'}: {count(record.rows)} rows, "
         f"{count(quarantined)} quarantined; {count(blocking)} checks block, "
-        f"{count(len(failed) - blocking)} warn",
+        f"{count(len(failed) - blocking)} warn; {count(changes)} changes to texts",
         splits_table(record) if record.ready else checks_table(failed),
     )
 

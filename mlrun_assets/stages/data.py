@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +12,32 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.config import LoadedConfig
+from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.encoders import EncoderSource, load_tokenizer
 from mlrun_assets.files import write_atomically
-from mlrun_assets.records import SPLITS, DatasetRecord
-from mlrun_assets.stages.quality.checks import Dataset, run_checks
+from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, Status
+from mlrun_assets.stages.quality.checks import run_checks
+from mlrun_assets.stages.quality.finding import Dataset, Finding, Previous
+from mlrun_assets.stages.quality.language import add_language
+from mlrun_assets.stages.quality.normalising import normalise_rows
 from mlrun_assets.stages.quality.profile import (
     CountTokens,
     TokenCounts,
     add_counts,
     profile_split,
 )
-from mlrun_assets.stages.quality.reading import SplitRows, check_readable, read_split
+from mlrun_assets.stages.quality.reading import (
+    SplitRows,
+    fetch_sources,
+    read_split,
+    source_paths,
+)
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
-from mlrun_assets.text import duplicate_key
+from mlrun_assets.text import duplicate_key, language_profile
 
 QUARANTINE_FILE = "data/quarantine.jsonl"
-
-
-def source_paths(config: LoadedConfig) -> dict[str, Path]:
-    """The data file of each split, by the name of the split."""
-    data = config.config.data
-    named = {"train": data.train_path, "val": data.val_path, "test": data.test_path}
-    return {split: config.path(named[split]) for split in SPLITS}
+FETCHED_DIR = "data/fetched"
+REVIEW_FILE = "data/review_labels.jsonl"
 
 
 def split_file(split: str) -> str:
@@ -60,36 +64,88 @@ def token_counter(encoder: EncoderSource) -> CountTokens:
     return count
 
 
+def data_name(config: LoadedConfig) -> str:
+    """What this data is called from run to run: ``data.name``, else its directory's name."""
+    data = config.config.data
+    return data.name or config.path(data.paths("train")[0]).parent.name
+
+
+def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previous | None:
+    """The validated splits of the newest earlier run on data of the same name.
+
+    Data that blocked its run is no measure, and splits that are gone can't be one.
+    """
+    name = data_name(config)
+    for run in prior_runs:
+        if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
+            files = {
+                split: config.experiments_dir / run.experiment / split_file(split)
+                for split in SPLITS
+            }
+            if all(file.is_file() for file in files.values()):
+                columns = ["id", "text", "label"]
+                frames = {
+                    split: pl.read_parquet(file, columns=columns) for split, file in files.items()
+                }
+                return Previous(run.experiment, frames)
+    return None
+
+
 def validate_dataset(
-    config: LoadedConfig, directory: Path, count_tokens: CountTokens
+    config: LoadedConfig,
+    directory: Path,
+    count_tokens: CountTokens | None,
+    previous: Previous | None = None,
 ) -> DatasetRecord:
     """Read, validate and profile the three splits.
 
-    Writes ``data/{train,val,test}.parquet`` (``id``, ``text``, ``label``, ``line``, ``tokens`` and
-    the configured group and slice columns) and ``data/quarantine.jsonl`` below ``directory``.
+    Writes ``data/{train,val,test}.parquet`` (``id``, ``text`` in its normal form, ``label``,
+    ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and what
+    checks add), ``data/quarantine.jsonl`` and ``data/review_labels.jsonl`` below ``directory``.
 
     Raises:
-        DataError: a file is missing or can't be read. Data that can be read and is not good
-            enough raises nothing: the record says that it is not ready, and why.
+        DataError: a file is missing or can't be read, or a URL can't be fetched. Data that can be
+            read and is not good enough raises nothing: the record says that it is not ready, and
+            why.
     """
     data, model = config.config.data, config.config.model
-    paths = source_paths(config)
-    check_readable({f"data.{split}_path": path for split, path in paths.items()})
-    read = {split: read_split(split, path, data) for split, path in paths.items()}
+    files = fetch_sources(source_paths(config), directory / FETCHED_DIR)
+    normalised: Counter[str] = Counter()
+    read = {}
+    for split, each in files.items():
+        rows, changes = normalise_rows(
+            read_split(split, each, data), language_profile(data.language).steps
+        )
+        read[split] = rows
+        normalised += changes
     labels = label_set(read["train"].frame, data.labels)
     splits = {
-        split: _with_columns(enforce_schema(rows, labels), count_tokens)
+        split: _with_columns(enforce_schema(rows, labels), count_tokens, data)
         for split, rows in read.items()
     }
-    checks = run_checks(Dataset(splits, labels, model.num_labels, model.max_length, data))
-    _write(splits, directory)
+    dataset = Dataset(
+        splits=splits,
+        labels=labels,
+        num_labels=model.num_labels,
+        max_length=model.max_length,
+        config=data,
+        previous=previous,
+        show_text=config.config.reports.show_text,
+        token_problem=None if count_tokens else "the encoder can't be reached",
+        special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
+    )
+    findings = run_checks(dataset)
+    checks = tuple(found.check for found in findings)
+    _write_splits(splits, findings, directory)
+    _write_quarantine(splits, directory)
+    _write_review(findings, directory)
     return DatasetRecord(
+        name=data_name(config),
         ready=not any(check.blocks for check in checks),
         digest=_digest(splits),
         labels=labels,
         splits={
-            split: profile_split(rows, labels, model.max_length, split_file(split))
-            for split, rows in splits.items()
+            split: profile_split(rows, dataset, split_file(split)) for split, rows in splits.items()
         },
         checks=checks,
         quarantine_reasons=dict(
@@ -97,12 +153,14 @@ def validate_dataset(
         ),
         quarantine_file=QUARANTINE_FILE,
         max_length=model.max_length,
+        normalised=dict(normalised.most_common()),
     )
 
 
-def _with_columns(rows: SplitRows, count_tokens: CountTokens) -> SplitRows:
+def _with_columns(rows: SplitRows, count_tokens: CountTokens | None, data: DataConfig) -> SplitRows:
     keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
-    return replace(rows, frame=add_counts(rows.frame.with_columns(keys), count_tokens))
+    frame = add_language(rows.frame.with_columns(keys), data)
+    return replace(rows, frame=add_counts(frame, count_tokens))
 
 
 def _digest(splits: dict[str, SplitRows]) -> str:
@@ -115,23 +173,36 @@ def _digest(splits: dict[str, SplitRows]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _write(splits: dict[str, SplitRows], directory: Path) -> None:
+def _write_splits(
+    splits: dict[str, SplitRows], findings: tuple[Finding, ...], directory: Path
+) -> None:
     (directory / "data").mkdir(parents=True, exist_ok=True)
-    quarantine = []
     for split, rows in splits.items():
-        rows.frame.drop("key", "unknown").write_parquet(directory / split_file(split))
-        quarantine += [
-            orjson.dumps(
-                {
-                    "split": split,
-                    "file": str(rows.path),
-                    "line": bad.line,
-                    "reason": bad.reason,
-                    "detail": bad.detail,
-                    "raw": bad.raw,
-                },
-                option=orjson.OPT_APPEND_NEWLINE,
-            )
-            for bad in sorted(rows.bad, key=lambda bad: bad.line)
-        ]
-    write_atomically(directory / QUARANTINE_FILE, b"".join(quarantine))
+        found = [column for finding in findings for column in finding.columns.get(split, ())]
+        frame = rows.frame.drop("key", "raw", "unknown").with_columns(found)
+        frame.write_parquet(directory / split_file(split))
+
+
+def _write_quarantine(splits: dict[str, SplitRows], directory: Path) -> None:
+    quarantine = [
+        {
+            "split": split,
+            "file": bad.file,
+            "line": bad.line,
+            "reason": bad.reason,
+            "detail": bad.detail,
+            "raw": bad.raw,
+        }
+        for split, rows in splits.items()
+        for bad in sorted(rows.bad, key=lambda bad: (bad.file, bad.line))
+    ]
+    write_atomically(directory / QUARANTINE_FILE, _json_lines(quarantine))
+
+
+def _write_review(findings: tuple[Finding, ...], directory: Path) -> None:
+    review = [row for finding in findings for row in finding.review]
+    write_atomically(directory / REVIEW_FILE, _json_lines(review))
+
+
+def _json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)

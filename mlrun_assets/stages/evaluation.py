@@ -20,6 +20,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ProductionVersion,
     Score,
+    Scores,
     SliceScores,
 )
 from mlrun_assets.statistics import (
@@ -128,6 +129,7 @@ def evaluate_checkpoint(
         confidence=config.evaluation.confidence,
         val=scores["val"],
         test=scores["test"],
+        test_without_leaks=scores_without_leaks(judged),
         calibration_error=expected_calibration_error(probabilities["test"], truth["test"]),
         slices=_slices(judged),
         baseline=_against_baseline(judged, directory / candidates.baseline.predictions_file),
@@ -136,6 +138,20 @@ def evaluate_checkpoint(
         seconds=seconds,
         rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
     )
+
+
+def scores_without_leaks(judged: Judged) -> Scores | None:
+    """Scores on the test rows that no other split knows.
+
+    None where that is all rows or none of them, or where split_leakage was turned off.
+    """
+    if "leaks" not in judged.frame.columns:
+        return None
+    clean = ~judged.frame["leaks"].to_numpy()
+    if clean.all() or not clean.any():
+        return None
+    evaluation, seed = judged.config.evaluation, judged.config.training.seed
+    return score(judged.truth[clean], judged.guess[clean], judged.labels, evaluation, seed)
 
 
 def _against_baseline(judged: Judged, predictions: Path) -> Comparison:

@@ -63,6 +63,7 @@ def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) 
         summary=line.summary if line else "",
         created_at=manifest.created_at,
         labels=dataset.labels if dataset else (),
+        data_name=dataset.name if dataset else None,
         data_digest=dataset.digest if dataset else None,
         test_digest=dataset.splits["test"].source_digest if dataset else None,
         recipe_digest=plan.recipe_digest if plan else None,

@@ -56,6 +56,7 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     assert re.fullmatch(r"exp_\d{8}T\d{6}Z", manifest.id)
     assert set(manifest.stages) == {each.key.to_user_string() for each in _stages()}
     assert all(stage.status == "done" for stage in manifest.stages.values())
+    assert "| train | 60 = 60 + 0 |" in (experiment.directory / "data/datasheet.md").read_text()
     lines = (reports / "_registry.md").read_text().splitlines()
     own = [line for line in lines if manifest.report in line]
     assert len(own) == 1

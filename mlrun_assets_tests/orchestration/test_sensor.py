@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from mlrun_assets.orchestration.jobs import ml_run
 from mlrun_assets.orchestration.resources import MlRun
@@ -103,3 +104,9 @@ def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
 def test_the_sensor_is_off_by_default_and_starts_the_run() -> None:
     assert new_data_sensor.default_status is dg.DefaultSensorStatus.STOPPED
     assert new_data_sensor.job_name == ml_run.name
+
+
+def test_data_at_urls_is_not_watched(ticks: Ticks) -> None:
+    urls = {f"{split}_path": f"memory://{split}.jsonl" for split in ("train", "val", "test")}
+    ticks.config.write_text(yaml.safe_dump({"data": urls}))
+    assert "not watched" in str(ticks.tick().skip_reason)

@@ -37,6 +37,18 @@ def test_the_report_is_the_golden_one() -> None:
     )
 
 
+def test_scores_without_leaking_rows_stand_below_those_of_all_rows() -> None:
+    run = full_run()
+    assert run.evaluation
+    clean = run.evaluation.test.model_copy(update={"rows": run.evaluation.test.rows - 4})
+    report = render_report(with_evaluation(test_without_leaks=clean), PICTURES)
+    lines = report.splitlines()
+    whole = [number for number, line in enumerate(lines) if line.startswith("| **this model**")]
+    below = lines[whole[0] + 1]
+    assert below.startswith("| this model, without 4 test rows known from other splits |")
+    assert "known from other splits" not in render_report(run, PICTURES)
+
+
 def test_every_run_gives_a_sound_report(any_run: RunRecords) -> None:
     report = render_report(any_run, PICTURES)
     assert tables(report)

@@ -48,8 +48,8 @@ ODD_LABELS = (
     ("run", "names"),
     [
         (full_run(), set(CAPTIONS)),
-        (blocked_run(), {"labels", "lengths"}),
-        (cancelled_run(), {"labels", "lengths"}),
+        (blocked_run(), {"labels", "lengths", "fit"}),
+        (cancelled_run(), {"labels", "lengths", "fit"}),
         (empty_run(), set()),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_summary_is_one_bold_sentence_and_one_table(stage: str, bad: bool) -> 
     ("stage", "sentence"),
     [
         ("experiment", "xlm-r-fine-tune-v2: 7 prior runs, 1 open tech-debt items"),
-        ("dataset", "Ready: 1,321 rows, 2 quarantined; 0 checks block, 2 warn"),
+        ("dataset", "Ready: 1,321 rows, 2 quarantined; 0 checks block, 2 warn; 479 changes to "),
         ("evaluation", "Test macro-F1 0.739 [0.679, 0.799], accuracy 0.851 [0.801, 0.901] on 154 "),
         ("decision", "REJECTED: test macro-F1 0.739 is below 0.820"),
         ("tech_debt", "1 new, 1 repeated, 0 resolved"),
@@ -60,7 +60,9 @@ def test_the_sentence_says_what_counts(stage: str, sentence: str) -> None:
 
 def test_data_that_are_not_ready_show_what_blocks() -> None:
     summary = summarise("dataset", blocked_run().dataset)
-    assert summary.startswith("**Not ready: 1,321 rows, 2 quarantined; 1 checks block, 2 warn**")
+    assert summary.startswith(
+        "**Not ready: 1,321 rows, 2 quarantined; 1 checks block, 2 warn; 479 changes to texts**"
+    )
     assert "| `split_leakage` | **blocks** | 7 |" in summary
 
 

@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import polars as pl
 
-from mlrun_assets.config import CheckName, DataConfig
-from mlrun_assets.records import SPLITS, CheckOutcome, QualityCheck, Severity
-from mlrun_assets.stages.quality.reading import SplitRows, extra_column
+from mlrun_assets.config import CheckName
+from mlrun_assets.records import SPLITS, QualityCheck, Severity
+from mlrun_assets.stages.quality.content import empty_or_short, pii, too_long
+from mlrun_assets.stages.quality.drift import drift_from_previous, split_drift
+from mlrun_assets.stages.quality.encoding import encoding
+from mlrun_assets.stages.quality.exemptions import run_check
+from mlrun_assets.stages.quality.finding import (
+    Check,
+    Dataset,
+    Finding,
+    Measured,
+    failed,
+    off,
+    passed,
+)
+from mlrun_assets.stages.quality.label_noise import label_noise
+from mlrun_assets.stages.quality.language import code_switching, language
+from mlrun_assets.stages.quality.leakage import near_duplicates, split_leakage
+from mlrun_assets.stages.quality.power import test_power
+from mlrun_assets.stages.quality.tokenizing import tokenizer_fit
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """What the checks look at.
-
-    ``splits`` by name; each frame has ``id``, ``text``, ``label``, ``key`` (what equal texts share)
-    and ``tokens`` (the length in tokens, uncut).
-    """
-
-    splits: dict[str, SplitRows]
-    labels: tuple[str, ...]
-    num_labels: int | None
-    max_length: int
-    config: DataConfig
-
-
-class Measured(NamedTuple):
-    """What a check measured, the threshold it was held against, and the rows concerned."""
-
-    value: float | None
-    threshold: float | None
-    rows: int = 0
-
-
-Check = Callable[[Dataset], QualityCheck]
-
-
-def run_checks(dataset: Dataset) -> tuple[QualityCheck, ...]:
+def run_checks(dataset: Dataset) -> tuple[Finding, ...]:
     """All checks in the order of the table in the README; those that are off are listed as off."""
-    return tuple(
-        _off(name) if name in dataset.config.quality.skip else check(dataset)
-        for name, check in CHECKS.items()
-    )
+    return tuple(_run(name, check, dataset) for name, check in CHECKS.items())
+
+
+def _run(name: CheckName, check: Check, dataset: Dataset) -> Finding:
+    if name in dataset.config.quality.skip:
+        return Finding(off(name))
+    if dataset.token_problem and name in ON_TOKENS:
+        return Finding(off(name, f"no token counts: {dataset.token_problem}"))
+    return run_check(name, check, dataset)
 
 
 def schema(dataset: Dataset) -> QualityCheck:
@@ -61,11 +53,11 @@ def schema(dataset: Dataset) -> QualityCheck:
         listed = ", ".join(f"{value:.1%} of {name}" for name, value in over.items())
         reasons = _commonest_reasons(dataset)
         message = f"{listed} can't be used ({reasons}); see the quarantine file for each line"
-        return _failed("schema", Severity.ERROR, message, Measured(share, limit, bad))
+        return failed("schema", Severity.ERROR, message, Measured(share, limit, bad))
     message = (
         f"{bad} rows quarantined, at most {share:.1%} of a split" if bad else "all rows usable"
     )
-    return _passed("schema", message, Measured(share, limit, bad))
+    return passed("schema", message, Measured(share, limit, bad))
 
 
 def splits_nonempty(dataset: Dataset) -> QualityCheck:
@@ -73,10 +65,10 @@ def splits_nonempty(dataset: Dataset) -> QualityCheck:
     empty = [name for name, rows in dataset.splits.items() if rows.frame.is_empty()]
     fewest = min(rows.frame.height for rows in dataset.splits.values())
     if empty:
-        files = ", ".join(f"{name} ({dataset.splits[name].path})" for name in empty)
+        files = ", ".join(f"{name} ({dataset.splits[name].source})" for name in empty)
         message = f"no usable row in {files}"
-        return _failed("splits_nonempty", Severity.ERROR, message, Measured(fewest, 1))
-    return _passed("splits_nonempty", f"the smallest split has {fewest} rows", Measured(fewest, 1))
+        return failed("splits_nonempty", Severity.ERROR, message, Measured(fewest, 1))
+    return passed("splits_nonempty", f"the smallest split has {fewest} rows", Measured(fewest, 1))
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
@@ -95,10 +87,10 @@ def label_domain(dataset: Dataset) -> QualityCheck:
             f"{expected}; correct the one that is wrong"
         )
     else:
-        return _passed(
+        return passed(
             "label_domain", f"{len(labels)} labels: {listed}", Measured(len(labels), expected)
         )
-    return _failed("label_domain", Severity.ERROR, message, Measured(len(labels), expected))
+    return failed("label_domain", Severity.ERROR, message, Measured(len(labels), expected))
 
 
 def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
@@ -109,14 +101,14 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
     }
     count = sum(len(labels) for labels in missing.values())
     if count == 0:
-        return _passed(
+        return passed(
             "every_label_in_every_split", "every label is in every split", Measured(0, 0)
         )
     listed = "; ".join(
         f"{name} lacks {', '.join(found)}" for name, found in missing.items() if found
     )
     severity = Severity.ERROR if missing["train"] or missing["val"] else Severity.WARN
-    return _failed("every_label_in_every_split", severity, listed, Measured(count, 0))
+    return failed("every_label_in_every_split", severity, listed, Measured(count, 0))
 
 
 def exact_duplicates(dataset: Dataset) -> QualityCheck:
@@ -127,10 +119,10 @@ def exact_duplicates(dataset: Dataset) -> QualityCheck:
     }
     total = sum(repeated.values())
     if total == 0:
-        return _passed("exact_duplicates", "no text stands twice in a split", Measured(0, 0))
+        return passed("exact_duplicates", "no text stands twice in a split", Measured(0, 0))
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
     message = f"rows whose text stands earlier in their split: {listed}; remove them"
-    return _failed("exact_duplicates", Severity.WARN, message, Measured(total, 0, total))
+    return failed("exact_duplicates", Severity.WARN, message, Measured(total, 0, total))
 
 
 def conflicting_labels(dataset: Dataset) -> QualityCheck:
@@ -141,30 +133,10 @@ def conflicting_labels(dataset: Dataset) -> QualityCheck:
     rows = every.join(keys.filter(pl.col("labels") > 1), on="key", how="semi").height
     share = rows / max(1, every.height)
     if rows == 0:
-        return _passed("conflicting_labels", "equal texts carry equal labels", Measured(0.0, limit))
+        return passed("conflicting_labels", "equal texts carry equal labels", Measured(0.0, limit))
     message = f"{rows} rows ({share:.2%}) share their text with a row of another label"
     severity = Severity.ERROR if share > limit else Severity.WARN
-    return _failed("conflicting_labels", severity, message, Measured(share, limit, rows))
-
-
-def split_leakage(dataset: Dataset) -> QualityCheck:
-    """No text, and no group, stands in two splits."""
-    columns = {"text": "key"}
-    if dataset.config.group_column:
-        columns["group"] = extra_column(dataset.config.group_column)
-    leaks: list[str] = []
-    rows = 0
-    for kind, column in columns.items():
-        for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-            known = dataset.splits[first].frame.select(pl.col(column).drop_nulls().unique())
-            leaked = dataset.splits[second].frame.join(known, on=column, how="semi").height
-            if leaked:
-                rows += leaked
-                leaks.append(f"{leaked} rows of {second} share their {kind} with {first}")
-    if leaks:
-        message = "; ".join(leaks) + "; keep each in one split only"
-        return _failed("split_leakage", Severity.ERROR, message, Measured(rows, 0, rows))
-    return _passed("split_leakage", "no text stands in two splits", Measured(0, 0))
+    return failed("conflicting_labels", severity, message, Measured(share, limit, rows))
 
 
 def class_balance(dataset: Dataset) -> QualityCheck:
@@ -182,9 +154,11 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     if problems:
         message = "; ".join(problems) + "; label more rows of the small ones"
         measured = Measured(ratio, quality.imbalance_ratio)
-        return _failed("class_balance", Severity.WARN, message, measured)
-    message = f"the largest label has {ratio:.1f} times the rows of the smallest"
-    return _passed("class_balance", message, Measured(ratio, quality.imbalance_ratio))
+        return failed("class_balance", Severity.WARN, message, measured)
+    message = "no label has a row"
+    if ratio:
+        message = f"the largest label has {ratio:.1f} times the rows of the smallest"
+    return passed("class_balance", message, Measured(ratio, quality.imbalance_ratio))
 
 
 def truncation(dataset: Dataset) -> QualityCheck:
@@ -198,9 +172,9 @@ def truncation(dataset: Dataset) -> QualityCheck:
             f"{share:.1%} of the texts are longer than model.max_length {dataset.max_length}; "
             "raise it, or put what matters first (data.text_columns)"
         )
-        return _failed("truncation", Severity.WARN, message, Measured(share, limit, cut))
+        return failed("truncation", Severity.WARN, message, Measured(share, limit, cut))
     message = f"{share:.1%} of the texts are longer than {dataset.max_length} tokens"
-    return _passed("truncation", message, Measured(share, limit, cut))
+    return passed("truncation", message, Measured(share, limit, cut))
 
 
 CHECKS: dict[CheckName, Check] = {
@@ -210,10 +184,24 @@ CHECKS: dict[CheckName, Check] = {
     "every_label_in_every_split": every_label_in_every_split,
     "exact_duplicates": exact_duplicates,
     "conflicting_labels": conflicting_labels,
+    "near_duplicates": near_duplicates,
     "split_leakage": split_leakage,
     "class_balance": class_balance,
+    "test_power": test_power,
+    "label_noise": label_noise,
+    "split_drift": split_drift,
+    "drift_from_previous": drift_from_previous,
     "truncation": truncation,
+    "tokenizer_fit": tokenizer_fit,
+    "language": language,
+    "code_switching": code_switching,
+    "empty_or_short": empty_or_short,
+    "too_long": too_long,
+    "encoding": encoding,
+    "pii": pii,
 }
+
+ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 
 def _commonest_reasons(dataset: Dataset) -> str:
@@ -238,35 +226,3 @@ def _alike(labels: tuple[str, ...]) -> list[tuple[str, str]]:
         if other != label:
             pairs.append((other, label))
     return pairs
-
-
-def _off(name: CheckName) -> QualityCheck:
-    return QualityCheck(
-        name=name,
-        outcome=CheckOutcome.OFF,
-        severity=Severity.WARN,
-        value=None,
-        threshold=None,
-        rows=0,
-        message="turned off in data.quality.skip",
-    )
-
-
-def _passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:
-    return QualityCheck(
-        name=name,
-        outcome=CheckOutcome.PASSED,
-        severity=Severity.WARN,
-        message=message,
-        **measured._asdict(),
-    )
-
-
-def _failed(name: CheckName, severity: Severity, message: str, measured: Measured) -> QualityCheck:
-    return QualityCheck(
-        name=name,
-        outcome=CheckOutcome.FAILED,
-        severity=severity,
-        message=message,
-        **measured._asdict(),
-    )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import polars as pl
 
 from mlrun_assets.stages.quality.reading import BadRow, SplitRows
 from mlrun_assets.text import shorten
 
+# Python makes no number of a text of thousands of digits.
+_NUMBER = re.compile(r"-?\d{1,18}")
 _REASONS = {"text": "empty text", "label": "unknown label", "id": "id seen before"}
 
 
@@ -18,7 +23,7 @@ def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[
     if configured:
         return configured
     found = train["label"].unique().to_list()
-    if all(label.lstrip("-").isdecimal() for label in found):
+    if all(_NUMBER.fullmatch(label) for label in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 
@@ -59,9 +64,7 @@ def _put_aside(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
         for index in sorted(reasons)
     ]
     keep = pl.Series([index not in reasons for index in range(rows.frame.height)], dtype=pl.Boolean)
-    return SplitRows(
-        rows.split, rows.path, rows.rows_read, rows.frame.filter(keep), [*rows.bad, *bad]
-    )
+    return replace(rows, frame=rows.frame.filter(keep), bad=[*rows.bad, *bad])
 
 
 def _bad_row(split: str, row: dict[str, object], column: str) -> BadRow:
@@ -72,5 +75,10 @@ def _bad_row(split: str, row: dict[str, object], column: str) -> BadRow:
         "id": f"`{value}` stands on an earlier row",
     }[column]
     return BadRow(
-        split, int(str(row["line"])), _REASONS[column], detail, shorten(str(row["text"]), 500)
+        split=split,
+        line=int(str(row["line"])),
+        reason=_REASONS[column],
+        detail=detail,
+        raw=shorten(str(row["text"]), 500),
+        file=str(row["file"]),
     )

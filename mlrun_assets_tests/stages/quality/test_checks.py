@@ -10,7 +10,9 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.records import CheckOutcome, QualityCheck
-from mlrun_assets.stages.quality.checks import CHECKS, Dataset, run_checks
+from mlrun_assets.stages.quality.checks import CHECKS, run_checks
+from mlrun_assets.stages.quality.finding import Dataset, Finding
+from mlrun_assets.stages.quality.language import add_language
 from mlrun_assets.stages.quality.reading import BadRow, SplitRows
 from mlrun_assets.text import duplicate_key
 
@@ -31,11 +33,13 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
             "text": [text for text, _ in rows],
             "label": [label for _, label in rows],
             "key": [duplicate_key(text) for text, _ in rows],
-            "tokens": [len(text) for text, _ in rows],
+            "tokens": [2 * len(text.split()) for text, _ in rows],
+            "unknown": [0 for _ in rows],
             "extra_author": [f"{name}-{number}" for number in range(len(rows))],
         },
         schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
     )
+    frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
     aside = [BadRow(name, number, "not JSON", "?", "{") for number in range(bad)]
     return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
 
@@ -51,12 +55,12 @@ def check(
         max_length=settings.pop("max_length", 40),
         config=DataConfig(group_column="author", quality=settings),
     )
-    return next(result for result in run_checks(dataset) if result.name == name)
+    return next(found.check for found in run_checks(dataset) if found.check.name == name)
 
 
 @pytest.mark.parametrize("name", list(CHECKS))
 def test_clean_data_passes(name: str) -> None:
-    result = check(name)
+    result = check(name, max_detectable_difference=0.5)  # there are just 20 test rows
     assert result.outcome is CheckOutcome.PASSED
     assert result.message
 
@@ -141,8 +145,10 @@ def test_a_group_in_two_splits_blocks() -> None:
         config=DataConfig(group_column="author"),
     )
     result = CHECKS["split_leakage"](dataset)
-    assert result.blocks
-    assert "share their group with train" in result.message
+    assert isinstance(result, Finding)
+    assert result.check.blocks
+    assert "share their group with train" in result.check.message
+    assert [column.sum() for column in result.columns["test"]] == [20]
 
 
 def test_imbalance_and_rare_labels_warn() -> None:
@@ -154,7 +160,7 @@ def test_imbalance_and_rare_labels_warn() -> None:
 
 
 def test_truncation_warns() -> None:
-    result = check("truncation", max_length=10)
+    result = check("truncation", max_length=7)
     assert result.warns
     assert result.value == pytest.approx(1.0)
     assert result.rows == 60

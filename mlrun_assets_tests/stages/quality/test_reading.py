@@ -6,19 +6,17 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
-from mlrun_assets.stages.quality.reading import SplitRows, check_readable, read_split
+from mlrun_assets.stages.quality.reading import DataFile, SplitRows, read_split
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
 
 GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}
 
 
 def read(path: Path, **data: Any) -> SplitRows:
-    return read_split("train", path, DataConfig(**data))
+    return read_split("train", (DataFile(str(path), path),), DataConfig(**data))
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -83,6 +81,7 @@ def test_columns_are_mapped_and_joined_headline_first(tmp_path: Path) -> None:
         "text": "Cinwaan\nQoraal",
         "label": "2",
         "line": 1,
+        "file": str(tmp_path / "a.jsonl"),
         "extra_who": "w",
         "extra_src": None,
     }
@@ -132,25 +131,8 @@ def test_parquet(tmp_path: Path) -> None:
     assert rows.frame["id"].to_list() == ["1"]
     assert [row.reason for row in rows.bad] == ["missing text"]
     path.write_bytes(b"not parquet")
-    with pytest.raises(DataError, match="not a Parquet file"):
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
         read(path)
-
-
-def test_all_files_that_can_not_be_read_are_named_at_once(tmp_path: Path) -> None:
-    (tmp_path / "d.jsonl").mkdir()
-    (tmp_path / "x.docx").write_text("x")
-    with pytest.raises(DataError) as caught:
-        check_readable(
-            {
-                "data.train_path": tmp_path / "absent.jsonl",
-                "data.val_path": tmp_path / "d.jsonl",
-                "data.test_path": tmp_path / "x.docx",
-            }
-        )
-    said = str(caught.value)
-    assert "data.train_path" in said and "no such file" in said
-    assert "data.val_path" in said and "not a regular file" in said
-    assert "data.test_path" in said and "unknown format" in said
 
 
 def test_schema_puts_aside_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:
@@ -180,25 +162,3 @@ def test_order_of_labels(labels: list[str], expected: tuple[str, ...]) -> None:
     frame = pl.DataFrame({"label": labels}, schema={"label": pl.String})
     assert label_set(frame, None) == expected
     assert label_set(frame, ("z", "a")) == ("z", "a")
-
-
-nasty = st.one_of(
-    st.binary(max_size=60),
-    st.dictionaries(
-        st.sampled_from(["id", "text", "label", "other"]),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-        max_size=4,
-    ).map(lambda row: json.dumps(row).encode()),
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(nasty, max_size=12), st.sampled_from([".jsonl", ".csv", ".tsv"]))
-def test_whatever_the_file_holds_every_row_is_kept_or_put_aside(
-    tmp_path: Path, content: list[bytes], suffix: str
-) -> None:
-    path = tmp_path / f"nasty{suffix}"
-    path.write_bytes(b"\n".join(content))
-    rows = enforce_schema(read(path), ("x",))
-    assert rows.rows_read == rows.frame.height + len(rows.bad)
-    assert all(row.reason and row.detail for row in rows.bad)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.text import duplicate_key, first_words, shorten
+from mlrun_assets.text import duplicate_key, first_words, keys, shorten
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,34 @@ def test_shortened_text_is_one_line_of_the_length(text: str, limit: int) -> None
 def test_first_words() -> None:
     assert first_words("  a  b\nc d ", 3) == "a b c"
     assert first_words("a", 3) == "a"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Haaaaaaa waa fiicaaaan", "haa waa fiicaan"),
+        ("go\u00b4aan", "go'aan"),
+        ("HAA?! waa... run", "haa waa run"),
+    ],
+)
+def test_emphasis_is_not_a_difference(one: str, other: str) -> None:
+    assert duplicate_key(one) == duplicate_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1000 qof", "100 qof"), ("कि", "का"), ("si", "siii"), ("10-ka", "1-ka")]
+)
+def test_numbers_and_vowel_signs_tell_words_apart(one: str, other: str) -> None:
+    assert duplicate_key(one) != duplicate_key(other)
+
+
+@given(st.text(st.sampled_from("abC'\u2019\u02bc\u00b4` .!\u00a01\u0301ΐİß"), max_size=12))
+def test_a_key_of_tricky_characters_is_its_own_key(text: str) -> None:
+    key = duplicate_key(text)
+    assert duplicate_key(key) == key
+    assert key == " ".join(key.split())
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=20))
+def test_the_short_way_for_ascii_gives_the_same_key(text: str) -> None:
+    assert keys._ascii_key(text) == keys._unicode_key(text)

@@ -1,0 +1,123 @@
+"""Check of labels that a model trained without them does not believe."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlrun_assets.records import Severity
+from mlrun_assets.stages.quality.character_ngrams import character_ngrams
+from mlrun_assets.stages.quality.finding import Dataset, Finding, Measured, failed, passed
+from mlrun_assets.text import first_words
+
+MOST_ROWS = 50_000
+_FOLDS = 5
+_WORDS_READ = 128
+_SEED = 42
+
+
+def label_noise(dataset: Dataset) -> Finding:
+    """Few labels contradict what a model says that learned from the other rows.
+
+    Confident learning (Northcutt et al., 2021) on out-of-fold probabilities of a linear n-gram
+    model. The suspects, the likeliest first, and all rows with equal texts and unequal labels go
+    to the review file; none is dropped.
+    """
+    every = pl.concat(
+        [
+            rows.frame.select("id", "text", "label", "key", split=pl.lit(name))
+            for name, rows in dataset.splits.items()
+        ]
+    )
+    review = [*_conflicts(every, dataset.show_text)]
+    sample = _sample(every)
+    limit = dataset.config.quality.max_suspected_fraction
+    folds = min(_FOLDS, _rows_of_rarest(sample["label"]))
+    if folds < 2 or sample["label"].n_unique() < 2:
+        message = "not measured: it takes two labels with two rows each"
+        return Finding(passed("label_noise", message, Measured(None, limit)), review=tuple(review))
+    suspects, accuracy = _suspects(sample, folds)
+    review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
+    share = suspects.height / sample.height
+    of = f"{sample.height} rows" + (" (a sample)" if sample.height < every.height else "")
+    said = (
+        f"{suspects.height} of {of}, {share:.1%}, have a label that an n-gram model doubts, which "
+        f"agrees with {accuracy:.0%} of the labels"
+    )
+    measured = Measured(share, limit, suspects.height)
+    if share > limit:
+        message = f"{said}; look at them in data/review_labels.jsonl, the likeliest errors first"
+        check = failed("label_noise", Severity.WARN, message, measured)
+    else:
+        check = passed("label_noise", said, measured)
+    return Finding(check, review=tuple(review))
+
+
+def _rows_of_rarest(labels: pl.Series) -> int:
+    counts: list[int] = labels.value_counts()["count"].to_list()
+    return min(counts, default=0)
+
+
+def _sample(every: pl.DataFrame) -> pl.DataFrame:
+    """At most `MOST_ROWS` rows of the labels that can stand in two folds, one row a text."""
+    frequent = every.unique("key", keep="first", maintain_order=True).filter(
+        pl.len().over("label") > 1
+    )
+    if frequent.height <= MOST_ROWS:
+        return frequent
+    drawn = frequent.sample(MOST_ROWS, seed=_SEED)
+    return drawn.filter(pl.len().over("label") > 1)
+
+
+def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
+    """The suspected rows, the likeliest errors first, and how often model and label agree.
+
+    ``suggested`` is the model's label, ``margin`` its probability less that of the given one.
+    """
+    from cleanlab.filter import find_label_issues
+
+    names = sample["label"].unique().sort()
+    truth = np.searchsorted(names.to_numpy(), sample["label"].to_numpy())
+    probabilities = _out_of_fold(sample["text"], truth, folds)
+    ranked = find_label_issues(
+        truth, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    best = probabilities.argmax(axis=1)
+    own = probabilities[np.arange(len(truth)), truth]
+    suspects = sample.with_columns(
+        suggested=names.gather(best), margin=pl.Series(probabilities.max(axis=1) - own)
+    )[ranked.tolist()].filter(pl.col("suggested") != pl.col("label"))
+    return suspects, float((best == truth).mean())
+
+
+def _out_of_fold(
+    texts: pl.Series, truth: npt.NDArray[np.int64], folds: int
+) -> npt.NDArray[np.float64]:
+    """Probabilities of shape (rows, labels), each from a model that did not see the row."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    read = pl.Series([first_words(text, _WORDS_READ) for text in texts], dtype=pl.String)
+    model = LogisticRegression(C=2.0, class_weight="balanced", max_iter=200)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=_SEED)
+    return np.asarray(
+        cross_val_predict(model, character_ngrams(read), truth, cv=splitter, method="predict_proba")
+    )
+
+
+def _conflicts(every: pl.DataFrame, show_text: bool) -> list[dict[str, object]]:
+    """Rows whose text stands elsewhere with another label, each with one such place."""
+    disputed = every.filter(pl.col("label").n_unique().over("key") > 1)
+    other = disputed.select("key", suggested="label", other_id="id", other_split="split")
+    pairs = disputed.join(other, on="key", maintain_order="left_right").filter(
+        pl.col("label") != pl.col("suggested")
+    )
+    firsts = pairs.unique(["split", "id"], keep="first", maintain_order=True)
+    return _rows(firsts.with_columns(margin=None), "equal text, unequal labels", show_text)
+
+
+def _rows(frame: pl.DataFrame, why: str, show_text: bool) -> list[dict[str, object]]:
+    columns = ["id", "split", "label", "suggested", "margin", "other_id", "other_split"]
+    kept = [name for name in (*columns, *(["text"] if show_text else [])) if name in frame.columns]
+    return [{**row, "why": why} for row in frame.select(kept).iter_rows(named=True)]

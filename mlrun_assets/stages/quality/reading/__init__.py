@@ -1,0 +1,37 @@
+"""Files to rows, strictly: a row that can't be used is put aside with its file, line and reason.
+
+sources.py      what the config names → files and URLs, each once
+remote.py       URLs, read once through fsspec
+content.py      bytes of a file: unpacked, of the format that its name says, and no more of them
+                than it had when it was opened
+json_lines.py   bytes → rows
+tables.py       bytes → rows, of CSV and TSV
+parquet.py      files → rows
+rows.py         what a row must hold, and what is kept of it
+splits.py       all files of a split → one frame, and the rows put aside
+"""
+
+from mlrun_assets.stages.quality.reading.rows import BadRow, extra_column
+from mlrun_assets.stages.quality.reading.sources import (
+    Source,
+    digest_sources,
+    fetch_sources,
+    join_digests,
+    source_paths,
+    split_sources,
+)
+from mlrun_assets.stages.quality.reading.splits import DataFile, SplitRows, read_split
+
+__all__ = [
+    "BadRow",
+    "DataFile",
+    "Source",
+    "SplitRows",
+    "digest_sources",
+    "extra_column",
+    "fetch_sources",
+    "join_digests",
+    "read_split",
+    "source_paths",
+    "split_sources",
+]

@@ -1,0 +1,169 @@
+"""What the config names to data files: local ones, patterns and URLs, each file once."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import DataError
+from mlrun_assets.files import digest_bytes, digest_file
+from mlrun_assets.records import SPLITS
+from mlrun_assets.stages.quality.reading.content import FORMATS, PACKED, format_of
+from mlrun_assets.stages.quality.reading.remote import fetch, is_url, list_url, public_name
+from mlrun_assets.stages.quality.reading.splits import DataFile
+
+_WHERE = "correct the paths in the data section of ml_config.yaml"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data file of a split: an absolute path, or a URL."""
+
+    location: str
+
+    @property
+    def name(self) -> str:
+        """How messages call it: without what could be a credential."""
+        return public_name(self.location) if self.is_url else self.location
+
+    @property
+    def is_url(self) -> bool:
+        return is_url(self.location)
+
+
+def source_paths(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
+    """The data files of each split, by the name of the split; none is opened.
+
+    Raises:
+        DataError: one message for all files that are missing, are no data files or are named by
+            two splits.
+    """
+    found: dict[str, tuple[Source, ...]] = {}
+    problems = []
+    for split in SPLITS:
+        try:
+            found[split] = split_sources(config, split)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        for source in found[split]:
+            problems += _problems(f"data.{split}_path", source)
+    problems += _in_two_splits(found)
+    if problems:
+        raise DataError(f"{'; '.join(problems)}; {_WHERE}")
+    return found
+
+
+def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
+    """The files that ``data.<split>_path`` names; those that match a pattern are sorted.
+
+    Raises:
+        DataError: a pattern matches no file.
+    """
+    locations: list[str] = []
+    for each in config.config.data.paths(split):
+        matching = list_url(each) if is_url(each) else _local(config.directory, each)
+        if not matching:
+            shown = public_name(each) if is_url(each) else each
+            raise DataError(f"data.{split}_path: the pattern `{shown}` matches no file")
+        locations += matching
+    return tuple(Source(location) for location in dict.fromkeys(locations))
+
+
+def digest_sources(sources: Sequence[Source]) -> str | None:
+    """One digest of the contents of local files, in their order; None: one is no local file.
+
+    That of a single file is its own; see `join_digests`.
+    """
+    with suppress(OSError, ValueError):
+        paths = [Path(source.location) for source in sources]
+        if not any(source.is_url for source in sources) and all(map(Path.is_file, paths)):
+            return join_digests([digest_file(path) for path in paths])
+    return None
+
+
+def join_digests(digests: Sequence[str]) -> str:
+    """The digest itself where there is one, else the digest of all, a line each."""
+    return digests[0] if len(digests) == 1 else digest_bytes("\n".join(digests).encode())
+
+
+def fetch_sources(
+    sources: dict[str, tuple[Source, ...]], directory: Path
+) -> dict[str, tuple[DataFile, ...]]:
+    """The files to read; what is at a URL is fetched into ``directory``, once.
+
+    Raises:
+        DataError: a URL can't be reached.
+    """
+    return {
+        split: tuple(
+            DataFile(
+                source.name,
+                fetch(source.location, directory / f"{split}-{number}")
+                if source.is_url
+                else Path(source.location),
+            )
+            for number, source in enumerate(each, start=1)
+        )
+        for split, each in sources.items()
+    }
+
+
+def _local(directory: Path, named: str) -> list[str]:
+    """Absolute paths; a file that is there goes before a pattern of the same name."""
+    # os.path answers for every string; pathlib raises for some that are no path (`~nobody`).
+    path = os.path.normpath(os.path.join(directory, os.path.expanduser(named)))  # noqa: PTH111, PTH118
+    if glob.has_magic(path) and not os.path.lexists(path):
+        return sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute
+    return [path]
+
+
+def _problems(key: str, source: Source) -> list[str]:
+    why = None if source.is_url else _unreadable(Path(source.location))
+    if why is None and format_of(source.name) is None:
+        known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in PACKED)])
+        why = f"unknown format; use one of {known}"
+    return [f"{key}: {source.name}: {why}"] if why else []
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why a file can't be read; a pipe is not opened, since that may wait for ever."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "not a regular file"
+        path.open("rb").close()
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    except ValueError:
+        return "not a path"
+    return None
+
+
+def _in_two_splits(found: dict[str, tuple[Source, ...]]) -> list[str]:
+    problems = []
+    owner: dict[object, str] = {}
+    for split, sources in found.items():
+        for source in sources:
+            first = owner.setdefault(_identity(source), split)
+            if first != split:
+                problems.append(
+                    f"data.{split}_path: {source.name} is also in data.{first}_path: split the rows"
+                )
+    return problems
+
+
+def _identity(source: Source) -> object:
+    """What two names of the same file have in common."""
+    with suppress(OSError, ValueError):
+        if not source.is_url:
+            found = Path(source.location).stat()
+            return found.st_dev, found.st_ino
+    return source.location

@@ -1,0 +1,92 @@
+"""The stage as a whole: what it reads, what it writes, and the run it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+
+from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
+from mlrun_assets.stages.data import (
+    REVIEW_FILE,
+    data_name,
+    find_previous,
+    split_file,
+    validate_dataset,
+)
+from mlrun_assets.stages.quality.finding import Previous
+from mlrun_assets.stages.quality.profile import TokenCounts
+from mlrun_assets_tests.conftest import MakeProject, write_rows
+
+
+def count_words(texts: list[str]) -> TokenCounts:
+    tokens = np.array([len(text.split()) for text in texts], dtype=np.int64)
+    return TokenCounts(tokens, np.zeros_like(tokens))
+
+
+def validate(
+    config: LoadedConfig, directory: Path, previous: Previous | None = None
+) -> DatasetRecord:
+    return validate_dataset(config, directory, count_words, previous)
+
+
+def text_of(name: str) -> str:
+    return " ".join(f"{name}{number}" for number in range(40))
+
+
+def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    config = load_config(make_project())
+    train = [{"text": text_of(name), "label": label} for name, label in ("ab", "cd", "ed")]
+    test = [
+        {"text": text_of("a") + " dheeraad", "label": "b"},
+        {"text": text_of("c"), "label": "b"},
+        {"text": text_of("x"), "label": "d"},
+    ]
+    write_rows(tmp_path / "data" / "train.jsonl", train)
+    write_rows(tmp_path / "data" / "test.jsonl", test)
+    record = validate(config, tmp_path / "run")
+    assert not record.ready
+    assert record.name == "data"
+    marked = {split: pl.read_parquet(tmp_path / "run" / split_file(split)) for split in SPLITS}
+    assert marked["test"]["leaks"].to_list() == [True, True, False]
+    assert not marked["train"]["leaks"].any()
+    review = [
+        orjson.loads(line) for line in (tmp_path / "run" / REVIEW_FILE).read_bytes().splitlines()
+    ]
+    listed = {(row["split"], row["id"]) for row in review if row["why"].startswith("equal")}
+    assert listed == {("train", "train-2"), ("test", "test-2")}
+    assert not any("text" in row for row in review)
+
+
+def test_the_data_is_called_what_the_config_says_or_its_directory(
+    make_project: MakeProject,
+) -> None:
+    assert data_name(load_config(make_project())) == "data"
+    assert data_name(load_config(make_project(data={"name": "warar"}))) == "warar"
+
+
+def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(
+    make_project: MakeProject,
+) -> None:
+    config = load_config(make_project())
+    for experiment in ("exp_1", "exp_2", "exp_3"):
+        validate(config, config.experiments_dir / experiment)
+    runs = [
+        PriorRun(report="e.md", status="Complete", experiment="exp_gone", data_name="data"),
+        PriorRun(report="d.md", status="Complete", experiment="exp_1", data_name="other"),
+        PriorRun(report="c.md", status="Blocked", experiment="exp_3", data_name="data"),
+        PriorRun(report="b.md", status="Complete", experiment="exp_2", data_name="data"),
+        PriorRun(report="a.md", status="Complete", experiment="exp_1", data_name="data"),
+    ]
+    previous = find_previous(config, runs)
+    assert previous is not None
+    assert previous.experiment == "exp_2"
+    assert find_previous(config, runs[:3]) is None
+    record = validate(config, config.experiments_dir / "exp_4", previous)
+    drift = next(check for check in record.checks if check.name == "drift_from_previous")
+    assert drift.message == "the rows are those of exp_2"
