@@ -288,6 +288,17 @@ class Choice(Record):
     evidence: str
 
 
+class Advice(Record):
+    """Something that training can't settle and a person could.
+
+    ``topic`` is the same in every run that gives it, ``issue`` is the sentence without figures.
+    """
+
+    topic: str
+    issue: str
+    sentence: str
+
+
 class TrainingPlan(Record):
     """The recipe that is used and why."""
 
@@ -296,7 +307,7 @@ class TrainingPlan(Record):
     recipe: Recipe
     recipe_digest: str
     choices: tuple[Choice, ...]
-    advice: tuple[str, ...]
+    advice: tuple[Advice, ...]
     seen_before: tuple[str, ...]
 
 

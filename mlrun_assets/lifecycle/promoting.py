@@ -41,10 +41,11 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
         return promote(config.production_dir, candidate_of(experiment), reason, probe)
     serving = read_production(config.production_dir)
-    why = "auto_deploy is off" if decision.verdict is Verdict.APPROVED else decision.sentence
+    approved = decision.verdict is Verdict.APPROVED
+    why = "auto_deploy is off" if approved else f"the verdict is {decision.verdict}"
     return ProductionRecord(
         moved=False,
-        sentence=f"{decision.verdict}: not deployed ({why})",
+        sentence=f"Production stays as it is: {why}",
         before=serving,
         after=serving,
     )
