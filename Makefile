@@ -32,10 +32,9 @@ run: $(STAMP) ## One ML run on ml_config.yaml, from data to the report.
 
 # `dagster dev` hangs without a word when DAGSTER_MODULE_NAME is exported: it hands its parts a
 # workspace file, and they refuse both at once.
-ui: unexport DAGSTER_MODULE_NAME
 ui: $(STAMP) ## Dagster's UI on this machine only: http://127.0.0.1:3000
 	mkdir -p $(DAGSTER_HOME)
-	dagster dev --host 127.0.0.1 --port 3000
+	env -u DAGSTER_MODULE_NAME dagster dev --host 127.0.0.1 --port 3000
 
 lint: $(STAMP)
 	ruff check .
