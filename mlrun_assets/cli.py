@@ -27,8 +27,11 @@ EXIT_CODES = {
     Status.BLOCKED: 3,
     Status.CANCELLED: 130,
 }
-DAGSTER_YAML = """# No telemetry, and no debug lines on the terminal.
+DAGSTER_YAML = """\
+# No telemetry, no questions to newcomers, and no debug lines on the terminal.
 telemetry:
+  enabled: false
+nux:
   enabled: false
 python_logs:
   python_log_level: INFO

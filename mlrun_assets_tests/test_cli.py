@@ -142,6 +142,13 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
     assert "| Complete | accuracy" in registry
 
 
+def test_a_home_of_our_own_has_the_shipped_settings() -> None:
+    from mlrun_assets.cli import DAGSTER_YAML
+
+    shipped = (ROOT / ".dagster" / "dagster.yaml").read_text(encoding="utf-8")
+    assert shipped == DAGSTER_YAML
+
+
 def test_schema_is_the_shipped_one(tmp_path: Path) -> None:
     printed = call("schema", cwd=tmp_path).stdout
     assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from mlrun_assets.records import CheckpointRecord, EvaluationRecord, ProductionR
 from mlrun_assets_tests.conftest import MakeProject
 
 # Python imports this in every process of the run, also in those that the run starts.
-SITECUSTOMIZE = '''
+SITECUSTOMIZE = """
 import os, socket
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,7 +40,7 @@ def _resolve(host, *arguments, **settings):
 _getaddrinfo, socket.getaddrinfo = socket.getaddrinfo, _resolve
 socket.socket.connect = _guard(socket.socket.connect)
 socket.socket.connect_ex = _guard(socket.socket.connect_ex)
-'''
+"""
 
 
 @pytest.mark.slow
