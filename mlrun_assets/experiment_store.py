@@ -57,8 +57,15 @@ class Experiment:
         return kind.load(self._file(kind))
 
     def find(self, kind: type[AnyRecord]) -> AnyRecord | None:
-        """The record of the asset that ``kind`` names; None: not materialized yet."""
-        return self.load(kind) if self._file(kind).exists() else None
+        """The record of the asset that ``kind`` names; None: there is none that can be read.
+
+        For those who tell what is there: a report on an experiment of another version leaves out
+        what it can't read. A stage that needs a record uses `load`.
+        """
+        try:
+            return self.load(kind)
+        except RecordError:
+            return None
 
     def save(self, record: Record) -> None:
         """Keep the record of an asset."""

@@ -53,6 +53,16 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     assert (home / "production" / "current").exists()
 
 
+@pytest.mark.parametrize("content", ["", "not json\n" * 5])
+def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
+    home = make_project().parent
+    (home / "data" / "train.jsonl").write_text(content)
+    result = call("run", cwd=home)
+    assert result.returncode == 3, result.stderr
+    assert "splits_nonempty: no usable row in train" in result.stderr
+    assert "Not executing" not in result.stderr
+
+
 def test_blocked_data_exits_3(make_project: MakeProject) -> None:
     home = make_project(model={"num_labels": 4}).parent
     result = call("run", cwd=home)

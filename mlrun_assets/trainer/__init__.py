@@ -11,6 +11,6 @@
     prediction.py     probabilities for texts, in batches of like length
     probe.py          a fresh process that loads a model directory and answers
 
-``batches``, ``callbacks``, ``fine_tuning``, ``loss``, ``optimizer`` and ``prediction`` import torch or
-transformers at their top: import them inside the function that needs them.
+``batches``, ``callbacks``, ``fine_tuning``, ``loss``, ``optimizer`` and ``prediction`` import torch
+or transformers at their top: import them inside the function that needs them.
 """

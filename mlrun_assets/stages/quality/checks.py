@@ -173,6 +173,8 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     counts = _label_rows(dataset, "train")
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
     ratio = most / fewest if fewest else None
+    if most == 0:
+        return _passed("class_balance", "no training row", Measured(None, quality.imbalance_ratio))
     rare = [label for label, count in counts.items() if count < quality.min_rows_per_label]
     problems = []
     if rare:
