@@ -2,19 +2,18 @@
 
 import logging
 import sys
-from pathlib import Path
 
 import dagster as dg
-
-
-PACKAGE = Path(__file__).parent.parent
 
 
 class _OwnLines(logging.Filter):
     """Keeps what stages say and drops what Dagster says about itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return Path(record.pathname).is_relative_to(PACKAGE)
+        about = getattr(record, "dagster_meta", None) or {}
+        # What was skipped after a failure Dagster says in the name of each asset, not as an event.
+        skipped = str(about.get("orig_message", "")).endswith("Not executing.")
+        return about.get("dagster_event") is None and not skipped
 
 
 class _Plain(logging.Formatter):
