@@ -91,6 +91,7 @@ class Manifest(Record):
     created_at: str
     closed_at: str | None = None
     run_ids: tuple[str, ...] = ()
+    closed_by: str | None = None
     inputs: dict[str, str] = {}
     stages: dict[str, StageRun] = {}
     error: str | None = None

@@ -212,7 +212,10 @@ def _next_steps(
     verdict: Verdict, rules: tuple[RuleResult, ...], deploys: bool, experiment: str
 ) -> tuple[str, ...]:
     if deploys:
-        return ("It is deployed now. `mlrun-assets rollback` restores the model before it.",)
+        return (
+            "The asset production_model deploys it; `mlrun-assets rollback --reason WHY` restores "
+            "the model before it.",
+        )
     promote = f"mlrun-assets promote {experiment}"
     if verdict is Verdict.APPROVED:
         return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)

@@ -109,7 +109,7 @@ def _choose(key: str, configured: object, ruled: object, reason: str, evidence: 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _batch_size(situation: Situation) -> Choice:
@@ -125,6 +125,14 @@ def _batch_size(situation: Situation) -> Choice:
 
 def _learning_rate(situation: Situation) -> Choice:
     hidden = situation.circumstances.hidden_size
+    if _freeze(situation).value == "encoder":
+        return _choose(
+            "learning_rate",
+            situation.config.training.learning_rate,
+            1e-2,
+            "a linear head alone starts from nothing and has nothing to forget",
+            "the encoder is frozen",
+        )
     return _choose(
         "learning_rate",
         situation.config.training.learning_rate,

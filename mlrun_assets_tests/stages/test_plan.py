@@ -115,6 +115,12 @@ def test_pooling_is_that_of_the_pretraining(by_mean: bool, pooling: str) -> None
     assert made.recipe.pooling == pooling
 
 
+def test_a_frozen_encoder_has_a_head_that_learns_fast() -> None:
+    assert plan({"a": 40, "b": 12}).recipe.learning_rate == pytest.approx(1e-2)
+    chosen = plan({"a": 40, "b": 12}, training={"learning_rate": 1.23456789e-5})
+    assert chosen.recipe.learning_rate == 1.23456789e-5
+
+
 def test_narrow_encoders_take_larger_steps() -> None:
     wide = plan(circumstances=replace(LAPTOP, hidden_size=768)).recipe.learning_rate
     assert plan().recipe.learning_rate > wide
