@@ -10,7 +10,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
-export DAGSTER_MODULE_NAME := mlrun_assets.definitions
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -26,13 +25,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
+run: export DAGSTER_MODULE_NAME := mlrun_assets.definitions
 run: $(STAMP) ## One ML run on ml_config.yaml, from data to the report.
 	mkdir -p $(DAGSTER_HOME)
 	dagster asset materialize --select +deployment_report
 
+# `dagster dev` hangs without a word when DAGSTER_MODULE_NAME is exported: it hands its parts a
+# workspace file, and they refuse both at once.
 ui: $(STAMP) ## Dagster's UI on this machine only: http://127.0.0.1:3000
 	mkdir -p $(DAGSTER_HOME)
-	dagster dev --host 127.0.0.1 --port 3000
+	env -u DAGSTER_MODULE_NAME dagster dev --host 127.0.0.1 --port 3000
 
 lint: $(STAMP)
 	ruff check .

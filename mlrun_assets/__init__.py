@@ -1,1 +1,23 @@
-"""One ML run for a low-resource language, from data to a deployment decision."""
+"""One ML run for a low-resource language, from data to a deployment decision.
+
+Imports go down this list, never up:
+
+    cli.py               mlrun-assets: run, check-data, status, promote, rollback, schema
+    definitions.py       the one dg.Definitions
+    orchestration/       assets, checks, sensors, jobs: the only room that knows Dagster
+    lifecycle/           an experiment opened, held, closed, promoted
+    reporting/           records in, text and pictures out; decides nothing
+    stages/              what each asset does, as plain functions that do not know each other
+    trainer/             fine-tuning and prediction with transformers
+    encoders/            a model name becomes a model and a tokenizer
+    metrics.py           scores of predictions
+    statistics.py        intervals, tests, calibration
+    experiment_store.py  experiments on the disk
+    registry_file.py     Markdown files that others write to as well
+    text/                orthography, keys and languages
+    records.py           what flows between the stages
+    config.py            ml_config.yaml: every setting and its default, once
+    config_source.py     YAML with the line of every key
+    files.py             files written whole or not at all
+    errors.py            the tree of errors
+"""

@@ -21,7 +21,7 @@ from typing import ParamSpec
 import click
 
 from mlrun_assets.config import CONFIG_VARIABLE, LoadedConfig, json_schema, load_config
-from mlrun_assets.errors import EncoderError, ExperimentError, MlrunError
+from mlrun_assets.errors import EncoderError, MlrunError
 from mlrun_assets.records import DatasetRecord, Status
 
 EXIT_CODES = {
@@ -30,8 +30,11 @@ EXIT_CODES = {
     Status.BLOCKED: 3,
     Status.CANCELLED: 130,
 }
-DAGSTER_YAML = """# No telemetry, and no debug lines on the terminal.
+DAGSTER_YAML = """\
+# No telemetry, no questions to newcomers, and no debug lines on the terminal.
 telemetry:
+  enabled: false
+nux:
   enabled: false
 python_logs:
   python_log_level: INFO
@@ -86,7 +89,7 @@ def run(config: LoadedConfig, name: str | None) -> None:
     import dagster as dg
 
     from mlrun_assets.definitions import defs
-    from mlrun_assets.experiment_store import find_experiment
+    from mlrun_assets.experiment_store import experiment_of_run
     from mlrun_assets.lifecycle.closing import run_summary
     from mlrun_assets.stages.experiment import slug
 
@@ -104,14 +107,11 @@ def run(config: LoadedConfig, name: str | None) -> None:
                 "loggers": {"plain": {}},
             },
         )
-    try:
-        experiment = find_experiment(config.experiments_dir, None, (result.run_id,))
-    except ExperimentError:
-        raise MlrunError(_first_error(result)) from None
-    manifest = experiment.manifest
-    if result.run_id not in manifest.run_ids:
+    experiment = experiment_of_run(config.experiments_dir, result.run_id)
+    if experiment is None:
         raise MlrunError(_first_error(result))
-    click.echo(f"\n{manifest.status}: {run_summary(experiment)}")
+    manifest = experiment.manifest
+    click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
         click.echo(manifest.error, err=True)
     click.echo(f"experiment  {experiment.directory}")
@@ -192,7 +192,9 @@ def status(config: LoadedConfig, limit: int) -> None:
         click.echo("production  nothing deployed yet")
     for experiment in all_experiments(config.experiments_dir)[:limit]:
         manifest = experiment.manifest
-        click.echo(f"{manifest.status:<11} {experiment.id}  {run_summary(experiment)}")
+        click.echo(
+            f"{manifest.status:<11} {experiment.id}  {run_summary(experiment, manifest.error)}"
+        )
     for item in read_open_debt(config.reports_dir):
         click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
 
@@ -229,7 +231,13 @@ def schema() -> None:
 
 def use_dagster_home(config: LoadedConfig) -> None:
     """Let Dagster keep its history beside the config, unless DAGSTER_HOME says where."""
-    if not os.environ.get("DAGSTER_HOME"):
+    chosen = os.environ.get("DAGSTER_HOME")
+    if chosen and not (Path(chosen).is_absolute() and Path(chosen).is_dir()):
+        raise MlrunError(
+            f"DAGSTER_HOME is {chosen}: export the absolute path of a directory that exists, or "
+            "unset it"
+        )
+    if not chosen:
         home = config.directory / ".dagster"
         try:
             home.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,15 +58,33 @@ class Experiment:
         return kind.load(self._file(kind))
 
     def find(self, kind: type[AnyRecord]) -> AnyRecord | None:
-        """The record of the asset that ``kind`` names; None: not materialized yet."""
-        return self.load(kind) if self._file(kind).exists() else None
+        """The record of the asset that ``kind`` names; None: there is none that can be read.
+
+        For those who tell what is there: a report on an experiment of another version leaves out
+        what it can't read. A stage that needs a record uses `load`.
+        """
+        try:
+            return self.load(kind)
+        except RecordError:
+            return None
+
+    def forget(self, assets: Iterable[str]) -> None:
+        """Remove what the ``assets`` recorded: it follows from something that is made anew."""
+        assets = set(assets)
+        for asset in assets:
+            self._file_of(asset).unlink(missing_ok=True)
+        stages = {name: run for name, run in self.manifest.stages.items() if name not in assets}
+        self.update(stages=stages)
 
     def save(self, record: Record) -> None:
         """Keep the record of an asset."""
         record.save(self._file(type(record)))
 
     def _file(self, kind: type[Record]) -> Path:
-        return self.directory / "records" / f"{kind.asset}.json"
+        return self._file_of(kind.asset)
+
+    def _file_of(self, asset: str) -> Path:
+        return self.directory / "records" / f"{asset}.json"
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
@@ -128,17 +147,25 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
     """
     if explicit is not None:
         return _named(parent, explicit)
-    experiments = all_experiments(parent)
     for run_id in run_ids:
-        for experiment in experiments:
-            if run_id in experiment.manifest.run_ids:
-                return experiment
+        experiment = experiment_of_run(parent, run_id)
+        if experiment:
+            return experiment
+    experiments = all_experiments(parent)
     if not experiments:
         raise ExperimentError(
             f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
             "with `mlrun-assets run`"
         )
     return experiments[0]
+
+
+def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
+    """The experiment that a run opened or worked on; None: it has none."""
+    for experiment in all_experiments(parent):
+        if run_id in experiment.manifest.run_ids:
+            return experiment
+    return None
 
 
 def _named(parent: Path, explicit: str) -> Experiment:

@@ -91,6 +91,7 @@ class Manifest(Record):
     created_at: str
     closed_at: str | None = None
     run_ids: tuple[str, ...] = ()
+    closed_by: str | None = None
     inputs: dict[str, str] = {}
     stages: dict[str, StageRun] = {}
     error: str | None = None
@@ -306,6 +307,17 @@ class Choice(Record):
     evidence: str
 
 
+class Advice(Record):
+    """Something that training can't settle and a person could.
+
+    ``topic`` is the same in every run that gives it, ``issue`` is the sentence without figures.
+    """
+
+    topic: str
+    issue: str
+    sentence: str
+
+
 class TrainingPlan(Record):
     """The recipe that is used and why."""
 
@@ -314,7 +326,7 @@ class TrainingPlan(Record):
     recipe: Recipe
     recipe_digest: str
     choices: tuple[Choice, ...]
-    advice: tuple[str, ...]
+    advice: tuple[Advice, ...]
     seen_before: tuple[str, ...]
 
 

@@ -53,6 +53,16 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     assert (home / "production" / "current").exists()
 
 
+@pytest.mark.parametrize("content", ["", "not json\n" * 5])
+def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
+    home = make_project().parent
+    (home / "data" / "train.jsonl").write_text(content)
+    result = call("run", cwd=home)
+    assert result.returncode == 3, result.stderr
+    assert "splits_nonempty: no usable row in train" in result.stderr
+    assert "Not executing" not in result.stderr
+
+
 def test_blocked_data_exits_3(make_project: MakeProject) -> None:
     home = make_project(model={"num_labels": 4}).parent
     result = call("run", cwd=home)
@@ -180,6 +190,13 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
     assert result.returncode == 0, result.stderr
     registry = (config.parent / ".claude/reports/_registry.md").read_text()
     assert "| Complete | accuracy" in registry
+
+
+def test_a_home_of_our_own_has_the_shipped_settings() -> None:
+    from mlrun_assets.cli import DAGSTER_YAML
+
+    shipped = (ROOT / ".dagster" / "dagster.yaml").read_text(encoding="utf-8")
+    assert shipped == DAGSTER_YAML
 
 
 def test_schema_is_the_shipped_one(tmp_path: Path) -> None:

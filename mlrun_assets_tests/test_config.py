@@ -70,13 +70,6 @@ def test_shipped_config_says_what_the_defaults_say() -> None:
     assert shipped.model.max_length == defaults.model.max_length
 
 
-def test_shipped_schema_is_that_of_the_models() -> None:
-    import json
-
-    shipped = json.loads((ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8"))
-    assert shipped == json_schema()
-
-
 def test_every_key_has_a_description() -> None:
     definitions = json_schema()["$defs"]
     undescribed = [

@@ -21,7 +21,7 @@ EDGES = {
     "evaluation_metrics": {"baseline_metrics", "trained_checkpoint", "validated_dataset"},
     "exported_model": {"trained_checkpoint"},
     "deployment_decision": {"baseline_metrics", "evaluation_metrics", "exported_model"},
-    "production_model": {"deployment_decision", "exported_model"},
+    "production_model": {"deployment_decision", "evaluation_metrics", "exported_model"},
     "experiment_registry": {"deployment_decision", "evaluation_metrics", "production_model"},
     "tech_debt_registry": {"deployment_decision", "evaluation_metrics", "validated_dataset"},
     "deployment_report": {
@@ -59,6 +59,32 @@ def test_edges() -> None:
 def test_the_documented_selection_is_every_asset_that_can_be_materialized() -> None:
     selected = dg.AssetSelection.from_string("+deployment_report").resolve(graph())
     assert selected == graph().materializable_asset_keys
+
+
+def test_the_table_of_what_follows_from_what_is_the_graph() -> None:
+    from mlrun_assets.lifecycle.order import MADE_FROM, REPORT, dependants
+
+    stages = {
+        name: {parent for parent in parents if not parent.startswith("raw_")}
+        for name, parents in EDGES.items()
+    }
+    made_from = {name: set(sources) for name, sources in MADE_FROM.items()}
+    assert {**made_from, REPORT: set()} == {**stages, REPORT: set()}
+    assert dependants("experiment") == set(stages) - {"experiment"}
+    assert "production_model" in dependants("trained_checkpoint")
+    assert "trained_checkpoint" not in dependants("baseline_metrics")
+
+
+def test_an_evaluation_made_again_decides_and_deploys_again() -> None:
+    selected = dg.AssetSelection.from_coercible(["evaluation_metrics+"]).resolve(graph())
+    assert names(selected) == {
+        "evaluation_metrics",
+        "deployment_decision",
+        "production_model",
+        "experiment_registry",
+        "tech_debt_registry",
+        "deployment_report",
+    }
 
 
 def test_the_old_parser_of_the_command_line_agrees() -> None:

@@ -5,5 +5,6 @@ holding.py    who works on an experiment: a lock that the system releases when a
 stages.py     one stage of it: its time, its record, its end
 closing.py    registry line, tech debt and report, for every way in which a run can end
 findings.py   what a run found that someone should mend
+order.py      which asset follows from which
 promoting.py  an experiment's model to production, and back
 """

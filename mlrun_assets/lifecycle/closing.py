@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment
+from mlrun_assets.errors import RecordError
+from mlrun_assets.experiment_store import FROZEN_CONFIG, MANIFEST, Experiment
 from mlrun_assets.files import write_atomically
 from mlrun_assets.lifecycle.findings import find_issues
 from mlrun_assets.lifecycle.holding import release
+from mlrun_assets.lifecycle.order import MADE_FROM, REPORT
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -19,9 +21,11 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    Manifest,
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
+    StageRun,
     Status,
     TechDebtRecord,
     TrainingPlan,
@@ -40,29 +44,84 @@ DATASHEET_FILE = "data/datasheet.md"
 
 
 def close_experiment(
-    experiment: Experiment, config: LoadedConfig, status: Status, error: str | None = None
+    experiment: Experiment,
+    config: LoadedConfig,
+    status: Status,
+    *,
+    error: str | None = None,
+    run_id: str | None = None,
 ) -> None:
-    """Say how a run ended: in its manifest, the registries and a report; then let it go."""
-    experiment.update(status=status, closed_at=timestamp(datetime.now(UTC)), error=error)
+    """Say how a run ended: in the registries, a report and its manifest; then let it go.
+
+    The manifest comes last: a process that is killed in between leaves an experiment that is still
+    open, and the next run closes it.
+    """
+    manifest = _ended(experiment, status, error=error, run_id=run_id)
     experiment.save(register_debt(experiment, config))
-    experiment.save(register_run(experiment, config, status))
-    experiment.save(write_report(experiment, config))
+    experiment.save(_register(manifest, experiment, config))
+    experiment.save(write_report(manifest, experiment, config))
+    manifest.save(experiment.directory / MANIFEST)
     release(experiment.directory)
 
 
-def complete_experiment(experiment: Experiment, config: LoadedConfig) -> ReportRecord:
-    """The end of a run that went all the way: its registries are written, the report is not."""
-    experiment.update(status=Status.COMPLETE, closed_at=timestamp(datetime.now(UTC)), error=None)
-    record = write_report(experiment, config)
+def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
+    """The end of a run that went all the way: its registries are written, the report is not.
+
+    Raises:
+        RecordError: an asset before the report was not materialized since what it is made from was.
+    """
+    stages = experiment.manifest.stages
+    undone = [name for name in MADE_FROM if name != REPORT and not _is_done(stages.get(name))]
+    if undone:
+        raise RecordError(
+            f"{experiment.id}: the report needs {', '.join(undone)}; materialize them first, in "
+            "this experiment"
+        )
+    manifest = _ended(experiment, Status.COMPLETE, run_id=run_id)
+    record = write_report(manifest, experiment, config)
     experiment.save(record)
-    release(experiment.directory)
+    experiment.update(
+        status=manifest.status, closed_at=manifest.closed_at, closed_by=run_id, error=None
+    )
     return record
 
 
-def register_run(experiment: Experiment, config: LoadedConfig, status: Status) -> RegistryRecord:
-    """Write the run's line of ``_registry.md``."""
-    report = experiment.manifest.report
-    return write_run_line(config.reports_dir, report, status, run_summary(experiment))
+def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
+    """Write the line of a run that has come to its decision.
+
+    Raises:
+        RecordError: it has not.
+    """
+    experiment.load(ProductionRecord)
+    return _register(_ended(experiment, Status.COMPLETE), experiment, config)
+
+
+def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) -> None:
+    """Write line and report again after a person changed what they tell."""
+    manifest = experiment.manifest
+    experiment.save(_register(manifest, experiment, config))
+    experiment.save(write_report(manifest, experiment, config))
+
+
+def _ended(
+    experiment: Experiment, status: Status, *, error: str | None = None, run_id: str | None = None
+) -> Manifest:
+    changes = {
+        "status": status,
+        "closed_at": timestamp(datetime.now(UTC)),
+        "closed_by": run_id,
+        "error": error,
+    }
+    return experiment.manifest.model_copy(update=changes)
+
+
+def _is_done(run: StageRun | None) -> bool:
+    return run is not None and run.status == "done"
+
+
+def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
+    summary = run_summary(experiment, manifest.error)
+    return write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
 
 
 def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecord:
@@ -71,8 +130,8 @@ def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecor
     return record_debt(config.reports_dir, experiment.manifest.report, issues, examined)
 
 
-def run_summary(experiment: Experiment) -> str:
-    """What the run found, in one line."""
+def run_summary(experiment: Experiment, error: str | None = None) -> str:
+    """What the run found, in one line; ``error`` is why it ended, where it ended badly."""
     said = []
     evaluation = experiment.find(EvaluationRecord)
     if evaluation:
@@ -84,17 +143,16 @@ def run_summary(experiment: Experiment) -> str:
         said.append(decision.verdict)
     production = experiment.find(ProductionRecord)
     if production:
-        said.append("deployed" if production.moved else "not deployed")
-    error = experiment.manifest.error
+        serves = production.after and production.after.experiment == experiment.id
+        said.append("deployed" if serves else "not deployed")
     if error:
         said.append(error.splitlines()[0])
     return ", ".join(said) or "no metrics"
 
 
-def write_report(experiment: Experiment, config: LoadedConfig) -> ReportRecord:
+def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
     """Write the report in the reports directory and in the experiment, each with its own links."""
-    manifest = experiment.manifest
-    records = _run_records(experiment)
+    records = _run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.directory / PLOTS_DIR)
     file = config.reports_dir / "implementation" / f"{manifest.report}.md"
     for target in (file, experiment.directory / "report.md"):
@@ -110,7 +168,7 @@ def write_report(experiment: Experiment, config: LoadedConfig) -> ReportRecord:
         file=str(file),
         html_file=str(html_file),
         pictures=tuple(f"{PLOTS_DIR}/{path.name}" for path in pictures.values()),
-        sentence=run_summary(experiment),
+        sentence=run_summary(experiment, manifest.error),
     )
 
 
@@ -128,9 +186,9 @@ def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
     }
 
 
-def _run_records(experiment: Experiment) -> RunRecords:
+def _run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     return RunRecords(
-        manifest=experiment.manifest,
+        manifest=manifest,
         config_yaml=(experiment.directory / FROZEN_CONFIG).read_text(encoding="utf-8"),
         experiment=experiment.find(ExperimentRecord),
         dataset=experiment.find(DatasetRecord),

@@ -13,6 +13,7 @@ from mlrun_assets.records import (
     Severity,
     TrainingPlan,
 )
+from mlrun_assets.stages.plan import ADVICE_TOPICS
 from mlrun_assets.stages.tech_debt import DebtIssue
 
 _RULES = {
@@ -23,10 +24,6 @@ _RULES = {
     "export_parity": "The exported model does not give the checkpoint's labels",
 }
 _DECIDES = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE)
-_ADVICE = {
-    "One seed": ("seed", "Only one seed was trained on a small training split"),
-    "The rarest label": ("rare_label", "The rarest label has fewer than 50 training rows"),
-}
 
 
 def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
@@ -43,8 +40,11 @@ def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
         issues += [_data_issue(check) for check in ran if check.outcome is CheckOutcome.FAILED]
     plan = experiment.find(TrainingPlan)
     if plan:
-        examined |= {f"training/{area}" for area, _ in _ADVICE.values()}
-        issues += _advice_issues(plan)
+        examined |= {f"training/{topic}" for topic in ADVICE_TOPICS}
+        issues += [
+            DebtIssue(f"training/{advice.topic}", advice.issue, "Low", advice.sentence)
+            for advice in plan.advice
+        ]
     decision = experiment.find(DecisionRecord)
     if decision:
         examined |= {
@@ -77,12 +77,3 @@ def _rule_issue(rule: RuleResult) -> DebtIssue:
         impact="High" if rule.outcome in _DECIDES else "Medium",
         detail=rule.sentence,
     )
-
-
-def _advice_issues(plan: TrainingPlan) -> list[DebtIssue]:
-    return [
-        DebtIssue(f"training/{area}", description, "Low", advice)
-        for start, (area, description) in _ADVICE.items()
-        for advice in plan.advice
-        if advice.startswith(start)
-    ]

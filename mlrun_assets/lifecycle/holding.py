@@ -6,16 +6,27 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mlrun_assets.errors import ExperimentError
+
 LOCK = ".lock"
 _held: dict[Path, FileLock] = {}
 
 
-def hold(directory: Path) -> bool:
+def hold(directory: Path) -> None:
     """Hold the experiment at ``directory`` until `release`, or until this process ends.
 
-    Returns:
-        Whether this process holds it; another one that works on it may.
+    Raises:
+        ExperimentError: another process works on it.
     """
+    if not try_hold(directory):
+        raise ExperimentError(
+            f"{directory}: another process works on this experiment; wait until it ends, or name "
+            "another experiment in resources.ml_run.config.experiment_id"
+        )
+
+
+def try_hold(directory: Path) -> bool:
+    """Hold the experiment if no other process does; whether this one holds it now."""
     if directory in _held:
         return True
     lock = FileLock(directory / LOCK, thread_local=False)
@@ -38,10 +49,7 @@ def is_held(directory: Path) -> bool:
     """Whether a process, this one or another, works on the experiment."""
     if directory in _held:
         return True
-    lock = FileLock(directory / LOCK, thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    if try_hold(directory):
+        release(directory)
+        return False
+    return True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import DataError
+from mlrun_assets.errors import DataError, MlrunError
 from mlrun_assets.experiment_store import (
     Experiment,
     all_experiments,
@@ -16,7 +18,7 @@ from mlrun_assets.experiment_store import (
 )
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.lifecycle.closing import close_experiment
-from mlrun_assets.lifecycle.holding import hold, is_held, release
+from mlrun_assets.lifecycle.holding import hold, is_held, release, try_hold
 from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status
 from mlrun_assets.stages.experiment import best_run, observe_environment, slug, timestamp
 from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs
@@ -26,7 +28,12 @@ from mlrun_assets.stages.registry import RegistryView, read_registry, reserve_re
 from mlrun_assets.stages.tech_debt import read_open_debt
 
 
-def open_experiment(config: LoadedConfig, name: str | None, run_id: str) -> Experiment:
+def open_experiment(
+    config: LoadedConfig,
+    name: str | None,
+    run_id: str,
+    report: Callable[[str], None] = lambda _: None,
+) -> Experiment:
     """Take a directory and a report name that no other run has, and read what earlier runs found.
 
     The registry shows the run as ``Running`` from here on, until it is closed.
@@ -38,14 +45,15 @@ def open_experiment(config: LoadedConfig, name: str | None, run_id: str) -> Expe
     """
     name = name.strip() if name else None
     wanted = slug(name) if name else None
-    sweep_abandoned(config)
+    sweep_abandoned(config, report)
     registry = read_registry(config.reports_dir)
-    earlier = all_experiments(config.experiments_dir)
+    inputs = _input_digests(config)
+    prior = collect_prior_runs(all_experiments(config.experiments_dir), _registered(registry))
+    best = best_run(prior, inputs.get("test"))
+    open_debt = read_open_debt(config.reports_dir)
     production = read_production(config.production_dir)
-    experiment = _create(config, name, wanted, run_id)
+    experiment = _create(config, _Called(name, wanted), run_id, inputs)
     manifest = experiment.manifest
-    prior = collect_prior_runs(earlier, _registered(registry))
-    best = best_run(prior, manifest.inputs.get("test"))
     experiment.save(
         ExperimentRecord(
             id=manifest.id,
@@ -57,29 +65,38 @@ def open_experiment(config: LoadedConfig, name: str | None, run_id: str) -> Expe
             prior_runs=prior,
             best_run=best.report if best else None,
             unreadable_lines=registry.unreadable,
-            open_debt=read_open_debt(config.reports_dir),
+            open_debt=open_debt,
             production=production,
         )
     )
     return experiment
 
 
-def _create(config: LoadedConfig, name: str | None, wanted: str | None, run_id: str) -> Experiment:
+class _Called(NamedTuple):
+    """A name as it was given, and as it can stand in a file name; None: none was given."""
+
+    given: str | None
+    slug: str | None
+
+
+def _create(
+    config: LoadedConfig, called: _Called, run_id: str, inputs: dict[str, str]
+) -> Experiment:
     now = datetime.now(UTC)
     directory = take_directory(config.experiments_dir, now)
     hold(directory)
     try:
-        called = wanted or directory.name
-        report = reserve_report_name(config.reports_dir, called, f"{now:%Y%m%d}")
+        name = called.slug or directory.name
+        report = reserve_report_name(config.reports_dir, name, f"{now:%Y%m%d}")
         manifest = Manifest(
             id=directory.name,
-            name=called,
-            original_name=name if name != called else None,
+            name=name,
+            original_name=called.given if called.given != name else None,
             report=report,
             status=Status.RUNNING,
             created_at=timestamp(now),
             run_ids=(run_id,),
-            inputs=_input_digests(config),
+            inputs=inputs,
         )
         return create_experiment(directory, manifest, config)
     except BaseException:
@@ -88,20 +105,30 @@ def _create(config: LoadedConfig, name: str | None, wanted: str | None, run_id: 
         raise
 
 
-def sweep_abandoned(config: LoadedConfig) -> list[Experiment]:
+def sweep_abandoned(
+    config: LoadedConfig, report: Callable[[str], None] = lambda _: None
+) -> list[Experiment]:
     """Close the experiments that are still ``Running`` though no process holds them.
 
-    One whose stages all came to an end was a run of some assets only: ``Partial``. One in the
-    middle of a stage was killed: ``Interrupted``.
+    One that is in the middle of a stage was killed: ``Interrupted``. Of one whose stages all came
+    to an end only some assets were run, or it was killed between two: ``Partial``. One that can't
+    be closed is reported and left for the next sweep: it must not stop a new run.
     """
     swept = []
     for experiment in all_experiments(config.experiments_dir):
-        manifest = experiment.manifest
-        if manifest.status is Status.RUNNING and not is_held(experiment.directory):
-            killed = [name for name, run in manifest.stages.items() if run.status == "running"]
-            status = Status.INTERRUPTED if killed or not manifest.stages else Status.PARTIAL
-            close_experiment(experiment, config, status)
-            swept.append(experiment)
+        if experiment.manifest.status is not Status.RUNNING or is_held(experiment.directory):
+            continue
+        try:
+            if try_hold(experiment.directory) and experiment.manifest.status is Status.RUNNING:
+                stages = experiment.manifest.stages
+                killed = not stages or any(run.status == "running" for run in stages.values())
+                status = Status.INTERRUPTED if killed else Status.PARTIAL
+                close_experiment(experiment, experiment.config(config), status)
+                swept.append(experiment)
+        except (MlrunError, OSError) as error:
+            report(f"{experiment.id}: abandoned, and can't be closed: {error}")
+        finally:
+            release(experiment.directory)
     return swept
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import ProductionError
+from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.lifecycle.closing import refresh_registry_and_report
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
     ExportRecord,
     ProductionRecord,
+    ProductionVersion,
     Verdict,
 )
 from mlrun_assets.stages.evaluation import Deployed
@@ -37,16 +39,34 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         ProductionError: the move failed; the old model keeps serving.
     """
     decision = experiment.load(DecisionRecord)
-    if decision.deploys:
-        reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
-        return promote(config.production_dir, candidate_of(experiment), reason, probe)
     serving = read_production(config.production_dir)
-    why = "auto_deploy is off" if decision.verdict is Verdict.APPROVED else decision.sentence
+    if not decision.deploys:
+        approved = decision.verdict is Verdict.APPROVED
+        why = "auto_deploy is off" if approved else f"the verdict is {decision.verdict}"
+        return _unmoved(serving, why)
+    compared = experiment.load(EvaluationRecord).production
+    judged_against = compared.against if compared else None
+
+    def probe_unmoved(model_dir: Path) -> None:
+        # Asked while the production lock is held: nobody moves the pointer after this.
+        now = read_production(config.production_dir)
+        if (now.version if now else None) != judged_against:
+            raise ExportError("production has moved since the comparison")
+        probe(model_dir)
+
+    if (serving.version if serving else None) != judged_against:
+        return _unmoved(
+            serving,
+            "production has moved since the comparison; materialize evaluation_metrics and what "
+            "follows again",
+        )
+    reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
+    return promote(config.production_dir, candidate_of(experiment), reason, probe_unmoved)
+
+
+def _unmoved(serving: ProductionVersion | None, why: str) -> ProductionRecord:
     return ProductionRecord(
-        moved=False,
-        sentence=f"{decision.verdict}: not deployed ({why})",
-        before=serving,
-        after=serving,
+        moved=False, sentence=f"Production stays as it is: {why}", before=serving, after=serving
     )
 
 
@@ -67,7 +87,10 @@ def promote_by_hand(
             "it all the same, say why with --reason"
         )
     why = Reason(why=reason or f"verdict {decision.verdict}", by=by, forced=not approved)
-    return promote(config.production_dir, candidate_of(experiment), why, probe)
+    record = promote(config.production_dir, candidate_of(experiment), why, probe)
+    experiment.save(record)
+    refresh_registry_and_report(experiment, config)
+    return record
 
 
 def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> ProductionRecord:

@@ -14,24 +14,28 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import DataBlockedError, MlrunError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import close_experiment
-from mlrun_assets.lifecycle.holding import hold
-from mlrun_assets.records import DatasetRecord, Record, StageRun, Status
+from mlrun_assets.lifecycle.holding import hold, release
+from mlrun_assets.lifecycle.order import dependants
+from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
 from mlrun_assets.stages.data import QUARANTINE_FILE
 from mlrun_assets.stages.experiment import timestamp
 from mlrun_assets.stages.training import peak_memory_mb
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+ENDED_BADLY = (Status.FAILED, Status.CANCELLED, Status.BLOCKED)
 
 
 @dataclass(frozen=True)
 class Stage:
     """What the body of an asset works with.
 
-    ``config`` is the experiment's own config, and ``report`` takes a line about the progress.
+    ``config`` is the experiment's own config, ``run_id`` the run that the asset is part of, and
+    ``report`` takes a line about the progress.
     """
 
     experiment: Experiment
     config: LoadedConfig
+    run_id: str
     report: Callable[[str], None]
 
     @property
@@ -52,12 +56,19 @@ class Stage:
 def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     """Run the body of the asset ``name``; whatever way it ends, the experiment says how.
 
-    An error closes the experiment as ``Failed``, Ctrl-C and termination as ``Cancelled``, and a
-    dataset that is not ready as ``Blocked``.
+    What was recorded by the assets that are made from this one is removed first: it would be about
+    something that is no more. An error closes the experiment as ``Failed``, Ctrl-C and termination
+    as ``Cancelled``. A run that has ended badly stays so: Dagster goes on with the assets that do
+    not depend on the one that failed, and their success does not undo that.
+
+    Raises:
+        ExperimentError: another process works on the experiment.
     """
     experiment = stage.experiment
     hold(experiment.directory)
-    experiment.update(status=Status.RUNNING, closed_at=None, error=None)
+    if not _has_ended_badly(experiment.manifest, stage.run_id):
+        experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
+    experiment.forget(dependants(name))
     clock = _Clock(experiment, name)
     try:
         yield stage
@@ -69,29 +80,42 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
         clock.stop("cancelled")
         _close(stage, Status.CANCELLED, f"cancelled in {name}")
         raise
-    clock.stop("done")
-    if name == DatasetRecord.asset and not experiment.load(DatasetRecord).ready:
-        why = blocking_checks(experiment)
-        close_experiment(experiment, stage.config, Status.BLOCKED, why)
+    else:
+        clock.stop("done")
+    finally:
+        if experiment.manifest.status is not Status.RUNNING:
+            release(experiment.directory)
+
+
+def require_ready(stage: Stage) -> None:
+    """Close the experiment as ``Blocked`` where its dataset does not meet the standards.
+
+    Raises:
+        DataBlockedError: it does not; the message has a line for each check that blocks.
+    """
+    checks = stage.load(DatasetRecord).checks
+    why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
+    if why:
+        _close(stage, Status.BLOCKED, why)
         raise DataBlockedError(
-            f"the data does not meet the standards; mend it, or turn a check off in "
-            f"data.quality.skip:\n{why}\nevery row that was put aside, with its reason: "
-            f"{experiment.directory / QUARANTINE_FILE}"
+            "the data does not meet the standards; mend it, or name a check in data.quality.skip:"
+            f"\n{why}\nevery row that was put aside, with its reason: "
+            f"{stage.directory / QUARANTINE_FILE}"
         )
+
+
+def _has_ended_badly(manifest: Manifest, run_id: str) -> bool:
+    return manifest.status in ENDED_BADLY and manifest.closed_by == run_id
 
 
 def _close(stage: Stage, status: Status, why: str) -> None:
     """Close the experiment after an error; an error on top of it must not hide the first one."""
+    if _has_ended_badly(stage.experiment.manifest, stage.run_id):
+        return
     try:
-        close_experiment(stage.experiment, stage.config, status, why)
+        close_experiment(stage.experiment, stage.config, status, error=why, run_id=stage.run_id)
     except (MlrunError, OSError) as error:
         stage.report(f"{stage.experiment.id}: {status}, but not written down everywhere: {error}")
-
-
-def blocking_checks(experiment: Experiment) -> str:
-    """What blocks the dataset, a line a check."""
-    checks = experiment.load(DatasetRecord).checks
-    return "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
 
 
 class _Clock:

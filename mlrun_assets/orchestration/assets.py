@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mlrun_assets.encoders import EncoderSource, resolve_encoder
 from mlrun_assets.lifecycle import closing, opening, promoting
-from mlrun_assets.lifecycle.stages import Stage, run_stage
+from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.records import (
@@ -25,7 +25,6 @@ from mlrun_assets.records import (
     ExportRecord,
     RegistryRecord,
     ReportRecord,
-    Status,
     TechDebtRecord,
     TrainingPlan,
 )
@@ -63,11 +62,11 @@ def experiment(
     """A directory of its own for this run, the frozen config, and what earlier runs found."""
     with plain_errors():
         current = ml_run.load_config()
-        opened = opening.open_experiment(
-            current, config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
-        )
+        name, run_id = config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
+        opened = opening.open_experiment(current, name, run_id, context.log.warning)
         tag_run(context, opened)
-        with run_stage(Stage(opened, current, context.log.info), ExperimentRecord.asset) as stage:
+        stage = Stage(opened, current, run_id, context.log.info)
+        with run_stage(stage, ExperimentRecord.asset):
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
             record = stage.load(ExperimentRecord)
@@ -95,6 +94,7 @@ def validated_dataset(
             check_results=checks.quality_results(record),
             data_version=dg.DataVersion(record.digest),
         )
+        require_ready(stage)
 
 
 @dg.asset(
@@ -223,7 +223,7 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
 
 
 @dg.asset(
-    deps=[exported_model, deployment_decision],
+    deps=[evaluation_metrics, exported_model, deployment_decision],
     group_name="deployment",
     kinds={"huggingface"},
     owners=OWNERS,
@@ -245,7 +245,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
 def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """This run's line of `_registry.md`."""
     with ml_run.stage(context) as stage:
-        record = stage.save(closing.register_run(stage.experiment, stage.config, Status.COMPLETE))
+        record = stage.save(closing.register_run(stage.experiment, stage.config))
         return dg.MaterializeResult(
             metadata=metadata.registry_metadata(record),
             check_results=checks.registry_results(record),
@@ -291,7 +291,9 @@ def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
-        record = closing.complete_experiment(stage.experiment, stage.config)
+        record = closing.complete_experiment(stage.experiment, stage.config, stage.run_id)
+        stage.report(record.sentence)
+        stage.report(f"report: {record.file}")
         return dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )

@@ -168,7 +168,7 @@ def _result(
 
 
 def _numbers(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {name: round(float(value), 4) for name, value in values.items() if value is not None}
 
 
 _SEVERITIES = {

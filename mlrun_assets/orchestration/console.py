@@ -10,7 +10,10 @@ class _OwnLines(logging.Filter):
     """Keeps what stages say and drops what Dagster says about itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return getattr(record, "dagster_event", None) is None
+        about = getattr(record, "dagster_meta", None) or {}
+        # What was skipped after a failure Dagster says in the name of each asset, not as an event.
+        skipped = str(about.get("orig_message", "")).endswith("Not executing.")
+        return about.get("dagster_event") is None and not skipped
 
 
 class _Plain(logging.Formatter):
@@ -18,8 +21,8 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         about = getattr(record, "dagster_meta", None) or {}
-        step = about.get("step_key") or ""
-        return f"{self.formatTime(record, '%H:%M:%S')}  {step:<20}  {about.get('orig_message', '')}"
+        asset, said = about.get("op_name") or "", about.get("orig_message", "")
+        return f"{self.formatTime(record, '%H:%M:%S')}  {asset:<20}  {said}"
 
 
 @dg.logger(config_schema={}, description="What the stages say, a line each, on standard error.")

@@ -230,4 +230,5 @@ def _counts(values: Mapping[str, int]) -> Metadata:
 
 
 def _floats(values: Mapping[str, float]) -> Metadata:
-    return {name: dg.MetadataValue.float(float(value)) for name, value in values.items()}
+    """Numbers that the UI shows as they are and plots: four decimals are all that counts."""
+    return {name: dg.MetadataValue.float(round(float(value), 4)) for name, value in values.items()}

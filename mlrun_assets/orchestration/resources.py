@@ -40,7 +40,7 @@ class MlRun(dg.ConfigurableResource):
             experiment = self._find(current, context)
             config = experiment.config(current)
             context.log.debug(f"experiment {experiment.id} ({experiment.manifest.name})")
-            stage = Stage(experiment, config, context.log.info)
+            stage = Stage(experiment, config, context.run.run_id, context.log.info)
             with run_stage(stage, context.asset_key.to_user_string()):
                 yield stage
 
@@ -75,8 +75,19 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except MlrunError as error:
-        said = SerializableErrorInfo(f"{error}\n", stack=[], cls_name=type(error).__name__)
+    except (MlrunError, OSError) as error:
+        message = _said(error)
+        said = SerializableErrorInfo(f"{message}\n", stack=[], cls_name=type(error).__name__)
         raise DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
-            str(error), user_code_process_error_infos=[said]
+            message, user_code_process_error_infos=[said]
         ) from error
+
+
+def _said(error: MlrunError | OSError) -> str:
+    """What the error says; for one of the file system, what can be done as well."""
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename or 'a file'}: {error.strerror or error}; make room, or make it "
+            "readable and writable, and run again"
+        )
+    return str(error)

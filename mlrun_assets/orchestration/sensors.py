@@ -1,7 +1,7 @@
 """Runs that new data starts."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -20,10 +20,12 @@ class Cursor:
     """What the sensor remembers between two ticks.
 
     ``fingerprint`` is of names, sizes and times at the last tick; ``digest`` is of the content for
-    which a run was last asked, and ``attempt`` counts the runs for it.
+    which a run was last asked, ``asked_for`` the fingerprint that it had, so that resting files are
+    not read at every tick, and ``attempt`` counts the runs for it.
     """
 
     fingerprint: str = ""
+    asked_for: str = ""
     digest: str = ""
     attempt: int = 0
 
@@ -65,15 +67,15 @@ def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.Se
     if fingerprint != cursor.fingerprint:
         return _skip(
             "the files have changed; waiting for a tick at which they rest",
-            Cursor(fingerprint, cursor.digest, cursor.attempt),
+            replace(cursor, fingerprint=fingerprint),
         )
-    digest = digest_bytes("\n".join(digest_file(path) for path in paths).encode())
+    digest = cursor.digest if fingerprint == cursor.asked_for else _content_digest(paths)
     attempt = _next_attempt(context, cursor, digest)
     if attempt is None:
-        return _skip("this content was run already", cursor)
+        return _skip("this content was run already", replace(cursor, asked_for=fingerprint))
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"{digest}#{attempt}", tags={DATA_TAG: digest[:20]})],
-        cursor=Cursor(fingerprint, digest, attempt).dump(),
+        cursor=Cursor(fingerprint, fingerprint, digest, attempt).dump(),
     )
 
 
@@ -94,6 +96,10 @@ def _next_attempt(context: dg.SensorEvaluationContext, cursor: Cursor, digest: s
     )
     failed = runs and runs[0].status is dg.DagsterRunStatus.FAILURE
     return cursor.attempt + 1 if failed else None
+
+
+def _content_digest(paths: list[Path]) -> str:
+    return digest_bytes("\n".join(digest_file(path) for path in paths).encode())
 
 
 def _fingerprint(paths: list[Path]) -> str:

@@ -35,7 +35,7 @@ def _label_bars(axes: Any, split: str, rows: list[int]) -> None:
     axes.bar_label(bars, labels=[count(value) for value in rows], padding=3, size=9)
     axes.set_title(split)
     axes.set_xlabel("rows")
-    axes.set_xlim(0, 1.25 * max(1, *rows))
+    axes.set_xlim(0, 1.25 * max([1, *rows]))
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=4, integer=True)
 

@@ -81,5 +81,5 @@ def next_steps(records: RunRecords) -> list[str]:
     if records.decision:
         steps += records.decision.next_steps
     if records.plan:
-        steps += records.plan.advice
+        steps += [advice.sentence for advice in records.plan.advice]
     return steps

@@ -212,12 +212,15 @@ def _next_steps(
     verdict: Verdict, rules: tuple[RuleResult, ...], deploys: bool, experiment: str
 ) -> tuple[str, ...]:
     if deploys:
-        return ("It is deployed now. `mlrun-assets rollback` restores the model before it.",)
-    promote = f"`mlrun-assets promote {experiment}`"
+        return (
+            "The asset production_model deploys it; `mlrun-assets rollback --reason WHY` restores "
+            "the model before it.",
+        )
+    promote = f"mlrun-assets promote {experiment}"
     if verdict is Verdict.APPROVED:
-        return (f"Deploy it with {promote}, or set deployment.auto_deploy for the next run.",)
+        return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)
     steps = [_REMEDIES[rule.rule] for rule in rules if rule.outcome in _DECISIVE]
-    steps.append(f"A person can deploy it all the same, with a reason: {promote} --reason WHY.")
+    steps.append(f"A person can deploy it all the same, with a reason: `{promote} --reason WHY`.")
     return tuple(dict.fromkeys(steps))
 
 

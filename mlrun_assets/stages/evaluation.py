@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlrun_assets.config import Config
+from mlrun_assets.errors import ExportError
 from mlrun_assets.metrics import Labels, label_numbers, score
 from mlrun_assets.records import (
     BaselineRecord,
@@ -172,9 +173,11 @@ def _against_production(judged: Judged, deployed: Deployed | None) -> Comparison
 
     try:
         predictor = Predictor(deployed.model_dir, version.max_length)
-        values = predictor.probabilities(judged.frame["text"].to_list())
-    except (OSError, ValueError, KeyError) as error:
-        return _incomparable(version, f"the model in production can't be loaded: {error}")
+    except ExportError as error:
+        return _incomparable(version, f"the model in production can't be used: {error}")
+    if set(predictor.labels) != set(judged.labels):
+        return _incomparable(version, "the labels of the model in production are not its record's")
+    values = predictor.probabilities(judged.frame["text"].to_list())
     names = pl.Series([predictor.labels[number] for number in values.argmax(axis=1)])
     return judged.compare(version.version, label_numbers(names, judged.labels))
 

@@ -11,13 +11,14 @@ import orjson
 
 from mlrun_assets.config import Config
 from mlrun_assets.files import digest_bytes
-from mlrun_assets.records import Choice, DatasetRecord, PriorRun, Recipe, TrainingPlan
+from mlrun_assets.records import Advice, Choice, DatasetRecord, PriorRun, Recipe, TrainingPlan
 from mlrun_assets.trainer.circumstances import Circumstances
 
 SMALL_DATA_ROWS = 2_000
 LARGE_VOCABULARY = 50_000
 WORTHWHILE_BF16_SPEEDUP = 1.2
 MAX_SQRT_WEIGHT = 5.0
+ADVICE_TOPICS = ("seed", "rare_label")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _choose(key: str, configured: object, ruled: object, reason: str, evidence: 
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _batch_size(situation: Situation) -> Choice:
@@ -124,6 +125,14 @@ def _batch_size(situation: Situation) -> Choice:
 
 def _learning_rate(situation: Situation) -> Choice:
     hidden = situation.circumstances.hidden_size
+    if _freeze(situation).value == "encoder":
+        return _choose(
+            "learning_rate",
+            situation.config.training.learning_rate,
+            1e-2,
+            "a linear head alone starts from nothing and has nothing to forget",
+            "the encoder is frozen",
+        )
     return _choose(
         "learning_rate",
         situation.config.training.learning_rate,
@@ -258,24 +267,26 @@ def _bf16(situation: Situation) -> Choice:
     )
 
 
-def _advice(situation: Situation) -> tuple[str, ...]:
+def _advice(situation: Situation) -> tuple[Advice, ...]:
     advice = []
     if situation.rows < SMALL_DATA_ROWS:
         advice.append(
-            f"One seed on {situation.rows:,} rows: another seed can change the scores by several "
-            "points. Repeat the run with other values of training.seed before you trust a small "
-            "difference."
+            Advice(
+                topic=ADVICE_TOPICS[0],
+                issue="Only one seed was trained on a small training split",
+                sentence=f"One seed on {situation.rows:,} rows: another seed can change the scores "
+                "by several points. Repeat the run with other values of training.seed before you "
+                "trust a small difference.",
+            )
         )
     if situation.fewest < 50:
         advice.append(
-            f"The rarest label has {situation.fewest} training rows. Below 50, rows of the same "
-            "label in English or Swahili can help."
-        )
-    truncated = max(split.truncated_fraction for split in situation.dataset.splits.values())
-    if truncated > situation.config.data.quality.max_truncated_fraction:
-        advice.append(
-            f"{truncated:.0%} of a split's texts are cut at {situation.dataset.max_length} tokens. "
-            "Raise model.max_length, or put what matters first with data.text_columns."
+            Advice(
+                topic=ADVICE_TOPICS[1],
+                issue="The rarest label has fewer than 50 training rows",
+                sentence=f"The rarest label has {situation.fewest} training rows. Below 50, rows "
+                "of the same label in English or Swahili can help.",
+            )
         )
     return tuple(advice)
 

@@ -45,6 +45,7 @@ def train_checkpoint(
         recipe=request.recipe,
         encoder=request.encoder,
         labels=dataset.labels,
+        data_digest=dataset.digest,
         train_file=directory / dataset.splits["train"].file,
         val_file=directory / dataset.splits["val"].file,
         checkpoints_dir=directory / "checkpoints",

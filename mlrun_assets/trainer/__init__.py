@@ -1,14 +1,16 @@
 """Fine-tuning: transformers' Trainer, set up for a small data set and a slow machine.
 
-    job.py           what is to be trained, on what, to where
-    fine_tuning.py   the one trainer function
-    loss.py          the loss with label weights, and the halt on one that is not finite
-    optimizer.py     AdamW with a learning rate for each layer
-    batches.py       memory-mapped splits, tokens and padding
-    checkpoints.py   sealed checkpoints, and the newest sound one
-    callbacks.py     progress, metrics.jsonl, the sealing of checkpoints
-    prediction.py    probabilities for texts, in batches of like length
+    circumstances.py  what a recipe must fit: the machine and the encoder
+    job.py            what is to be trained, on what, to where
+    fine_tuning.py    the one trainer function
+    loss.py           the loss with label weights, and the halt on one that is not finite
+    optimizer.py      AdamW with a learning rate for each layer
+    batches.py        memory-mapped splits, tokens and padding
+    checkpoints.py    sealed checkpoints, and the newest sound one
+    callbacks.py      progress, metrics.jsonl, the sealing of checkpoints
+    prediction.py     probabilities for texts, in batches of like length
+    probe.py          a fresh process that loads a model directory and answers
 
-Modules of this room import torch and transformers at their top, but for ``job`` and
-``checkpoints``: import them inside the function that needs them.
+``batches``, ``callbacks``, ``fine_tuning``, ``loss``, ``optimizer`` and ``prediction`` import torch
+or transformers at their top: import them inside the function that needs them.
 """

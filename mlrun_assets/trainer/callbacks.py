@@ -90,11 +90,14 @@ class MetricsLog(TrainerCallback):
 class SealCheckpoints(TrainerCallback):
     """Seals each checkpoint once it is complete."""
 
+    def __init__(self, job: str) -> None:
+        self._job = job
+
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", self._job)
 
 
 def epoch_history(log: list[dict[str, float]]) -> tuple[EpochMetrics, ...]:

@@ -35,6 +35,8 @@ from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.loss import WeightedTrainer
 from mlrun_assets.trainer.optimizer import build_optimizer
 
+METRICS_FILE = "metrics.jsonl"
+
 
 def fine_tune(job: FineTuningJob) -> FineTuned:
     """Fine-tune an encoder and keep the epoch with the best val macro-F1.
@@ -54,11 +56,13 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
     train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
     val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
     trainer = _trainer(job, model, tokenizer, (train, val))
-    checkpoint, passed_over = newest_sound(job.checkpoints_dir)
+    checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
     for name in passed_over:
-        job.report(f"training: {name} is not whole and is passed over")
+        job.report(f"training: {name} is not whole, or of another job, and is passed over")
     if checkpoint:
         job.report(f"training: continues from {checkpoint.name}")
+    else:
+        _start_anew(job)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         _save(trainer.model, tokenizer, job.model_dir)
@@ -79,6 +83,13 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         seconds=time.perf_counter() - started,
         trim=trim,
     )
+
+
+def _start_anew(job: FineTuningJob) -> None:
+    """Remove what an earlier job left: its checkpoints and its curves are not this one's."""
+    shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
+    for log in (*job.logs_dir.glob("events.out.tfevents.*"), job.logs_dir / METRICS_FILE):
+        log.unlink(missing_ok=True)
 
 
 def _load(
@@ -117,8 +128,8 @@ def _trainer(
     train, val = splits
     recipe = job.recipe
     on_terminal = sys.stderr.isatty()
-    callbacks = [Progress(job.report), MetricsLog(job.logs_dir / "metrics.jsonl")]
-    callbacks.append(SealCheckpoints())
+    callbacks = [Progress(job.report), MetricsLog(job.logs_dir / METRICS_FILE)]
+    callbacks.append(SealCheckpoints(job.digest))
     if recipe.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     trainer = WeightedTrainer(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
+from mlrun_assets.files import digest_bytes
 from mlrun_assets.records import EpochMetrics, Recipe, VocabularyTrim
 
 Report = Callable[[str], None]
@@ -16,13 +17,15 @@ Report = Callable[[str], None]
 class FineTuningJob:
     """Inputs of `fine_tune`; paths are absolute.
 
-    ``train_file`` and ``val_file`` are Parquet with the columns ``id``, ``text``, ``label``.
+    ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
+    columns ``id``, ``text``, ``label``.
     ``report`` is given a line of text now and then.
     """
 
     recipe: Recipe
     encoder: EncoderSource
     labels: tuple[str, ...]
+    data_digest: str
     train_file: Path
     val_file: Path
     checkpoints_dir: Path
@@ -30,6 +33,12 @@ class FineTuningJob:
     model_dir: Path
     report_to: tuple[str, ...]
     report: Report
+
+    @property
+    def digest(self) -> str:
+        """The same for jobs that train the same on the same data."""
+        parts = (self.recipe.model_dump_json(), self.data_digest, *self.labels)
+        return digest_bytes("\n".join(parts).encode())
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from mlrun_assets.encoders.quiet import quiet_transformers
+from mlrun_assets.errors import ExportError
 
 TOKENS_A_BATCH = 4096
 
 
 class Predictor:
-    """A trained model directory, ready to predict."""
+    """A trained model directory, ready to predict.
+
+    Raises:
+        ExportError: the directory holds no model that can be loaded.
+    """
 
     def __init__(self, model_dir: Path, max_length: int) -> None:
-        with quiet_transformers():
-            self._tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
-            self._model = AutoModelForSequenceClassification.from_pretrained(
-                str(model_dir), use_safetensors=True, local_files_only=True
-            )
+        self._tokenizer, self._model = _load(model_dir)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         self._max_length = max_length
@@ -46,6 +53,20 @@ class Predictor:
                 logits[rows] = self._model(**batch).logits.double().cpu().numpy()
         exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+
+def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    with quiet_transformers():
+        try:
+            return (
+                AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True),
+                AutoModelForSequenceClassification.from_pretrained(
+                    str(model_dir), use_safetensors=True, local_files_only=True
+                ),
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ExportError(f"{model_dir}: can't be loaded: {reason}") from error
 
 
 def batches_of_like_length(

@@ -13,12 +13,36 @@ import pytest
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataBlockedError, ExperimentError, RecordError
 from mlrun_assets.experiment_store import Experiment, all_experiments, find_experiment
+from mlrun_assets.lifecycle.closing import complete_experiment
 from mlrun_assets.lifecycle.holding import hold, is_held, release
 from mlrun_assets.lifecycle.opening import open_experiment, sweep_abandoned
-from mlrun_assets.lifecycle.stages import Stage, run_stage
-from mlrun_assets.records import Manifest, Status
+from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
+from mlrun_assets.records import (
+    CheckOutcome,
+    DatasetRecord,
+    EvaluationRecord,
+    ExportRecord,
+    Manifest,
+    QualityCheck,
+    Severity,
+    Status,
+)
 from mlrun_assets_tests.conftest import MakeProject
-from mlrun_assets_tests.records_factory import dataset_record
+from mlrun_assets_tests.records_factory import (
+    dataset_record,
+    evaluation_record,
+    export_record,
+)
+
+BLOCKS = QualityCheck(
+    name="schema",
+    outcome=CheckOutcome.FAILED,
+    severity=Severity.ERROR,
+    value=1.0,
+    threshold=0.01,
+    rows=5,
+    message="5 rows can't be used",
+)
 
 
 @pytest.fixture
@@ -26,8 +50,8 @@ def config(make_project: MakeProject) -> LoadedConfig:
     return load_config(make_project())
 
 
-def stage_of(experiment: Experiment, config: LoadedConfig) -> Stage:
-    return Stage(experiment, config, lambda _: None)
+def stage_of(experiment: Experiment, config: LoadedConfig, run_id: str = "run-1") -> Stage:
+    return Stage(experiment, config, run_id, lambda _: None)
 
 
 def closed(experiment: Experiment, config: LoadedConfig) -> tuple[Status, str]:
@@ -61,11 +85,12 @@ def test_ctrl_c_ends_it_as_cancelled(config: LoadedConfig, interrupt: type[BaseE
 
 def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None:
     experiment = open_experiment(config, None, "run-1")
+    experiment.save(dataset_record({"a": 5, "b": 5}).model_copy(update={"checks": (BLOCKS,)}))
     with (
         pytest.raises(DataBlockedError, match=r"quarantine\.jsonl"),
         run_stage(stage_of(experiment, config), "validated_dataset") as stage,
     ):
-        stage.save(dataset_record({"a": 5, "b": 5}).model_copy(update={"ready": False}))
+        require_ready(stage)
     assert closed(experiment, config)[0] is Status.BLOCKED
 
 
@@ -74,10 +99,10 @@ def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: P
         "import sys, time\n"
         "from mlrun_assets.config import load_config\n"
         "from mlrun_assets.lifecycle.opening import open_experiment\n"
-        "from mlrun_assets.lifecycle.stages import Stage, run_stage\n"
+        "from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage\n"
         "config = load_config(sys.argv[1])\n"
         "experiment = open_experiment(config, 'killed', 'run-1')\n"
-        "with run_stage(Stage(experiment, config, print), 'trained_checkpoint'):\n"
+        "with run_stage(Stage(experiment, config, 'run-1', print), 'trained_checkpoint'):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -106,14 +131,92 @@ def test_a_run_of_some_assets_only_is_partial(config: LoadedConfig) -> None:
     assert closed(experiment, config)[0] is Status.PARTIAL
 
 
-def test_a_stage_that_is_run_again_opens_it_again(config: LoadedConfig) -> None:
+def test_another_run_of_a_stage_opens_it_again(config: LoadedConfig) -> None:
     experiment = open_experiment(config, None, "run-1")
     with pytest.raises(ValueError, match="x"), run_stage(stage_of(experiment, config), "a"):
         raise ValueError("x")
-    with run_stage(stage_of(experiment, config), "a"):
+    with run_stage(stage_of(experiment, config, "run-2"), "a"):
         assert experiment.manifest.status is Status.RUNNING
         assert experiment.manifest.error is None
         assert is_held(experiment.directory)
+
+
+def test_what_still_runs_after_a_failure_does_not_undo_it(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    stage = stage_of(experiment, config)
+    with pytest.raises(OSError, match="disk"), run_stage(stage, "baseline_metrics"):
+        raise OSError(28, "disk full")
+    with run_stage(stage, "trained_checkpoint"):
+        pass
+    with pytest.raises(ValueError, match="later"), run_stage(stage, "exported_model"):
+        raise ValueError("later")
+    status, report = closed(experiment, config)
+    assert status is Status.FAILED
+    assert "disk full" in (experiment.manifest.error or "")
+    assert "disk full" in report
+    assert sweep_abandoned(config) == []
+
+
+def test_what_was_made_from_a_stage_goes_when_it_is_made_anew(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    stage = stage_of(experiment, config)
+    with run_stage(stage, "validated_dataset"):
+        stage.save(dataset_record({"a": 5, "b": 5}))
+    with run_stage(stage, "evaluation_metrics"):
+        stage.save(evaluation_record())
+    with run_stage(stage, "exported_model"):
+        stage.save(export_record())
+    assert experiment.find(EvaluationRecord)
+    with run_stage(stage, "trained_checkpoint"):
+        pass
+    assert experiment.find(DatasetRecord)
+    assert experiment.find(EvaluationRecord) is None
+    assert experiment.find(ExportRecord) is None
+    assert set(experiment.manifest.stages) == {"validated_dataset", "trained_checkpoint"}
+
+
+def test_a_report_alone_completes_nothing(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    with (
+        pytest.raises(RecordError, match="validated_dataset, training_plan"),
+        run_stage(stage_of(experiment, config), "deployment_report"),
+    ):
+        complete_experiment(experiment, config, "run-1")
+    assert closed(experiment, config)[0] is Status.FAILED
+
+
+def test_one_that_can_not_be_closed_does_not_stop_the_next_run(config: LoadedConfig) -> None:
+    abandoned = open_experiment(config, "one", "run-1")
+    release(abandoned.directory)
+    (abandoned.directory / "config.yaml").write_text("modle: {}\n")
+    said: list[str] = []
+    assert open_experiment(config, "two", "run-2", said.append).manifest.name == "two"
+    assert "did you mean `model`" in said[0]
+
+
+def test_a_registry_that_can_not_be_read_leaves_no_experiment(config: LoadedConfig) -> None:
+    (config.reports_dir / "_tech-debt.md").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(RecordError, match="_tech-debt"):
+            open_experiment(config, "x", "run-1")
+    assert all_experiments(config.experiments_dir) == []
+
+
+def test_only_one_process_works_on_an_experiment(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mlrun_assets.errors import ExperimentError\n"
+        "from mlrun_assets.lifecycle.holding import hold\n"
+        "try:\n"
+        "    hold(Path(sys.argv[1]))\n"
+        "except ExperimentError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", script, str(experiment.directory)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "another process works on this experiment" in said
 
 
 def test_an_error_while_closing_does_not_hide_the_first(
@@ -125,13 +228,14 @@ def test_an_error_while_closing_does_not_hide_the_first(
         raise RecordError("the registry is a directory")
 
     experiment = open_experiment(config, None, "run-1")
-    monkeypatch.setattr(closing, "register_run", broken)
+    monkeypatch.setattr(closing, "write_run_line", broken)
     said: list[str] = []
-    stage = Stage(experiment, config, said.append)
+    stage = Stage(experiment, config, "run-1", said.append)
     with pytest.raises(ZeroDivisionError), run_stage(stage, "a"):
         _ = 1 / 0
     assert "the registry is a directory" in said[0]
-    assert experiment.manifest.status is Status.FAILED
+    # Still open, so that the next sweep closes it.
+    assert experiment.manifest.status is Status.RUNNING
 
 
 def test_names(config: LoadedConfig) -> None:
@@ -191,7 +295,9 @@ def test_reports_that_can_not_be_written_leave_no_experiment(config: LoadedConfi
 
 
 def test_holding_twice_and_letting_go(tmp_path: Path) -> None:
-    assert hold(tmp_path) and hold(tmp_path)
+    hold(tmp_path)
+    hold(tmp_path)
+    assert is_held(tmp_path)
     release(tmp_path)
     release(tmp_path)
     assert not is_held(tmp_path)

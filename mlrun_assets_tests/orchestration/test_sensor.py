@@ -59,6 +59,17 @@ def test_a_file_that_is_still_being_written_is_no_data_yet(ticks: Ticks) -> None
     assert len(ticks.fired()) == 1
 
 
+def test_resting_files_are_not_read_at_every_tick(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.orchestration import sensors
+
+    ticks.fired()
+    ticks.ended(ticks.fired()[0], dg.DagsterRunStatus.SUCCESS)
+    monkeypatch.setattr(sensors, "_content_digest", lambda _: pytest.fail("read again"))
+    assert ticks.fired() == []
+
+
 def test_a_touched_file_with_the_same_content_never_runs_twice(ticks: Ticks) -> None:
     ticks.fired()
     key = ticks.fired()[0]
@@ -97,7 +108,7 @@ def test_missing_files_and_a_wrong_config_are_reasons_to_skip(ticks: Ticks) -> N
 
 def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
     assert Cursor.parse("no json") == Cursor.parse('{"other": 1}') == Cursor.parse(None) == Cursor()
-    cursor = Cursor("f", "d", 2)
+    cursor = Cursor("f", "a", "d", 2)
     assert Cursor.parse(cursor.dump()) == cursor
 
 

@@ -257,7 +257,13 @@ def plan() -> r.TrainingPlan:
                 key="model.max_length", value="128", source="config", reason="set", evidence=""
             ),
         ),
-        advice=("Raise model.max_length: 12 % of the rows are cut.",),
+        advice=(
+            r.Advice(
+                topic="seed",
+                issue="Only one seed was trained",
+                sentence="Raise model.max_length: 12 % of the rows are cut.",
+            ),
+        ),
         seen_before=("impl-ml-run-sweep-16-20261116 ran this recipe on this data.",),
     )
 

@@ -25,10 +25,9 @@ def plan(
     train: dict[str, int] | None = None,
     circumstances: Circumstances = LAPTOP,
     prior: tuple[PriorRun, ...] = (),
-    truncated: float = 0.0,
     **sections: dict[str, Any],
 ) -> TrainingPlan:
-    dataset = dataset_record(train or {"a": 200, "b": 200}, truncated_fraction=truncated)
+    dataset = dataset_record(train or {"a": 200, "b": 200})
     return plan_training(Situation(Config(**sections), dataset, circumstances), prior)  # type: ignore[arg-type]
 
 
@@ -116,15 +115,23 @@ def test_pooling_is_that_of_the_pretraining(by_mean: bool, pooling: str) -> None
     assert made.recipe.pooling == pooling
 
 
+def test_a_frozen_encoder_has_a_head_that_learns_fast() -> None:
+    assert plan({"a": 40, "b": 12}).recipe.learning_rate == pytest.approx(1e-2)
+    chosen = plan({"a": 40, "b": 12}, training={"learning_rate": 1.23456789e-5})
+    assert chosen.recipe.learning_rate == 1.23456789e-5
+
+
 def test_narrow_encoders_take_larger_steps() -> None:
     wide = plan(circumstances=replace(LAPTOP, hidden_size=768)).recipe.learning_rate
     assert plan().recipe.learning_rate > wide
 
 
 def test_advice() -> None:
-    assert any("One seed" in said for said in plan().advice)
-    assert any("rarest label has 30" in said for said in plan({"a": 90, "b": 30}).advice)
-    assert any("cut at 128 tokens" in said for said in plan(truncated=0.3).advice)
+    assert [each.topic for each in plan().advice] == ["seed"]
+    rare = plan({"a": 90, "b": 30}).advice[1]
+    assert rare.topic == "rare_label"
+    assert "rarest label has 30" in rare.sentence
+    assert "30" not in rare.issue
     assert plan({"a": 2_000, "b": 2_000}).advice == ()
 
 

@@ -49,6 +49,7 @@ def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
         recipe=RECIPE,
         encoder=resolve_encoder(str(tiny_encoder), None, tmp_path),
         labels=LABELS,
+        data_digest="sha256:data",
         train_file=tmp_path / "train.parquet",
         val_file=tmp_path / "val.parquet",
         checkpoints_dir=tmp_path / "checkpoints",
@@ -163,6 +164,23 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     assert resumed.passed_over == ("checkpoint-12",)
     assert resumed.history == undisturbed.history
     assert all((expected[name] == value).all() for name, value in weights(job.model_dir).items())
+
+
+def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None:
+    from mlrun_assets.trainer.checkpoints import newest_sound, seal
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+
+    left = job.checkpoints_dir / "checkpoint-6"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"of other data")
+    seal(left, replace(job, data_digest="sha256:other").digest)
+    job.logs_dir.mkdir()
+    (job.logs_dir / "metrics.jsonl").write_text('{"step": 6, "loss": 9.9}\n')
+    assert newest_sound(job.checkpoints_dir, job.digest)[0] is None
+    tuned = fine_tune(job)
+    assert tuned.resumed_from_step is None
+    assert tuned.passed_over == ("checkpoint-6",)
+    assert "9.9" not in (job.logs_dir / "metrics.jsonl").read_text()
 
 
 def test_a_loss_that_is_not_finite_names_step_and_rows(

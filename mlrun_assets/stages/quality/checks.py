@@ -101,9 +101,7 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
     }
     count = sum(len(labels) for labels in missing.values())
     if count == 0:
-        return passed(
-            "every_label_in_every_split", "every label is in every split", Measured(0, 0)
-        )
+        return passed("every_label_in_every_split", "every label is in every split", Measured(0, 0))
     listed = "; ".join(
         f"{name} lacks {', '.join(found)}" for name, found in missing.items() if found
     )

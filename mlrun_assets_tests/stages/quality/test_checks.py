@@ -33,8 +33,8 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
             "text": [text for text, _ in rows],
             "label": [label for _, label in rows],
             "key": [duplicate_key(text) for text, _ in rows],
-            "tokens": [2 * len(text.split()) for text, _ in rows],
-            "unknown": [0 for _ in rows],
+            "tokens": pl.Series([2 * len(text.split()) for text, _ in rows], dtype=pl.Int64),
+            "unknown": pl.Series([0 for _ in rows], dtype=pl.Int64),
             "extra_author": [f"{name}-{number}" for number in range(len(rows))],
         },
         schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
@@ -68,6 +68,13 @@ def test_clean_data_passes(name: str) -> None:
 @pytest.mark.parametrize("name", list(CHECKS))
 def test_a_skipped_check_is_listed_as_off(name: str) -> None:
     assert check(name, {"val": []}, skip=(name,)).outcome is CheckOutcome.OFF
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+@pytest.mark.parametrize("empty", [("train",), ("val",), ("train", "val", "test")])
+def test_every_check_copes_with_empty_splits(name: str, empty: tuple[str, ...]) -> None:
+    labels = () if "train" in empty else ("a", "b")
+    assert check(name, {split: [] for split in empty}, labels=labels).message
 
 
 def test_schema_blocks_beyond_the_share() -> None:
