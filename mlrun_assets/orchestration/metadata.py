@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.lifecycle.closing import DATASHEET_FILE, PLOTS_DIR
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -61,7 +62,8 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
             ]
         ),
         "quarantine": dg.MetadataValue.path(experiment.directory / record.quarantine_file),
-        **_pictures(pictures, ("labels", "lengths")),
+        "datasheet": dg.MetadataValue.path(experiment.directory / DATASHEET_FILE),
+        **_pictures(pictures, ("labels", "lengths", "fit")),
     }
 
 
@@ -205,7 +207,7 @@ def report_metadata(record: ReportRecord) -> Metadata:
 
 
 def _draw(experiment: Experiment, records: RunRecords) -> dict[str, Path]:
-    return draw_pictures(records, experiment.directory / "plots")
+    return draw_pictures(records, experiment.directory / PLOTS_DIR)
 
 
 def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:

@@ -16,7 +16,7 @@ from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.encoders import EncoderSource, load_tokenizer
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, Status
-from mlrun_assets.stages.quality.checks import run_checks
+from mlrun_assets.stages.quality.checks import conflicting_keys, run_checks
 from mlrun_assets.stages.quality.finding import Dataset, Finding, Previous
 from mlrun_assets.stages.quality.language import add_language
 from mlrun_assets.stages.quality.normalising import normalise_rows
@@ -27,13 +27,15 @@ from mlrun_assets.stages.quality.profile import (
     profile_split,
 )
 from mlrun_assets.stages.quality.reading import (
+    BadRow,
     SplitRows,
     fetch_sources,
     read_split,
     source_paths,
 )
+from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
-from mlrun_assets.text import duplicate_key, language_profile
+from mlrun_assets.text import duplicate_key, language_profile, shorten
 
 QUARANTINE_FILE = "data/quarantine.jsonl"
 FETCHED_DIR = "data/fetched"
@@ -136,7 +138,10 @@ def validate_dataset(
     )
     findings = run_checks(dataset)
     checks = tuple(found.check for found in findings)
-    _write_splits(splits, findings, directory)
+    splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
+    if any(check.name == "conflicting_labels" and check.warns for check in checks):
+        splits = _set_conflicts_aside(splits)
+    _write_splits(splits, directory)
     _write_quarantine(splits, directory)
     _write_review(findings, directory)
     return DatasetRecord(
@@ -173,14 +178,39 @@ def _digest(splits: dict[str, SplitRows]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _write_splits(
-    splits: dict[str, SplitRows], findings: tuple[Finding, ...], directory: Path
-) -> None:
+def _with_found(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> SplitRows:
+    """``rows`` with the columns that checks add to their split."""
+    found = [column for finding in findings for column in finding.columns.get(split, ())]
+    return replace(rows, frame=rows.frame.with_columns(found))
+
+
+def _set_conflicts_aside(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
+    """``splits`` without the rows whose text stands elsewhere with another label."""
+    keys = conflicting_keys(rows.frame for rows in splits.values())
+    return {split: _without(rows, split, keys) for split, rows in splits.items()}
+
+
+def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
+    conflicting = rows.frame.join(keys, on="key", how="semi")
+    aside = [
+        BadRow(
+            split=split,
+            file=row["file"],
+            line=row["line"],
+            reason="conflicting labels",
+            detail=f"its text stands with another label than `{row['label']}` too",
+            raw=shorten(row["text"], RAW_CHARACTERS),
+        )
+        for row in conflicting.iter_rows(named=True)
+    ]
+    kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
+    return replace(rows, frame=kept, bad=[*rows.bad, *aside])
+
+
+def _write_splits(splits: dict[str, SplitRows], directory: Path) -> None:
     (directory / "data").mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
-        found = [column for finding in findings for column in finding.columns.get(split, ())]
-        frame = rows.frame.drop("key", "raw", "unknown").with_columns(found)
-        frame.write_parquet(directory / split_file(split))
+        rows.frame.drop("key", "raw", "unknown").write_parquet(directory / split_file(split))
 
 
 def _write_quarantine(splits: dict[str, SplitRows], directory: Path) -> None:

@@ -63,6 +63,32 @@ def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
     assert not any("text" in row for row in review)
 
 
+def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    config = load_config(make_project(data={"quality": {"max_conflicting_fraction": 0.5}}))
+    rows = [
+        {"text": text_of(name), "label": label}
+        for name, label in (("a", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("d", "y"))
+    ]
+    write_rows(tmp_path / "data" / "train.jsonl", rows)
+    record = validate(config, tmp_path / "run")
+    check = next(check for check in record.checks if check.name == "conflicting_labels")
+    assert check.warns
+    assert check.rows == 2
+    train = record.splits["train"]
+    assert (train.rows_read, train.rows_kept, train.rows_quarantined) == (5, 3, 2)
+    assert record.quarantine_reasons["conflicting labels"] == 2
+    kept = pl.read_parquet(tmp_path / "run" / train.file)
+    assert text_of("c") not in kept["text"].to_list()
+    quarantine = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
+    aside = [row for row in map(orjson.loads, quarantine) if row["split"] == "train"]
+    assert [(row["line"], row["reason"]) for row in aside] == [
+        (3, "conflicting labels"),
+        (4, "conflicting labels"),
+    ]
+
+
 def test_the_data_is_called_what_the_config_says_or_its_directory(
     make_project: MakeProject,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from mlrun_assets.config import CheckName
@@ -126,15 +128,24 @@ def exact_duplicates(dataset: Dataset) -> QualityCheck:
 def conflicting_labels(dataset: Dataset) -> QualityCheck:
     """Equal texts carry equal labels."""
     limit = dataset.config.quality.max_conflicting_fraction
-    every = pl.concat([rows.frame.select("key", "label") for rows in dataset.splits.values()])
-    keys = every.group_by("key").agg(pl.col("label").n_unique().alias("labels"))
-    rows = every.join(keys.filter(pl.col("labels") > 1), on="key", how="semi").height
-    share = rows / max(1, every.height)
+    frames = [rows.frame for rows in dataset.splits.values()]
+    keys = conflicting_keys(frames)
+    rows = sum(frame.join(keys, on="key", how="semi").height for frame in frames)
+    share = rows / max(1, sum(frame.height for frame in frames))
     if rows == 0:
         return passed("conflicting_labels", "equal texts carry equal labels", Measured(0.0, limit))
     message = f"{rows} rows ({share:.2%}) share their text with a row of another label"
     severity = Severity.ERROR if share > limit else Severity.WARN
+    if severity is Severity.WARN:
+        message += "; they are quarantined: decide which label is right"
     return failed("conflicting_labels", severity, message, Measured(share, limit, rows))
+
+
+def conflicting_keys(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The keys of texts that stand with more than one label, in the column ``key``."""
+    every = pl.concat([frame.select("key", "label") for frame in frames])
+    labels = every.group_by("key").agg(pl.col("label").n_unique())
+    return labels.filter(pl.col("label") > 1).select("key")
 
 
 def class_balance(dataset: Dataset) -> QualityCheck:
