@@ -27,13 +27,13 @@ from mlrun_assets.stages.quality.profile import (
     profile_split,
 )
 from mlrun_assets.stages.quality.reading import (
+    RAW_CHARACTERS,
     BadRow,
     SplitRows,
     fetch_sources,
     read_split,
     source_paths,
 )
-from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
 from mlrun_assets.text import duplicate_key, language_profile, shorten
 

@@ -11,7 +11,7 @@ rows.py         what a row must hold, and what is kept of it
 splits.py       all files of a split → one frame, and the rows put aside
 """
 
-from mlrun_assets.stages.quality.reading.rows import BadRow, extra_column
+from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS, BadRow, extra_column
 from mlrun_assets.stages.quality.reading.sources import (
     Source,
     digest_sources,
@@ -23,6 +23,7 @@ from mlrun_assets.stages.quality.reading.sources import (
 from mlrun_assets.stages.quality.reading.splits import DataFile, SplitRows, read_split
 
 __all__ = [
+    "RAW_CHARACTERS",
     "BadRow",
     "DataFile",
     "Source",
