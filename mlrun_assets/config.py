@@ -31,6 +31,11 @@ def _number_from_yaml(value: object) -> object:
     return value
 
 
+def _name_from_integer(value: object) -> object:
+    # Labels may be integers in the data, and so in the config.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _off_from_yaml(value: object) -> object:
     # YAML 1.1 again: an unquoted off is false.
     return "off" if value is False else value
@@ -38,6 +43,7 @@ def _off_from_yaml(value: object) -> object:
 
 Auto = Literal["auto"]
 Text = Annotated[str, Strict(), Field(min_length=1)]
+LabelName = Annotated[Text, BeforeValidator(_name_from_integer)]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), BeforeValidator(_number_from_yaml)]
@@ -193,7 +199,7 @@ class DataConfig(Section):
     slice_columns: tuple[Text, ...] = Field(
         (), description="Columns whose values become slices of the evaluation."
     )
-    labels: Annotated[tuple[Text, ...], Field(min_length=2)] | None = Field(
+    labels: Annotated[tuple[LabelName, ...], Field(min_length=2)] | None = Field(
         None, description="The label set in its order; unset: the labels of the training split."
     )
     language: Annotated[Text, Field(pattern=r"^[a-z]{2,3}$")] = Field(
@@ -390,16 +396,27 @@ def parse_config(source: ConfigSource) -> Config:
         ConfigError: as in `load_config`.
     """
     mistakes = list(source.mistakes)
-    config = Config()
     try:
         config = Config.model_validate(source.values)
     except ValidationError as error:
-        mistakes += _mistakes(error, source)
-    else:
-        mistakes += _contradictions(config)
+        wrong = _mistakes(error, source)
+        mistakes += wrong
+        # What is right may contradict itself too, and is to be told in the same breath.
+        config = Config.model_validate(_without(source.values, wrong))
+    mistakes += _contradictions(config)
     if mistakes:
         raise ConfigError(source.describe(mistakes))
     return config
+
+
+def _without(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
+    """``values`` without the sections' keys in which there is a mistake: they take defaults."""
+    wrong = {mistake.location[:2] for mistake in mistakes}
+    return {
+        section: {key: value for key, value in keys.items() if (section, key) not in wrong}
+        for section, keys in values.items()
+        if (section,) not in wrong and isinstance(keys, dict)
+    }
 
 
 def json_schema() -> dict[str, Any]:

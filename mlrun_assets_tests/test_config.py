@@ -172,6 +172,24 @@ def test_one_clear_message(text: str, expected: str) -> None:
     assert expected in "\n".join(mistakes(text))
 
 
+def test_contradictions_are_told_beside_other_mistakes() -> None:
+    said = "\n".join(
+        mistakes(
+            "data: {labels: [a, b], train_path: x.jsonl, test_path: x.jsonl}\n"
+            "model: {num_labels: 3}\n"
+            "training: {epochs: x}\n"
+            "deploymnt: {}\n"
+        )
+    )
+    assert "4 mistakes" in said
+    for part in ("data.labels lists 2", "same file", "training.epochs", "`deployment`"):
+        assert part in said
+
+
+def test_labels_may_be_integers() -> None:
+    assert parse("data: {labels: [0, 1, 2]}\n").data.labels == ("0", "1", "2")
+
+
 def test_an_unquoted_off_is_the_word() -> None:
     deployment = parse("deployment: {policy: off, beats_baseline: off}\n").deployment
     assert (deployment.policy, deployment.beats_baseline) == ("off", "off")
