@@ -23,6 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	mkdir -p $(DAGSTER_HOME)
+	$(BIN)/dagster instance info > /dev/null # creates the history, which two runs at once must not
 	touch $(STAMP)
 
 run: export DAGSTER_MODULE_NAME := mlrun_assets.definitions

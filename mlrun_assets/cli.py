@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import click
+from filelock import FileLock
 
 from mlrun_assets.config import CONFIG_VARIABLE, LoadedConfig, json_schema, load_config
 from mlrun_assets.errors import EncoderError, MlrunError
@@ -95,7 +96,10 @@ def run(config: LoadedConfig, name: str | None) -> None:
 
     if name:
         slug(name)
-    with dg.DagsterInstance.get() as instance:
+    with FileLock(Path(os.environ["DAGSTER_HOME"]) / ".lock"):
+        # Two processes that create the same history at once leave one that nobody can open.
+        instance = dg.DagsterInstance.get()
+    with instance:
         result = defs.resolve_job_def("ml_run").execute_in_process(
             instance=instance,
             raise_on_error=False,

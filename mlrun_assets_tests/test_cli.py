@@ -171,6 +171,29 @@ def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
     assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
 
 
+def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProject) -> None:
+    home = make_project().parent
+    runs = [
+        subprocess.Popen(
+            [*COMMAND, "run", name],
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    for run in runs:
+        output, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors
+        assert output.startswith("\nComplete: ")
+    registry = (home / ".claude/reports/_registry.md").read_text()
+    assert registry.count("| Complete | ") == 2
+    assert len(list((home / "experiments").iterdir())) == 2
+    after = call("run", "three", cwd=home)
+    assert after.returncode == 0, after.stderr
+
+
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
     config = make_project()
     command = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize"]
