@@ -370,6 +370,11 @@ class LoadedConfig(Section):
         return self.path(self.config.reports.dir)
 
 
+def extra_column(name: str) -> str:
+    """The name under which a group or slice column is kept, apart from those of our own."""
+    return f"extra_{name}"
+
+
 def load_config(file: Path | str | None = None) -> LoadedConfig:
     """Read the config file.
 

@@ -170,13 +170,14 @@ def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
 
 def _named(parent: Path, explicit: str) -> Experiment:
     # Only names of directories that are there are accepted, so none can lead elsewhere.
-    for experiment in all_experiments(parent):
+    experiments = all_experiments(parent)
+    for experiment in experiments:
         if explicit == experiment.id:
             return experiment
-    matching = [each for each in all_experiments(parent) if each.manifest.name == explicit]
-    if matching:
-        return matching[0]
-    known = ", ".join(each.id for each in all_experiments(parent)[:5]) or "none"
+    for experiment in experiments:
+        if explicit == experiment.manifest.name:
+            return experiment
+    known = ", ".join(each.id for each in experiments[:5]) or "none"
     raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
 
 

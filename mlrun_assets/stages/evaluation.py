@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlrun_assets.config import Config
+from mlrun_assets.config import Config, extra_column
 from mlrun_assets.errors import ExportError
 from mlrun_assets.metrics import Labels, label_numbers, score
 from mlrun_assets.records import (
@@ -194,7 +194,7 @@ def _slices(judged: Judged) -> tuple[SliceScores, ...]:
         "length": [("short", "medium", "long")[number - 1] for number in third],
     }
     for column in judged.config.data.slice_columns:
-        columns[column] = judged.frame[f"extra_{column}"].to_list()
+        columns[column] = judged.frame[extra_column(column)].to_list()
     return tuple(
         _slice(judged, column, value, np.array([other == value for other in values]))
         for column, values in columns.items()

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from mlrun_assets.config import CheckName
+from mlrun_assets.config import CheckName, extra_column
 from mlrun_assets.stages.quality.finding import Check, Dataset, Finding
-from mlrun_assets.stages.quality.reading import extra_column
 
 
 def run_check(name: CheckName, check: Check, dataset: Dataset) -> Finding:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from mlrun_assets.config import extra_column
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
 from mlrun_assets.stages.quality.containment import containment
 from mlrun_assets.stages.quality.finding import Dataset, Finding, Measured, failed, passed
 from mlrun_assets.stages.quality.near_matches import Mask
-from mlrun_assets.stages.quality.reading import extra_column
 from mlrun_assets.stages.quality.shingles import SHINGLE_WORDS
 
 LEAKS = "leaks"

@@ -11,7 +11,7 @@ rows.py         what a row must hold, and what is kept of it
 splits.py       all files of a split → one frame, and the rows put aside
 """
 
-from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS, BadRow, extra_column
+from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS, BadRow
 from mlrun_assets.stages.quality.reading.sources import (
     Source,
     digest_sources,
@@ -29,7 +29,6 @@ __all__ = [
     "Source",
     "SplitRows",
     "digest_sources",
-    "extra_column",
     "fetch_sources",
     "join_digests",
     "read_split",

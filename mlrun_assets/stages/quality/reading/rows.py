@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mlrun_assets.config import DataConfig
+from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.errors import DataError
 from mlrun_assets.text import shorten
 
@@ -53,11 +53,6 @@ class Parsed(NamedTuple):
 def printable(text: str) -> str:
     """``text`` with a question mark for each half of a character, which UTF-8 can't write."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def extra_column(name: str) -> str:
-    """The name under which a group or slice column is kept, apart from those of our own."""
-    return f"extra_{name}"
 
 
 def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from mlrun_assets.config import DataConfig
+from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
 from mlrun_assets.records import SourceFile
@@ -21,7 +21,6 @@ from mlrun_assets.stages.quality.reading.rows import (
     BadRow,
     Parsed,
     UnusableError,
-    extra_column,
     usable,
 )
 from mlrun_assets.stages.quality.reading.tables import parse_table
