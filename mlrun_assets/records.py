@@ -295,6 +295,7 @@ class Recipe(Record):
     bf16: bool
     freeze: str
     group_by_length: bool
+    ensemble: bool = False
 
 
 class Choice(Record):
@@ -359,6 +360,17 @@ class VocabularyTrim(Record):
         return self.val_tokens_after / max(1, self.val_tokens_before) - 1.0
 
 
+class EnsembleRecord(Record):
+    """An encoder mixed with an n-gram model: the weights, and what each reaches on val."""
+
+    ngram_model: str
+    encoder_weight: float
+    ngram_weight: float
+    val_f1_encoder: float
+    val_f1_ngrams: float
+    val_f1_mixed: float
+
+
 class CheckpointRecord(Record):
     """The trained checkpoint."""
 
@@ -378,6 +390,7 @@ class CheckpointRecord(Record):
     tokens_per_second: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
+    ensemble: EnsembleRecord | None = None
 
 
 # --- evaluation ---------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ def plan_training(situation: Situation, prior_runs: tuple[PriorRun, ...]) -> Tra
         bf16=chosen["bf16"] == "true",
         freeze=chosen["freeze"],
         group_by_length=True,
+        ensemble=config.model.ensemble,
     )
     digest = recipe_digest(recipe)
     return TrainingPlan(

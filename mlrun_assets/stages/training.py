@@ -10,7 +10,7 @@ from pathlib import Path
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.files import digest_directory, size_in_bytes
-from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe
+from mlrun_assets.records import CheckpointRecord, DatasetRecord, EnsembleRecord, Recipe
 from mlrun_assets.trainer.job import FineTuningJob, Report
 
 MODEL_DIR = "model"
@@ -55,6 +55,7 @@ def train_checkpoint(
         report=report,
     )
     tuned = fine_tune(job)
+    ensemble = _add_ngrams(job) if request.recipe.ensemble else None
     return CheckpointRecord(
         model_dir=MODEL_DIR,
         digest=digest_directory(job.model_dir),
@@ -70,7 +71,16 @@ def train_checkpoint(
         tokens_per_second=tuned.tokens / tuned.seconds,
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
+        ensemble=ensemble,
     )
+
+
+def _add_ngrams(job: FineTuningJob) -> EnsembleRecord:
+    from mlrun_assets.trainer.partner import add_ngrams
+
+    job.report("training: fits an n-gram model beside the encoder")
+    splits = job.train_file, job.val_file
+    return add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
 
 
 def peak_memory_mb() -> float:
