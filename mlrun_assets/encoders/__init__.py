@@ -10,13 +10,21 @@
     encoder_config  what a config says: how many tokens the encoder reads
     loading         the tokenizer and the classifier
     trimming        an encoder with the word pieces that a language needs
+    piece_selection which ids are kept for some texts
     piece_ranking   which pieces a language is likely to need
-    unigram         a Unigram tokenizer as data, and with fewer pieces
+    vocabulary      a tokenizer as data, and with fewer pieces
+    unigram         its pieces in a Unigram model
+    wordpiece       its pieces in a WordPiece model
+    byte_pair       its pieces in a byte-level BPE model
     embedding_rows  a model with fewer embeddings
     mean_pooling    mean pooling inside a stock classifier
     quiet           no telemetry, no chatter
 
 Every failure is an ``EncoderError``. Nothing heavy is imported before it is used.
+
+Trimming is a tool of its own, for classifiers and for masked language models: ``can_trim`` says why
+not, ``trim`` does all, and ``plan_trim``, ``trim_tokenizer`` and ``trim_embeddings`` are its steps.
+What it leaves is saved with ``save_pretrained`` like any model.
 """
 
 from mlrun_assets.encoders.embedding_rows import trim_embeddings
