@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlrun_assets.encoders.directory import (
+    ADAPTER_FILE,
     CONFIG_FILE,
     INDEX_FILE,
     TOKENIZER_FILES,
@@ -18,6 +19,7 @@ from mlrun_assets.errors import EncoderError
 HUB_SECONDS = 10.0
 # Only what is loaded: no pickles, and none of the ONNX, TensorFlow or Flax copies beside them.
 WANTED_FILES = [
+    ADAPTER_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
     INDEX_FILE,
