@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import orjson
-
 from mlrun_assets.encoders.byte_pair import BytePair
 from mlrun_assets.encoders.piece_selection import rank_ids, scripts_of
 from mlrun_assets.encoders.unigram import Unigram
-from mlrun_assets.encoders.vocabulary import Ids, Vocabulary
+from mlrun_assets.encoders.vocabulary import Ids, Vocabulary, tokenizer_data
 from mlrun_assets.encoders.wordpiece import WordPiece
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
@@ -141,7 +139,7 @@ def trim(
 def _read(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     require_trimmable(tokenizer)
     backend = tokenizer.backend_tokenizer
-    return KINDS[type(backend.model).__name__](orjson.loads(backend.to_str()))
+    return KINDS[type(backend.model).__name__](tokenizer_data(backend))
 
 
 def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:

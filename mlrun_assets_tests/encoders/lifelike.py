@@ -57,6 +57,22 @@ def mdeberta_tokenizer() -> Any:
     return DebertaV2Tokenizer(vocab=pieces, bos_token="[CLS]", eos_token="[SEP]")
 
 
+def camembert_tokenizer() -> Any:
+    """Some of the first pieces are not used: the special tokens of that name come behind them."""
+    from transformers import CamembertTokenizer
+
+    pieces = unigram_pieces(["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>"])
+    special = [("<unk>NOTUSED", -100.0), ("<s>", 0.0), ("</s>", 0.0)]
+    return CamembertTokenizer(vocab=[*pieces[:4], *special, *pieces[4:], ("<mask>", 0.0)])
+
+
+def albert_tokenizer() -> Any:
+    from transformers import AlbertTokenizer
+
+    pieces = unigram_pieces(["<pad>", "[CLS]", "[SEP]", "<unk>"])
+    return AlbertTokenizer(vocab=[*pieces, ("[MASK]", 0.0)])
+
+
 def mbert_tokenizer() -> Any:
     """Unused pieces stand between the padding and the other special tokens."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -96,9 +112,13 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
     "xlm-roberta": xlmr_tokenizer,
     "deberta-v2": mdeberta_tokenizer,
     "bert": mbert_tokenizer,
+    "electra": mbert_tokenizer,
     "roberta": roberta_tokenizer,
+    "camembert": camembert_tokenizer,
+    "albert": albert_tokenizer,
 }
-# mDeBERTa-v3 has relative positions in buckets and no token types.
+# mDeBERTa-v3 has relative positions in buckets and no token types; ALBERT and ELECTRA have narrower
+# embeddings than states.
 SETTINGS: dict[str, dict[str, Any]] = {
     "deberta-v2": {
         "relative_attention": True,
@@ -110,8 +130,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
     },
     "bert": {"type_vocab_size": 2},
+    "electra": {"type_vocab_size": 2, "embedding_size": 8},
+    "albert": {"type_vocab_size": 2, "embedding_size": 8},
     "xlm-roberta": {"type_vocab_size": 1},
     "roberta": {"type_vocab_size": 1},
+    "camembert": {"type_vocab_size": 1},
 }
 
 
