@@ -77,7 +77,8 @@ def _check_weights(path: Path) -> None:
 
 def _check_shards(path: Path) -> None:
     try:
-        shards = set(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"].values())
+        index = orjson.loads((path / INDEX_FILE).read_bytes())
+        shards = {str(name) for name in index["weight_map"].values()}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(
             f"{path / INDEX_FILE} is not an index of weights ({error!r}): {COPY_AGAIN}"

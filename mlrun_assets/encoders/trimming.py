@@ -84,6 +84,9 @@ def plan_trim(
 def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, kept_ids: Ids) -> PreTrainedTokenizerFast:
     """The tokenizer with the pieces ``kept_ids``, which become ids 0, 1, 2, ... in their order.
 
+    They are ascending. ``plan_trim`` gives those that leave a tokenizer which works as before; a
+    piece that can't be reached by merges is only dead weight.
+
     Raises:
         EncoderError: the vocabulary can't be trimmed; the message says why.
     """

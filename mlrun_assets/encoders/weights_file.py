@@ -46,11 +46,9 @@ def check_whole(file: Path) -> None:
 def _tensor_bytes(file: Path, header: bytes) -> int:
     try:
         tensors = orjson.loads(header)
-        return max(
-            (entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"),
-            default=0,
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
+        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise EncoderError(
             f"{file} is not a safetensors file ({type(error).__name__}): {COPY_AGAIN}"
         ) from error

@@ -127,6 +127,10 @@ def test_weights_that_are_cut_off_are_refused(
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         ((5).to_bytes(8, "little") + b"{}{}{", "is not a safetensors file"),
         ((8).to_bytes(8, "little") + b'{"a": 1}', "is not a safetensors file"),
+        (
+            (30).to_bytes(8, "little") + b'{"a":{"data_offsets":[0,"b"]}}',
+            "is not a safetensors file",
+        ),
         (NO_TENSORS + b"more", "has 14 bytes and should have 10"),
     ],
 )
