@@ -6,11 +6,13 @@ from pathlib import Path
 
 import orjson
 
+from mlrun_assets.encoders.weights_file import COPY_AGAIN, check_whole
 from mlrun_assets.errors import EncoderError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+ADAPTER_FILE = "adapter_config.json"
 PICKLED_WEIGHTS = "pytorch_model*.bin"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -26,13 +28,21 @@ TOKENIZER_FILES = (
 def check_directory(path: Path) -> None:
     """Check that ``path`` is a directory that transformers can load without executing anything.
 
+    Takes milliseconds: of the weights only the headers are read.
+
     Raises:
-        EncoderError: the directory, its config, its weights or its tokenizer is missing, or the
-            weights are only there as a pickle.
+        EncoderError: the directory, its config, its weights or its tokenizer is missing, the
+            weights are cut off or only there as a pickle, or it is an adapter of another model.
     """
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise EncoderError(f"encoder directory {path} {found}: set model.name to a directory.")
+    if (path / ADAPTER_FILE).is_file():
+        raise EncoderError(
+            f"{path} holds {ADAPTER_FILE}: an adapter (LoRA or such) of {_adapted(path)}, which is "
+            "no model and is not loaded here. Merge the two once with peft: "
+            "`AutoPeftModel.from_pretrained(directory).merge_and_unload().save_pretrained(merged)`."
+        )
     if not (path / CONFIG_FILE).is_file():
         raise EncoderError(
             f"{path} holds no {CONFIG_FILE}: it is not a model directory. "
@@ -48,8 +58,8 @@ def check_directory(path: Path) -> None:
 
 def _check_weights(path: Path) -> None:
     if (path / WEIGHTS_FILE).is_file():
-        return
-    if (path / INDEX_FILE).is_file():
+        check_whole(path / WEIGHTS_FILE)
+    elif (path / INDEX_FILE).is_file():
         _check_shards(path)
     elif any(path.glob(PICKLED_WEIGHTS)):
         raise EncoderError(
@@ -67,12 +77,23 @@ def _check_weights(path: Path) -> None:
 
 def _check_shards(path: Path) -> None:
     try:
-        shards = set(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"].values())
+        index = orjson.loads((path / INDEX_FILE).read_bytes())
+        shards = {str(name) for name in index["weight_map"].values()}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(
-            f"{path / INDEX_FILE} is not an index of weights ({error!r}): copy the model again."
+            f"{path / INDEX_FILE} is not an index of weights ({error!r}): {COPY_AGAIN}"
         ) from error
     if missing := sorted(name for name in shards if not (path / name).is_file()):
         raise EncoderError(
-            f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: copy the model again."
+            f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: {COPY_AGAIN}"
         )
+    for name in sorted(shards):
+        check_whole(path / name)
+
+
+def _adapted(path: Path) -> str:
+    """The model that an adapter belongs to, as far as its config says."""
+    try:
+        return str(orjson.loads((path / ADAPTER_FILE).read_bytes())["base_model_name_or_path"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "another model"

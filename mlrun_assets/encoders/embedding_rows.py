@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlrun_assets.encoders.unigram import Ids
+from mlrun_assets.encoders.vocabulary import Ids
 from mlrun_assets.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def trim_embeddings(model: PreTrainedModel, kept_ids: Ids) -> None:
         )
     _cut_rows(model, _vocabulary_parameters(model, rows), torch.from_numpy(kept_ids))
     inputs.num_embeddings = len(kept_ids)
-    if outputs is not None:
+    if outputs is not None and outputs.weight.shape[0] == len(kept_ids):
         outputs.out_features = len(kept_ids)
     new_ids = {old_id: new_id for new_id, old_id in enumerate(kept_ids.tolist())}
     if inputs.padding_idx is not None:
@@ -40,7 +40,11 @@ def trim_embeddings(model: PreTrainedModel, kept_ids: Ids) -> None:
 
 
 def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Parameter]:
-    """Input embeddings, output layer, and biases of the language-model head, tied or not."""
+    """Input embeddings, output layer, and biases of the language-model head, tied or not.
+
+    What DeBERTa's newer head calls its output layer is a layer before it: its output is multiplied
+    by the input embeddings, and only its bias is as long as the vocabulary.
+    """
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     if outputs is None:
         return [inputs.weight]
@@ -51,7 +55,8 @@ def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Paramet
         and parameter.shape == (rows,)
         and not name.startswith(f"{model.base_model_prefix}.")
     ]
-    return [inputs.weight, outputs.weight, *biases]
+    weights = [inputs.weight, outputs.weight]
+    return [*(weight for weight in weights if weight.shape == inputs.weight.shape), *biases]
 
 
 def _cut_rows(model: nn.Module, parameters: list[nn.Parameter], index: Tensor) -> None:

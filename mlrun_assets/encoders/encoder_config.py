@@ -47,16 +47,27 @@ def load_config(source: EncoderSource) -> PreTrainedConfig:
     """The encoder's config, as transformers' ``AutoConfig`` gives it.
 
     Raises:
-        EncoderError: it can't be read, or needs code that is not in transformers.
+        EncoderError: it can't be read, needs code that is not in transformers, or is that of a
+            model without a sequence classifier.
     """
     directory = source_directory(source)
     with quiet_transformers():
         from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS,
+        )
 
         try:
-            return AutoConfig.from_pretrained(directory, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # a config of the wrong types raises its own
             raise unloadable(source, "config", error) from error
+    if config.model_type not in CLASSIFIERS:
+        raise EncoderError(
+            f"{source.name} ({source.location}) is of type {config.model_type}, for which "
+            "transformers has no sequence classifier: choose an encoder of text, such as "
+            "xlm-roberta, bert or deberta-v2."
+        )
+    return config
 
 
 def model_positions(source: EncoderSource) -> int | None:
@@ -90,6 +101,12 @@ def check_max_length(source: EncoderSource, max_length: int) -> None:
 
 def unloadable(source: EncoderSource, part: str, error: Exception) -> EncoderError:
     """The error for a ``part`` of the encoder that a library can't load."""
+    if "trust_remote_code" in str(error):
+        return EncoderError(
+            f"the {part} of {source.name} ({source.location}) needs code of its own (`auto_map`), "
+            "which is never run here: choose an encoder that transformers itself knows, such as "
+            "xlm-roberta, bert or deberta-v2."
+        )
     details = str(error).strip().splitlines() or ["no details"]
     return EncoderError(
         f"the {part} of {source.name} ({source.location}) can't be loaded: "

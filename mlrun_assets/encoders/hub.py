@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlrun_assets.encoders.directory import (
+    ADAPTER_FILE,
     CONFIG_FILE,
     INDEX_FILE,
     TOKENIZER_FILES,
@@ -18,6 +19,7 @@ from mlrun_assets.errors import EncoderError
 HUB_SECONDS = 10.0
 # Only what is loaded: no pickles, and none of the ONNX, TensorFlow or Flax copies beside them.
 WANTED_FILES = [
+    ADAPTER_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
     INDEX_FILE,
@@ -41,11 +43,6 @@ def hub_directory(repo_id: str, revision: str | None) -> Path:
         EncoderError: the model is not in the cache and can't be fetched, or has no safetensors.
     """
     telemetry_off()
-    cached = _cached_directory(repo_id, revision)
-    return cached or _downloaded_directory(repo_id, revision)
-
-
-def _cached_directory(repo_id: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
@@ -54,13 +51,17 @@ def _cached_directory(repo_id: str, revision: str | None) -> Path | None:
                 repo_id, revision=revision, allow_patterns=WANTED_FILES, local_files_only=True
             )
         )
+    except OSError:
+        return _downloaded_directory(repo_id, revision, "is not in the local hub cache")
+    try:
         check_directory(path)
-    except (OSError, EncoderError):
-        return None  # nothing is cached, or a part of it: the download says what is wrong
+    except EncoderError as error:
+        lack = f"is not whole in the local hub cache ({error})"
+        return _downloaded_directory(repo_id, revision, lack)
     return path
 
 
-def _downloaded_directory(repo_id: str, revision: str | None) -> Path:
+def _downloaded_directory(repo_id: str, revision: str | None, lack: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     # Every failure of the HTTP client, whichever client the hub library is built on.
@@ -72,7 +73,7 @@ def _downloaded_directory(repo_id: str, revision: str | None) -> Path:
         path = Path(snapshot_download(repo_id, revision=revision, allow_patterns=WANTED_FILES))
     except (OSError, ValueError, HTTPError) as error:
         raise EncoderError(
-            f"model.name {repo_id!r} is not in the local hub cache and could not be fetched: "
+            f"model.name {repo_id!r} {lack} and could not be fetched: "
             f"{_reason(error, revision)} Without a network, use {OFFLINE_CHOICES}."
         ) from error
     try:

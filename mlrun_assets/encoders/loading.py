@@ -29,6 +29,7 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
             by ``tokenizers``) or for this encoder (ids beyond its vocabulary).
     """
     directory = source_directory(source)
+    config = load_config(source)
     with quiet_transformers():
         from transformers import AutoTokenizer
 
@@ -42,7 +43,7 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lack = "padding token" if tokenizer.is_fast else "tokenizer.json"
         raise EncoderError(f"the tokenizer of {source.name} has no {lack}: choose another encoder.")
-    size = getattr(load_config(source), "vocab_size", None)
+    size = getattr(config, "vocab_size", None)
     if size is not None and len(tokenizer) > size:
         raise EncoderError(
             f"the tokenizer of {source.name} has {len(tokenizer)} ids, its model only {size}: "
@@ -62,6 +63,7 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
             the encoder itself are missing or of another shape.
     """
     directory = source_directory(source)
+    load_config(source)  # says more of what is wrong than the model's own loading does
     with quiet_transformers():
         from transformers import AutoModelForSequenceClassification
 

@@ -3,19 +3,20 @@
 Of multilingual-e5-small's 118M parameters 96M are rows of 250k pieces, most of which a language
 never meets. As in Abdaoui et al., 2020 (*Load What You Need*), rows are dropped and the rest of
 the model is untouched; but the tokenizer is rebuilt from the kept pieces, so that a word whose
-piece was dropped is spelled with smaller ones and never becomes ``<unk>``.
+piece was dropped is spelled with smaller ones and never becomes ``<unk>``. A text whose pieces are
+all kept is segmented as before, and the trimmed model gives what the whole one gave.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
-from mlrun_assets.encoders.unigram import Ids, Unigram, keep_pieces, read_unigram
+from mlrun_assets.encoders.byte_pair import BytePair
+from mlrun_assets.encoders.piece_selection import rank_ids, scripts_of
+from mlrun_assets.encoders.unigram import Unigram
+from mlrun_assets.encoders.vocabulary import Ids, Vocabulary, tokenizer_data
+from mlrun_assets.encoders.wordpiece import WordPiece
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
 
@@ -30,11 +31,11 @@ VOCABULARY_BUDGET = 30_000
 # Where the val texts need more than this share of tokens more, the budget grows by a quarter.
 MAX_FERTILITY_GROWTH = 0.01
 BUDGET_STEP = 1.25
-# Han and Hangul: as many characters as other languages have words. Kept only if they occur.
-LARGE_SCRIPT = 1_000
 # RoBERTa counts positions from the padding id, so that id must not move.
 FRONT = 100
-BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+KINDS: dict[str, type[Vocabulary]] = {
+    vocabulary.kind: vocabulary for vocabulary in (Unigram, WordPiece, BytePair)
+}
 
 
 def can_trim(tokenizer: PreTrainedTokenizerFast) -> str | None:
@@ -43,13 +44,23 @@ def can_trim(tokenizer: PreTrainedTokenizerFast) -> str | None:
         return "its tokenizer is not backed by the tokenizers library"
     backend = tokenizer.backend_tokenizer
     kind = type(backend.model).__name__
-    if kind != "Unigram":
-        return f"its tokenizer is a {kind} model, and only a Unigram model can lose pieces"
-    if backend.pre_tokenizer is None or b"Metaspace" not in backend.pre_tokenizer.__getstate__():
-        return "its Unigram tokenizer does not mark the start of words with Metaspace"
+    if kind not in KINDS:
+        return f"its tokenizer is a {kind} model, and only {', '.join(KINDS)} can lose pieces"
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= FRONT:
         return "its padding token does not stand at the front of the vocabulary"
-    return None
+    return KINDS[kind].refusal(backend)
+
+
+def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Check that the vocabulary can be trimmed.
+
+    Raises:
+        EncoderError: it can't; the message says why.
+    """
+    if reason := can_trim(tokenizer):
+        raise EncoderError(
+            f"the vocabulary can't be trimmed: {reason}. Set model.trim_vocabulary to false."
+        )
 
 
 def plan_trim(
@@ -58,24 +69,28 @@ def plan_trim(
     """The ids to keep, ascending.
 
     Kept are the special tokens, every piece that the texts use, every single character (of Han and
-    Hangul only if they occur), and, up to ``budget`` pieces, those that look most like the texts.
+    Hangul only if they occur) or byte, and, up to ``budget`` pieces, those that look most like the
+    texts.
 
     Raises:
         EncoderError: the vocabulary can't be trimmed; the message says why.
     """
-    _require_trimmable(tokenizer)
-    needed, others = _ranking(tokenizer, read_unigram(tokenizer), texts)
-    return _within_budget(needed, others, budget)
+    vocabulary = _read(tokenizer)
+    encoded = _encode(tokenizer, texts)
+    scripts = scripts_of(vocabulary, encoded)
+    return rank_ids(vocabulary, _fixed(tokenizer), encoded, scripts).within(budget)
 
 
 def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, kept_ids: Ids) -> PreTrainedTokenizerFast:
     """The tokenizer with the pieces ``kept_ids``, which become ids 0, 1, 2, ... in their order.
 
+    They are ascending. ``plan_trim`` gives those that leave a tokenizer which works as before; a
+    piece that can't be reached by merges is only dead weight.
+
     Raises:
         EncoderError: the vocabulary can't be trimmed; the message says why.
     """
-    _require_trimmable(tokenizer)
-    return _rebuilt(tokenizer, read_unigram(tokenizer), kept_ids)
+    return _rebuilt(tokenizer, _read(tokenizer), kept_ids)
 
 
 def trim(
@@ -86,8 +101,9 @@ def trim(
 ) -> tuple[PreTrainedTokenizerFast, VocabularyTrim]:
     """Trim the vocabulary to the training ``texts``; ``model`` is changed in place.
 
-    The budget is raised until ``val_texts`` need at most 1 % more tokens than before: a small
-    training set knows too few pieces to tell by itself.
+    The budget is raised until ``val_texts`` need at most 1 % more tokens than before and hold no
+    more unknown ones: a small training set knows too few pieces to tell by itself. At worst all
+    pieces are kept. The model may be a classifier or a language model.
 
     Returns:
         The new tokenizer, and what trimming did.
@@ -97,22 +113,22 @@ def trim(
     """
     from mlrun_assets.encoders.embedding_rows import trim_embeddings
 
-    _require_trimmable(tokenizer)
-    unigram = read_unigram(tokenizer)
-    needed, others = _ranking(tokenizer, unigram, texts)
-    tokens, unknown = _count(tokenizer, val_texts)
-    parameters = model.num_parameters()
-    budget = VOCABULARY_BUDGET
+    vocabulary = _read(tokenizer)
+    train, val = _encode(tokenizer, texts), _encode(tokenizer, val_texts)
+    ranked = rank_ids(vocabulary, _fixed(tokenizer), train, scripts_of(vocabulary, [*train, *val]))
+    tokens, unknown = _count(tokenizer, val)
+    parameters, budget = model.num_parameters(), VOCABULARY_BUDGET
     while True:
-        kept = _within_budget(needed, others, budget)
-        trimmed = _rebuilt(tokenizer, unigram, kept)
-        tokens_after, unknown_after = _count(trimmed, val_texts)
-        if tokens_after <= tokens * (1 + MAX_FERTILITY_GROWTH) or len(kept) == len(unigram.pieces):
+        kept = ranked.within(budget)
+        trimmed = _rebuilt(tokenizer, vocabulary, kept)
+        tokens_after, unknown_after = _count(trimmed, _encode(trimmed, val_texts))
+        fits = tokens_after <= tokens * (1 + MAX_FERTILITY_GROWTH) and unknown_after <= unknown
+        if fits or len(kept) == len(vocabulary.pieces):
             break
-        budget = int(budget * BUDGET_STEP)
+        budget = math.ceil(len(kept) * BUDGET_STEP)
     trim_embeddings(model, kept)
     return trimmed, VocabularyTrim(
-        pieces_before=len(unigram.pieces),
+        pieces_before=len(vocabulary.pieces),
         pieces_after=len(kept),
         parameters_before=parameters,
         parameters_after=model.num_parameters(),
@@ -123,56 +139,26 @@ def trim(
     )
 
 
-def _require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
-    if reason := can_trim(tokenizer):
-        raise EncoderError(
-            f"the vocabulary can't be trimmed: {reason}. Set model.trim_vocabulary to false."
-        )
+def _read(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+    require_trimmable(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    return KINDS[type(backend.model).__name__](tokenizer_data(backend))
 
 
-def _ranking(
-    tokenizer: PreTrainedTokenizerFast, unigram: Unigram, texts: Sequence[str]
-) -> tuple[Ids, Ids]:
-    """The ids that must be kept, and the others, best first."""
-    encoded = np.concatenate([np.array([], np.int64), *_encode(tokenizer, texts)])
-    used = np.unique(encoded)
-    scripts = {script(character) for index in used.tolist() for character in unigram.pieces[index]}
-    scripts.add("")  # digits and signs, with or without texts
-    needed = np.union1d(used, _always_kept(tokenizer, unigram, scripts))
-    corpus = "".join(unigram.pieces[index] for index in encoded[:CORPUS_CHARACTERS].tolist())
-    model_pieces = unigram.pieces[: len(unigram.scores)]
-    order = rank_pieces(model_pieces, unigram.scores, corpus, scripts)
-    return needed, order[~np.isin(order, needed)]
-
-
-def _always_kept(
-    tokenizer: PreTrainedTokenizerFast, unigram: Unigram, scripts: set[str]
-) -> list[int]:
-    """The ids without which the tokenizer would not be the same, or would know fewer texts."""
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, unigram.unk_id}
+def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Special and added tokens, and all ids up to that of padding, which keep their places."""
     front = range(tokenizer.pad_token_id + 1)
-    # The cost of an unknown character is reckoned from the lowest score.
-    cheapest = int(np.argmin(unigram.scores))
-    single = {i: script(piece) for i, piece in enumerate(unigram.pieces) if len(piece) == 1}
-    sizes = Counter(single.values())
-    letters = [i for i, name in single.items() if name in scripts or sizes[name] < LARGE_SCRIPT]
-    # With these a tokenizer spells characters that it does not know.
-    byte_pieces = [i for i, piece in enumerate(unigram.pieces) if BYTE_PIECE.fullmatch(piece)]
-    return [*special, *front, cheapest, *letters, *byte_pieces]
-
-
-def _within_budget(needed: Ids, others: Ids, budget: int) -> Ids:
-    return np.sort(np.concatenate([needed, others[: max(0, budget - len(needed))]]))
+    return [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, *front]
 
 
 def _rebuilt(
-    tokenizer: PreTrainedTokenizerFast, unigram: Unigram, kept: Ids
+    tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: Ids
 ) -> PreTrainedTokenizerFast:
     """The plain class is used: it reads ``tokenizer.json`` as it stands, others build their own."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
-        tokenizer_object=keep_pieces(unigram, kept),
+        tokenizer_object=vocabulary.keep(kept),
         **tokenizer.special_tokens_map,
         model_max_length=tokenizer.model_max_length,
         model_input_names=tokenizer.model_input_names,
@@ -182,18 +168,16 @@ def _rebuilt(
     )
 
 
-def _count(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[int, int]:
-    """Tokens and unknown tokens of ``texts``, without special tokens and not cut."""
-    encoded = _encode(tokenizer, texts)
+def _count(tokenizer: PreTrainedTokenizerFast, encoded: list[list[int]]) -> tuple[int, int]:
+    """Tokens and unknown tokens of encoded texts."""
     unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded)
     return sum(map(len, encoded)), unknown
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    """The ids of the texts, without special tokens and not cut; offsets are not asked for."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    encoded = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [item.ids for item in encoded]

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from mlrun_assets.encoders import EncoderSource, resolve_encoder
+from mlrun_assets.encoders import (
+    EncoderSource,
+    check_requirements,
+    describe_head,
+    resolve_encoder,
+)
 from mlrun_assets.lifecycle import closing, opening, promoting
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.orchestration import checks, metadata
@@ -85,7 +90,11 @@ def validated_dataset(
 ) -> Iterator[dg.MaterializeResult]:
     """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
     with ml_run.stage(context) as stage:
-        count = data.token_counter(_encoder(stage))
+        encoder = _encoder(stage)
+        check_requirements(encoder, stage.config.config.model)
+        if head := describe_head(encoder):
+            stage.report(head)
+        count = data.token_counter(encoder)
         previous = data.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
         record = stage.save(data.validate_dataset(stage.config, stage.directory, count, previous))
         closing.write_datasheet(stage.directory, record)

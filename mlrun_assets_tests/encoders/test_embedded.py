@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import multiprocessing
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,31 @@ def test_a_cache_that_can_t_be_written_says_which(tmp_path: Path) -> None:
 
 def test_a_damaged_cache_says_what_to_delete(tiny_package: Path, tmp_path: Path) -> None:
     directory = embedded_directory(NAME, tmp_path / "cache")
-    (directory / "model.safetensors").unlink()
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(EncoderError, match=f"{directory} is damaged: delete it .*should have"):
+        embedded_directory(NAME, tmp_path / "cache")
+    weights.unlink()
     with pytest.raises(EncoderError, match=f"{directory} is damaged: delete it"):
         embedded_directory(NAME, tmp_path / "cache")
+
+
+def test_a_cache_that_can_only_be_read_will_do(
+    tiny_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is mounted into a container; root may write everywhere, so writing is denied."""
+    cache = tmp_path / "cache"
+    directory = embedded_directory(NAME, cache)
+
+    def denied(*arguments: object, **settings: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(cache))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    monkeypatch.setattr(embedded, "FileLock", denied)
+    assert embedded_directory(NAME, cache) == directory
+    shutil.rmtree(directory)
+    with pytest.raises(EncoderError, match=r"Read-only file system.*Set MLRUN_CACHE"):
+        embedded_directory(NAME, cache)
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

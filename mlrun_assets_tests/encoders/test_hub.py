@@ -75,6 +75,7 @@ def test_offline_the_message_names_the_model_and_the_choices(
     message = str(raised.value)
     assert REPO in message
     assert "HF_HUB_OFFLINE" in message
+    assert ("is not whole in the local hub cache" in message) == bool(lost)
     assert "a directory with config.json" in message
     assert "embedded:multilingual-e5-small" in message
 

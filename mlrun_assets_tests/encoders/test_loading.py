@@ -149,8 +149,17 @@ def test_a_broken_file_is_one_error(xlmr_copy: Path, file: str) -> None:
 
 def test_a_model_without_a_classifier_is_refused(xlmr_copy: Path) -> None:
     edit_config(xlmr_copy, model_type="vit")
-    with pytest.raises(EncoderError, match="can't be loaded"):
-        load_classifier(directory_source(xlmr_copy), LABELS)
+    source = directory_source(xlmr_copy)
+    for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
+        with pytest.raises(EncoderError, match=r"is of type vit.*no sequence classifier"):
+            load(source)
+
+
+@pytest.mark.parametrize("model_type", ["unheard-of", None])
+def test_a_type_that_is_not_known_is_refused(xlmr_copy: Path, model_type: str | None) -> None:
+    edit_config(xlmr_copy, model_type=model_type)
+    with pytest.raises(EncoderError, match=r"config of copy .* can't be loaded"):
+        load_config(directory_source(xlmr_copy))
 
 
 def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
@@ -160,9 +169,29 @@ def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
     edit_config(xlmr_copy, model_type="custom", auto_map=names)
     source = directory_source(xlmr_copy)
     for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
-        with pytest.raises(EncoderError):
+        with pytest.raises(EncoderError, match=r"config of .* needs code of its own") as raised:
             load(source)
+        assert "trust_remote_code" not in str(raised.value)
     assert not marker.exists()
+
+
+def test_code_for_a_tokenizer_is_not_run(xlmr_copy: Path) -> None:
+    (xlmr_copy / "custom.py").write_text("raise SystemExit")
+    file = xlmr_copy / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) | {"auto_map": {"AutoTokenizer": [None, "custom.T"]}}
+    file.write_text(json.dumps(settings | {"tokenizer_class": "CustomTokenizer"}))
+    edit_config(xlmr_copy, model_type="custom", auto_map={"AutoConfig": "custom.C"})
+    with pytest.raises(EncoderError, match="needs code of its own"):
+        load_tokenizer(directory_source(xlmr_copy))
+
+
+def test_code_that_transformers_has_itself_is_not_needed(xlmr_copy: Path) -> None:
+    """Models that came with code before they entered transformers still name it."""
+    (xlmr_copy / "custom.py").write_text("raise SystemExit")
+    names = {"AutoConfig": "custom.C", "AutoModelForSequenceClassification": "custom.M"}
+    edit_config(xlmr_copy, auto_map=names)
+    model = load_classifier(directory_source(xlmr_copy), LABELS)
+    assert type(model).__module__.startswith("transformers.")
 
 
 def test_a_tokenizer_must_be_able_to_pad(xlmr_copy: Path) -> None:

@@ -14,13 +14,16 @@ from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.encoders.directory import TOKENIZER_FILES
 from mlrun_assets.errors import EncoderError
 
+NO_TENSORS = len(b"{}").to_bytes(8, "little") + b"{}"
+
 
 @pytest.fixture
 def model_directory(tmp_path: Path) -> Path:
     directory = tmp_path / "models" / "afro"
     directory.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "tokenizer.json"):
         (directory / name).write_bytes(b"{}")
+    (directory / "model.safetensors").write_bytes(NO_TENSORS)
     return directory
 
 
@@ -93,10 +96,65 @@ def test_all_shards_must_be_there(model_directory: Path, tmp_path: Path) -> None
     index.write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
     with pytest.raises(EncoderError, match=r"lacks model-2\.safetensors"):
         resolve_encoder("models/afro", None, tmp_path)
-    (model_directory / "model-2.safetensors").write_bytes(b"")
+    (model_directory / "model-2.safetensors").write_bytes(NO_TENSORS[:-1])
+    with pytest.raises(EncoderError, match=r"model-2\.safetensors is cut off after 9 bytes"):
+        resolve_encoder("models/afro", None, tmp_path)
+    (model_directory / "model-2.safetensors").write_bytes(NO_TENSORS)
     assert resolve_encoder("models/afro", None, tmp_path).kind == "directory"
     index.write_text("[]")
     with pytest.raises(EncoderError, match="is not an index of weights"):
+        resolve_encoder("models/afro", None, tmp_path)
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 5, 8, 60, 100, -1])
+def test_weights_that_are_cut_off_are_refused(
+    model_directory: Path, tmp_path: Path, bytes_kept: int
+) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    weights = model_directory / "model.safetensors"
+    save_file({"a": np.zeros(1000, np.float32)}, weights)
+    assert resolve_encoder("models/afro", None, tmp_path).kind == "directory"
+    weights.write_bytes(weights.read_bytes()[:bytes_kept])
+    with pytest.raises(EncoderError, match=r"cut off|should have 4,\d+.*copy the model again"):
+        resolve_encoder("models/afro", None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        ((5).to_bytes(8, "little") + b"{}{}{", "is not a safetensors file"),
+        ((8).to_bytes(8, "little") + b'{"a": 1}', "is not a safetensors file"),
+        (
+            (30).to_bytes(8, "little") + b'{"a":{"data_offsets":[0,"b"]}}',
+            "is not a safetensors file",
+        ),
+        (NO_TENSORS + b"more", "has 14 bytes and should have 10"),
+    ],
+)
+def test_what_is_not_a_safetensors_file_is_refused(
+    model_directory: Path, tmp_path: Path, content: bytes, message: str
+) -> None:
+    (model_directory / "model.safetensors").write_bytes(content)
+    with pytest.raises(EncoderError, match=message):
+        resolve_encoder("models/afro", None, tmp_path)
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_an_adapter_is_refused_with_its_base(
+    model_directory: Path, tmp_path: Path, with_weights: bool
+) -> None:
+    adapter = model_directory / "adapter_config.json"
+    adapter.write_text('{"base_model_name_or_path": "xlm-roberta-base"}')
+    if not with_weights:
+        (model_directory / "config.json").unlink()
+        (model_directory / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match=r"of xlm-roberta-base,.*merge_and_unload"):
+        resolve_encoder("models/afro", None, tmp_path)
+    adapter.write_text("[]")
+    with pytest.raises(EncoderError, match="of another model,"):
         resolve_encoder("models/afro", None, tmp_path)
 
 

@@ -20,6 +20,7 @@ from mlrun_assets.encoders import (
     trim_embeddings,
     trim_tokenizer,
     trimming,
+    vocabulary,
 )
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import (
@@ -144,7 +145,7 @@ def test_tokens_that_were_added_stay(unigram_tokenizer: Any) -> None:
 def test_han_is_kept_only_where_it_occurs(monkeypatch: pytest.MonkeyPatch) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    monkeypatch.setattr(trimming, "LARGE_SCRIPT", 3)
+    monkeypatch.setattr(vocabulary, "LARGE_SCRIPT", 3)
     pieces = [*SPECIAL, "▁", *"12%.", "a", "b", "ش", "中", "国", "語", "▁ab", "中国"]
     backend = Tokenizer(models.Unigram([(piece, -1.0 - i) for i, piece in enumerate(pieces)], 3))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -260,16 +261,108 @@ def test_the_budget_grows_until_val_is_split_nearly_as_before(
     assert 150 < unseen.pieces_after <= unseen.pieces_before
 
 
-def wordpiece() -> Any:
+@pytest.mark.parametrize(
+    ("train", "val", "budget"),
+    [
+        (SOMALI[:2], (), 150),  # nothing to measure: the first budget will do
+        ((), (), 1),
+        (SOMALI[:2], ("caafimaadka",), 150),  # one word: all growth is too much
+        (SOMALI[:2], (OTHERS[2],), 1),
+        (SOMALI[:2], SOMALI, 10**9),
+        ((), ("語 語",), 150),  # unknown before and after
+    ],
+)
+def test_every_search_for_a_budget_ends_well(
+    tiny_xlmr: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train: tuple[str, ...],
+    val: tuple[str, ...],
+    budget: int,
+) -> None:
+    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", budget)
+    source = directory_source(tiny_xlmr)
+    tokenizer, model = load_tokenizer(source), load_classifier(source, ("a", "b"))
+    trimmed, record = trim(tokenizer, model, train, val)
+    assert record.fertility_growth <= 0.01
+    assert record.val_unknown_after == record.val_unknown_before
+    assert record.pieces_after == len(trimmed) <= record.pieces_before == len(tokenizer)
+    if budget > len(tokenizer):
+        assert trimmed.get_vocab() == tokenizer.get_vocab()
+    if not val:
+        smallest = plan_trim(tokenizer, train, 1)
+        assert record.pieces_after == max(budget, len(smallest))
+
+
+def test_a_script_of_val_alone_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertModel
+
+    monkeypatch.setattr(vocabulary, "LARGE_SCRIPT", 3)
+    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", 1)
+    pieces = [*SPECIAL, "▁", *"ab", "▁ab", "中", "国", "語", "ش"]
+    backend = Tokenizer(models.Unigram([(piece, -1.0 - i) for i, piece in enumerate(pieces)], 3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = wrapped(backend)
+    model = BertModel(tiny_config("bert", len(tokenizer)))
+    trimmed, record = trim(tokenizer, model, ["a"], ["国"])
+    assert record.val_unknown_after == 0
+    assert {"中", "国", "語"} < set(trimmed.get_vocab())
+    assert "▁ab" not in trimmed.get_vocab()
+
+
+def test_a_character_known_only_within_longer_pieces_keeps_them() -> None:
+    """`z` is no piece by itself behind a letter, nor `q` in front of one."""
+    from transformers import BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abz", "##a", "##b", "##q"]
+    pieces += ["##bz", "abz", "qa", "ab", "##ab"]
+    tokenizer = BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)})
+    trimmed = trim_tokenizer(tokenizer, plan_trim(tokenizer, ["a b q"], 1))
+    assert set(pieces) - set(trimmed.get_vocab()) == {"ab", "##ab"}
+    for word in ("abz", "bbz", "qab", "ab", "abab"):
+        assert pieces_of(trimmed, word).count("[UNK]") == pieces_of(tokenizer, word).count("[UNK]")
+
+
+def test_merges_keep_what_they_pass_through() -> None:
+    """`abcd` is merged from `ab` and `cd`, which no text uses by themselves."""
+    from transformers import RobertaTokenizer
+
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcdĠ", "ab", "cd", "bc", "abc", "abcd"]
+    merges = [("a", "b"), ("c", "d"), ("b", "c"), ("ab", "c"), ("ab", "cd")]
+    tokenizer = RobertaTokenizer(
+        vocab={piece: index for index, piece in enumerate(pieces)}, merges=merges
+    )
+    trimmed = trim_tokenizer(tokenizer, plan_trim(tokenizer, ["abcd"], 1))
+    assert set(pieces) - set(trimmed.get_vocab()) == {"bc", "abc"}
+    assert pieces_of(trimmed, "abcd") == pieces_of(tokenizer, "abcd") == ["<s>", "abcd", "</s>"]
+    assert pieces_of(trimmed, "bc abc") == ["<s>", "b", "c", "Ġ", "ab", "c", "</s>"]
+
+
+def words_only() -> Any:
     from tokenizers import Tokenizer, models
 
-    return Tokenizer(models.WordPiece({"<unk>": 0, "<pad>": 1, "a": 2}, unk_token=SPECIAL[3]))
+    return Tokenizer(models.WordLevel({"<unk>": 0, "<pad>": 1, "a": 2}, "<unk>"))
 
 
-def byte_pair() -> Any:
+def byte_pair_of_characters() -> Any:
     from tokenizers import Tokenizer, models
 
     return Tokenizer(models.BPE({"<unk>": 0, "<pad>": 1, "a": 2}, []))
+
+
+def byte_pair_with_word_ends() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = {"<unk>": 0, "<pad>": 1, "a": 2, "a</w>": 3}
+    backend = Tokenizer(models.BPE(pieces, [], end_of_word_suffix="</w>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel()
+    return backend
+
+
+def wordpiece_with_gaps() -> Any:
+    from tokenizers import Tokenizer, models
+
+    return Tokenizer(models.WordPiece({"<unk>": 0, "<pad>": 1, "a": 9}, unk_token="<unk>"))
 
 
 def byte_level_unigram() -> Any:
@@ -292,8 +385,10 @@ def padding_behind() -> Any:
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (wordpiece, "is a WordPiece model"),
-        (byte_pair, "is a BPE model"),
+        (words_only, "is a WordLevel model, and only Unigram, WordPiece, BPE can lose pieces"),
+        (byte_pair_of_characters, "BPE tokenizer does not work on bytes"),
+        (byte_pair_with_word_ends, "marks pieces by their place in the word"),
+        (wordpiece_with_gaps, "some of its ids have no piece"),
         (byte_level_unigram, "does not mark the start of words with Metaspace"),
         (padding_behind, "padding token does not stand at the front"),
     ],
