@@ -105,9 +105,9 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
     with ml_run.stage(context) as stage:
         config = stage.config.config
         circumstances = observe(_encoder(stage), config.model.max_length)
-        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances)
         prior_runs = stage.load(ExperimentRecord).prior_runs
-        record = stage.save(plan.plan_training(situation, prior_runs))
+        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
+        record = stage.save(plan.plan_training(situation))
         return dg.MaterializeResult(
             metadata=metadata.plan_metadata(record),
             data_version=dg.DataVersion(record.recipe_digest),

@@ -3,6 +3,7 @@
     circumstances.py  what a recipe must fit: the machine and the encoder
     job.py            what is to be trained, on what, to where
     fine_tuning.py    the one trainer function
+    freezing.py       which parts are not trained
     loss.py           the loss with label weights, and the halt on one that is not finite
     optimizer.py      AdamW with a learning rate for each layer
     batches.py        memory-mapped splits, tokens and padding
