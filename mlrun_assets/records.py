@@ -561,6 +561,14 @@ class EvaluationRecord(Record):
         """The F1 that ``min_f1`` means."""
         return self.test.f1_macro if self.f1_kind == "macro" else self.test.f1_weighted
 
+    @property
+    def f1_over_seeds(self) -> Spread | None:
+        """That F1 over the seeds; None: only one was trained."""
+        spread = self.over_seeds
+        if spread is None:
+            return None
+        return spread.f1_macro if self.f1_kind == "macro" else spread.f1_weighted
+
 
 # --- deployment ---------------------------------------------------------------------------------
 

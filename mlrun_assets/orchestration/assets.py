@@ -135,13 +135,15 @@ def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
     owners=OWNERS,
 )
 def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The fine-tuned model of the epoch with the best val macro-F1, and its history."""
+    """The fine-tuned model of the seed and epoch with the best val macro-F1, and its history."""
     with ml_run.stage(context) as stage:
         dataset = stage.load(DatasetRecord)
+        planned = stage.load(TrainingPlan)
         request = training.TrainingRequest(
-            recipe=stage.load(TrainingPlan).recipe,
+            recipes=planned.recipes,
             encoder=_encoder(stage),
             report_to=stage.config.config.training.report_to,
+            reuse=planned.reuse,
         )
         record = stage.save(
             training.train_checkpoint(stage.directory, dataset, request, stage.report)

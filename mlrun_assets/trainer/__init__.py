@@ -2,6 +2,8 @@
 
     circumstances.py  what a recipe must fit: the machine and the encoder
     job.py            what is to be trained, on what, to where
+    seeds.py          several jobs that differ in the seed, and the best of them on val
+    reuse.py          the checkpoint of an earlier experiment instead
     fine_tuning.py    the one trainer function
     freezing.py       which parts are not trained
     loss.py           the loss with label weights, and the halt on one that is not finite
