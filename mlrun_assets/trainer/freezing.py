@@ -43,7 +43,7 @@ def _freeze_layers(model: PreTrainedModel, lowest: int) -> None:
             parameter.requires_grad_(False)
     if len(found) < lowest:
         raise TrainingError(
-            f"training.freeze is {lowest}, and the encoder, a {model.config.model_type}, has "
+            f"training.freeze is {lowest}, and the {model.config.model_type} encoder has "
             f"{len(found)} layers that can be told apart: set it to {len(found)} or less, or to "
             "`encoder`"
         )

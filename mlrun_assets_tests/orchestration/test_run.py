@@ -100,6 +100,7 @@ def test_the_same_run_twice_gives_the_same_metrics(make_project: MakeProject) ->
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProject) -> None:
     config = make_project(training={"seeds": [13, 42], "reuse": True, "epochs": 1})
     assert execute(config).success
@@ -124,6 +125,7 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     )
 
 
+@pytest.mark.slow
 def test_a_label_with_one_training_row_warns_and_still_trains(make_project: MakeProject) -> None:
     config = make_project(training={"epochs": 1}, data={"quality": {"skip": ["split_drift"]}})
     file = config.parent / "data/train.jsonl"

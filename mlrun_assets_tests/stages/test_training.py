@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.records import CheckpointRecord, DatasetRecord
 from mlrun_assets.stages.training import TrainingRequest, train_checkpoint
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import dataset_record, split_profile
 from mlrun_assets_tests.trainer.test_fine_tuning import RECIPE
@@ -65,6 +67,14 @@ def test_one_seed_works_in_the_directories_of_the_experiment(
     assert (directory / "logs" / "metrics.jsonl").is_file()
 
 
+def test_a_batch_larger_than_the_split_is_one_step_an_epoch(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    large = FAST.model_copy(update={"batch_size": 512})
+    request = replace(request_of_one, recipes=(large,))
+    assert train_checkpoint(directory, dataset, request, ignore).steps == 1
+
+
 def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
@@ -88,6 +98,38 @@ def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
     several = train_checkpoint(directory, dataset, of_seeds(request_of_one, 2, 1), ignore)
     alone = train_checkpoint(directory, dataset, request_of_one, ignore)
     assert several.seeds[1].digest == alone.digest
+
+
+def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
+    directory: Path,
+    dataset: DatasetRecord,
+    request_of_one: TrainingRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlrun_assets.trainer import fine_tuning
+
+    two = of_seeds(request_of_one, 1, 2)
+    other = directory.with_name("exp_2")
+    shutil.copytree(directory, other)
+    undisturbed = train_checkpoint(other, dataset, two, ignore)
+    real, trained = fine_tuning.fine_tune, list[int]()
+
+    def killed_in_the_second(job: FineTuningJob) -> FineTuned:
+        if trained == [1]:
+            raise KeyboardInterrupt
+        trained.append(job.recipe.seed)
+        return real(job)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train_checkpoint(directory, dataset, two, ignore)
+    assert not (directory / "model").exists()
+    trained.append(0)
+    resumed = train_checkpoint(directory, dataset, two, ignore)
+    assert trained == [1, 0, 2]
+    assert resumed.seed == undisturbed.seed
+    assert resumed.history == undisturbed.history
+    assert [seed.digest for seed in resumed.seeds] == [seed.digest for seed in undisturbed.seeds]
 
 
 def test_an_earlier_checkpoint_is_taken_where_it_is_sound(

@@ -135,7 +135,7 @@ def test_the_lowest_layers_do_not_change(job: FineTuningJob, lowest: int) -> Non
 def test_layers_that_are_not_there_can_not_be_frozen(job: FineTuningJob) -> None:
     from mlrun_assets.trainer.fine_tuning import fine_tune
 
-    with pytest.raises(TrainingError, match=r"freeze is 3, and the encoder, a bert, has 2 layers"):
+    with pytest.raises(TrainingError, match=r"freeze is 3, and the bert encoder has 2 layers"):
         fine_tune(changed(job, freeze=3))
 
 

@@ -88,7 +88,8 @@ def trim_vocabulary(situation: Situation) -> Ruling:
     )
     return Ruling(
         on_cpu and can and circumstances.vocabulary > LARGE_VOCABULARY,
-        "word pieces that the data never uses cost time and memory on a CPU",
+        f"on a CPU, above {LARGE_VOCABULARY:,} pieces: those that the data never uses cost time "
+        "and memory",
         evidence if can else f"{evidence}; {circumstances.untrimmable}",
     )
 
@@ -98,6 +99,7 @@ def bf16(situation: Situation) -> Ruling:
     speedup = situation.circumstances.bf16_speedup
     return Ruling(
         speedup >= WORTHWHILE_BF16_SPEEDUP,
-        "bfloat16 where this machine multiplies it clearly faster than float32",
+        f"bfloat16 where this machine multiplies it {WORTHWHILE_BF16_SPEEDUP} times as fast as "
+        "float32",
         f"a matrix product is {speedup:.1f} times as fast",
     )

@@ -14,7 +14,7 @@ def label_smoothing(situation: Situation) -> Ruling:
     """A tenth of the probability mass on small data."""
     return Ruling(
         0.1 if situation.is_small else 0.0,
-        "few rows make a model too sure of itself",
+        "0.1 below 2,000 rows, which make a model too sure of itself",
         situation.said_rows,
     )
 
@@ -25,7 +25,7 @@ def class_weights(situation: Situation) -> Ruling:
     kind = "balanced" if imbalance >= UNEQUAL else "none"
     return Ruling(
         "sqrt" if imbalance >= VERY_UNEQUAL else kind,
-        "rare labels weigh more where the labels are unequal; beyond 10 to 1 only by the root",
+        "from 3 to 1 on rare labels weigh more, by their frequency; from 10 to 1 on by its root",
         f"the largest label has {imbalance:.1f} times the rows of the smallest",
     )
 

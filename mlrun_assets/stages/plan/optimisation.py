@@ -19,7 +19,7 @@ def batch_size(situation: Situation) -> Ruling:
     """Small batches for small data: an epoch must have steps enough."""
     return Ruling(
         16 if situation.is_small else 32,
-        "few rows need many steps (Mosbach et al., 2021)",
+        "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
         situation.said_rows,
     )
 
@@ -49,7 +49,8 @@ def epochs(situation: Situation) -> Ruling:
     few = 15 if situation.rows < VERY_SMALL_DATA_ROWS else 10
     return Ruling(
         few if situation.is_small else 5,
-        "below 2,000 rows long training is the stable one (Mosbach et al., 2021)",
+        "15 below 1,000 rows and 10 below 2,000, where long training is the stable one (Mosbach et "
+        "al., 2021), else 5",
         situation.said_rows,
     )
 
@@ -76,7 +77,7 @@ def layerwise_decay(situation: Situation) -> Ruling:
     """Lower layers move less where there is little to move them by."""
     return Ruling(
         0.9 if situation.is_small else 1.0,
-        "lower layers hold what few rows can only spoil (Zhang et al., 2021)",
+        "0.9 below 2,000 rows: lower layers hold what few rows can only spoil (Zhang et al., 2021)",
         situation.said_rows,
     )
 
