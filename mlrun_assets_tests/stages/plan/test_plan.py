@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import ConfigError
@@ -51,6 +51,7 @@ def test_what_may_be_auto_has_a_rule() -> None:
     assert auto == {key for key in RULES if "." in key}
 
 
+@settings(deadline=None)
 @given(LABEL_ROWS, SECTIONS)
 def test_a_value_in_the_config_always_wins(rows: dict[str, int], section: dict[str, Any]) -> None:
     made = plan(rows, training=section)
@@ -62,6 +63,7 @@ def test_a_value_in_the_config_always_wins(rows: dict[str, int], section: dict[s
         assert "the rule says" in told.evidence
 
 
+@settings(deadline=None)
 @given(LABEL_ROWS, SECTIONS)
 def test_the_same_situation_gives_the_same_plan(
     rows: dict[str, int], section: dict[str, Any]
