@@ -10,6 +10,7 @@ Imports go down this list, never up:
     stages/              what each asset does, as plain functions that do not know each other
     trainer/             fine-tuning and prediction with transformers
     encoders/            a model name becomes a model and a tokenizer
+    ngrams/              linear models on n-grams: the baseline, and the encoder's partner
     metrics.py           scores of predictions
     statistics.py        intervals, tests, calibration
     experiment_store.py  experiments on the disk

@@ -243,6 +243,11 @@ class ModelConfig(Section):
     trim_vocabulary: Flag | Auto = Field(
         "auto", description="Keep only the word pieces that the data needs (auto: on a CPU)."
     )
+    ensemble: Flag = Field(
+        False,
+        description="Mix the encoder with the best n-gram model, by weights fitted on val. It is "
+        "served with the n-gram model's code in its directory: `trust_remote_code=True`.",
+    )
 
 
 class TrainingConfig(Section):

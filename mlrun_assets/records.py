@@ -131,6 +131,7 @@ class PriorRun(Record):
     encoder: str | None = None
     learning_rate: float | None = None
     freeze: str | int | None = None
+    ensemble: bool = False
     val_digest: str | None = None
     val_f1_macro: float | None = None
     verdict: str | None = None
@@ -305,6 +306,7 @@ class Recipe(Record):
     bf16: bool
     freeze: str | int
     group_by_length: bool
+    ensemble: bool = False
 
 
 class Choice(Record):
@@ -387,7 +389,10 @@ class VocabularyTrim(Record):
 
 
 class SeedResult(Record):
-    """The model of one seed, scored on val at its best epoch."""
+    """The model of one seed on val, at its best epoch.
+
+    Of a mixture with n-grams only the F1 is its own: accuracy and loss are the encoder's.
+    """
 
     seed: int
     val_f1_macro: float
@@ -397,6 +402,17 @@ class SeedResult(Record):
     seconds: float
     model_dir: str
     digest: str
+
+
+class EnsembleRecord(Record):
+    """An encoder mixed with an n-gram model: the weights, and what each reaches on val."""
+
+    ngram_model: str
+    encoder_weight: float
+    ngram_weight: float
+    val_f1_encoder: float
+    val_f1_ngrams: float
+    val_f1_mixed: float
 
 
 class CheckpointRecord(Record):
@@ -426,6 +442,7 @@ class CheckpointRecord(Record):
     seeds: tuple[SeedResult, ...] = ()
     reused_from: str | None = None
     not_reused: str | None = None
+    ensemble: EnsembleRecord | None = None
 
 
 # --- evaluation ---------------------------------------------------------------------------------

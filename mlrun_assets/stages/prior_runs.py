@@ -73,6 +73,7 @@ def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) 
         encoder=plan.recipe.encoder if plan else None,
         learning_rate=plan.recipe.learning_rate if plan else None,
         freeze=plan.recipe.freeze if plan else None,
+        ensemble=plan.recipe.ensemble if plan else False,
         val_digest=dataset.splits["val"].source_digest if dataset else None,
         val_f1_macro=_val_f1_macro(checkpoint) if checkpoint else None,
         verdict=decision.verdict if decision else None,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
-from mlrun_assets.trainer.job import FineTuningJob, Report
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets.trainer.reuse import take_checkpoint
 from mlrun_assets.trainer.seeds import Trained, best_on_val, train_seeds
 
@@ -62,16 +62,14 @@ def train_checkpoint(
         else:
             report(f"training: the checkpoint of {request.reuse} is reused")
             return reused
-    from mlrun_assets.trainer.fine_tuning import fine_tune
-
     jobs = [_job(directory, dataset, request, recipe, report) for recipe in request.recipes]
     if len(jobs) > 1:
-        trained = train_seeds(jobs, fine_tune, report)
+        trained = train_seeds(jobs, _train, report)
         chosen = best_on_val(trained)
         link_directory(chosen.job.model_dir, directory / MODEL_DIR)
         shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
     else:
-        tuned = fine_tune(jobs[0])
+        tuned = _train(jobs[0])
         chosen = Trained(jobs[0], tuned, digest_directory(jobs[0].model_dir))
         trained = [chosen]
     seeds = tuple(_seed_result(each, directory) for each in trained)
@@ -104,6 +102,20 @@ def _job(
     )
 
 
+def _train(job: FineTuningJob) -> FineTuned:
+    """Fine-tune; with an ensemble the n-gram model is part of what the job makes."""
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+    from mlrun_assets.trainer.partner import add_ngrams
+
+    tuned = fine_tune(job)
+    if not job.recipe.ensemble:
+        return tuned
+    job.report("training: fits an n-gram model beside the encoder")
+    splits = job.train_file, job.val_file
+    ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
+    return replace(tuned, ensemble=ensemble)
+
+
 def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
     tuned = chosen.tuned
     return CheckpointRecord(
@@ -122,6 +134,7 @@ def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
         seed=chosen.job.recipe.seed,
+        ensemble=tuned.ensemble,
     )
 
 
@@ -129,7 +142,7 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
     best = trained.best
     return SeedResult(
         seed=trained.job.recipe.seed,
-        val_f1_macro=best.val_f1_macro,
+        val_f1_macro=trained.val_f1_macro,
         val_accuracy=best.val_accuracy,
         val_loss=best.val_loss,
         best_epoch=best.epoch,

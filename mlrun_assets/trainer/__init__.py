@@ -6,14 +6,16 @@
     reuse.py          the checkpoint of an earlier experiment instead
     fine_tuning.py    the one trainer function
     freezing.py       which parts are not trained
+    cpu_training.py   attention and precision that suit a CPU
     loss.py           the loss with label weights, and the halt on one that is not finite
     optimizer.py      AdamW with a learning rate for each layer
     batches.py        memory-mapped splits, tokens and padding
     checkpoints.py    sealed checkpoints, and the newest sound one
     callbacks.py      progress, metrics.jsonl, the sealing of checkpoints
+    partner.py        an n-gram model beside the trained encoder, served as one
     prediction.py     probabilities for texts, in batches of like length
     probe.py          a fresh process that loads a model directory and answers
 
-``batches``, ``callbacks``, ``fine_tuning``, ``loss``, ``optimizer`` and ``prediction`` import torch
-or transformers at their top: import them inside the function that needs them.
+All but ``circumstances``, ``job``, ``checkpoints`` and ``probe`` import torch or transformers at
+their top: import them inside the function that needs them.
 """

@@ -31,6 +31,7 @@ from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, Progress, SealCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import newest_sound, step_of
+from mlrun_assets.trainer.cpu_training import tune_for_cpu
 from mlrun_assets.trainer.freezing import freeze
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.loss import WeightedTrainer
@@ -100,6 +101,8 @@ def _load(
     model = encoders.load_classifier(job.encoder, job.labels)
     if job.recipe.pooling == "mean":
         encoders.pool_by_mean(model)
+    if not torch.cuda.is_available():
+        tune_for_cpu(model, job.recipe.bf16)
     if not job.recipe.trim_vocabulary:
         return model, tokenizer, None
     train, val = (

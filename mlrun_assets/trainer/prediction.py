@@ -17,8 +17,10 @@ from transformers import (
 
 from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.errors import ExportError
+from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR, NgramScorer
 
 TOKENS_A_BATCH = 4096
+Floats = npt.NDArray[np.float64]
 
 
 class Predictor:
@@ -30,6 +32,7 @@ class Predictor:
 
     def __init__(self, model_dir: Path, max_length: int) -> None:
         self._tokenizer, self._model = _load(model_dir)
+        self._ngrams = _ngrams(model_dir)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         self._max_length = max_length
@@ -40,8 +43,16 @@ class Predictor:
         names: dict[int, str] = self._model.config.id2label
         return tuple(names[number] for number in sorted(names))
 
-    def probabilities(self, texts: list[str]) -> npt.NDArray[np.float64]:
+    def probabilities(self, texts: list[str]) -> Floats:
         """Probabilities, shape (texts, labels), in the order of ``texts``."""
+        logits = self.logits(texts)
+        if self._ngrams:
+            logits = self._ngrams.mix(logits, self._ngrams.scores(texts))
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+    def logits(self, texts: list[str]) -> Floats:
+        """The encoder's own logits, shape (texts, labels), in the order of ``texts``."""
         encoded = self._tokenizer(texts, truncation=True, max_length=self._max_length)["input_ids"]
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
         logits = np.zeros((len(texts), len(self.labels)))
@@ -51,8 +62,12 @@ class Predictor:
                     {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
                 ).to(self._device)
                 logits[rows] = self._model(**batch).logits.double().cpu().numpy()
-        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+        return logits
+
+
+def _ngrams(model_dir: Path) -> NgramScorer | None:
+    """The n-gram model beside the encoder, where there is one."""
+    return NgramScorer(model_dir) if (model_dir / NGRAMS_DIR).is_dir() else None
 
 
 def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

@@ -40,6 +40,12 @@ class Trained:
         """The epoch that was kept."""
         return next(each for each in self.tuned.history if each.epoch == self.tuned.best_epoch)
 
+    @property
+    def val_f1_macro(self) -> float:
+        """Of what is deployed: of the mixture, where the encoder is mixed with n-grams."""
+        ensemble = self.tuned.ensemble
+        return ensemble.val_f1_mixed if ensemble else self.best.val_f1_macro
+
 
 def train_seeds(jobs: Sequence[FineTuningJob], run: Run, report: Report) -> list[Trained]:
     """Train the jobs one after the other, without those that an interrupted run had finished.
@@ -62,7 +68,7 @@ def train_seeds(jobs: Sequence[FineTuningJob], run: Run, report: Report) -> list
 
 def best_on_val(trained: Sequence[Trained]) -> Trained:
     """The one with the highest val macro-F1; of equals, the one with the lowest val loss."""
-    return max(trained, key=lambda each: (each.best.val_f1_macro, -each.best.val_loss))
+    return max(trained, key=lambda each: (each.val_f1_macro, -each.best.val_loss))
 
 
 def find_finished(job: FineTuningJob) -> FinishedJob | None:

@@ -13,6 +13,7 @@ from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
+from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
 from mlrun_assets.records import CheckpointRecord, DatasetRecord
 from mlrun_assets.stages.training import TrainingRequest, train_checkpoint
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
@@ -90,6 +91,26 @@ def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
         assert (directory / "logs" / f"seed-{seed}" / "metrics.jsonl").is_file()
         assert digest_directory(directory / f"seeds/{seed}/model") == record.seeds[seed - 1].digest
     assert not (directory / "checkpoints").exists()
+
+
+def test_each_seed_of_an_ensemble_has_its_n_grams(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "ensemble": True, "max_length": 64})
+        for seed in (1, 2)
+    )
+    request = replace(request_of_one, recipes=recipes)
+    record = train_checkpoint(directory, dataset, request, ignore)
+    kept = next(seed for seed in record.seeds if seed.seed == record.seed)
+    assert record.ensemble is not None
+    assert kept.val_f1_macro == record.ensemble.val_f1_mixed
+    for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
+        assert (directory / model_dir / NGRAMS_DIR).is_dir()
+    assert record.digest == digest_directory(directory / "model")
+    assert [
+        each.digest for each in train_checkpoint(directory, dataset, request, ignore).seeds
+    ] == [each.digest for each in record.seeds]
 
 
 def test_a_seed_among_several_gives_the_model_that_it_gives_alone(

@@ -9,7 +9,7 @@ import pytest
 
 from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.records import EpochMetrics
+from mlrun_assets.records import EnsembleRecord, EpochMetrics
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.seeds import FINISHED, best_on_val, find_finished, train_seeds
 from mlrun_assets_tests.trainer.test_fine_tuning import RECIPE
@@ -132,3 +132,24 @@ def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
             return tuned(*given[job.recipe.seed])
 
     assert best_on_val(train_seeds(jobs, Scored(), ignore)).job.recipe.seed == SEEDS[best]
+
+
+def test_a_mixture_counts_with_its_own_f1(jobs: list[FineTuningJob]) -> None:
+    mixed = EnsembleRecord(
+        ngram_model="linear SVM",
+        encoder_weight=1.0,
+        ngram_weight=2.0,
+        val_f1_encoder=0.2,
+        val_f1_ngrams=0.7,
+        val_f1_mixed=0.9,
+    )
+
+    class Mixed(Trainer):
+        def __call__(self, job: FineTuningJob) -> FineTuned:
+            plain = super().__call__(job)
+            return replace(plain, ensemble=mixed) if job.recipe.seed == 13 else plain
+
+    train_seeds(jobs, Mixed(), ignore)
+    trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
+    assert trained[0].tuned.ensemble == mixed
+    assert best_on_val(trained).job.recipe.seed == 13

@@ -83,6 +83,7 @@ def _recipe(situation: Situation, ruled: dict[str, object]) -> Recipe:
             "encoder": model.name,
             "revision": model.revision,
             "max_length": model.max_length,
+            "ensemble": model.ensemble,
             "seed": situation.seeds[0],
             "weight_decay": training.weight_decay,
             "class_weights": labels.label_weights(situation.dataset, ruled["class_weights"]),

@@ -8,7 +8,7 @@ from mlrun_assets.stages.plan.situation import Situation
 
 
 def settings(situation: Situation) -> tuple[Chosen, ...]:
-    """The encoder, the length, the seeds and the weight decay."""
+    """The encoder, the length, the ensemble, the seeds and the weight decay."""
     circumstances, train = situation.circumstances, situation.dataset.splits["train"]
     encoder = (
         f"{circumstances.layers} layers, {circumstances.hidden_size} wide, "
@@ -23,6 +23,9 @@ def settings(situation: Situation) -> tuple[Chosen, ...]:
             situation,
             f"{train.truncated_fraction:.1%} of the training texts are longer; their 95th "
             f"percentile is {train.tokens_p95:.0f} tokens",
+        ),
+        _as_configured(
+            "model.ensemble", situation, "the n-gram model and the weights of both are set on val"
         ),
         _seeds(situation, several),
         _as_configured("training.weight_decay", situation, "biases and norms are not decayed"),

@@ -14,6 +14,7 @@ from mlrun_assets_tests.stages.plan.situations import choice, plan, prior_run
         {"val_digest": "sha256:other"},
         {"encoder": "xlm-roberta-base"},
         {"freeze": "encoder"},
+        {"ensemble": True},
         {"val_f1_macro": None},
         {"learning_rate": None},
         {"learning_rate": 1e-4},

@@ -1,0 +1,60 @@
+"""The weights with which an encoder and an n-gram model are mixed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+# In units of the logits' standard deviation: where val is told apart without an error, the loss has
+# its minimum at infinity.
+MAX_WEIGHT = 100.0
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+
+class MixWeights(NamedTuple):
+    """Factors of the encoder's logits and of the n-gram scores."""
+
+    encoder: float
+    ngrams: float
+
+
+def fit_weights(logits: Floats, scores: Floats, truth: Numbers) -> MixWeights:
+    """The weights, neither negative, that give the smallest log-loss on val.
+
+    The sum of both is a temperature as well (Guo et al., 2017). The problem is convex; with two
+    numbers to fit, a hundred rows are enough.
+
+    Args:
+        logits: of the encoder, shape (rows, labels).
+        scores: of the n-gram model, shape (rows, labels).
+        truth: label numbers, shape (rows,).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
+    # Complement naive Bayes gives sums over n-grams, an SVM distances: start from one scale.
+    scales = np.array([1.0 / max(1e-9, values.std()) for values in (logits, scores)])
+    stacked = np.stack([logits * scales[0], scores * scales[1]])
+    right = stacked[:, np.arange(len(truth)), truth]
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        mixed = np.tensordot(weights, stacked, axes=1)
+        normaliser = logsumexp(mixed, axis=1)
+        share = np.exp(mixed - normaliser[:, None])
+        gradient = (stacked * share).sum(axis=2).mean(axis=1) - right.mean(axis=1)
+        return float((normaliser - weights @ right).mean()), gradient
+
+    found = minimize(
+        loss,
+        np.ones(2),
+        jac=True,
+        bounds=[(0.0, MAX_WEIGHT)] * 2,
+        method="L-BFGS-B",
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )
+    encoder, ngrams = found.x * scales
+    return MixWeights(float(encoder), float(ngrams))

@@ -1,0 +1,67 @@
+"""Scores of an n-gram model that lies in a model's directory.
+
+This file is copied into that directory, so it imports nothing of the package it comes from.
+``ngrams/model.json`` holds the vocabularies, ``ngrams/model.safetensors`` the arrays.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+from scipy.sparse import csr_matrix, diags, hstack
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.preprocessing import normalize
+
+NGRAMS_DIR = "ngrams"
+Floats = npt.NDArray[np.float64]
+
+
+class NgramScorer:
+    """The n-gram model in ``model_dir``, and the weights with which it is mixed."""
+
+    def __init__(self, model_dir: Path) -> None:
+        directory = model_dir / NGRAMS_DIR
+        settings = json.loads((directory / "model.json").read_text(encoding="utf-8"))
+        arrays = load_file(directory / "model.safetensors")
+        self.labels: tuple[str, ...] = tuple(settings["labels"])
+        self.encoder_weight: float = settings["encoder_weight"]
+        self.ngram_weight: float = settings["ngram_weight"]
+        self._words_read: int = settings["words_read"]
+        self._weights = arrays["weights"].astype(np.float64)
+        self._bias = arrays["bias"].astype(np.float64)
+        self._blocks = [
+            (_vectorizer(block), arrays.get(f"idf_{number}"))
+            for number, block in enumerate(settings["blocks"])
+        ]
+
+    def scores(self, texts: list[str]) -> Floats:
+        """Scores of shape (texts, labels), in the order of ``labels``."""
+        read = [" ".join(text.split()[: self._words_read]) for text in texts]
+        features = hstack([_features(read, *block) for block in self._blocks], format="csr")
+        return np.asarray(features @ self._weights.T) + self._bias
+
+    def mix(self, logits: Any, scores: Any) -> Any:
+        """The logits of both models together; arrays or tensors of shape (texts, labels)."""
+        return self.encoder_weight * logits + self.ngram_weight * scores
+
+
+def _vectorizer(block: dict[str, Any]) -> CountVectorizer:
+    return CountVectorizer(
+        analyzer=block["analyzer"],
+        ngram_range=tuple(block["ngram_range"]),
+        vocabulary={ngram: column for column, ngram in enumerate(block["vocabulary"])},
+    )
+
+
+def _features(
+    texts: list[str], vectorizer: CountVectorizer, idf: npt.NDArray[np.float32] | None
+) -> csr_matrix:
+    """Counts, or with ``idf`` sublinear tf-idf of unit length, shape (texts, n-grams)."""
+    counts = csr_matrix(vectorizer.transform(texts), dtype=np.float64)
+    if idf is None:
+        return counts
+    counts.data = 1.0 + np.log(counts.data)
+    return normalize(counts @ diags(idf.astype(np.float64)))

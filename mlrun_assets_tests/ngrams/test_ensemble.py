@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlrun_assets.ngrams.ensemble import fit_weights
+
+
+def noisy(truth: np.ndarray, strength: float, seed: int) -> np.ndarray:
+    logits = np.random.default_rng(seed).normal(size=(len(truth), 3))
+    logits[np.arange(len(truth)), truth] += strength
+    return logits
+
+
+def log_loss(mixed: np.ndarray, truth: np.ndarray) -> float:
+    shifted = mixed - mixed.max(axis=1, keepdims=True)
+    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-log_shares[np.arange(len(truth)), truth].mean())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    strengths=st.tuples(st.floats(0.0, 4.0), st.floats(0.0, 4.0)),
+    scale=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 1000),
+)
+def test_no_other_weights_have_a_smaller_loss(
+    strengths: tuple[float, float], scale: float, seed: int
+) -> None:
+    truth = np.random.default_rng(seed).integers(0, 3, size=90)
+    logits = noisy(truth, strengths[0], seed + 1)
+    scores = scale * noisy(truth, strengths[1], seed + 2)
+    weights = fit_weights(logits, scores, truth)
+    assert min(weights) >= 0
+    loss = log_loss(weights.encoder * logits + weights.ngrams * scores, truth)
+    for encoder in (0.8, 1.0, 1.25):
+        for ngrams in (0.8, 1.0, 1.25):
+            other = weights.encoder * encoder * logits + weights.ngrams * ngrams * scores
+            assert loss <= log_loss(other, truth) + 1e-6
+
+
+def test_a_model_that_knows_nothing_hardly_counts() -> None:
+    truth = np.random.default_rng(0).integers(0, 3, size=3000)
+    weights = fit_weights(noisy(truth, 3.0, 1), noisy(truth, 0.0, 2), truth)
+    assert weights.ngrams < 0.1 * weights.encoder
+
+
+def test_two_that_err_differently_are_better_together() -> None:
+    fit, judge = np.random.default_rng(3).integers(0, 3, size=(2, 2000))
+    weights = fit_weights(noisy(fit, 1.0, 4), noisy(fit, 1.0, 5), fit)
+    logits, scores = noisy(judge, 1.0, 6), noisy(judge, 1.0, 7)
+    mixed = weights.encoder * logits + weights.ngrams * scores
+
+    def accuracy(values: np.ndarray) -> float:
+        return float((values.argmax(axis=1) == judge).mean())
+
+    assert accuracy(mixed) > max(accuracy(logits), accuracy(scores)) + 0.05
+    assert weights.encoder == pytest.approx(weights.ngrams, rel=0.15)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, DebertaV2Config
+from transformers import DebertaV2ForSequenceClassification as Deberta
+
+from mlrun_assets.trainer.cpu_training import ATTENTION, tune_for_cpu
+
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+}
+
+
+def tiny(dropout: float = 0.0) -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    config = BertConfig(
+        **SIZES, num_labels=3, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return BertForSequenceClassification(config)
+
+
+def batch(padded: bool) -> dict[str, torch.Tensor]:
+    ids = torch.arange(24).reshape(3, 8) % 50
+    mask = torch.ones_like(ids)
+    if padded:
+        mask[1, 5:] = 0
+        mask[2, 1:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_logits_and_gradients_are_those_of_the_stock_attention(padded: bool) -> None:
+    stock, tuned = tiny(), tiny()
+    tune_for_cpu(tuned, bf16=False)
+    assert tuned.config._attn_implementation == ATTENTION
+    expected, actual = stock(**batch(padded)).logits, tuned(**batch(padded)).logits
+    torch.testing.assert_close(actual, expected)
+    for model, logits in ((stock, expected), (tuned, actual)):
+        logits.square().sum().backward()
+        assert all(p.grad is not None for n, p in model.named_parameters() if "position" not in n)
+    for (name, one), (_, other) in zip(
+        stock.named_parameters(), tuned.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+
+
+def test_under_autocast_the_states_stay_in_bfloat16_and_the_logits_close() -> None:
+    stock, tuned = tiny(), tiny()
+    tune_for_cpu(tuned, bf16=True)
+    dtypes = []
+    tuned.bert.encoder.layer[1].register_forward_hook(lambda *a: dtypes.append(a[-1].dtype))
+    expected = stock(**batch(padded=True)).logits
+    torch.testing.assert_close(tuned(**batch(padded=True)).logits, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = tuned(**batch(padded=True)).logits
+    assert dtypes == [torch.float32, torch.bfloat16]
+    torch.testing.assert_close(logits.float(), expected, atol=0.02, rtol=0.05)
+
+
+def test_attention_dropout_is_drawn_in_training_only() -> None:
+    model = tiny(dropout=0.5)
+    tune_for_cpu(model, bf16=False)
+    model.train()
+    with torch.no_grad():
+        assert not torch.equal(model(**batch(True)).logits, model(**batch(True)).logits)
+        model.eval()
+        assert torch.equal(model(**batch(True)).logits, model(**batch(True)).logits)
+
+
+def test_nothing_of_it_is_saved(tmp_path: Path) -> None:
+    model = tiny()
+    tune_for_cpu(model, bf16=True)
+    model.save_pretrained(tmp_path)
+    again = BertForSequenceClassification.from_pretrained(tmp_path)
+    assert again.config._attn_implementation == "sdpa"
+    assert ATTENTION not in (tmp_path / "config.json").read_text()
+
+
+def test_an_encoder_with_attention_of_its_own_keeps_it() -> None:
+    model = Deberta(DebertaV2Config(**SIZES, num_labels=3))
+    before = model.config._attn_implementation
+    tune_for_cpu(model, bf16=True)
+    assert model.config._attn_implementation == before
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(**batch(True)).logits.shape == (3, 3)
