@@ -108,9 +108,8 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
-    assert [
-        each.digest for each in train_checkpoint(directory, dataset, request, ignore).seeds
-    ] == [each.digest for each in record.seeds]
+    again = train_checkpoint(directory, dataset, request, ignore)
+    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
 def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
