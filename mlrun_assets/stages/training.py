@@ -54,26 +54,30 @@ def train_checkpoint(
         )
     not_reused = None
     if request.reuse:
-        try:
-            reused = take_checkpoint(directory.parent / request.reuse, directory)
-        except RecordError as error:
-            not_reused = f"{request.reuse} is not reused: {error}"
-            report(f"training: {not_reused}")
-        else:
-            report(f"training: the checkpoint of {request.reuse} is reused")
-            return reused
+        taken = _take(directory, request.reuse, report)
+        if isinstance(taken, CheckpointRecord):
+            return taken
+        not_reused = taken
     jobs = [_job(directory, dataset, request, recipe, report) for recipe in request.recipes]
+    trained = train_seeds(jobs, _train, report) if len(jobs) > 1 else [_train_alone(jobs[0])]
+    chosen = best_on_val(trained)
     if len(jobs) > 1:
-        trained = train_seeds(jobs, _train, report)
-        chosen = best_on_val(trained)
         link_directory(chosen.job.model_dir, directory / MODEL_DIR)
         shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
-    else:
-        tuned = _train(jobs[0])
-        chosen = Trained(jobs[0], tuned, digest_directory(jobs[0].model_dir))
-        trained = [chosen]
     seeds = tuple(_seed_result(each, directory) for each in trained)
     return _record(chosen, directory).model_copy(update={"seeds": seeds, "not_reused": not_reused})
+
+
+def _take(directory: Path, earlier: str, report: Report) -> CheckpointRecord | str:
+    """The record of an earlier experiment whose checkpoint is taken, else why it is not."""
+    try:
+        record = take_checkpoint(directory.parent / earlier, directory)
+    except RecordError as error:
+        why = f"{earlier} is not reused: {error}"
+        report(f"training: {why}")
+        return why
+    report(f"training: the checkpoint of {earlier} is reused")
+    return record
 
 
 def _job(
@@ -114,6 +118,11 @@ def _train(job: FineTuningJob) -> FineTuned:
     splits = job.train_file, job.val_file
     ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
     return replace(tuned, ensemble=ensemble)
+
+
+def _train_alone(job: FineTuningJob) -> Trained:
+    tuned = _train(job)
+    return Trained(job, tuned, digest_directory(job.model_dir))
 
 
 def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
