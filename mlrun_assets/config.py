@@ -48,6 +48,7 @@ Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1)]
 Number = Annotated[float, Strict(), BeforeValidator(_number_from_yaml)]
 Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Paths = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
@@ -257,10 +258,14 @@ class TrainingConfig(Section):
         "auto", description="Peak learning rate of AdamW."
     )
     epochs: Count | Auto = Field("auto", description="Passes over the training split, at most.")
-    seed: Annotated[int, Strict(), Field(ge=0, lt=2**32)] = Field(
-        42, description="Seed of initialisation, order and resampling."
+    seed: Seed = Field(42, description="Seed of initialisation, order and resampling.")
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="Seeds that are trained, one model each: scores are told as mean ± standard "
+        "deviation, and the model that is best on val is kept. Unset: `training.seed` alone; set: "
+        "`training.seed` is that of the resampling only.",
     )
-    warmup_fraction: Fraction | Auto = Field(
+    warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] | Auto = Field(
         "auto", description="Share of the steps over which the learning rate rises."
     )
     weight_decay: Fraction = Field(0.01, description="AdamW's decoupled weight decay.")
@@ -277,8 +282,17 @@ class TrainingConfig(Section):
         "auto", description="Epochs without a better val macro-F1 before training stops; 0: never."
     )
     bf16: Flag | Auto = Field("auto", description="bfloat16 autocast (auto: where it is faster).")
-    freeze: Literal["auto", "none", "embeddings", "encoder"] = Field(
-        "auto", description="Parts of the model that are not trained."
+    freeze: (
+        Literal["auto", "none", "embeddings", "encoder"] | Annotated[int, Strict(), Field(ge=0)]
+    ) = Field(
+        "auto",
+        description="Parts of the model that are not trained; a number: the embeddings and that "
+        "many of the lowest layers.",
+    )
+    reuse: Flag = Field(
+        False,
+        description="Take the checkpoint of an earlier run of the same recipe on the same data, "
+        "where it is still there, instead of training it again.",
     )
     report_to: tuple[Text, ...] = Field(
         ("tensorboard",), description="Trackers, by the names that transformers gives them."
@@ -486,6 +500,9 @@ def _contradictions(config: Config) -> list[Mistake]:
         )
     if labels and len(set(labels)) != len(labels):
         mistakes.append(Mistake(("data", "labels"), "lists a label twice"))
+    seeds = config.training.seeds
+    if seeds and len(set(seeds)) != len(seeds):
+        mistakes.append(Mistake(("training", "seeds"), "lists a seed twice"))
     if "schema" in config.data.quality.exempt:
         mistakes.append(
             Mistake(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 
@@ -33,6 +34,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def link_directory(source: Path, target: Path) -> None:
+    """Make ``target`` a directory with the files of ``source``, in one step.
+
+    They are hard links, which take no room, where the file system has them, and copies where not. A
+    ``target`` that exists is replaced.
+
+    Raises:
+        OSError: a file can't be read, or the disk is full; ``target`` is unchanged.
+    """
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished, copy_function=_link_or_copy)
+    if target.exists():
+        shutil.rmtree(target)
+    unfinished.rename(target)
+    sync_directory(target.parent)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without hard links
+        shutil.copy2(source, target)
 
 
 def sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ Point values come from `evaluate` metrics that are defined here, with scikit-lea
 
 from __future__ import annotations
 
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlrun_assets.config import EvaluationConfig
-from mlrun_assets.records import ClassScores, Score, Scores
+from mlrun_assets.records import ClassScores, Score, Scores, SeedScores, SeedSpread, Spread
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
@@ -96,6 +97,32 @@ def score(
         mcc=values["mcc"],
         per_class=_per_class(truth, guess, labels),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def seed_scores(seed: int, truth: Labels, guess: Labels) -> SeedScores:
+    """Scores, without intervals, of the model that ``seed`` gave."""
+    values = combined_metrics().compute(predictions=guess, references=truth)
+    return SeedScores(
+        seed=seed,
+        accuracy=values["accuracy"],
+        f1_macro=values["f1_macro"],
+        f1_weighted=values["f1_weighted"],
+    )
+
+
+def over_seeds(seeds: tuple[SeedScores, ...]) -> SeedSpread | None:
+    """Mean and sample standard deviation of each score; None: there are not two seeds."""
+    if len(seeds) < 2:
+        return None
+
+    def spread(values: list[float]) -> Spread:
+        return Spread(mean=fmean(values), sd=stdev(values))
+
+    return SeedSpread(
+        accuracy=spread([seed.accuracy for seed in seeds]),
+        f1_macro=spread([seed.f1_macro for seed in seeds]),
+        f1_weighted=spread([seed.f1_weighted for seed in seeds]),
     )
 
 

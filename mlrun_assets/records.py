@@ -111,7 +111,11 @@ class Environment(Record):
 
 
 class PriorRun(Record):
-    """An earlier experiment, as its records and its registry line tell it."""
+    """An earlier experiment, as its records and its registry line tell it.
+
+    ``val_f1_macro`` is that of the trained checkpoint, the mean over its seeds; ``verdict_reason``
+    is what the rules said that decided.
+    """
 
     report: str
     status: str
@@ -124,7 +128,14 @@ class PriorRun(Record):
     test_digest: str | None = None
     recipe_digest: str | None = None
     recipe_summary: str | None = None
+    encoder: str | None = None
+    learning_rate: float | None = None
+    freeze: str | int | None = None
+    ensemble: bool = False
+    val_digest: str | None = None
+    val_f1_macro: float | None = None
     verdict: str | None = None
+    verdict_reason: str | None = None
     accuracy: float | None = None
     f1: float | None = None
 
@@ -293,13 +304,16 @@ class Recipe(Record):
     class_weights: tuple[float, ...] | None
     early_stopping_patience: int
     bf16: bool
-    freeze: str
+    freeze: str | int
     group_by_length: bool
     ensemble: bool = False
 
 
 class Choice(Record):
-    """One choice of the training plan."""
+    """One choice of the training plan.
+
+    ``key`` is the config's, ``source`` one of ``rule``, ``config`` and ``earlier run``.
+    """
 
     key: str
     value: str
@@ -320,15 +334,29 @@ class Advice(Record):
 
 
 class TrainingPlan(Record):
-    """The recipe that is used and why."""
+    """The recipe that is used and why.
+
+    The recipe is that of the first of ``seeds``; the others differ in the seed only. ``reuse`` is
+    the earlier experiment whose checkpoint is to be taken. ``rejected`` tells of earlier recipes on
+    this data that were not approved, the newest first.
+    """
 
     asset: ClassVar[str] = "training_plan"
 
     recipe: Recipe
     recipe_digest: str
+    seeds: tuple[int, ...] = ()
     choices: tuple[Choice, ...]
     advice: tuple[Advice, ...]
     seen_before: tuple[str, ...]
+    rejected: tuple[str, ...] = ()
+    reuse: str | None = None
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """One recipe a seed."""
+        seeds = self.seeds or (self.recipe.seed,)
+        return tuple(self.recipe.model_copy(update={"seed": seed}) for seed in seeds)
 
 
 class EpochMetrics(Record):
@@ -360,6 +388,22 @@ class VocabularyTrim(Record):
         return self.val_tokens_after / max(1, self.val_tokens_before) - 1.0
 
 
+class SeedResult(Record):
+    """The model of one seed on val, at its best epoch.
+
+    Of a mixture with n-grams only the F1 is its own: accuracy and loss are the encoder's.
+    """
+
+    seed: int
+    val_f1_macro: float
+    val_accuracy: float
+    val_loss: float
+    best_epoch: float
+    seconds: float
+    model_dir: str
+    digest: str
+
+
 class EnsembleRecord(Record):
     """An encoder mixed with an n-gram model: the weights, and what each reaches on val."""
 
@@ -372,7 +416,11 @@ class EnsembleRecord(Record):
 
 
 class CheckpointRecord(Record):
-    """The trained checkpoint."""
+    """The trained checkpoint: of the seed that is best on val, where several were trained.
+
+    ``reused_from`` is the earlier experiment that it was taken from instead of being trained,
+    ``not_reused`` why one that was to be taken was not.
+    """
 
     asset: ClassVar[str] = "trained_checkpoint"
 
@@ -390,6 +438,10 @@ class CheckpointRecord(Record):
     tokens_per_second: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
+    seed: int | None = None
+    seeds: tuple[SeedResult, ...] = ()
+    reused_from: str | None = None
+    not_reused: str | None = None
     ensemble: EnsembleRecord | None = None
 
 
@@ -475,8 +527,32 @@ class SliceScores(Record):
     accuracy: Score | None
 
 
+class SeedScores(Record):
+    """Test scores of the model of one seed."""
+
+    seed: int
+    accuracy: float
+    f1_macro: float
+    f1_weighted: float
+
+
+class Spread(Record):
+    """Mean and sample standard deviation over seeds."""
+
+    mean: float
+    sd: float
+
+
+class SeedSpread(Record):
+    """How the test scores vary with the seed."""
+
+    accuracy: Spread
+    f1_macro: Spread
+    f1_weighted: Spread
+
+
 class EvaluationRecord(Record):
-    """How the checkpoint does on the test split."""
+    """How the checkpoint does on the test split; with several seeds, how each of them does."""
 
     asset: ClassVar[str] = "evaluation_metrics"
 
@@ -494,11 +570,21 @@ class EvaluationRecord(Record):
     predictions_file: str
     seconds: float
     rows_per_second: float
+    seeds: tuple[SeedScores, ...] = ()
+    over_seeds: SeedSpread | None = None
 
     @property
     def f1(self) -> Score:
         """The F1 that ``min_f1`` means."""
         return self.test.f1_macro if self.f1_kind == "macro" else self.test.f1_weighted
+
+    @property
+    def f1_over_seeds(self) -> Spread | None:
+        """That F1 over the seeds; None: only one was trained."""
+        spread = self.over_seeds
+        if spread is None:
+            return None
+        return spread.f1_macro if self.f1_kind == "macro" else spread.f1_weighted
 
 
 # --- deployment ---------------------------------------------------------------------------------

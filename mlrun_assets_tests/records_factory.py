@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from mlrun_assets.records import (
+    CheckpointRecord,
     ClassScores,
     Comparison,
     DatasetRecord,
+    EpochMetrics,
     EvaluationRecord,
     ExportRecord,
     Score,
     Scores,
+    SeedResult,
     SplitProfile,
 )
 
@@ -55,6 +58,43 @@ def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
         quarantine_file="data/quarantine.jsonl",
         max_length=128,
     )
+
+
+def seed_result(seed: int, **changes: Any) -> SeedResult:
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "val_f1_macro": 0.8,
+        "val_accuracy": 0.85,
+        "val_loss": 0.5,
+        "best_epoch": 1.0,
+        "seconds": 1.0,
+        "model_dir": "model",
+        "digest": "sha256:model",
+    }
+    return SeedResult(**{**facts, **changes})
+
+
+def checkpoint_record(**changes: Any) -> CheckpointRecord:
+    epoch = EpochMetrics(
+        epoch=1.0, step=10, train_loss=0.6, val_loss=0.5, val_accuracy=0.85, val_f1_macro=0.8
+    )
+    facts: dict[str, Any] = {
+        "model_dir": "model",
+        "digest": "sha256:model",
+        "size_bytes": 1000,
+        "parameters": 100,
+        "history": (epoch,),
+        "best_epoch": 1.0,
+        "stopped_early": False,
+        "resumed_from_step": None,
+        "passed_over": (),
+        "steps": 10,
+        "seconds": 1.0,
+        "tokens_per_second": 100.0,
+        "peak_memory_mb": 500.0,
+        "trim": None,
+    }
+    return CheckpointRecord(**{**facts, **changes})
 
 
 def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:

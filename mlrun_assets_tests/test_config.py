@@ -140,8 +140,8 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 8: training.learning_rate: should be a valid number or should be 'auto'",
         "  line 9: training.epochs: should be greater than or equal to 1 or should be 'auto'",
         "  line 10: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
-        "seed, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, class_weights, "
-        "early_stopping_patience, bf16, freeze, report_to",
+        "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
+        "class_weights, early_stopping_patience, bf16, freeze, reuse, report_to",
         "  line 12: deployment.min_f1: given again on line 13; keep one of them",
         "  line 14: deploymnt: unknown key; did you mean `deployment`?",
     ]
@@ -159,6 +159,19 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("data: {quality: {skip: [shema]}}\n", "should be 'schema', 'splits_nonempty'"),
         ("data: {labels: [yes, no]}\n", "put it in quotes"),
         ("training: {seed: -1}\n", "greater than or equal to 0"),
+        ("training:\n  epochs: 3\n  seeds: [1, 2, 1]\n", "line 3: training.seeds: lists a seed"),
+        ("training:\n  seeds: []\n", "line 2: training.seeds: Tuple should have at least 1"),
+        ("training:\n  seeds:\n  - 13\n  - -1\n", "line 4: training.seeds.1: should be greater"),
+        ("training: {seeds: 13}\n", "training.seeds: should be a valid tuple"),
+        ("training: {seeds: [true]}\n", "training.seeds.0: should be a valid integer"),
+        ("training: {warmup_fraction: 1}\n", "should be less than 1 or should be 'auto'"),
+        ("training: {batch_size: 0}\n", "greater than or equal to 1 or should be 'auto'"),
+        ("training: {learning_rate: 0}\n", "should be greater than 0 or should be 'auto'"),
+        ("training: {layerwise_decay: 0}\n", "should be greater than 0 or should be 'auto'"),
+        ("training: {freeze: -1}\n", "greater than or equal to 0"),
+        ("training: {freeze: all}\n", "'embeddings' or 'encoder' or should be a valid integer"),
+        ("training: {freeze: true}\n", "or should be a valid integer"),
+        ("training: {reuse: 1}\n", "should be a valid boolean"),
         ("training: {learning_rate: .nan}\n", "should be greater than 0"),
         ("training: {report_to: mlflow}\n", "should be a valid tuple"),
         ("[1, 2]\n", "holds a list"),
@@ -188,6 +201,14 @@ def test_contradictions_are_told_beside_other_mistakes() -> None:
 
 def test_labels_may_be_integers() -> None:
     assert parse("data: {labels: [0, 1, 2]}\n").data.labels == ("0", "1", "2")
+
+
+def test_seeds_and_layers_to_freeze_are_read() -> None:
+    training = parse(
+        "training: {seed: 1, seeds: [13, 42], freeze: 4, learning_rate: 2e-5}"
+    ).training
+    assert (training.seed, training.seeds, training.freeze) == (1, (13, 42), 4)
+    assert training.learning_rate == pytest.approx(2e-5)
 
 
 def test_an_unquoted_off_is_the_word() -> None:

@@ -1,9 +1,16 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from mlrun_assets.files import digest_directory, digest_file, size_in_bytes, write_atomically
+from mlrun_assets.files import (
+    digest_directory,
+    digest_file,
+    link_directory,
+    size_in_bytes,
+    write_atomically,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
@@ -45,3 +52,30 @@ def test_digest_of_a_directory_sees_names_and_contents(tmp_path: Path) -> None:
     assert digest_directory(tmp_path / "a") != digest_directory(tmp_path / "b")
     assert digest_file(tmp_path / "a" / "sub" / "x").startswith("sha256:6b86b273ff34fce1")
     assert size_in_bytes(tmp_path / "a") == 1
+
+
+def test_a_linked_directory_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "below" / "target"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "file").write_text("1")
+    link_directory(source, target)
+    assert (target / "inner" / "file").samefile(source / "inner" / "file")
+
+    def no_links(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left")
+
+    (source / "more").write_text("2")
+    monkeypatch.setattr(os, "link", no_links)
+    link_directory(source, target)
+    assert (target / "more").read_text() == "2"
+    assert not (target / "more").samefile(source / "more")
+    (source / "third").write_text("3")
+    monkeypatch.setattr(shutil, "copy2", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        link_directory(source, target)
+    assert sorted(path.name for path in target.iterdir()) == ["inner", "more"]

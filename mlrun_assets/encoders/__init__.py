@@ -35,10 +35,17 @@ from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.encoders.mean_pooling import POOLED_TYPES, pool_by_mean
 from mlrun_assets.encoders.requirements import check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
-from mlrun_assets.encoders.trimming import can_trim, plan_trim, trim, trim_tokenizer
+from mlrun_assets.encoders.trimming import (
+    VOCABULARY_BUDGET,
+    can_trim,
+    plan_trim,
+    trim,
+    trim_tokenizer,
+)
 
 __all__ = [
     "POOLED_TYPES",
+    "VOCABULARY_BUDGET",
     "EncoderSource",
     "can_trim",
     "check_max_length",

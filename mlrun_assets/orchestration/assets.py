@@ -114,9 +114,9 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
     with ml_run.stage(context) as stage:
         config = stage.config.config
         circumstances = observe(_encoder(stage), config.model.max_length)
-        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances)
         prior_runs = stage.load(ExperimentRecord).prior_runs
-        record = stage.save(plan.plan_training(situation, prior_runs))
+        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
+        record = stage.save(plan.plan_training(situation))
         return dg.MaterializeResult(
             metadata=metadata.plan_metadata(record),
             data_version=dg.DataVersion(record.recipe_digest),
@@ -144,13 +144,15 @@ def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
     owners=OWNERS,
 )
 def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The fine-tuned model of the epoch with the best val macro-F1, and its history."""
+    """The fine-tuned model of the seed and epoch with the best val macro-F1, and its history."""
     with ml_run.stage(context) as stage:
         dataset = stage.load(DatasetRecord)
+        planned = stage.load(TrainingPlan)
         request = training.TrainingRequest(
-            recipe=stage.load(TrainingPlan).recipe,
+            recipes=planned.recipes,
             encoder=_encoder(stage),
             report_to=stage.config.config.training.report_to,
+            reuse=planned.reuse,
         )
         record = stage.save(
             training.train_checkpoint(stage.directory, dataset, request, stage.report)

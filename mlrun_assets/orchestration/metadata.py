@@ -19,6 +19,7 @@ from mlrun_assets.records import (
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
+    SeedSpread,
     TechDebtRecord,
     TrainingPlan,
 )
@@ -26,6 +27,8 @@ from mlrun_assets.reporting import summaries
 from mlrun_assets.reporting.canvas import thumbnail
 from mlrun_assets.reporting.plots import draw_pictures
 from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.reporting.seed_tables import seeds_table
+from mlrun_assets.reporting.tables import bullets
 
 # The event log keeps about four times the size of an inline picture, run after run.
 INLINE_PICTURE_BYTES = 40_000
@@ -71,7 +74,26 @@ def plan_metadata(record: TrainingPlan) -> Metadata:
     """Each choice with its reason."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_plan(record)),
-        "choices": _table([choice.model_dump() for choice in record.choices]),
+        "choices": _table(
+            [
+                {
+                    "setting": choice.key,
+                    "value": choice.value,
+                    "from": choice.source,
+                    "reason": choice.reason,
+                    "evidence": choice.evidence,
+                }
+                for choice in record.choices
+            ]
+        ),
+        **_lists(
+            {
+                "same_plan_before": record.seen_before,
+                "rejected_before": record.rejected,
+                "advice": tuple(each.sentence for each in record.advice),
+            }
+        ),
+        "seeds": dg.MetadataValue.int(len(record.recipes)),
         "epochs": dg.MetadataValue.int(record.recipe.epochs),
         "learning_rate": dg.MetadataValue.float(record.recipe.learning_rate),
     }
@@ -107,7 +129,13 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_checkpoint(record)),
         "model": dg.MetadataValue.path(experiment.directory / record.model_dir),
-        **_counts({"steps": record.steps, "parameters": record.parameters}),
+        **_counts(
+            {
+                "steps": record.steps,
+                "parameters": record.parameters,
+                "seeds": max(1, len(record.seeds)),
+            }
+        ),
         **_floats(
             {
                 "val_f1_macro": best.val_f1_macro,
@@ -117,6 +145,7 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
                 "peak_memory_mb": record.peak_memory_mb,
             }
         ),
+        **_seeds(record, None),
         **_pictures(pictures, ("training",)),
     }
 
@@ -137,10 +166,23 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
                 "f1_weighted": record.test.f1_weighted.value,
                 "calibration_error": record.calibration_error,
                 "rows_per_second": record.rows_per_second,
+                **_spreads(record.over_seeds),
             }
         ),
+        **_seeds(experiment.load(CheckpointRecord), record),
         "predictions": dg.MetadataValue.path(experiment.directory / record.predictions_file),
         **_pictures(pictures, ("confusion", "per_class")),
+    }
+
+
+def _spreads(spread: SeedSpread | None) -> dict[str, float]:
+    """Mean and standard deviation of each score over the seeds."""
+    if spread is None:
+        return {}
+    return {
+        f"{name}_{part}": value
+        for name, values in spread.model_dump().items()
+        for part, value in values.items()
     }
 
 
@@ -221,6 +263,18 @@ def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:
             )
             shown[f"{name}_file"] = dg.MetadataValue.path(pictures[name])
     return shown
+
+
+def _lists(told: Mapping[str, tuple[str, ...]]) -> Metadata:
+    """Each list under its name; nothing of those that are empty."""
+    return {name: dg.MetadataValue.md(bullets(items)) for name, items in told.items() if items}
+
+
+def _seeds(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Metadata:
+    """The seeds side by side, where there are several."""
+    if len(checkpoint.seeds) < 2:
+        return {}
+    return {"seed_scores": dg.MetadataValue.md(seeds_table(checkpoint, evaluation))}
 
 
 def _table(rows: list[dict[str, str]]) -> dg.MetadataValue:

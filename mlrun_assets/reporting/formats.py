@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlrun_assets.records import Score
+from mlrun_assets.records import Score, Spread
 from mlrun_assets.reporting.escaping import Markdown, code
 
 NOTHING = Markdown("\N{EN DASH}")
@@ -17,6 +17,11 @@ def score(value: Score | float | None) -> Markdown:
     if isinstance(value, Score):
         return Markdown(f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]")
     return Markdown(f"{value:.3f}")
+
+
+def spread(value: Spread) -> Markdown:
+    """``0.785 ± 0.012``: mean and sample standard deviation."""
+    return Markdown(f"{value.mean:.3f} ± {value.sd:.3f}")
 
 
 def difference(value: Score | float | None) -> Markdown:

@@ -14,6 +14,7 @@ from mlrun_assets.reporting import (
     formats,
     run_tables,
     score_tables,
+    seed_tables,
     sentences,
 )
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, fenced, prose
@@ -62,7 +63,7 @@ def shell_word(text: str) -> Markdown:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = markdown_environment()
-    rooms = (data_tables, endings, formats, run_tables, score_tables, sentences)
+    rooms = (data_tables, endings, formats, run_tables, score_tables, seed_tables, sentences)
     for room in rooms:
         environment.globals[room.__name__.rpartition(".")[2]] = room
     environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)

@@ -107,6 +107,28 @@ def training_sentence(checkpoint: CheckpointRecord) -> Markdown:
     )
 
 
+def seed_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """Which seed the model is from; nothing where a record does not say."""
+    if checkpoint.seed is None:
+        return Markdown("")
+    if len(checkpoint.seeds) < 2:
+        return Markdown(f"Seed {checkpoint.seed}.")
+    return Markdown(
+        f"Seed {checkpoint.seed}, which has the highest val macro-F1 of "
+        f"{count(len(checkpoint.seeds))}; what is said here is about it alone."
+    )
+
+
+def reuse_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """Whether the checkpoint is that of an earlier experiment; nothing where nobody asked."""
+    if checkpoint.reused_from:
+        return Markdown(
+            f"**Not trained in this run**: the checkpoint of {code(checkpoint.reused_from)} is "
+            "reused, the same recipe on the same data."
+        )
+    return prose(checkpoint.not_reused) if checkpoint.not_reused else Markdown("")
+
+
 def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """The size of the model, and what trimming its vocabulary did."""
     size = f"{count(checkpoint.parameters)} parameters, {megabytes(checkpoint.size_bytes)}."

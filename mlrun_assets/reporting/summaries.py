@@ -24,7 +24,16 @@ from mlrun_assets.reporting.data_tables import (
     splits_table,
 )
 from mlrun_assets.reporting.escaping import Markdown, code, escape, prose
-from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score, seconds
+from mlrun_assets.reporting.formats import (
+    count,
+    digest,
+    megabytes,
+    number,
+    percent,
+    score,
+    seconds,
+    spread,
+)
 from mlrun_assets.reporting.run_tables import debt_table, last_runs, runs_table
 from mlrun_assets.reporting.score_tables import (
     candidates_table,
@@ -60,10 +69,11 @@ def summarise_dataset(record: DatasetRecord) -> str:
 
 def summarise_plan(record: TrainingPlan) -> str:
     """The recipe, and why."""
-    recipe = record.recipe
+    recipe, seeds = record.recipe, len(record.recipes)
     return _summary(
         f"{escape(recipe.encoder)}: up to {count(recipe.epochs)} epochs, learning rate "
-        f"{number(recipe.learning_rate)}, batch size {count(recipe.batch_size)}",
+        f"{number(recipe.learning_rate)}, batch size {count(recipe.batch_size)}, "
+        f"{count(seeds)} seed{'s' * (seeds > 1)}",
         choices_table(record),
     )
 
@@ -79,18 +89,23 @@ def summarise_baseline(record: BaselineRecord) -> str:
 
 def summarise_checkpoint(record: CheckpointRecord) -> str:
     """The best epoch, the speed, and the history."""
+    several = len(record.seeds) > 1
+    seed = f"seed {record.seed} of {count(len(record.seeds))}, " if several else ""
+    reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
     return _summary(
-        f"Best on val: epoch {number(record.best_epoch)}; {seconds(record.seconds)}, "
-        f"{number(round(record.tokens_per_second))} tokens/s",
+        f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
+        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s",
         history_table(record.history),
     )
 
 
 def summarise_evaluation(record: EvaluationRecord) -> str:
     """The F1 that counts, on test and val."""
+    over = record.f1_over_seeds
+    seeds = f" ({spread(over)} over {count(len(record.seeds))} seeds)" if over else ""
     return _summary(
-        f"Test {f1_name(record)} {score(record.f1)}, accuracy {score(record.test.accuracy)} on "
-        f"{count(record.test.rows)} rows",
+        f"Test {f1_name(record)} {score(record.f1)}{seeds}, accuracy "
+        f"{score(record.test.accuracy)} on {count(record.test.rows)} rows",
         scores_rows_table({"test": record.test, "val": record.val}),
     )
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from mlrun_assets.config import Config, extra_column
 from mlrun_assets.errors import ExportError
-from mlrun_assets.metrics import Labels, label_numbers, score
+from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -22,6 +22,7 @@ from mlrun_assets.records import (
     ProductionVersion,
     Score,
     Scores,
+    SeedScores,
     SliceScores,
 )
 from mlrun_assets.statistics import (
@@ -122,6 +123,7 @@ def evaluate_checkpoint(
         for split in frames
     }
     judged = Judged(frames["test"], truth["test"], guess["test"], labels, config)
+    seeds = _seed_scores(directory, candidates.checkpoint, judged, dataset.max_length)
     _write_predictions(directory / PREDICTIONS_FILE, judged, probabilities["test"])
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
@@ -138,7 +140,27 @@ def evaluate_checkpoint(
         predictions_file=PREDICTIONS_FILE,
         seconds=seconds,
         rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
+        seeds=seeds,
+        over_seeds=over_seeds(seeds),
     )
+
+
+def _seed_scores(
+    directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
+) -> tuple[SeedScores, ...]:
+    """Test scores of the model of each seed; none where only one was trained."""
+    from mlrun_assets.trainer.prediction import Predictor
+
+    if len(checkpoint.seeds) < 2:
+        return ()
+    texts, scores = judged.frame["text"].to_list(), []
+    for seed in checkpoint.seeds:
+        guess = judged.guess
+        if seed.seed != checkpoint.seed:
+            predictor = Predictor(directory / seed.model_dir, max_length)
+            guess = predictor.probabilities(texts).argmax(axis=1)
+        scores.append(seed_scores(seed.seed, judged.truth, guess))
+    return tuple(scores)
 
 
 def scores_without_leaks(judged: Judged) -> Scores | None:

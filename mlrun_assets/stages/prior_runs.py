@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.records import (
+    CheckpointRecord,
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
     PriorRun,
-    Recipe,
     TrainingPlan,
 )
 
@@ -53,6 +54,7 @@ def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) 
     manifest = experiment.manifest
     dataset = experiment.find(DatasetRecord)
     plan = experiment.find(TrainingPlan)
+    checkpoint = experiment.find(CheckpointRecord)
     evaluation = experiment.find(EvaluationRecord)
     decision = experiment.find(DecisionRecord)
     line = registered.get(manifest.report)
@@ -67,16 +69,31 @@ def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) 
         data_digest=dataset.digest if dataset else None,
         test_digest=dataset.splits["test"].source_digest if dataset else None,
         recipe_digest=plan.recipe_digest if plan else None,
-        recipe_summary=recipe_summary(plan.recipe) if plan else None,
+        recipe_summary=recipe_summary(plan) if plan else None,
+        encoder=plan.recipe.encoder if plan else None,
+        learning_rate=plan.recipe.learning_rate if plan else None,
+        freeze=plan.recipe.freeze if plan else None,
+        ensemble=plan.recipe.ensemble if plan else False,
+        val_digest=dataset.splits["val"].source_digest if dataset else None,
+        val_f1_macro=_val_f1_macro(checkpoint) if checkpoint else None,
         verdict=decision.verdict if decision else None,
+        verdict_reason=decision.sentence if decision else None,
         accuracy=evaluation.test.accuracy.value if evaluation else None,
         f1=evaluation.f1.value if evaluation else None,
     )
 
 
-def recipe_summary(recipe: Recipe) -> str:
-    """A recipe in a few words."""
+def _val_f1_macro(checkpoint: CheckpointRecord) -> float:
+    """That of the best epoch, as a mean over the seeds: the best of many would flatter a recipe."""
+    if checkpoint.seeds:
+        return fmean(seed.val_f1_macro for seed in checkpoint.seeds)
+    return max(epoch.val_f1_macro for epoch in checkpoint.history)
+
+
+def recipe_summary(plan: TrainingPlan) -> str:
+    """A plan in a few words."""
+    recipe, seeds = plan.recipe, [each.seed for each in plan.recipes]
     return (
         f"{recipe.encoder}, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
-        f"{recipe.learning_rate:g}, seed {recipe.seed}"
+        f"{recipe.learning_rate:g}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     )

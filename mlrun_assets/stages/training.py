@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
-from mlrun_assets.errors import TrainingError
-from mlrun_assets.files import digest_directory, size_in_bytes
-from mlrun_assets.records import CheckpointRecord, DatasetRecord, EnsembleRecord, Recipe
-from mlrun_assets.trainer.job import FineTuningJob, Report
+from mlrun_assets.errors import RecordError, TrainingError
+from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
+from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
+from mlrun_assets.trainer.reuse import take_checkpoint
+from mlrun_assets.trainer.seeds import Trained, best_on_val, train_seeds
 
 MODEL_DIR = "model"
+CHECKPOINTS_DIR = "checkpoints"
+LOGS_DIR = "logs"
+SEEDS_DIR = "seeds"
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What is to be trained: the recipe, the encoder it starts from, the trackers it reports to."""
+    """What is to be trained: a recipe a seed, the encoder that all start from, the trackers.
 
-    recipe: Recipe
+    ``reuse`` is an earlier experiment, beside this one, whose checkpoint is to be taken instead.
+    """
+
+    recipes: tuple[Recipe, ...]
     encoder: EncoderSource
     report_to: tuple[str, ...]
+    reuse: str | None = None
 
 
 def train_checkpoint(
     directory: Path, dataset: DatasetRecord, request: TrainingRequest, report: Report
 ) -> CheckpointRecord:
-    """Fine-tune in the experiment at ``directory``.
+    """Fine-tune in the experiment at ``directory``, or take the checkpoint of an earlier one.
+
+    With several seeds the model that is best on val becomes ``model/``; each stays in
+    ``seeds/SEED/model``, and one that is finished is not trained again.
 
     Raises:
         TrainingError: the dataset is not ready, or training can't go on.
@@ -39,27 +52,85 @@ def train_checkpoint(
             "the validated dataset is not ready: mend what its checks found and materialize "
             "validated_dataset again"
         )
-    from mlrun_assets.trainer.fine_tuning import fine_tune
+    not_reused = None
+    if request.reuse:
+        taken = _take(directory, request.reuse, report)
+        if isinstance(taken, CheckpointRecord):
+            return taken
+        not_reused = taken
+    jobs = [_job(directory, dataset, request, recipe, report) for recipe in request.recipes]
+    trained = train_seeds(jobs, _train, report) if len(jobs) > 1 else [_train_alone(jobs[0])]
+    chosen = best_on_val(trained)
+    if len(jobs) > 1:
+        link_directory(chosen.job.model_dir, directory / MODEL_DIR)
+        shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
+    seeds = tuple(_seed_result(each, directory) for each in trained)
+    return _record(chosen, directory).model_copy(update={"seeds": seeds, "not_reused": not_reused})
 
-    job = FineTuningJob(
-        recipe=request.recipe,
+
+def _take(directory: Path, earlier: str, report: Report) -> CheckpointRecord | str:
+    """The record of an earlier experiment whose checkpoint is taken, else why it is not."""
+    try:
+        record = take_checkpoint(directory.parent / earlier, directory)
+    except RecordError as error:
+        why = f"{earlier} is not reused: {error}"
+        report(f"training: {why}")
+        return why
+    report(f"training: the checkpoint of {earlier} is reused")
+    return record
+
+
+def _job(
+    directory: Path,
+    dataset: DatasetRecord,
+    request: TrainingRequest,
+    recipe: Recipe,
+    report: Report,
+) -> FineTuningJob:
+    """The job of one seed; a single one works in the experiment's own directories."""
+    several = len(request.recipes) > 1
+    own = f"seed-{recipe.seed}" if several else ""
+    model_dir = Path(SEEDS_DIR, str(recipe.seed), MODEL_DIR) if several else Path(MODEL_DIR)
+    return FineTuningJob(
+        recipe=recipe,
         encoder=request.encoder,
         labels=dataset.labels,
         data_digest=dataset.digest,
         train_file=directory / dataset.splits["train"].file,
         val_file=directory / dataset.splits["val"].file,
-        checkpoints_dir=directory / "checkpoints",
-        logs_dir=directory / "logs",
-        model_dir=directory / MODEL_DIR,
+        checkpoints_dir=directory / CHECKPOINTS_DIR / own,
+        logs_dir=directory / LOGS_DIR / own,
+        model_dir=directory / model_dir,
         report_to=request.report_to,
         report=report,
     )
+
+
+def _train(job: FineTuningJob) -> FineTuned:
+    """Fine-tune; with an ensemble the n-gram model is part of what the job makes."""
+    from mlrun_assets.trainer.fine_tuning import fine_tune
+    from mlrun_assets.trainer.partner import add_ngrams
+
     tuned = fine_tune(job)
-    ensemble = _add_ngrams(job) if request.recipe.ensemble else None
+    if not job.recipe.ensemble:
+        return tuned
+    job.report("training: fits an n-gram model beside the encoder")
+    splits = job.train_file, job.val_file
+    ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
+    return replace(tuned, ensemble=ensemble)
+
+
+def _train_alone(job: FineTuningJob) -> Trained:
+    tuned = _train(job)
+    return Trained(job, tuned, digest_directory(job.model_dir))
+
+
+def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
+    tuned = chosen.tuned
     return CheckpointRecord(
         model_dir=MODEL_DIR,
-        digest=digest_directory(job.model_dir),
-        size_bytes=size_in_bytes(job.model_dir),
+        digest=chosen.digest,
+        size_bytes=size_in_bytes(directory / MODEL_DIR),
         parameters=tuned.parameters,
         history=tuned.history,
         best_epoch=tuned.best_epoch,
@@ -71,16 +142,23 @@ def train_checkpoint(
         tokens_per_second=tuned.tokens / tuned.seconds,
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
-        ensemble=ensemble,
+        seed=chosen.job.recipe.seed,
+        ensemble=tuned.ensemble,
     )
 
 
-def _add_ngrams(job: FineTuningJob) -> EnsembleRecord:
-    from mlrun_assets.trainer.partner import add_ngrams
-
-    job.report("training: fits an n-gram model beside the encoder")
-    splits = job.train_file, job.val_file
-    return add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
+def _seed_result(trained: Trained, directory: Path) -> SeedResult:
+    best = trained.best
+    return SeedResult(
+        seed=trained.job.recipe.seed,
+        val_f1_macro=trained.val_f1_macro,
+        val_accuracy=best.val_accuracy,
+        val_loss=best.val_loss,
+        best_epoch=best.epoch,
+        seconds=trained.tuned.seconds,
+        model_dir=trained.job.model_dir.relative_to(directory).as_posix(),
+        digest=trained.digest,
+    )
 
 
 def peak_memory_mb() -> float:

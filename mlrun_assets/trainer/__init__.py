@@ -2,7 +2,10 @@
 
     circumstances.py  what a recipe must fit: the machine and the encoder
     job.py            what is to be trained, on what, to where
+    seeds.py          several jobs that differ in the seed, and the best of them on val
+    reuse.py          the checkpoint of an earlier experiment instead
     fine_tuning.py    the one trainer function
+    freezing.py       which parts are not trained
     cpu_training.py   attention and precision that suit a CPU
     loss.py           the loss with label weights, and the halt on one that is not finite
     optimizer.py      AdamW with a learning rate for each layer

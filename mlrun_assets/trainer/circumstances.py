@@ -17,12 +17,17 @@ class Circumstances:
     """The machine and the encoder, as far as the training plan looks at them.
 
     ``untrimmable`` says why the vocabulary can't be trimmed; None: it can. ``trained_by_mean``:
-    the encoder is known to have learned to give the mean of its states.
+    the encoder is known to have learned to give the mean of its states. ``positions`` is how many
+    tokens it can read; None: it sets no limit. ``available_memory_gb``, of 2**30 bytes, is the
+    accelerator's where there is one.
     """
 
     accelerator: str | None
+    available_memory_gb: float
     bf16_speedup: float
     hidden_size: int
+    layers: int
+    positions: int | None
     vocabulary: int
     untrimmable: str | None
     trained_by_mean: bool
@@ -41,12 +46,25 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     has_accelerator = torch.cuda.is_available()
     return Circumstances(
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
+        available_memory_gb=_available_memory(has_accelerator) / 2**30,
         bf16_speedup=_bf16_speedup(has_accelerator),
         hidden_size=int(config.hidden_size),
+        layers=int(config.num_hidden_layers),
+        positions=encoders.model_positions(encoder),
         vocabulary=int(config.vocab_size),
         trained_by_mean=encoder.kind == "embedded",
         untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
     )
+
+
+def _available_memory(has_accelerator: bool) -> int:
+    """Bytes that a process can have without others being swapped out."""
+    import psutil
+    import torch
+
+    if has_accelerator:
+        return int(torch.cuda.mem_get_info(0)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def _bf16_speedup(has_accelerator: bool) -> float:

@@ -32,6 +32,7 @@ from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, Progress, SealCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import newest_sound, step_of
 from mlrun_assets.trainer.cpu_training import tune_for_cpu
+from mlrun_assets.trainer.freezing import freeze
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.loss import WeightedTrainer
 from mlrun_assets.trainer.optimizer import build_optimizer
@@ -52,7 +53,7 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
     started = time.perf_counter()
     set_seed(job.recipe.seed)
     model, tokenizer, trim = _load(job)
-    _freeze(model, job.recipe.freeze)
+    freeze(model, job.recipe.freeze)
     recipe = job.recipe
     train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
     val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
@@ -110,16 +111,6 @@ def _load(
     )
     trimmed, trim = encoders.trim(tokenizer, model, train, val)
     return model, trimmed, trim
-
-
-def _freeze(model: PreTrainedModel, part: str) -> None:
-    frozen = {
-        "none": [],
-        "embeddings": [model.get_input_embeddings()],
-        "encoder": [model.base_model],
-    }[part]
-    for module in frozen:
-        module.requires_grad_(False)
 
 
 def _trainer(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.files import digest_bytes
-from mlrun_assets.records import EpochMetrics, Recipe, VocabularyTrim
+from mlrun_assets.records import EnsembleRecord, EpochMetrics, Recipe, VocabularyTrim
 
 Report = Callable[[str], None]
 
@@ -43,7 +43,10 @@ class FineTuningJob:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What training did; the model itself stands in the job's ``model_dir``."""
+    """What training did; the model itself stands in the job's ``model_dir``.
+
+    ``ensemble`` is there where the model is mixed with n-grams.
+    """
 
     history: tuple[EpochMetrics, ...]
     best_epoch: float
@@ -55,3 +58,4 @@ class FineTuned:
     tokens: int
     seconds: float
     trim: VocabularyTrim | None
+    ensemble: EnsembleRecord | None = None

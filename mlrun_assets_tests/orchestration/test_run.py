@@ -21,6 +21,7 @@ from mlrun_assets.records import (
     ProductionRecord,
     Status,
     TechDebtRecord,
+    TrainingPlan,
     Verdict,
 )
 from mlrun_assets_tests.conftest import MakeProject, write_rows
@@ -97,6 +98,56 @@ def test_the_same_run_twice_gives_the_same_metrics(make_project: MakeProject) ->
         history = latest(config).load(CheckpointRecord).history
         scores.append((record.test, record.val, [entry.val_loss for entry in history]))
     assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProject) -> None:
+    config = make_project(training={"seeds": [13, 42], "reuse": True, "epochs": 1})
+    assert execute(config).success
+    first = latest(config)
+    checkpoint, scores = first.load(CheckpointRecord), first.load(EvaluationRecord)
+    assert [seed.seed for seed in scores.seeds] == [13, 42]
+    kept = next(seed for seed in scores.seeds if seed.seed == checkpoint.seed)
+    assert kept.f1_macro == pytest.approx(scores.test.f1_macro.value)
+    assert scores.over_seeds is not None
+    reports = config.parent / ".claude" / "reports"
+    assert re.search(r"± 0\.\d{3} over 2 seeds\)", (reports / "_registry.md").read_text())
+    assert "| mean ± sd |" in (first.directory / "report.md").read_text()
+
+    assert execute(config).success
+    second = latest(config)
+    assert second.load(TrainingPlan).seen_before
+    reused = second.load(CheckpointRecord)
+    assert reused == checkpoint.model_copy(update={"reused_from": first.id})
+    assert second.load(EvaluationRecord).seeds == scores.seeds
+    assert (
+        f"the checkpoint of `{first.id}` is reused" in (second.directory / "report.md").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_a_label_with_one_training_row_warns_and_still_trains(make_project: MakeProject) -> None:
+    config = make_project(training={"epochs": 1}, data={"quality": {"skip": ["split_drift"]}})
+    file = config.parent / "data/train.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    one = next(row for row in rows if row["label"] == "health")
+    write_rows(file, [one, *(row for row in rows if row["label"] != "health")])
+    assert execute(config).success
+    plan = latest(config).load(TrainingPlan)
+    assert plan.recipe.freeze == "encoder"
+    assert "The rarest label has 1 training row. One row can't be learned from" in (
+        latest(config).directory / "report.md"
+    ).read_text().replace("\\", "")
+
+
+def test_more_layers_than_the_encoder_has_are_told_before_training(
+    make_project: MakeProject,
+) -> None:
+    config = make_project(training={"freeze": 3})
+    assert not execute(config).success
+    error = latest(config).manifest.error or ""
+    assert error.startswith("training_plan: training.freeze is 3, and ")
+    assert "has 2 layers: set it to 2 or less" in error
 
 
 def test_a_rejected_model_is_a_result(make_project: MakeProject) -> None:

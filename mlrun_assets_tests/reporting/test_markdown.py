@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mlrun_assets import records as r
+from mlrun_assets.reporting.formats import NOTHING
 from mlrun_assets.reporting.markdown import CAPTIONS, render_report
 from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.reporting.conftest import (
@@ -221,3 +222,32 @@ def test_the_command_takes_the_name_as_one_word() -> None:
     manifest = run.manifest.model_copy(update={"original_name": "it's; rm -rf `x`"})
     report = render_report(replace(run, manifest=manifest), {})
     assert "\nmlrun-assets run 'it'\"'\"'s; rm -rf `x`'\n```\n" in report
+
+
+def with_checkpoint(**changes: object) -> str:
+    run = full_run()
+    assert run.checkpoint
+    return render_report(replace(run, checkpoint=run.checkpoint.model_copy(update=changes)), {})
+
+
+def test_one_seed_has_no_table_of_seeds() -> None:
+    report = with_checkpoint(seeds=())
+    assert " Seed 42.\n" in report
+    assert "mean ± sd" not in report
+    assert "Seed" not in with_checkpoint(seed=None, seeds=())
+
+
+def test_seeds_that_were_not_evaluated_show_val_alone() -> None:
+    report = render_report(replace(full_run(), evaluation=None), {})
+    scores = ["0.811", "0.751", NOTHING, NOTHING, NOTHING]
+    assert f"| **42** (kept) | 5 | 5 min 11 s | {' | '.join(scores)} |" in report
+    assert "mean ± sd" not in report
+
+
+def test_a_reused_checkpoint_is_told_and_one_that_could_not_be() -> None:
+    assert "**Not trained in this run**: the checkpoint of `exp_1`" in with_checkpoint(
+        reused_from="exp_1"
+    )
+    assert "exp_1 is not reused: it is gone" in with_checkpoint(
+        not_reused="exp_1 is not reused: it is gone"
+    )

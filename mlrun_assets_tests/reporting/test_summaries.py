@@ -49,7 +49,17 @@ def test_a_summary_is_one_bold_sentence_and_one_table(stage: str, bad: bool) -> 
     [
         ("experiment", "xlm-r-fine-tune-v2: 7 prior runs, 1 open tech-debt items"),
         ("dataset", "Ready: 1,321 rows, 2 quarantined; 0 checks block, 2 warn; 479 changes to "),
-        ("evaluation", "Test macro-F1 0.739 [0.679, 0.799], accuracy 0.851 [0.801, 0.901] on 154 "),
+        (
+            "plan",
+            "embedded:multilingual-e5-small: up to 12 epochs, learning rate 0.0001, batch size 16, "
+            "3 seeds",
+        ),
+        ("checkpoint", "Best on val: seed 42 of 3, epoch 5; 5 min 11 s, 2,317 tokens/s"),
+        (
+            "evaluation",
+            "Test macro-F1 0.739 [0.679, 0.799] (0.735 ± 0.014 over 3 seeds), accuracy 0.851 "
+            "[0.801, 0.901] on 154 ",
+        ),
         ("decision", "REJECTED: test macro-F1 0.739 is below 0.820"),
         ("tech_debt", "1 new, 1 repeated, 0 resolved"),
     ],

@@ -1,0 +1,93 @@
+"""Rules about how the weights are optimised, and for how long.
+
+Mosbach et al. (2021), "On the Stability of Fine-tuning BERT", is behind most of what is done below
+2,000 rows: many small steps, a warm-up, bias-corrected AdamW.
+"""
+
+from __future__ import annotations
+
+from mlrun_assets.stages.plan.choosing import Ruling, choose
+from mlrun_assets.stages.plan.encoder import freeze
+from mlrun_assets.stages.plan.history import best_learning_rate
+from mlrun_assets.stages.plan.situation import Situation
+
+VERY_SMALL_DATA_ROWS = 1_000
+NARROW_ENCODER = 512
+
+
+def batch_size(situation: Situation) -> Ruling:
+    """Small batches for small data: an epoch must have steps enough."""
+    return Ruling(
+        16 if situation.is_small else 32,
+        "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
+        situation.said_rows,
+    )
+
+
+def learning_rate(situation: Situation) -> Ruling:
+    """That of the best earlier run on this data; else by what is trained and how wide it is."""
+    frozen = choose("training.freeze", freeze, situation).value
+    earlier = best_learning_rate(situation, frozen)
+    if earlier:
+        return earlier
+    if frozen == "encoder":
+        return Ruling(
+            1e-2,
+            "a linear head alone starts from nothing and has nothing to forget",
+            "the encoder is frozen",
+        )
+    hidden = situation.circumstances.hidden_size
+    return Ruling(
+        1e-4 if hidden < NARROW_ENCODER else 3e-5,
+        "a narrow encoder takes, and needs, larger steps than a base-sized one",
+        f"the encoder is {hidden} wide",
+    )
+
+
+def epochs(situation: Situation) -> Ruling:
+    """More passes over fewer rows."""
+    few = 15 if situation.rows < VERY_SMALL_DATA_ROWS else 10
+    return Ruling(
+        few if situation.is_small else 5,
+        "15 below 1,000 rows and 10 below 2,000, where long training is the stable one (Mosbach et "
+        "al., 2021), else 5",
+        situation.said_rows,
+    )
+
+
+def early_stopping_patience(situation: Situation) -> Ruling:
+    """Val is small and its F1 jumps: some epochs without a rise are no end."""
+    return Ruling(
+        4,
+        "stops when val macro-F1 has not risen for some epochs; the best epoch is kept",
+        f"{situation.dataset.splits['val'].rows_kept:,} val rows",
+    )
+
+
+def warmup_fraction(situation: Situation) -> Ruling:
+    """A tenth, whatever the data."""
+    return Ruling(
+        0.1,
+        "a short rise of the learning rate keeps the first steps from undoing the pretraining",
+        f"a tenth of the steps (Mosbach et al., 2021); {situation.said_rows}",
+    )
+
+
+def layerwise_decay(situation: Situation) -> Ruling:
+    """Lower layers move less where there is little to move them by."""
+    return Ruling(
+        0.9 if situation.is_small else 1.0,
+        "0.9 below 2,000 rows: lower layers hold what few rows can only spoil (Zhang et al., 2021)",
+        situation.said_rows,
+    )
+
+
+def group_by_length(situation: Situation) -> Ruling:
+    """Always: it costs nothing, and padding is computed like text."""
+    train = situation.dataset.splits["train"]
+    return Ruling(
+        True,
+        "texts of like length share a batch, so that little of it is padding",
+        f"tokens of a training text: median {train.tokens_median:.0f}, 95th percentile "
+        f"{train.tokens_p95:.0f}",
+    )
