@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe
 from mlrun_assets.trainer.job import FineTuningJob, Report
 
 MODEL_DIR = "model"
+CHECKPOINTS_DIR = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def train_checkpoint(
         data_digest=dataset.digest,
         train_file=directory / dataset.splits["train"].file,
         val_file=directory / dataset.splits["val"].file,
-        checkpoints_dir=directory / "checkpoints",
+        checkpoints_dir=directory / CHECKPOINTS_DIR,
         logs_dir=directory / "logs",
         model_dir=directory / MODEL_DIR,
         report_to=request.report_to,
@@ -71,6 +73,11 @@ def train_checkpoint(
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
     )
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Remove what training could have gone on from; only once its record stands."""
+    shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
 
 
 def peak_memory_mb() -> float:
