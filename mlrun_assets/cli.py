@@ -16,14 +16,23 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import click
 from filelock import FileLock
 
 from mlrun_assets.config import CONFIG_VARIABLE, LoadedConfig, json_schema, load_config
 from mlrun_assets.errors import EncoderError, MlrunError
+from mlrun_assets.experiment_store import (
+    Experiment,
+    all_experiments,
+    experiment_of_run,
+    find_experiment,
+)
 from mlrun_assets.records import DatasetRecord, Status
+
+if TYPE_CHECKING:
+    from mlrun_assets.lifecycle.resuming import TakenUp
 
 EXIT_CODES = {
     Status.COMPLETE: 0,
@@ -83,19 +92,53 @@ def _with_config(command: Callable[P, None]) -> Callable[..., None]:
 
 @commands.command(help="Run everything: data, training, evaluation, decision, report.")
 @click.argument("name", required=False)
+@click.option(
+    "--resume",
+    metavar="EXPERIMENT",
+    help="Go on with an experiment that was stopped, by its id or name: what has come to its end "
+    "is not run again.",
+)
 @_with_config
-def run(config: LoadedConfig, name: str | None) -> None:
-    """Run the whole graph in this process."""
+def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
+    """Run the whole graph in this process, or what is left of it in an earlier experiment."""
+    from mlrun_assets.lifecycle.resuming import take_up
+    from mlrun_assets.stages.experiment import slug
+
+    if name and resume is not None:
+        raise click.UsageError(
+            "a NAME opens a new experiment, and --resume goes on with an earlier one: leave out one"
+        )
+    if name:
+        slug(name)
+    taken_up = take_up(config, resume, _note) if resume is not None else None
+    if taken_up is None:
+        experiment = _execute(config, name, None)
+    elif taken_up.stages:
+        click.echo(f"{taken_up.experiment.id} goes on with {', '.join(taken_up.stages)}", err=True)
+        experiment = _execute(config, None, taken_up)
+    else:
+        experiment = taken_up.experiment
+        click.echo(f"{experiment.id} has come to its end: nothing is left to run", err=True)
+    _tell_end(config, experiment)
+
+
+def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -> Experiment:
+    """Run the graph in a new experiment, or what is left of it in the one that was taken up.
+
+    Raises:
+        MlrunError: the run failed before it came to an experiment.
+    """
     use_dagster_home(config)
     import dagster as dg
 
     from mlrun_assets.definitions import defs
-    from mlrun_assets.experiment_store import experiment_of_run
-    from mlrun_assets.lifecycle.closing import run_summary
-    from mlrun_assets.stages.experiment import slug
 
-    if name:
-        slug(name)
+    resource = {"config_file": str(config.file)} if config.file else {}
+    ops: dict[str, object] = {"experiment": {"config": {"name": name} if name else {}}}
+    selection = None
+    if taken_up:
+        resource["experiment_id"], ops = taken_up.experiment.id, {}
+        selection = [dg.AssetKey(stage) for stage in taken_up.stages]
     with FileLock(Path(os.environ["DAGSTER_HOME"]) / ".lock"):
         # Two processes that create the same history at once leave one that nobody can open.
         instance = dg.DagsterInstance.get()
@@ -103,17 +146,23 @@ def run(config: LoadedConfig, name: str | None) -> None:
         result = defs.resolve_job_def("ml_run").execute_in_process(
             instance=instance,
             raise_on_error=False,
+            asset_selection=selection,
             run_config={
-                "ops": {"experiment": {"config": {"name": name} if name else {}}},
-                "resources": {
-                    "ml_run": {"config": {"config_file": str(config.file)} if config.file else {}}
-                },
+                "ops": ops,
+                "resources": {"ml_run": {"config": resource}},
                 "loggers": {"plain": {}},
             },
         )
     experiment = experiment_of_run(config.experiments_dir, result.run_id)
     if experiment is None:
         raise MlrunError(_first_error(result))
+    return experiment
+
+
+def _tell_end(config: LoadedConfig, experiment: Experiment) -> None:
+    """Print how a run ended and where its report is, and exit with the code of that end."""
+    from mlrun_assets.lifecycle.closing import run_summary
+
     manifest = experiment.manifest
     click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
@@ -166,7 +215,7 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     try:
         counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))
     except EncoderError as error:
-        click.echo(f"note: no token counts, so nothing is said of lengths: {error}", err=True)
+        _note(f"no token counts, so nothing is said of lengths: {error}")
         counter = None
     try:
         dataset = validate_dataset(config, output, counter)
@@ -184,7 +233,6 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
 @_with_config
 def status(config: LoadedConfig, limit: int) -> None:
     """Print what the records say; changes nothing."""
-    from mlrun_assets.experiment_store import all_experiments
     from mlrun_assets.lifecycle.closing import run_summary
     from mlrun_assets.stages.production import read_production
     from mlrun_assets.stages.tech_debt import read_open_debt
@@ -209,7 +257,6 @@ def status(config: LoadedConfig, limit: int) -> None:
 @_with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """A person's decision."""
-    from mlrun_assets.experiment_store import find_experiment
     from mlrun_assets.lifecycle.promoting import promote_by_hand
 
     found = find_experiment(config.experiments_dir, experiment, ())
@@ -254,6 +301,10 @@ def use_dagster_home(config: LoadedConfig) -> None:
                 "DAGSTER_HOME as the absolute path of a directory that can be written"
             ) from None
         os.environ["DAGSTER_HOME"] = str(home)
+
+
+def _note(line: str) -> None:
+    click.echo(f"note: {line}", err=True)
 
 
 def _first_error(result: object) -> str:

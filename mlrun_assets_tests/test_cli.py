@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mlrun_assets.experiment_store import Experiment, find_experiment
+from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.conftest import ROOT, MakeProject
 
 COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
@@ -116,6 +118,9 @@ def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProjec
     [
         (["run", "--config", "absent.yaml"], 2, "absent.yaml: no such config file"),
         (["run", "..."], 2, "no letter or digit"),
+        (["run", "--resume", "nobody"], 2, "no experiment `nobody`"),
+        (["run", "--resume", ""], 2, "no experiment ``"),
+        (["run", "a-name", "--resume", "nobody"], 2, "leave out one"),
         (["status", "--limit", "x"], 2, "not a valid integer"),
         (["promote", "nobody"], 2, "no experiment `nobody`"),
         (["rollback", "--reason", "x"], 1, "production"),
@@ -169,6 +174,61 @@ def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
     registry = (home / ".claude/reports/_registry.md").read_text()
     assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
     assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
+
+
+def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: MakeProject) -> None:
+    home = make_project(rows=400, training={"epochs": 4}).parent
+    undisturbed = call("run", "undisturbed", cwd=home)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    with subprocess.Popen(
+        [*COMMAND, "run", "killed"],
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2," in line:
+                process.kill()
+                break
+    expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
+    before = killed.manifest.stages
+    assert killed.manifest.status is Status.RUNNING
+    assert before["trained_checkpoint"].status == "running"
+    with (home / "ml_config.yaml").open("a") as file:
+        file.write("reports: {show_text: true}\n")
+    with (home / "data" / "train.jsonl").open("a") as file:
+        file.write("{}\n")
+
+    resumed = call("run", "--resume", "killed", cwd=home)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "note: the files of train have changed" in resumed.stderr
+    assert "note: the config has changed" in resumed.stderr
+    assert "training: continues from checkpoint-" in resumed.stderr
+    assert resumed.stdout.startswith("\nComplete: accuracy")
+    after = killed.manifest
+    assert after.status is Status.COMPLETE
+    assert all(
+        after.stages[name] == before[name] for name in ("validated_dataset", "training_plan")
+    )
+    checkpoint, same = (each.load(CheckpointRecord) for each in (killed, expected))
+    assert checkpoint.resumed_from_step
+    assert (checkpoint.history, checkpoint.digest) == (same.history, same.digest)
+    assert killed.load(EvaluationRecord).test == expected.load(EvaluationRecord).test
+    assert not (killed.directory / "checkpoints").exists()
+    registry = (home / ".claude/reports/_registry.md").read_text().splitlines()
+    lines = [line for line in registry if f"- {after.report} |" in line]
+    assert len(lines) == 1 and "| Complete | accuracy" in lines[0]
+
+    again = call("run", "--resume", killed.id, cwd=home)
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to run" in again.stderr
+    assert killed.manifest == after
+
+
+def named(home: Path, name: str) -> Experiment:
+    return find_experiment(home / "experiments", name, ())
 
 
 def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProject) -> None:

@@ -3,6 +3,7 @@
 opening.py    a new experiment, and the sweep of those that nobody holds any more
 holding.py    who works on an experiment: a lock that the system releases when a process dies
 stages.py     one stage of it: its time, its record, its end
+resuming.py   an experiment taken up again: what stands in it, and what is left to run
 closing.py    registry line, tech debt and report, for every way in which a run can end
 findings.py   what a run found that someone should mend
 order.py      which asset follows from which

@@ -65,6 +65,13 @@ def close_experiment(
     release(experiment.directory)
 
 
+def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
+    """Say in the registry and in the manifest that an experiment that had ended runs again."""
+    manifest = experiment.manifest
+    write_run_line(config.reports_dir, manifest.report, Status.RUNNING, "resumed")
+    experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
+
+
 def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
     """The end of a run that went all the way: its registries are written, the report is not.
 
@@ -72,7 +79,7 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
         RecordError: an asset before the report was not materialized since what it is made from was.
     """
     stages = experiment.manifest.stages
-    undone = [name for name in MADE_FROM if name != REPORT and not _is_done(stages.get(name))]
+    undone = [name for name in MADE_FROM if name != REPORT and not is_done(stages.get(name))]
     if undone:
         raise RecordError(
             f"{experiment.id}: the report needs {', '.join(undone)}; materialize them first, in "
@@ -116,7 +123,8 @@ def _ended(
     return experiment.manifest.model_copy(update=changes)
 
 
-def _is_done(run: StageRun | None) -> bool:
+def is_done(run: StageRun | None) -> bool:
+    """Whether a stage came to its end; None: it did not begin."""
     return run is not None and run.status == "done"
 
 

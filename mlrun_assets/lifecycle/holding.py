@@ -21,7 +21,7 @@ def hold(directory: Path) -> None:
     if not try_hold(directory):
         raise ExperimentError(
             f"{directory}: another process works on this experiment; wait until it ends, or name "
-            "another experiment in resources.ml_run.config.experiment_id"
+            "another one"
         )
 
 

@@ -47,7 +47,7 @@ def open_experiment(
     wanted = slug(name) if name else None
     sweep_abandoned(config, report)
     registry = read_registry(config.reports_dir)
-    inputs = _input_digests(config)
+    inputs = input_digests(config)
     prior = collect_prior_runs(all_experiments(config.experiments_dir), _registered(registry))
     best = best_run(prior, inputs.get("test"))
     open_debt = read_open_debt(config.reports_dir)
@@ -136,7 +136,7 @@ def _registered(registry: RegistryView) -> list[RegisteredRun]:
     return [RegisteredRun(run.report, run.status, run.summary) for run in registry.runs]
 
 
-def _input_digests(config: LoadedConfig) -> dict[str, str]:
+def input_digests(config: LoadedConfig) -> dict[str, str]:
     """A digest of the local files of each split; what is at a URL has none before it is fetched.
 
     A file that is missing is the data stage's error to report.

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import DataBlockedError, MlrunError
 from mlrun_assets.experiment_store import Experiment
-from mlrun_assets.lifecycle.closing import close_experiment
+from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
 from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
@@ -66,8 +66,9 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     """
     experiment = stage.experiment
     hold(experiment.directory)
-    if not _has_ended_badly(experiment.manifest, stage.run_id):
-        experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
+    manifest = experiment.manifest
+    if manifest.status is not Status.RUNNING and not _has_ended_badly(manifest, stage.run_id):
+        reopen_experiment(experiment, stage.config)
     experiment.forget(dependants(name))
     clock = _Clock(experiment, name)
     try:

@@ -157,6 +157,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         record = stage.save(
             training.train_checkpoint(stage.directory, dataset, request, stage.report)
         )
+        training.remove_checkpoints(stage.directory)
         return dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),
             check_results=checks.checkpoint_results(record, dataset),

@@ -161,6 +161,11 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
     )
 
 
+def remove_checkpoints(directory: Path) -> None:
+    """Remove what training could have gone on from; only once its record stands."""
+    shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
+
+
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

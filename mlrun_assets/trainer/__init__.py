@@ -8,14 +8,18 @@
     freezing.py       which parts are not trained
     cpu_training.py   attention and precision that suit a CPU
     loss.py           the loss with label weights, and the halt on one that is not finite
+    row_order.py      the order of the rows: the same for a seed and an epoch
     optimizer.py      AdamW with a learning rate for each layer
     batches.py        memory-mapped splits, tokens and padding
     checkpoints.py    sealed checkpoints, and the newest sound one
-    callbacks.py      progress, metrics.jsonl, the sealing of checkpoints
+    callbacks.py      metrics.jsonl, the sealing of checkpoints
+    progress.py       a bar on a terminal, a line every tenth of the steps elsewhere
+    trackers.py       TensorBoard and what else a run reports to
+    failures.py       not finite, no memory, no room on the disk: said in words
     partner.py        an n-gram model beside the trained encoder, served as one
     prediction.py     probabilities for texts, in batches of like length
     probe.py          a fresh process that loads a model directory and answers
 
-All but ``circumstances``, ``job``, ``checkpoints`` and ``probe`` import torch or transformers at
-their top: import them inside the function that needs them.
+All but ``circumstances``, ``job``, ``checkpoints``, ``seeds``, ``reuse`` and ``probe`` import torch
+or transformers at their top: import them inside the function that needs them.
 """

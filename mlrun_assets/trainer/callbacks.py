@@ -1,4 +1,4 @@
-"""What happens while it trains: progress, metrics.jsonl, sealed checkpoints."""
+"""What happens while it trains: metrics.jsonl, and checkpoints that are sealed and thinned out."""
 
 from __future__ import annotations
 
@@ -9,71 +9,29 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mlrun_assets.files import write_atomically
 from mlrun_assets.records import EpochMetrics
-from mlrun_assets.trainer.checkpoints import seal
-from mlrun_assets.trainer.job import Report
+from mlrun_assets.trainer.checkpoints import remove_others, seal
 
-
-class Progress(TrainerCallback):
-    """A line every tenth of the steps: rate, time left, loss."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._started = 0.0
-        self._first_step = 0
-        self._loss: float | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._started, self._first_step = time.perf_counter(), state.global_step
-        self._report(f"training: {state.max_steps:,} steps, at most {args.num_train_epochs} epochs")
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        self._loss = (logs or {}).get("loss", self._loss)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        every = max(1, state.max_steps // 10)
-        if state.global_step % every == 0:
-            seconds = time.perf_counter() - self._started
-            rate = (state.global_step - self._first_step) / max(seconds, 1e-9)
-            left = (state.max_steps - state.global_step) / max(rate, 1e-9)
-            loss = "" if self._loss is None else f", loss {self._loss:.3f}"
-            self._report(
-                f"training: step {state.global_step:,} of {state.max_steps:,}, {rate:.2f} steps/s, "
-                f"at most {left:.0f} s left{loss}"
-            )
-
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        if metrics:
-            self._report(
-                f"training: epoch {state.epoch:.0f}, val macro-F1 {metrics['eval_f1_macro']:.3f}, "
-                f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
-            )
+SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
 
 class MetricsLog(TrainerCallback):
-    """Appends what the Trainer logs to ``metrics.jsonl``: one object a line, with its step."""
+    """Appends what the Trainer logs to ``metrics.jsonl``: one object a line, with its step.
+
+    A training that goes on from a checkpoint begins with what was logged until then: what came
+    after it, and a line that a kill cut off, are gone.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            write_atomically(self._file, "".join(_line(entry) for entry in state.log_history))
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -82,39 +40,70 @@ class MetricsLog(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+        if state.is_world_process_zero:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(_line({"step": state.global_step, **(logs or {})}))
 
 
-class SealCheckpoints(TrainerCallback):
-    """Seals each checkpoint once it is complete."""
+class SealedCheckpoints(TrainerCallback):
+    """Seals each checkpoint once it is complete, and then removes all but it and the best.
+
+    Where an epoch is long, checkpoints are also written within it, when the last one is ten minutes
+    old. This is left out where several processes train: their clocks would have to agree.
+    """
 
     def __init__(self, job: str) -> None:
         self._job = job
+        self._last = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        within_epoch = (state.epoch or 0.0) % 1 > 0
+        old = time.monotonic() - self._last >= SECONDS_BETWEEN_CHECKPOINTS
+        if within_epoch and old and args.world_size == 1:
+            # The loss since the last entry is not part of a checkpoint: it is logged before.
+            control.should_log = control.should_save = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        control.should_log = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", self._job)
+            checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            seal(checkpoint, self._job)
+            remove_others(checkpoint)
+        self._last = time.monotonic()
 
 
 def epoch_history(log: list[dict[str, float]]) -> tuple[EpochMetrics, ...]:
-    """The Trainer's log as one entry an epoch."""
+    """The Trainer's log as one entry an epoch; its training loss is the mean of its steps."""
     history = []
-    train_loss: float | None = None
+    last_step, loss_of_steps, steps = 0, 0.0, 0
     for entry in log:
-        train_loss = entry.get("loss", train_loss)
+        if "loss" in entry:
+            covered = int(entry["step"]) - last_step
+            last_step = int(entry["step"])
+            loss_of_steps, steps = loss_of_steps + entry["loss"] * covered, steps + covered
         if "eval_loss" in entry:
             history.append(
                 EpochMetrics(
                     epoch=entry["epoch"],
                     step=int(entry["step"]),
-                    train_loss=train_loss,
+                    train_loss=loss_of_steps / steps if steps else None,
                     val_loss=entry["eval_loss"],
                     val_accuracy=entry["eval_accuracy"],
                     val_f1_macro=entry["eval_f1_macro"],
                 )
             )
+            loss_of_steps, steps = 0.0, 0
     return tuple(history)
+
+
+def _line(entry: dict[str, float]) -> str:
+    """An entry of the log with its step first."""
+    return json.dumps({"step": entry["step"], **entry}) + "\n"

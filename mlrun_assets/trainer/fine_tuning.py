@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 from datasets import Dataset
+from safetensors.torch import load_model
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mlrun_assets import encoders
 from mlrun_assets.encoders.quiet import quiet_transformers
@@ -29,13 +34,16 @@ from mlrun_assets.files import sync_directory
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.trainer.batches import Collator, tokenised
-from mlrun_assets.trainer.callbacks import MetricsLog, Progress, SealCheckpoints, epoch_history
-from mlrun_assets.trainer.checkpoints import newest_sound, step_of
+from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
+from mlrun_assets.trainer.checkpoints import STATE, best_of, is_last, newest_sound, step_of
 from mlrun_assets.trainer.cpu_training import tune_for_cpu
+from mlrun_assets.trainer.failures import explained
 from mlrun_assets.trainer.freezing import freeze
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.loss import WeightedTrainer
 from mlrun_assets.trainer.optimizer import build_optimizer
+from mlrun_assets.trainer.progress import Progress
+from mlrun_assets.trainer.trackers import TENSORBOARD, TrainingCurves, resolve_trackers
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -43,33 +51,31 @@ METRICS_FILE = "metrics.jsonl"
 def fine_tune(job: FineTuningJob) -> FineTuned:
     """Fine-tune an encoder and keep the epoch with the best val macro-F1.
 
-    Continues from the newest sound checkpoint below ``job.checkpoints_dir``; they are removed when
-    the model is saved. The same job on the same machine gives the same model.
+    Continues from the newest sound checkpoint below ``job.checkpoints_dir``. They stay, so that a
+    job that is asked for again after its end gives its model at once: whoever keeps the result
+    removes them. The same job on the same machine gives the same model.
 
     Raises:
         EncoderError: the encoder can't be loaded.
-        TrainingError: the loss is not finite.
+        TrainingError: a tracker is not there, loss or gradient is not finite, or memory or room on
+            the disk runs out.
     """
     started = time.perf_counter()
+    job = replace(job, report_to=resolve_trackers(job.report_to))
+    checkpoint, passed_over = _last_attempt(job)
     set_seed(job.recipe.seed)
     model, tokenizer, trim = _load(job)
     freeze(model, job.recipe.freeze)
     recipe = job.recipe
     train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
     val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
+    progress = Progress(job.report, len(val) / len(train), on_terminal=sys.stderr.isatty())
     trainer = _trainer(job, model, tokenizer, (train, val))
-    checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
-    for name in passed_over:
-        job.report(f"training: {name} is not whole, or of another job, and is passed over")
-    if checkpoint:
-        job.report(f"training: continues from {checkpoint.name}")
-    else:
-        _start_anew(job)
-    with quiet_transformers():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.add_callback(progress)
+    with quiet_transformers(), closing(progress), explained(trainer, job):
+        _train(trainer, checkpoint)
         _save(trainer.model, tokenizer, job.model_dir)
     history = epoch_history(trainer.state.log_history)
-    shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
     resumed = step_of(checkpoint) if checkpoint else 0
     steps_an_epoch = max(1, trainer.state.max_steps // recipe.epochs)
@@ -87,11 +93,34 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
     )
 
 
-def _start_anew(job: FineTuningJob) -> None:
-    """Remove what an earlier job left: its checkpoints and its curves are not this one's."""
-    shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
-    for log in (*job.logs_dir.glob("events.out.tfevents.*"), job.logs_dir / METRICS_FILE):
-        log.unlink(missing_ok=True)
+def _last_attempt(job: FineTuningJob) -> tuple[Path | None, tuple[str, ...]]:
+    """The checkpoint to go on from, and the names of those passed over.
+
+    Where there is none, what an earlier job left is removed: its checkpoints and its curves are not
+    this one's.
+    """
+    checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
+    for name in passed_over:
+        job.report(
+            f"training: {name} is not whole, lacks its best epoch or is of another job, and is "
+            "passed over"
+        )
+    if checkpoint:
+        job.report(f"training: continues from {checkpoint.name}")
+    else:
+        shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
+        for curves in job.logs_dir.glob("events.out.tfevents.*"):
+            curves.unlink()
+    return checkpoint, passed_over
+
+
+def _train(trainer: WeightedTrainer, checkpoint: Path | None) -> None:
+    """Train to the end; where an earlier attempt had come to it, take up the epoch it keeps."""
+    if checkpoint and is_last(checkpoint):
+        trainer.state = TrainerState.load_from_json(str(checkpoint / STATE))
+        load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _load(
@@ -121,32 +150,35 @@ def _trainer(
 ) -> WeightedTrainer:
     train, val = splits
     recipe = job.recipe
-    on_terminal = sys.stderr.isatty()
-    callbacks = [Progress(job.report), MetricsLog(job.logs_dir / METRICS_FILE)]
-    callbacks.append(SealCheckpoints(job.digest))
-    if recipe.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     trainer = WeightedTrainer(
         recipe,
         pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
         model=model,
-        args=_arguments(job, show_bars=on_terminal),
+        args=_arguments(job),
         train_dataset=train,
         eval_dataset=val.remove_columns("row"),
         data_collator=Collator(tokenizer),
         compute_metrics=_compute_metrics,
-        callbacks=callbacks,
+        callbacks=_callbacks(job),
         optimizers=(build_optimizer(model, recipe), None),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _arguments(job: FineTuningJob, show_bars: bool) -> TrainingArguments:
+def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
+    """What keeps the scores and the weights of a training, and may stop it early."""
+    callbacks = [MetricsLog(job.logs_dir / METRICS_FILE), SealedCheckpoints(job.digest)]
+    if TENSORBOARD in job.report_to:
+        callbacks.append(TrainingCurves(job.logs_dir))
+    if job.recipe.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(job.recipe.early_stopping_patience))
+    return callbacks
+
+
+def _arguments(job: FineTuningJob) -> TrainingArguments:
     recipe = job.recipe
     on_cpu = not torch.cuda.is_available()
-    # Without this TensorBoard's files would land beside the checkpoints and be removed with them.
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.logs_dir)
     rows = pl.scan_parquet(job.train_file).select(pl.len()).collect().item()
     steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
     return TrainingArguments(
@@ -167,15 +199,16 @@ def _arguments(job: FineTuningJob, show_bars: bool) -> TrainingArguments:
         label_names=["labels"],
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
+        save_total_limit=None,  # the sealed ones are thinned out, never the last that is whole
+        restore_callback_states_from_checkpoint=True,  # how patient early stopping still is
         load_best_model_at_end=True,
         metric_for_best_model="f1_macro",
         greater_is_better=True,
         logging_strategy="steps",
         logging_steps=max(1, steps // 100),
         logging_nan_inf_filter=False,
-        disable_tqdm=not show_bars,
-        report_to=list(job.report_to),
+        disable_tqdm=True,
+        report_to=[name for name in job.report_to if name != TENSORBOARD],
     )
 
 
@@ -187,8 +220,12 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir:
     """Write the model as transformers reads it; the directory appears when it is whole."""
     unfinished = model_dir.with_name(f".{model_dir.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(str(unfinished))
-    tokenizer.save_pretrained(str(unfinished))
+    try:
+        model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(str(unfinished))
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     if model_dir.exists():
         shutil.rmtree(model_dir)
     unfinished.rename(model_dir)

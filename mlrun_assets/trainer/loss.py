@@ -1,7 +1,8 @@
-"""The loss, and the Trainer that halts where it is not finite."""
+"""The loss, and the Trainer that halts where it, or its gradient, is not finite."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,19 +11,21 @@ from transformers import Trainer
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import Recipe
+from mlrun_assets.trainer.failures import Batch, not_finite
+from mlrun_assets.trainer.row_order import SeededLengthGroups
 
 
 class WeightedTrainer(Trainer):
     """Trainer whose loss is cross-entropy with label weights and label smoothing.
 
-    In training each row brings its number (``row``), so that a loss that is not finite can be
-    traced to the rows of its batch. Validation loss is plain cross-entropy: it must not depend on
-    the recipe.
+    In training each row brings its number (``row``), so that what goes wrong can be traced to the
+    rows of its batch. Validation loss is plain cross-entropy: it must not depend on the recipe.
     """
 
     def __init__(self, recipe: Recipe, row_ids: list[str], **settings: Any) -> None:
         super().__init__(**settings)
-        self._row_ids = row_ids
+        self._recipe, self._row_ids = recipe, row_ids
+        self.batch: Batch | None = None
         self._smoothing = recipe.label_smoothing
         self._weights = (
             torch.tensor(recipe.class_weights, device=self.args.device)
@@ -40,7 +43,7 @@ class WeightedTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The loss of a batch, and the outputs where they are asked for."""
-        rows = inputs.pop("row", None)
+        self.batch = self._told(inputs.pop("row", None), inputs["input_ids"])
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         logits = outputs.logits.float()
@@ -48,16 +51,31 @@ class WeightedTrainer(Trainer):
             loss = cross_entropy(
                 logits, labels, weight=self._weights, label_smoothing=self._smoothing
             )
-            if not torch.isfinite(loss):
-                self._halt(rows)
         else:
             loss = cross_entropy(logits, labels)
+        if not torch.isfinite(loss):
+            raise self._not_finite("loss")
         return (loss, outputs) if return_outputs else loss
 
-    def _halt(self, rows: torch.Tensor | None) -> None:
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(norm):
+            raise self._not_finite("gradient")
+        return norm
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(rows)
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return SeededLengthGroups(list(rows["length"]), size, self.args.seed)
+
+    def _told(self, rows: torch.Tensor | None, input_ids: torch.Tensor) -> Batch:
         numbers = [] if rows is None else rows.tolist()
-        named = ", ".join(self._row_ids[number] for number in numbers)
-        raise TrainingError(
-            f"the loss is not finite at step {self.state.global_step + 1}, in the batch of rows "
-            f"{named}: lower training.learning_rate, or set training.bf16 to false"
-        )
+        ids = tuple(self._row_ids[number] for number in numbers)
+        rows_padded, tokens = input_ids.shape
+        return Batch(rows_padded, tokens, ids)
+
+    def _not_finite(self, what: str) -> TrainingError:
+        step = self.state.global_step + (1 if self.model.training else 0)
+        return TrainingError(not_finite(what, step, self.batch, self._recipe.bf16))

@@ -234,6 +234,54 @@ def test_an_earlier_experiment_is_evaluated_again_by_its_id(make_project: MakePr
     ).stat().st_mtime_ns == before
 
 
+def ml_run() -> dg.JobDefinition:
+    return defs.resolve_job_def("ml_run")
+
+
+def test_re_execution_from_failure_goes_on_in_the_same_experiment(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.trainer.loss import WeightedTrainer
+
+    config = make_project()
+    steps = []
+    real = WeightedTrainer.training_step
+
+    def stops_in_the_second_epoch(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 6:
+            raise OSError(5, "Input/output error", "disk")
+        return real(*arguments)
+
+    instance = dg.DagsterInstance.get()
+    with monkeypatch.context() as patched:
+        patched.setattr(WeightedTrainer, "training_step", stops_in_the_second_epoch)
+        failed = dg.execute_job(
+            dg.reconstructable(ml_run),
+            instance,
+            run_config={"resources": {"ml_run": {"config": {"config_file": str(config)}}}},
+        )
+    assert not failed.success
+    experiment = latest(config)
+    before = experiment.manifest
+    assert before.status is Status.FAILED
+    again = dg.execute_job(
+        dg.reconstructable(ml_run),
+        instance,
+        reexecution_options=dg.ReexecutionOptions.from_failure(failed.run_id, instance),
+    )
+    assert again.success
+    assert latest(config) == experiment
+    after = experiment.manifest
+    assert after.status is Status.COMPLETE
+    assert after.run_ids == (failed.run_id, again.run_id)
+    assert after.stages["validated_dataset"] == before.stages["validated_dataset"]
+    assert experiment.load(CheckpointRecord).resumed_from_step == 4
+    registry = (config.parent / ".claude/reports/_registry.md").read_text()
+    assert registry.count(after.report) == 1
+    assert f"- {after.report} | Complete | accuracy" in registry
+
+
 def _stages() -> list[dg.AssetsDefinition]:
     from mlrun_assets.orchestration import assets
 

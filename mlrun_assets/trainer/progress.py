@@ -1,0 +1,158 @@
+"""How far training is: a bar on a terminal, a line every tenth of the steps elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mlrun_assets.trainer.job import Report
+
+# A step goes forwards and backwards, which is twice the work of forwards: Kaplan et al., 2020.
+FORWARD_SHARE = 1 / 3
+BAR = "training {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
+
+
+class Pace:
+    """The time that is left, from what steps and the pauses between epochs have taken.
+
+    ``pause_steps`` is the guess, until the first pause has been timed, of how many steps one takes:
+    the val split is predicted and a checkpoint written.
+    """
+
+    def __init__(self, pause_steps: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._pause_steps = clock, pause_steps
+        self._seconds, self._steps = 0.0, 0
+        self._pauses: list[float] = []
+        self._since = clock()
+
+    def step(self) -> None:
+        """A step has ended."""
+        self._seconds += self._lap()
+        self._steps += 1
+
+    def epoch(self) -> None:
+        """An epoch begins: since the last step there was a pause."""
+        pause = self._lap()
+        if self._steps:
+            self._pauses.append(pause)
+
+    @property
+    def steps_a_second(self) -> float:
+        """Steps a second, pauses left out."""
+        return self._steps / max(self._seconds, 1e-9)
+
+    def seconds_left(self, steps: int, pauses: int) -> float:
+        """The time that so many steps and pauses will take."""
+        step = self._seconds / max(1, self._steps)
+        known = sum(self._pauses) / len(self._pauses) if self._pauses else step * self._pause_steps
+        return steps * step + pauses * known
+
+    def _lap(self) -> float:
+        now = self._clock()
+        seconds, self._since = now - self._since, now
+        return seconds
+
+
+class Progress(TrainerCallback):
+    """Rate, time left and loss; after each epoch the val scores.
+
+    ``val_share`` is the number of val rows for each row of train.
+    """
+
+    def __init__(self, report: Report, val_share: float, on_terminal: bool) -> None:
+        self._report, self._val_share, self._on_terminal = report, val_share, on_terminal
+        self._pace = Pace(0.0)
+        self._bar: tqdm[Any] | None = None
+        self._loss = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        epochs = math.ceil(args.num_train_epochs)
+        self._report(f"training: {state.max_steps:,} steps, at most {epochs} epochs")
+        self._pace = Pace(state.max_steps / epochs * self._val_share * FORWARD_SHARE)
+        if self._on_terminal:
+            self._bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                bar_format=BAR,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                unit=" steps",
+            )
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._pace.epoch()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if logs and "loss" in logs:
+            self._loss = f", loss {logs['loss']:.3f}"
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._pace.step()
+        if not state.is_world_process_zero:
+            return
+        left = tqdm.format_interval(self._seconds_left(args, state))
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"at most {left} left{self._loss}", refresh=False)
+            self._bar.update()
+        elif _tenth(state.global_step, state) > _tenth(state.global_step - 1, state):
+            self._report(
+                f"training: step {state.global_step:,} of {state.max_steps:,}, "
+                f"{self._pace.steps_a_second:.2f} steps/s, at most {left} left{self._loss}"
+            )
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if metrics and state.is_world_process_zero:
+            self._say(
+                f"training: epoch {state.epoch:.0f}, val macro-F1 {metrics['eval_f1_macro']:.3f}, "
+                f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
+            )
+
+    def close(self) -> None:
+        """Leave the bar as it stands, so that the next line starts on a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
+        epochs = math.ceil(args.num_train_epochs)
+        ended = (state.global_step - 1) * epochs // state.max_steps
+        return self._pace.seconds_left(state.max_steps - state.global_step, epochs - ended)
+
+    def _say(self, line: str) -> None:
+        """Say a line above the bar, where there is one."""
+        if self._bar is not None:
+            self._bar.clear()
+        self._report(line)
+        if self._bar is not None:
+            self._bar.refresh()
+
+
+def _tenth(step: int, state: TrainerState) -> int:
+    return step * 10 // int(state.max_steps)
