@@ -19,7 +19,7 @@ from mlrun_assets.stages.training import TrainingRequest, train_checkpoint
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import dataset_record, split_profile
-from mlrun_assets_tests.trainer.test_fine_tuning import RECIPE
+from mlrun_assets_tests.trainer.tiny_job import RECIPE
 
 FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
 
