@@ -72,6 +72,7 @@ def train_checkpoint(
         tokens_per_second=tuned.tokens / tuned.seconds,
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
+        threads=tuned.threads,
     )
 
 

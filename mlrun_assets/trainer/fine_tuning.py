@@ -87,6 +87,7 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         tokens=round(sum(train["length"]) * (epochs - resumed / steps_an_epoch)),
         seconds=time.perf_counter() - started,
         trim=trim,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -55,3 +55,4 @@ class FineTuned:
     tokens: int
     seconds: float
     trim: VocabularyTrim | None
+    threads: int
