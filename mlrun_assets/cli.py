@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, ParamSpec
 import click
 from filelock import FileLock
 
-from mlrun_assets.config import CONFIG_VARIABLE, LoadedConfig, json_schema, load_config
+from mlrun_assets.config import (
+    COLUMNS_VARIABLE,
+    CONFIG_VARIABLE,
+    LoadedConfig,
+    json_schema,
+    load_config,
+)
 from mlrun_assets.errors import EncoderError, MlrunError
 from mlrun_assets.experiment_store import (
     Experiment,
@@ -129,6 +135,8 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -
         MlrunError: the run failed before it came to an experiment.
     """
     use_dagster_home(config)
+    if sys.stderr.isatty():
+        os.environ[COLUMNS_VARIABLE] = str(os.get_terminal_size(sys.stderr.fileno()).columns)
     import dagster as dg
 
     from mlrun_assets.definitions import defs

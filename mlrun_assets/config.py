@@ -19,6 +19,8 @@ from mlrun_assets.errors import ConfigError
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
 CONFIG_VARIABLE = "MLRUN_CONFIG"
+# Set by the command line where a person looks on: Dagster hides the terminal behind a pipe.
+COLUMNS_VARIABLE = "MLRUN_TERMINAL_COLUMNS"
 
 
 def _number_from_yaml(value: object) -> object:

@@ -98,7 +98,11 @@ class Manifest(Record):
 
 
 class Environment(Record):
-    """What an experiment ran on."""
+    """What an experiment ran on.
+
+    ``thread_limits`` are the variables that say how many threads a library may use: another number
+    of them adds floats in another order.
+    """
 
     python: str
     platform: str
@@ -108,6 +112,8 @@ class Environment(Record):
     packages: dict[str, str]
     git_commit: str | None
     git_dirty: bool | None
+    cpu_model: str | None = None
+    thread_limits: dict[str, str] = {}
 
 
 class PriorRun(Record):
@@ -438,6 +444,7 @@ class CheckpointRecord(Record):
     tokens_per_second: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
+    threads: int | None = None
     seed: int | None = None
     seeds: tuple[SeedResult, ...] = ()
     reused_from: str | None = None

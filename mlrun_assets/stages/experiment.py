@@ -21,6 +21,7 @@ PACKAGES = (
     "dagster",
     "torch",
     "transformers",
+    "accelerate",
     "tokenizers",
     "datasets",
     "polars",
@@ -28,6 +29,7 @@ PACKAGES = (
     "scikit-learn",
     "numpy",
 )
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def slug(name: str) -> str:
@@ -67,6 +69,8 @@ def observe_environment(directory: Path) -> Environment:
         packages={name: _version(name) for name in PACKAGES},
         git_commit=commit,
         git_dirty=None if changes is None else bool(changes),
+        cpu_model=_cpu_model(),
+        thread_limits={name: os.environ[name] for name in THREAD_LIMITS if name in os.environ},
     )
 
 
@@ -78,6 +82,14 @@ def best_run(prior_runs: tuple[PriorRun, ...], test_digest: str | None) -> Prior
 
 def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_model() -> str | None:
+    """The name of the first CPU, as the kernel gives it; None where there is no such file."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)
 
 
 def _accelerator() -> str | None:

@@ -142,6 +142,7 @@ def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
         tokens_per_second=tuned.tokens / tuned.seconds,
         peak_memory_mb=peak_memory_mb(),
         trim=tuned.trim,
+        threads=tuned.threads,
         seed=chosen.job.recipe.seed,
         ensemble=tuned.ensemble,
     )

@@ -52,7 +52,7 @@ def not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:
     exactly = ", or set training.bf16 to false" if bf16 else ""
     return (
         f"the {what} is not finite at step {step}, in {batch}: look at these rows, and lower "
-        f"training.learning_rate{exactly}, in a new run; the checkpoint before it stays"
+        f"training.learning_rate{exactly}, in a new run; earlier checkpoints stay"
     )
 
 
@@ -108,7 +108,7 @@ def _out_of_room(trainer: Training, directory: Path) -> str:
     return (
         f"{directory.parent}: no room to write at step {trainer.state.global_step}: a checkpoint "
         f"takes {checkpoint_bytes(trainer.model) // MIB:,} MiB, {free // MIB:,} MiB are free: make "
-        "room, or raise the limit on what you may write, and resume; the checkpoint before it stays"
+        "room, or raise the limit on what you may write, and resume; earlier checkpoints stay"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -69,7 +68,7 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
     recipe = job.recipe
     train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
     val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
-    progress = Progress(job.report, len(val) / len(train), on_terminal=sys.stderr.isatty())
+    progress = Progress(job.report, len(val) / len(train))
     trainer = _trainer(job, model, tokenizer, (train, val))
     trainer.add_callback(progress)
     with quiet_transformers(), closing(progress), explained(trainer, job):
@@ -90,6 +89,7 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         tokens=round(sum(train["length"]) * (epochs - resumed / steps_an_epoch)),
         seconds=time.perf_counter() - started,
         trim=trim,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -58,4 +58,5 @@ class FineTuned:
     tokens: int
     seconds: float
     trim: VocabularyTrim | None
+    threads: int
     ensemble: EnsembleRecord | None = None

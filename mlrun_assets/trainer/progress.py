@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.trainer.job import Report
 
 # A step goes forwards and backwards, which is twice the work of forwards: Kaplan et al., 2020.
 FORWARD_SHARE = 1 / 3
-BAR = "training {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
+BAR = "training {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
 
 
 class Pace:
@@ -59,14 +61,22 @@ class Pace:
         return seconds
 
 
+def terminal_columns() -> int | None:
+    """The width of the terminal that standard error leads to; None: it leads elsewhere."""
+    if sys.stderr.isatty():
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    columns = os.environ.get(COLUMNS_VARIABLE, "")
+    return int(columns) if columns.isdecimal() else None
+
+
 class Progress(TrainerCallback):
     """Rate, time left and loss; after each epoch the val scores.
 
     ``val_share`` is the number of val rows for each row of train.
     """
 
-    def __init__(self, report: Report, val_share: float, on_terminal: bool) -> None:
-        self._report, self._val_share, self._on_terminal = report, val_share, on_terminal
+    def __init__(self, report: Report, val_share: float) -> None:
+        self._report, self._val_share = report, val_share
         self._pace = Pace(0.0)
         self._bar: tqdm[Any] | None = None
         self._loss = ""
@@ -79,13 +89,15 @@ class Progress(TrainerCallback):
         epochs = math.ceil(args.num_train_epochs)
         self._report(f"training: {state.max_steps:,} steps, at most {epochs} epochs")
         self._pace = Pace(state.max_steps / epochs * self._val_share * FORWARD_SHARE)
-        if self._on_terminal:
+        columns = terminal_columns()
+        if columns:
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
                 bar_format=BAR,
                 file=sys.stderr,
-                dynamic_ncols=True,
+                ncols=columns,
+                mininterval=0.5,
                 unit=" steps",
             )
 
