@@ -114,10 +114,11 @@ def _text(value: object) -> str:
 
 def _batch_size(situation: Situation) -> Choice:
     ruled = 16 if situation.rows < SMALL_DATA_ROWS else 32
+    workers = situation.config.training.num_workers
     return _choose(
         "batch_size",
         situation.config.training.batch_size,
-        ruled,
+        -(-ruled // workers) * workers,  # each worker has an equal part
         "few rows need many steps (Mosbach et al., 2021)",
         f"{situation.rows:,} training rows",
     )

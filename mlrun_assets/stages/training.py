@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.files import digest_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe
-from mlrun_assets.trainer.job import FineTuningJob, Report
+from mlrun_assets.trainer.job import FineTuningJob, Runner
 
 MODEL_DIR = "model"
 
@@ -26,9 +24,9 @@ class TrainingRequest:
 
 
 def train_checkpoint(
-    directory: Path, dataset: DatasetRecord, request: TrainingRequest, report: Report
+    directory: Path, dataset: DatasetRecord, request: TrainingRequest, run: Runner
 ) -> CheckpointRecord:
-    """Fine-tune in the experiment at ``directory``.
+    """Fine-tune in the experiment at ``directory``; ``run`` does the job.
 
     Raises:
         TrainingError: the dataset is not ready, or training can't go on.
@@ -39,8 +37,6 @@ def train_checkpoint(
             "the validated dataset is not ready: mend what its checks found and materialize "
             "validated_dataset again"
         )
-    from mlrun_assets.trainer.fine_tuning import fine_tune
-
     job = FineTuningJob(
         recipe=request.recipe,
         encoder=request.encoder,
@@ -52,9 +48,8 @@ def train_checkpoint(
         logs_dir=directory / "logs",
         model_dir=directory / MODEL_DIR,
         report_to=request.report_to,
-        report=report,
     )
-    tuned = fine_tune(job)
+    tuned = run(job)
     return CheckpointRecord(
         model_dir=MODEL_DIR,
         digest=digest_directory(job.model_dir),
@@ -68,12 +63,6 @@ def train_checkpoint(
         steps=tuned.steps,
         seconds=tuned.seconds,
         tokens_per_second=tuned.tokens / tuned.seconds,
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=tuned.peak_memory_mb,
         trim=tuned.trim,
     )
-
-
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

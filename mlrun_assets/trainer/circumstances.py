@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from dataclasses import dataclass
 
@@ -47,6 +49,12 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
         trained_by_mean=encoder.kind == "embedded",
         untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
     )
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _bf16_speedup(has_accelerator: bool) -> float:

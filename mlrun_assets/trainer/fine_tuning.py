@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -31,43 +32,53 @@ from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, Progress, SealCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import newest_sound, step_of
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob
-from mlrun_assets.trainer.loss import WeightedTrainer
+from mlrun_assets.trainer.circumstances import peak_memory_mb
+from mlrun_assets.trainer.data_parallel import DataParallelTrainer, summed
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets.trainer.optimizer import build_optimizer
 
 METRICS_FILE = "metrics.jsonl"
 
 
-def fine_tune(job: FineTuningJob) -> FineTuned:
+def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     """Fine-tune an encoder and keep the epoch with the best val macro-F1.
 
     Continues from the newest sound checkpoint below ``job.checkpoints_dir``; they are removed when
-    the model is saved. The same job on the same machine gives the same model.
+    the model is saved. The same job on the same machine gives the same model. Where the variables
+    of torch.distributed are set, this process is one of several that call this with the same job
+    and share each batch; the first of them writes.
 
     Raises:
         EncoderError: the encoder can't be loaded.
         TrainingError: the loss is not finite.
     """
     started = time.perf_counter()
+    arguments = _arguments(job, show_bars=sys.stderr.isatty())
     set_seed(job.recipe.seed)
     model, tokenizer, trim = _load(job)
     _freeze(model, job.recipe.freeze)
     recipe = job.recipe
-    train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
-    val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
-    trainer = _trainer(job, model, tokenizer, (train, val))
-    checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
+    with arguments.main_process_first(local=False):
+        train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
+        val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
+        checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
+        if not checkpoint and arguments.should_save:
+            _start_anew(job)
     for name in passed_over:
-        job.report(f"training: {name} is not whole, or of another job, and is passed over")
+        report(f"training: {name} is not whole, or of another job, and is passed over")
     if checkpoint:
-        job.report(f"training: continues from {checkpoint.name}")
-    else:
-        _start_anew(job)
+        report(f"training: continues from {checkpoint.name}")
+    trainer = _trainer(job, arguments, model, tokenizer, (train, val))
+    trainer.add_callback(Progress(report))
+    set_seed(recipe.seed + arguments.process_index)  # dropout of its own for each process
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        _save(trainer.model, tokenizer, job.model_dir)
+        if arguments.should_save:
+            _save(trainer.model, tokenizer, job.model_dir)
     history = epoch_history(trainer.state.log_history)
-    shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    if arguments.should_save:
+        shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
     resumed = step_of(checkpoint) if checkpoint else 0
     steps_an_epoch = max(1, trainer.state.max_steps // recipe.epochs)
@@ -81,6 +92,7 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tokens=round(sum(train["length"]) * (epochs - resumed / steps_an_epoch)),
         seconds=time.perf_counter() - started,
+        peak_memory_mb=summed(peak_memory_mb(), arguments.device),
         trim=trim,
     )
 
@@ -121,22 +133,23 @@ def _freeze(model: PreTrainedModel, part: str) -> None:
 
 def _trainer(
     job: FineTuningJob,
+    arguments: TrainingArguments,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     splits: tuple[Dataset, Dataset],
-) -> WeightedTrainer:
+) -> DataParallelTrainer:
     train, val = splits
     recipe = job.recipe
-    on_terminal = sys.stderr.isatty()
-    callbacks = [Progress(job.report), MetricsLog(job.logs_dir / METRICS_FILE)]
-    callbacks.append(SealCheckpoints(job.digest))
+    callbacks: list[TrainerCallback] = [SealCheckpoints(job.digest)]
+    if arguments.should_save:
+        callbacks.append(MetricsLog(job.logs_dir / METRICS_FILE))
     if recipe.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
-    trainer = WeightedTrainer(
+    trainer = DataParallelTrainer(
         recipe,
         pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
         model=model,
-        args=_arguments(job, show_bars=on_terminal),
+        args=arguments,
         train_dataset=train,
         eval_dataset=val.remove_columns("row"),
         data_collator=Collator(tokenizer),
@@ -157,8 +170,10 @@ def _arguments(job: FineTuningJob, show_bars: bool) -> TrainingArguments:
     steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
     return TrainingArguments(
         output_dir=str(job.checkpoints_dir),
+        # Of the whole batch: each process computes a part of it.
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size * 2,
+        accelerator_config={"split_batches": True},
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,

@@ -11,6 +11,7 @@ from mlrun_assets.files import digest_bytes
 from mlrun_assets.records import EpochMetrics, Recipe, VocabularyTrim
 
 Report = Callable[[str], None]
+"""Takes a line about the progress."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,7 @@ class FineTuningJob:
     """Inputs of `fine_tune`; paths are absolute.
 
     ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
-    columns ``id``, ``text``, ``label``.
-    ``report`` is given a line of text now and then.
+    columns ``id``, ``text``, ``label``. A job is plain values: it can go to another process.
     """
 
     recipe: Recipe
@@ -32,7 +32,6 @@ class FineTuningJob:
     logs_dir: Path
     model_dir: Path
     report_to: tuple[str, ...]
-    report: Report
 
     @property
     def digest(self) -> str:
@@ -43,7 +42,10 @@ class FineTuningJob:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What training did; the model itself stands in the job's ``model_dir``."""
+    """What training did; the model itself stands in the job's ``model_dir``.
+
+    ``peak_memory_mb`` is the sum over the processes that trained.
+    """
 
     history: tuple[EpochMetrics, ...]
     best_epoch: float
@@ -54,4 +56,9 @@ class FineTuned:
     parameters: int
     tokens: int
     seconds: float
+    peak_memory_mb: float
     trim: VocabularyTrim | None
+
+
+Runner = Callable[[FineTuningJob], FineTuned]
+"""Does a job, wherever that is."""
