@@ -68,9 +68,9 @@ class Handover:
             content = (self.directory / "result.json").read_bytes()
         except FileNotFoundError:
             raise TrainingError(
-                f"the training processes ended without a result: what they said last stands in "
-                f"{self.log}; out of memory is the commonest cause: lower training.batch_size or "
-                "training.num_workers. The newest checkpoint is kept, and the next run of this "
-                "experiment continues from it"
+                f"the training processes ended without a result; what they said last stands in "
+                f"{self.log}. One that was killed (exit code -9) commonly was out of memory: lower "
+                "training.batch_size or training.num_workers. The newest checkpoint is kept, and "
+                "training in this experiment continues from it"
             ) from None
         return TypeAdapter(FineTuned).validate_json(content)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -62,6 +63,8 @@ def exit_with_launcher() -> None:
     def wait() -> None:
         while os.read(0, 1):
             pass
+        os.kill(os.getpid(), signal.SIGTERM)  # Ray takes its own processes along
+        time.sleep(STOP_SECONDS)
         os._exit(1)
 
     threading.Thread(target=wait, name="exit-with-launcher", daemon=True).start()
