@@ -47,7 +47,11 @@ lint: $(STAMP)
 check: lint ## The cheap subset: style, rooms, types and the quick tests.
 	pytest -q -m 'not slow' -n 2
 
-test: lint ## Everything.
+$(VENV)/.ray: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
+	touch $@
+
+test: lint $(VENV)/.ray ## Everything.
 	pytest -q -n 2
 
 clean: ## Remove .venv and caches; experiments, production and reports stay.

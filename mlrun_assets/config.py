@@ -299,6 +299,21 @@ class TrainingConfig(Section):
     report_to: tuple[Text, ...] = Field(
         ("tensorboard",), description="Trackers, by the names that transformers gives them."
     )
+    backend: Literal["inline", "torchrun", "ray"] = Field(
+        "inline",
+        description="What trains: the run's own process; `torchrun`: several processes of this "
+        "machine; `ray`: Ray Train (`pip install 'mlrun-assets[ray]'`).",
+    )
+    num_workers: Count = Field(
+        1,
+        description="Processes that share each batch, with a GPU each where there are GPUs; "
+        "batch_size must be a multiple.",
+    )
+    ray_address: Annotated[Text, Field(pattern=r"^[^\s/]+:\d+$")] | None = Field(
+        None,
+        description="`host:port` of a Ray cluster whose machines see the experiments under the "
+        "same paths; unset: one on this machine, for the run.",
+    )
 
 
 class EvaluationConfig(Section):
@@ -513,7 +528,24 @@ def _contradictions(config: Config) -> list[Mistake]:
                 "data.quality.max_invalid_fraction instead",
             )
         )
-    return mistakes + _same_files(config.data)
+    return mistakes + _backend_mistakes(config.training) + _same_files(config.data)
+
+
+def _backend_mistakes(training: TrainingConfig) -> list[Mistake]:
+    mistakes = []
+    workers, batch = training.num_workers, training.batch_size
+    if training.backend == "inline" and workers > 1:
+        said = (
+            f"is {workers}, but training.backend is inline, which has one: choose torchrun or ray"
+        )
+        mistakes.append(Mistake(("training", "num_workers"), said))
+    if training.ray_address and training.backend != "ray":
+        said = f"is set, but training.backend is {training.backend}: choose ray, or remove it"
+        mistakes.append(Mistake(("training", "ray_address"), said))
+    if batch != "auto" and batch % workers:
+        said = f"is {batch}, of which training.num_workers {workers} can't have equal parts"
+        mistakes.append(Mistake(("training", "batch_size"), said))
+    return mistakes
 
 
 def _same_files(data: DataConfig) -> list[Mistake]:

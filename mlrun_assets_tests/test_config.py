@@ -141,7 +141,8 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 9: training.epochs: should be greater than or equal to 1 or should be 'auto'",
         "  line 10: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
         "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
-        "class_weights, early_stopping_patience, bf16, freeze, reuse, report_to",
+        "class_weights, early_stopping_patience, bf16, freeze, reuse, report_to, backend, "
+        "num_workers, ray_address",
         "  line 12: deployment.min_f1: given again on line 13; keep one of them",
         "  line 14: deploymnt: unknown key; did you mean `deployment`?",
     ]
@@ -174,6 +175,12 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("training: {reuse: 1}\n", "should be a valid boolean"),
         ("training: {learning_rate: .nan}\n", "should be greater than 0"),
         ("training: {report_to: mlflow}\n", "should be a valid tuple"),
+        ("training: {num_workers: 2}\n", "choose torchrun or ray"),
+        ("training: {backend: torchrun, num_workers: 0}\n", "greater than or equal to 1"),
+        ("training: {backend: torchrun, ray_address: 'a:1'}\n", "choose ray, or remove it"),
+        ("training: {backend: ray, ray_address: 'ray://a'}\n", "should match pattern"),
+        ("training: {backend: ray, num_workers: 3, batch_size: 16}\n", "can't have equal parts"),
+        ("training: {backend: spark}\n", "should be 'inline', 'torchrun' or 'ray'"),
         ("[1, 2]\n", "holds a list"),
         ("a: b: c\n", "not YAML"),
         ("data: {train_path: 1\n", "not YAML"),

@@ -19,7 +19,7 @@ from mlrun_assets.lifecycle.order import dependants
 from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
 from mlrun_assets.stages.data import QUARANTINE_FILE
 from mlrun_assets.stages.experiment import timestamp
-from mlrun_assets.stages.training import peak_memory_mb
+from mlrun_assets.trainer.circumstances import peak_memory_mb
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 ENDED_BADLY = (Status.FAILED, Status.CANCELLED, Status.BLOCKED)

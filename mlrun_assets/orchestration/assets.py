@@ -18,7 +18,7 @@ from mlrun_assets.encoders import (
 )
 from mlrun_assets.lifecycle import closing, opening, promoting
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
-from mlrun_assets.orchestration import checks, metadata
+from mlrun_assets.orchestration import backends, checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.records import (
     SPLITS,
@@ -72,6 +72,7 @@ def experiment(
         tag_run(context, opened)
         stage = Stage(opened, current, run_id, context.log.info)
         with run_stage(stage, ExperimentRecord.asset):
+            backends.check_backend(current.config.training)
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
             record = stage.load(ExperimentRecord)
@@ -154,9 +155,9 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
             report_to=stage.config.config.training.report_to,
             reuse=planned.reuse,
         )
-        record = stage.save(
-            training.train_checkpoint(stage.directory, dataset, request, stage.report)
-        )
+        run = backends.runner(stage.config.config.training, context, stage.report)
+        tools = training.Tools(run, stage.report)
+        record = stage.save(training.train_checkpoint(stage.directory, dataset, request, tools))
         training.remove_checkpoints(stage.directory)
         return dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),

@@ -12,8 +12,9 @@ class _OwnLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         about = getattr(record, "dagster_meta", None) or {}
         # What was skipped after a failure Dagster says in the name of each asset, not as an event.
-        skipped = str(about.get("orig_message", "")).endswith("Not executing.")
-        return about.get("dagster_event") is None and not skipped
+        said = str(about.get("orig_message", ""))
+        own = said.endswith("Not executing.") or said.startswith("[pipes]")
+        return about.get("dagster_event") is None and not own
 
 
 class _Plain(logging.Formatter):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report, Runner
 from mlrun_assets.trainer.reuse import take_checkpoint
 from mlrun_assets.trainer.seeds import Trained, best_on_val, train_seeds
 
@@ -35,8 +33,28 @@ class TrainingRequest:
     reuse: str | None = None
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What does a job, on whatever processes, and what takes a line about the progress."""
+
+    run: Runner
+    report: Report
+
+    def train(self, job: FineTuningJob) -> FineTuned:
+        """Fine-tune; with an ensemble the n-gram model is part of what the job makes."""
+        tuned = self.run(job)
+        if not job.recipe.ensemble:
+            return tuned
+        from mlrun_assets.trainer.partner import add_ngrams
+
+        self.report("training: fits an n-gram model beside the encoder")
+        splits = job.train_file, job.val_file
+        ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
+        return replace(tuned, ensemble=ensemble)
+
+
 def train_checkpoint(
-    directory: Path, dataset: DatasetRecord, request: TrainingRequest, report: Report
+    directory: Path, dataset: DatasetRecord, request: TrainingRequest, tools: Tools
 ) -> CheckpointRecord:
     """Fine-tune in the experiment at ``directory``, or take the checkpoint of an earlier one.
 
@@ -54,12 +72,15 @@ def train_checkpoint(
         )
     not_reused = None
     if request.reuse:
-        taken = _take(directory, request.reuse, report)
+        taken = _take(directory, request.reuse, tools.report)
         if isinstance(taken, CheckpointRecord):
             return taken
         not_reused = taken
-    jobs = [_job(directory, dataset, request, recipe, report) for recipe in request.recipes]
-    trained = train_seeds(jobs, _train, report) if len(jobs) > 1 else [_train_alone(jobs[0])]
+    jobs = [_job(directory, dataset, request, recipe) for recipe in request.recipes]
+    if len(jobs) > 1:
+        trained = train_seeds(jobs, tools.train, tools.report)
+    else:
+        trained = [Trained(jobs[0], tools.train(jobs[0]), digest_directory(jobs[0].model_dir))]
     chosen = best_on_val(trained)
     if len(jobs) > 1:
         link_directory(chosen.job.model_dir, directory / MODEL_DIR)
@@ -81,11 +102,7 @@ def _take(directory: Path, earlier: str, report: Report) -> CheckpointRecord | s
 
 
 def _job(
-    directory: Path,
-    dataset: DatasetRecord,
-    request: TrainingRequest,
-    recipe: Recipe,
-    report: Report,
+    directory: Path, dataset: DatasetRecord, request: TrainingRequest, recipe: Recipe
 ) -> FineTuningJob:
     """The job of one seed; a single one works in the experiment's own directories."""
     several = len(request.recipes) > 1
@@ -102,27 +119,7 @@ def _job(
         logs_dir=directory / LOGS_DIR / own,
         model_dir=directory / model_dir,
         report_to=request.report_to,
-        report=report,
     )
-
-
-def _train(job: FineTuningJob) -> FineTuned:
-    """Fine-tune; with an ensemble the n-gram model is part of what the job makes."""
-    from mlrun_assets.trainer.fine_tuning import fine_tune
-    from mlrun_assets.trainer.partner import add_ngrams
-
-    tuned = fine_tune(job)
-    if not job.recipe.ensemble:
-        return tuned
-    job.report("training: fits an n-gram model beside the encoder")
-    splits = job.train_file, job.val_file
-    ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
-    return replace(tuned, ensemble=ensemble)
-
-
-def _train_alone(job: FineTuningJob) -> Trained:
-    tuned = _train(job)
-    return Trained(job, tuned, digest_directory(job.model_dir))
 
 
 def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
@@ -140,7 +137,7 @@ def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
         steps=tuned.steps,
         seconds=tuned.seconds,
         tokens_per_second=tuned.tokens / tuned.seconds,
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=tuned.peak_memory_mb,
         trim=tuned.trim,
         threads=tuned.threads,
         seed=chosen.job.recipe.seed,
@@ -165,9 +162,3 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
 def remove_checkpoints(directory: Path) -> None:
     """Remove what training could have gone on from; only once its record stands."""
     shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
-
-
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

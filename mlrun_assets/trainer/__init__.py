@@ -7,6 +7,12 @@
     fine_tuning.py    the one trainer function
     freezing.py       which parts are not trained
     cpu_training.py   attention and precision that suit a CPU
+    data_parallel.py  several processes train as one
+    handover.py       the files by which a job goes to other processes and its result comes back
+    launching.py      those processes, started and stopped
+    worker.py         one of them
+    torchrun.py       several of this machine
+    ray_train.py      those of a Ray cluster
     loss.py           the loss with label weights, and the halt on one that is not finite
     row_order.py      the order of the rows: the same for a seed and an epoch
     optimizer.py      AdamW with a learning rate for each layer
@@ -20,6 +26,6 @@
     prediction.py     probabilities for texts, in batches of like length
     probe.py          a fresh process that loads a model directory and answers
 
-All but ``circumstances``, ``job``, ``checkpoints``, ``seeds``, ``reuse`` and ``probe`` import torch
-or transformers at their top: import them inside the function that needs them.
+Those that work with tensors import torch or transformers at their top: import them inside the
+function that needs them.
 """

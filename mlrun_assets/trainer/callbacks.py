@@ -73,6 +73,8 @@ class SealedCheckpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        # The other processes write their random state into it.
+        args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             seal(checkpoint, self._job)

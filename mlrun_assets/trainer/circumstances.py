@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from dataclasses import dataclass
 
@@ -65,6 +67,12 @@ def _available_memory(has_accelerator: bool) -> int:
     if has_accelerator:
         return int(torch.cuda.mem_get_info(0)[0])
     return int(psutil.virtual_memory().available)
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _bf16_speedup(has_accelerator: bool) -> float:

@@ -35,11 +35,12 @@ from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import STATE, best_of, is_last, newest_sound, step_of
+from mlrun_assets.trainer.circumstances import peak_memory_mb
 from mlrun_assets.trainer.cpu_training import tune_for_cpu
+from mlrun_assets.trainer.data_parallel import DataParallelTrainer, summed
 from mlrun_assets.trainer.failures import explained
 from mlrun_assets.trainer.freezing import freeze
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob
-from mlrun_assets.trainer.loss import WeightedTrainer
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets.trainer.optimizer import build_optimizer
 from mlrun_assets.trainer.progress import Progress
 from mlrun_assets.trainer.trackers import TENSORBOARD, TrainingCurves, resolve_trackers
@@ -47,12 +48,14 @@ from mlrun_assets.trainer.trackers import TENSORBOARD, TrainingCurves, resolve_t
 METRICS_FILE = "metrics.jsonl"
 
 
-def fine_tune(job: FineTuningJob) -> FineTuned:
+def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     """Fine-tune an encoder and keep the epoch with the best val macro-F1.
 
     Continues from the newest sound checkpoint below ``job.checkpoints_dir``. They stay, so that a
     job that is asked for again after its end gives its model at once: whoever keeps the result
-    removes them. The same job on the same machine gives the same model.
+    removes them. The same job on the same machine gives the same model. Where the variables of
+    torch.distributed are set, this process is one of several that call this with the same job and
+    share each batch; the first of them writes.
 
     Raises:
         EncoderError: the encoder can't be loaded.
@@ -61,19 +64,24 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
     """
     started = time.perf_counter()
     job = replace(job, report_to=resolve_trackers(job.report_to))
-    checkpoint, passed_over = _last_attempt(job)
+    arguments = _arguments(job)
     set_seed(job.recipe.seed)
     model, tokenizer, trim = _load(job)
     freeze(model, job.recipe.freeze)
     recipe = job.recipe
-    train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
-    val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
-    progress = Progress(job.report, len(val) / len(train))
-    trainer = _trainer(job, model, tokenizer, (train, val))
+    with arguments.main_process_first(local=False):
+        train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
+        val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
+        checkpoint, passed_over = _last_attempt(job, report)
+    progress = Progress(report, len(val) / len(train))
+    trainer = _trainer(job, arguments, model, tokenizer, (train, val))
     trainer.add_callback(progress)
+    set_seed(recipe.seed + arguments.process_index)  # dropout of its own for each process
     with quiet_transformers(), closing(progress), explained(trainer, job):
         _train(trainer, checkpoint)
-        _save(trainer.model, tokenizer, job.model_dir)
+        if arguments.should_save:
+            _save(trainer.model, tokenizer, job.model_dir)
+    trainer.accelerator.wait_for_everyone()
     history = epoch_history(trainer.state.log_history)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
     resumed = step_of(checkpoint) if checkpoint else 0
@@ -88,12 +96,13 @@ def fine_tune(job: FineTuningJob) -> FineTuned:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tokens=round(sum(train["length"]) * (epochs - resumed / steps_an_epoch)),
         seconds=time.perf_counter() - started,
+        peak_memory_mb=summed(peak_memory_mb(), arguments.device),
         trim=trim,
         threads=torch.get_num_threads(),
     )
 
 
-def _last_attempt(job: FineTuningJob) -> tuple[Path | None, tuple[str, ...]]:
+def _last_attempt(job: FineTuningJob, report: Report) -> tuple[Path | None, tuple[str, ...]]:
     """The checkpoint to go on from, and the names of those passed over.
 
     Where there is none, what an earlier job left is removed: its checkpoints and its curves are not
@@ -101,12 +110,12 @@ def _last_attempt(job: FineTuningJob) -> tuple[Path | None, tuple[str, ...]]:
     """
     checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
     for name in passed_over:
-        job.report(
+        report(
             f"training: {name} is not whole, lacks its best epoch or is of another job, and is "
             "passed over"
         )
     if checkpoint:
-        job.report(f"training: continues from {checkpoint.name}")
+        report(f"training: continues from {checkpoint.name}")
     else:
         shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
         for curves in job.logs_dir.glob("events.out.tfevents.*"):
@@ -114,7 +123,7 @@ def _last_attempt(job: FineTuningJob) -> tuple[Path | None, tuple[str, ...]]:
     return checkpoint, passed_over
 
 
-def _train(trainer: WeightedTrainer, checkpoint: Path | None) -> None:
+def _train(trainer: DataParallelTrainer, checkpoint: Path | None) -> None:
     """Train to the end; where an earlier attempt had come to it, take up the epoch it keeps."""
     if checkpoint and is_last(checkpoint):
         trainer.state = TrainerState.load_from_json(str(checkpoint / STATE))
@@ -144,17 +153,18 @@ def _load(
 
 def _trainer(
     job: FineTuningJob,
+    arguments: TrainingArguments,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     splits: tuple[Dataset, Dataset],
-) -> WeightedTrainer:
+) -> DataParallelTrainer:
     train, val = splits
     recipe = job.recipe
-    trainer = WeightedTrainer(
+    trainer = DataParallelTrainer(
         recipe,
         pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
         model=model,
-        args=_arguments(job),
+        args=arguments,
         train_dataset=train,
         eval_dataset=val.remove_columns("row"),
         data_collator=Collator(tokenizer),
@@ -183,8 +193,10 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
     steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
     return TrainingArguments(
         output_dir=str(job.checkpoints_dir),
+        # Of the whole batch: each process computes a part of it.
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size * 2,
+        accelerator_config={"split_batches": True},
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,

@@ -11,6 +11,7 @@ from mlrun_assets.files import digest_bytes
 from mlrun_assets.records import EnsembleRecord, EpochMetrics, Recipe, VocabularyTrim
 
 Report = Callable[[str], None]
+"""Takes a line about the progress."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,7 @@ class FineTuningJob:
     """Inputs of `fine_tune`; paths are absolute.
 
     ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
-    columns ``id``, ``text``, ``label``.
-    ``report`` is given a line of text now and then.
+    columns ``id``, ``text``, ``label``. A job is plain values: it can go to another process.
     """
 
     recipe: Recipe
@@ -32,7 +32,6 @@ class FineTuningJob:
     logs_dir: Path
     model_dir: Path
     report_to: tuple[str, ...]
-    report: Report
 
     @property
     def digest(self) -> str:
@@ -45,7 +44,8 @@ class FineTuningJob:
 class FineTuned:
     """What training did; the model itself stands in the job's ``model_dir``.
 
-    ``ensemble`` is there where the model is mixed with n-grams.
+    ``ensemble`` is there where the model is mixed with n-grams; ``peak_memory_mb`` is the sum over
+    the processes that trained.
     """
 
     history: tuple[EpochMetrics, ...]
@@ -57,6 +57,11 @@ class FineTuned:
     parameters: int
     tokens: int
     seconds: float
+    peak_memory_mb: float
     trim: VocabularyTrim | None
     threads: int
     ensemble: EnsembleRecord | None = None
+
+
+Runner = Callable[[FineTuningJob], FineTuned]
+"""Does a job, wherever that is."""

@@ -15,7 +15,7 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
 from mlrun_assets.records import CheckpointRecord, DatasetRecord
-from mlrun_assets.stages.training import TrainingRequest, train_checkpoint
+from mlrun_assets.stages.training import Tools, TrainingRequest, train_checkpoint
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import dataset_record, split_profile
@@ -53,14 +53,23 @@ def of_seeds(request: TrainingRequest, *seeds: int) -> TrainingRequest:
     return replace(request, recipes=recipes)
 
 
-def ignore(_: str) -> None:
-    pass
+def train(job: FineTuningJob) -> FineTuned:
+    from mlrun_assets.trainer import fine_tuning
+
+    return fine_tuning.fine_tune(job)
+
+
+def telling(lines: list[str]) -> Tools:
+    return Tools(train, lines.append)
+
+
+SILENT = Tools(train, lambda _: None)
 
 
 def test_one_seed_works_in_the_directories_of_the_experiment(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    record = train_checkpoint(directory, dataset, request_of_one, ignore)
+    record = train_checkpoint(directory, dataset, request_of_one, SILENT)
     assert (record.seed, record.model_dir) == (1, "model")
     assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
     assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
@@ -73,13 +82,13 @@ def test_a_batch_larger_than_the_split_is_one_step_an_epoch(
 ) -> None:
     large = FAST.model_copy(update={"batch_size": 512})
     request = replace(request_of_one, recipes=(large,))
-    assert train_checkpoint(directory, dataset, request, ignore).steps == 1
+    assert train_checkpoint(directory, dataset, request, SILENT).steps == 1
 
 
 def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    record = train_checkpoint(directory, dataset, of_seeds(request_of_one, 1, 2), ignore)
+    record = train_checkpoint(directory, dataset, of_seeds(request_of_one, 1, 2), SILENT)
     assert [seed.seed for seed in record.seeds] == [1, 2]
     best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
     assert record.seed == best.seed
@@ -101,22 +110,22 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
         for seed in (1, 2)
     )
     request = replace(request_of_one, recipes=recipes)
-    record = train_checkpoint(directory, dataset, request, ignore)
+    record = train_checkpoint(directory, dataset, request, SILENT)
     kept = next(seed for seed in record.seeds if seed.seed == record.seed)
     assert record.ensemble is not None
     assert kept.val_f1_macro == record.ensemble.val_f1_mixed
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
-    again = train_checkpoint(directory, dataset, request, ignore)
+    again = train_checkpoint(directory, dataset, request, SILENT)
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
 def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    several = train_checkpoint(directory, dataset, of_seeds(request_of_one, 2, 1), ignore)
-    alone = train_checkpoint(directory, dataset, request_of_one, ignore)
+    several = train_checkpoint(directory, dataset, of_seeds(request_of_one, 2, 1), SILENT)
+    alone = train_checkpoint(directory, dataset, request_of_one, SILENT)
     assert several.seeds[1].digest == alone.digest
 
 
@@ -131,7 +140,7 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     two = of_seeds(request_of_one, 1, 2)
     other = directory.with_name("exp_2")
     shutil.copytree(directory, other)
-    undisturbed = train_checkpoint(other, dataset, two, ignore)
+    undisturbed = train_checkpoint(other, dataset, two, SILENT)
     real, trained = fine_tuning.fine_tune, list[int]()
 
     def killed_in_the_second(job: FineTuningJob) -> FineTuned:
@@ -142,10 +151,10 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
 
     monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        train_checkpoint(directory, dataset, two, ignore)
+        train_checkpoint(directory, dataset, two, SILENT)
     assert not (directory / "model").exists()
     trained.append(0)
-    resumed = train_checkpoint(directory, dataset, two, ignore)
+    resumed = train_checkpoint(directory, dataset, two, SILENT)
     assert trained == [1, 0, 2]
     assert resumed.seed == undisturbed.seed
     assert resumed.history == undisturbed.history
@@ -155,12 +164,12 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
 def test_an_earlier_checkpoint_is_taken_where_it_is_sound(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest, tmp_path: Path
 ) -> None:
-    trained = train_checkpoint(directory, dataset, request_of_one, ignore)
+    trained = train_checkpoint(directory, dataset, request_of_one, SILENT)
     Experiment(directory).save(trained)
     lines: list[str] = []
     again = replace(request_of_one, reuse="exp_1")
     # The splits are not there: whoever trains fails.
-    taken = train_checkpoint(tmp_path / "exp_2", dataset, again, lines.append)
+    taken = train_checkpoint(tmp_path / "exp_2", dataset, again, telling(lines))
     assert taken == trained.model_copy(update={"reused_from": "exp_1"})
     assert lines == ["training: the checkpoint of exp_1 is reused"]
     assert digest_directory(tmp_path / "exp_2" / "model") == trained.digest
@@ -171,7 +180,7 @@ def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
 ) -> None:
     lines: list[str] = []
     request = replace(request_of_one, reuse="exp_gone")
-    record: CheckpointRecord = train_checkpoint(directory, dataset, request, lines.append)
+    record: CheckpointRecord = train_checkpoint(directory, dataset, request, telling(lines))
     assert record.reused_from is None
     assert record.not_reused is not None
     assert record.not_reused.startswith("exp_gone is not reused: ")
@@ -184,4 +193,4 @@ def test_data_that_is_not_ready_is_not_trained_on(
 ) -> None:
     blocked = dataset.model_copy(update={"ready": False})
     with pytest.raises(TrainingError, match="not ready"):
-        train_checkpoint(directory, blocked, request_of_one, ignore)
+        train_checkpoint(directory, blocked, request_of_one, SILENT)

@@ -26,7 +26,7 @@ def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -
     from mlrun_assets.trainer.fine_tuning import fine_tune
 
     lines: list[str] = []
-    tuned = fine_tune(replace(job, report=lines.append))
+    tuned = fine_tune(job, lines.append)
     assert [entry.epoch for entry in tuned.history] == [1.0, 2.0, 3.0]
     assert tuned.steps == 18 and not tuned.stopped_early and tuned.trim is None
     model = AutoModelForSequenceClassification.from_pretrained(str(job.model_dir))

@@ -27,7 +27,7 @@ def test_elsewhere_a_line_every_tenth_and_every_epoch(
     job: FineTuningJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines: list[str] = []
-    fine_tune(replace(job, report=lines.append))
+    fine_tune(job, lines.append)
     assert lines[0] == "training: 12 steps, at most 2 epochs"
     steps = [line for line in lines if line.startswith("training: step ")]
     assert len(steps) == 10
@@ -45,7 +45,7 @@ def test_on_a_terminal_a_bar(
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", terminal)
         patched.setenv(COLUMNS_VARIABLE, "100")
-        fine_tune(replace(job, report=lines.append))
+        fine_tune(job, lines.append)
     assert not [line for line in lines if line.startswith("training: step ")]
     assert sum(line.startswith("training: epoch ") for line in lines) == 2
     last = terminal.getvalue().split("\r")[-1]

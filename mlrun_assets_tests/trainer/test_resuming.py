@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlrun_assets.records import EpochMetrics
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets_tests.trainer.killed import MOMENTS, job_of
 from mlrun_assets_tests.trainer.tiny_job import weights
 
@@ -39,10 +38,10 @@ PASSED_OVER = {
 }
 
 
-def train(job: FineTuningJob) -> FineTuned:
+def train(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     from mlrun_assets.trainer.fine_tuning import fine_tune
 
-    return fine_tune(job)
+    return fine_tune(job, report)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +150,6 @@ def test_a_job_that_has_ended_gives_its_model_at_once(
 ) -> None:
     tuned, job = undisturbed[True]
     lines: list[str] = []
-    again = train(replace(job, report=lines.append))
+    again = train(job, lines.append)
     assert again.history == tuned.history
     assert lines == ["training: continues from checkpoint-18"]

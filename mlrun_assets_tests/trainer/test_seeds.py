@@ -34,7 +34,9 @@ def tuned(f1: float, loss: float = 0.5) -> FineTuned:
         parameters=10,
         tokens=100,
         seconds=1.0,
+        peak_memory_mb=1.0,
         trim=None,
+        threads=1,
     )
 
 
@@ -69,7 +71,6 @@ def jobs(tmp_path: Path, tiny_encoder: Path) -> list[FineTuningJob]:
             logs_dir=tmp_path / "logs" / f"seed-{seed}",
             model_dir=tmp_path / "seeds" / str(seed) / "model",
             report_to=(),
-            report=lambda _: None,
         )
         for seed in SEEDS
     ]

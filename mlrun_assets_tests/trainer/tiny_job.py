@@ -52,7 +52,6 @@ def tiny_job(directory: Path, encoder: Path) -> FineTuningJob:
         logs_dir=directory / "logs",
         model_dir=directory / "model",
         report_to=("tensorboard",),
-        report=lambda _: None,
     )
 
 

@@ -17,8 +17,9 @@ NARROW_ENCODER = 512
 
 def batch_size(situation: Situation) -> Ruling:
     """Small batches for small data: an epoch must have steps enough."""
+    workers = situation.config.training.num_workers
     return Ruling(
-        16 if situation.is_small else 32,
+        -(-(16 if situation.is_small else 32) // workers) * workers,  # each has an equal part
         "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
         situation.said_rows,
     )

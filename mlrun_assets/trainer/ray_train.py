@@ -1,0 +1,137 @@
+"""A job done by Ray Train, on this machine or on a cluster whose machines share the experiments.
+
+    python -m mlrun_assets.trainer.ray_train DIRECTORY WORKERS [ADDRESS]
+
+Ray runs in a process of its own: it takes over signals and the standard streams of its driver.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlrun_assets.errors import MlrunError, TrainingError
+from mlrun_assets.trainer.handover import Handover
+from mlrun_assets.trainer.job import FineTuned
+from mlrun_assets.trainer.launching import exit_with_launcher, launch, threads_per_worker
+
+MAX_RESTARTS = 3
+REACH_SECONDS = 5
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def train_with_ray(
+    handover: Handover, workers: int, address: str | None, env: Mapping[str, str]
+) -> FineTuned:
+    """Do the job with ``workers`` processes of the cluster at ``address``; None: one of its own.
+
+    When a worker dies, all are started again and continue from the newest sound checkpoint.
+
+    Raises:
+        TrainingError: training can't go on.
+        EncoderError: the encoder can't be loaded.
+    """
+    command = [sys.executable, "-m", __name__, str(handover.directory), str(workers)]
+    return launch([*command, *([address] if address else [])], handover, {**env, **QUIET})
+
+
+def check_ray(address: str | None) -> None:
+    """Make sure that Ray is installed and that somebody answers at ``address``.
+
+    Raises:
+        TrainingError: it is not, or nobody does.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise TrainingError(
+            "training.backend is ray, and Ray is not installed: pip install 'mlrun-assets[ray]', "
+            "or choose torchrun"
+        )
+    if address:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+        except OSError as error:
+            raise TrainingError(
+                f"training.ray_address {address}: no Ray cluster answers there: {error}; start "
+                "one with `ray start --head`, or remove the key to train on this machine"
+            ) from None
+
+
+def _drive(handover: Handover, workers: int, address: str | None) -> None:
+    import ray
+
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=True)
+        else:
+            cores = threads_per_worker(1)
+            ray.init(num_cpus=max(cores, workers), include_dashboard=False, log_to_driver=True)
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise TrainingError(f"Ray can't be started or reached: {error}") from error
+    there = ray.cluster_resources()
+    use_gpu = there.get("GPU", 0) > 0
+    for kind in ("CPU", "GPU") if use_gpu else ("CPU",):
+        if there.get(kind, 0) < workers:
+            raise TrainingError(
+                f"training.num_workers is {workers}, and the Ray cluster has "
+                f"{there.get(kind, 0):.0f} {kind}s, one for each worker: lower it"
+            )
+    _fit(handover, workers, use_gpu, 1 if address else threads_per_worker(workers))
+
+
+def _fit(handover: Handover, workers: int, use_gpu: bool, cores: int) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    passed_on = {name: value for name, value in os.environ.items() if "DAGSTER_PIPES" in name}
+    TorchTrainer(
+        _train,
+        train_loop_config={"directory": str(handover.directory), "env": passed_on},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cores}
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(handover.directory / "ray"),
+            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+        ),
+    ).fit()
+
+
+def _train(settings: dict[str, Any]) -> None:
+    """What each worker runs, and runs again after another one died."""
+    from mlrun_assets.trainer.worker import work
+
+    handover = Handover(Path(settings["directory"]))
+    if handover.failed:
+        return  # an error of ours: it would only come again
+    os.environ.update(settings["env"])
+    work(handover)
+
+
+def main() -> None:
+    """The entry point of the process that drives Ray."""
+    exit_with_launcher()
+    directory, workers, *address = sys.argv[1:]
+    handover = Handover(Path(directory))
+    try:
+        _drive(handover, int(workers), address[0] if address else None)
+    except MlrunError as error:
+        handover.fail(error)
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    # By this name, and not as __main__, the workers can import what they run.
+    from mlrun_assets.trainer.ray_train import main as run
+
+    run()

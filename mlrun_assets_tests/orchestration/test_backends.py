@@ -1,0 +1,103 @@
+"""Whole runs whose training other processes do, stopped in every way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlrun_assets_tests.conftest import MakeProject
+
+pytestmark = pytest.mark.slow
+RUN = [sys.executable, "-m", "mlrun_assets.cli", "run", "other-processes"]
+STOP_SECONDS = 10
+"""What a person may wait for after Ctrl-C."""
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="Ray is not installed: pip install -e '.[ray]'",
+)
+
+
+def registry(home: Path) -> str:
+    return (home / ".claude/reports/_registry.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("backend", ["torchrun", pytest.param("ray", marks=needs_ray)])
+def test_a_run_shows_the_progress_of_other_processes(
+    make_project: MakeProject, backend: str
+) -> None:
+    home = make_project(training={"backend": backend, "num_workers": 2}).parent
+    ran = subprocess.run(RUN, cwd=home, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "training: epoch 2, val macro-F1" in ran.stderr
+    assert "[pipes]" not in ran.stderr and "Warning" not in ran.stderr
+    assert "| Complete | accuracy" in registry(home)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+def interrupt_group(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+
+
+def terminate(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+
+
+@pytest.mark.parametrize(
+    ("backend", "stop"),
+    [
+        ("torchrun", interrupt),
+        ("torchrun", interrupt_group),
+        ("torchrun", terminate),
+        ("torchrun", kill),
+        pytest.param("ray", interrupt, marks=needs_ray),
+        pytest.param("ray", kill, marks=needs_ray),
+    ],
+)
+def test_no_process_outlives_the_run(
+    make_project: MakeProject, backend: str, stop: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    lasting = {"epochs": 4000, "early_stopping_patience": 0}
+    training = {"backend": backend, "num_workers": 2, **lasting}
+    home = make_project(training=training).parent
+    with subprocess.Popen(
+        RUN,
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2," in line:
+                break
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert len(below) >= 3
+        stop(process)
+        _, left = psutil.wait_procs(below, timeout=STOP_SECONDS)
+        assert not left
+        _, errors = process.communicate(timeout=60)
+    if stop is kill:
+        assert process.returncode == -signal.SIGKILL
+        return
+    assert process.returncode == 130, errors
+    if stop is not interrupt_group:  # in which there is a process of Dagster that prints one
+        assert "Traceback" not in errors
+    assert re.search(r"\| Cancelled \| ", registry(home))
+    assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
