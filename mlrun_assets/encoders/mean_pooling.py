@@ -34,7 +34,8 @@ def pool_by_mean(model: PreTrainedModel) -> None:
             f"is of type {model.config.model_type}: set model.pooling to first."
         )
     layers = model.base_model.encoder.layer
-    layer = copy.deepcopy(layers[-1])
+    # The config stays the model's own: a change of how it attends must reach this layer too.
+    layer = copy.deepcopy(layers[-1], {id(model.config): model.config})
     attention, output = layer.attention.self, layer.attention.output
     for projection in (attention.query, attention.key, layer.output.dense):
         _set(projection, 0.0)

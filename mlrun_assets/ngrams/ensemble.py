@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# In units of the logits' standard deviation: where val is told apart without an error, the loss has
-# its minimum at infinity.
-MAX_WEIGHT = 100.0
+# Standard deviation of a normal prior on the weights, in units in which logits and scores have
+# deviation 1. Where val is told apart without an error, the loss alone has its minimum at infinity.
+PRIOR = 10.0
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ class MixWeights(NamedTuple):
 
 
 def fit_weights(logits: Floats, scores: Floats, truth: Numbers) -> MixWeights:
-    """The weights, neither negative, that give the smallest log-loss on val.
+    """The weights, neither negative, that are likeliest given val: the smallest log-loss.
 
     The sum of both is a temperature as well (Guo et al., 2017). The problem is convex; with two
     numbers to fit, a hundred rows are enough.
@@ -41,18 +41,20 @@ def fit_weights(logits: Floats, scores: Floats, truth: Numbers) -> MixWeights:
     stacked = np.stack([logits * scales[0], scores * scales[1]])
     right = stacked[:, np.arange(len(truth)), truth]
 
-    def loss(weights: Floats) -> tuple[float, Floats]:
+    def penalised(weights: Floats) -> tuple[float, Floats]:
         mixed = np.tensordot(weights, stacked, axes=1)
         normaliser = logsumexp(mixed, axis=1)
         share = np.exp(mixed - normaliser[:, None])
         gradient = (stacked * share).sum(axis=2).mean(axis=1) - right.mean(axis=1)
-        return float((normaliser - weights @ right).mean()), gradient
+        penalty = weights / (PRIOR**2 * len(truth))
+        loss = float((normaliser - weights @ right).mean() + weights @ penalty / 2)
+        return loss, gradient + penalty
 
     found = minimize(
-        loss,
+        penalised,
         np.ones(2),
         jac=True,
-        bounds=[(0.0, MAX_WEIGHT)] * 2,
+        bounds=[(0.0, None)] * 2,
         method="L-BFGS-B",
         options={"ftol": 1e-14, "gtol": 1e-9},
     )

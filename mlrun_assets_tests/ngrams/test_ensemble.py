@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.ngrams.ensemble import fit_weights
+from mlrun_assets.ngrams.ensemble import PRIOR, fit_weights
 
 
 def noisy(truth: np.ndarray, strength: float, seed: int) -> np.ndarray:
@@ -34,11 +34,16 @@ def test_no_other_weights_have_a_smaller_loss(
     scores = scale * noisy(truth, strengths[1], seed + 2)
     weights = fit_weights(logits, scores, truth)
     assert min(weights) >= 0
-    loss = log_loss(weights.encoder * logits + weights.ngrams * scores, truth)
+
+    def penalised(encoder: float, ngrams: float) -> float:
+        squares = (encoder * logits.std()) ** 2 + (ngrams * scores.std()) ** 2
+        loss = log_loss(encoder * logits + ngrams * scores, truth)
+        return loss + float(squares) / (2 * PRIOR**2 * len(truth))
+
+    least = penalised(*weights)
     for encoder in (0.8, 1.0, 1.25):
         for ngrams in (0.8, 1.0, 1.25):
-            other = weights.encoder * encoder * logits + weights.ngrams * ngrams * scores
-            assert loss <= log_loss(other, truth) + 1e-6
+            assert least <= penalised(weights.encoder * encoder, weights.ngrams * ngrams) + 1e-7
 
 
 def test_a_model_that_knows_nothing_hardly_counts() -> None:

@@ -15,7 +15,12 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
 from mlrun_assets.records import CheckpointRecord, DatasetRecord
-from mlrun_assets.stages.training import Tools, TrainingRequest, train_checkpoint
+from mlrun_assets.stages.training import (
+    Tools,
+    TrainingRequest,
+    remove_checkpoints,
+    train_checkpoint,
+)
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import dataset_record, split_profile
@@ -73,7 +78,9 @@ def test_one_seed_works_in_the_directories_of_the_experiment(
     assert (record.seed, record.model_dir) == (1, "model")
     assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
     assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
-    assert {path.name for path in directory.iterdir()} == {"data", "logs", "model"}
+    assert {path.name for path in directory.iterdir()} == {"checkpoints", "data", "logs", "model"}
+    remove_checkpoints(directory)
+    assert not (directory / "checkpoints").exists()
     assert (directory / "logs" / "metrics.jsonl").is_file()
 
 

@@ -57,7 +57,7 @@ def after(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def mid_step(step: int) -> Any:
-    trainer = fine_tuning.WeightedTrainer
+    trainer = fine_tuning.DataParallelTrainer
     return mock.patch.object(trainer, "training_step", at_call(step, die, trainer.training_step))
 
 

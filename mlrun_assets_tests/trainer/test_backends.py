@@ -44,6 +44,14 @@ def ray(job: FineTuningJob) -> FineTuned:
 
 
 both = pytest.mark.parametrize("run", [torchrun, ray])
+NewProcesses = Callable[[], set[psutil.Process]]
+
+
+@pytest.fixture
+def new_processes() -> NewProcesses:
+    """Children of this process that were not there when the test began."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: set(psutil.Process().children(recursive=True)) - before
 
 
 @pytest.fixture
@@ -119,35 +127,39 @@ def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -
 
 @pytest.mark.slow
 @both
-def test_an_error_of_a_worker_is_the_error(job: FineTuningJob, run: Runner) -> None:
+def test_an_error_of_a_worker_is_the_error(
+    job: FineTuningJob, run: Runner, new_processes: NewProcesses
+) -> None:
     hopeless = changed(job, learning_rate=1e30, warmup_fraction=0.0)
     with pytest.raises(TrainingError, match=r"^the loss is not finite at step \d+, .* sample-"):
         run(hopeless)
     with pytest.raises(EncoderError):
         run(replace(job, encoder=replace(job.encoder, location=str(job.logs_dir / "absent"))))
-    assert not psutil.Process().children(recursive=True)
+    assert not new_processes()
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_an_error(job: FineTuningJob) -> None:
+def test_a_worker_that_is_killed_is_an_error(
+    job: FineTuningJob, new_processes: NewProcesses
+) -> None:
     long = changed(job, epochs=4000)
     killer = kill_a_worker(long, lambda: list(long.checkpoints_dir.glob("*/seal.json")))
     with pytest.raises(TrainingError, match="ended without a result"):
         torchrun(long)
     killer.join()
-    assert not psutil.Process().children(recursive=True)
+    assert not new_processes()
     assert list(long.checkpoints_dir.glob("checkpoint-*"))
 
 
 @pytest.mark.slow
-def test_ray_goes_on_after_a_worker_died(job: FineTuningJob) -> None:
+def test_ray_goes_on_after_a_worker_died(job: FineTuningJob, new_processes: NewProcesses) -> None:
     longer = changed(job, epochs=60)
     killer = kill_a_worker(longer, lambda: list(longer.checkpoints_dir.glob("*/seal.json")))
     found = ray(longer)
     killer.join()
     assert found.resumed_from_step
     assert found.steps == 60 * 6
-    assert not psutil.Process().children(recursive=True)
+    assert not new_processes()
 
 
 def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.Thread:

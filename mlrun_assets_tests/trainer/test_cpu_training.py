@@ -7,6 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, DebertaV2Config
 from transformers import DebertaV2ForSequenceClassification as Deberta
 
+from mlrun_assets.encoders import pool_by_mean
 from mlrun_assets.trainer.cpu_training import ATTENTION, tune_for_cpu
 
 SIZES = {
@@ -62,6 +63,14 @@ def test_under_autocast_the_states_stay_in_bfloat16_and_the_logits_close() -> No
         logits = tuned(**batch(padded=True)).logits
     assert dtypes == [torch.float32, torch.bfloat16]
     torch.testing.assert_close(logits.float(), expected, atol=0.02, rtol=0.05)
+
+
+def test_the_pooling_layer_attends_like_the_others() -> None:
+    stock, tuned = tiny(), tiny()
+    for model in (stock, tuned):
+        pool_by_mean(model)
+    tune_for_cpu(tuned, bf16=False)
+    torch.testing.assert_close(tuned(**batch(True)).logits, stock(**batch(True)).logits)
 
 
 def test_attention_dropout_is_drawn_in_training_only() -> None:

@@ -81,4 +81,22 @@ def _longer(situation: Situation) -> str:
     return "The encoder reads no more than that."
 
 
-ADVICE = {"seed": several_seeds, "rare_label": rare_label, "truncation": truncation}
+def ensemble(situation: Situation) -> Advice | None:
+    """On small data an encoder and n-grams err differently (docs/decisions/008-techniques.md)."""
+    if not situation.is_small or situation.config.model.ensemble:
+        return None
+    return Advice(
+        topic="ensemble",
+        issue="The encoder is not mixed with the n-gram model on a small training split",
+        sentence=f"With {situation.rows:,} training rows model.ensemble: true can help: on two "
+        "Somali corpora of 600 and 870 rows it raised the macro-F1 from 66.1 to 68.6 and from 80.9 "
+        "to 82.5. The model is then served with trust_remote_code=True.",
+    )
+
+
+ADVICE = {
+    "seed": several_seeds,
+    "rare_label": rare_label,
+    "truncation": truncation,
+    "ensemble": ensemble,
+}
