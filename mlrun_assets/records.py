@@ -312,6 +312,7 @@ class Recipe(Record):
     bf16: bool
     freeze: str | int
     group_by_length: bool
+    attention_dropout: bool = True
     ensemble: bool = False
 
 

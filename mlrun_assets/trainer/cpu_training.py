@@ -31,6 +31,14 @@ def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
         embeddings.register_forward_hook(_in_bfloat16)
 
 
+def drop_no_attention(model: PreTrainedModel) -> None:
+    """Leave the attention weights whole in training; the states are dropped as before."""
+    for module in model.modules():
+        dropout = getattr(module, "dropout", None)
+        if hasattr(module, "num_attention_heads") and isinstance(dropout, torch.nn.Dropout):
+            dropout.p = 0.0
+
+
 def _in_bfloat16(_module: torch.nn.Module, _inputs: Any, states: torch.Tensor) -> torch.Tensor:
     return states.to(torch.bfloat16) if torch.is_autocast_enabled("cpu") else states
 

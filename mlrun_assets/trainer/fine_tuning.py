@@ -36,7 +36,7 @@ from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import STATE, best_of, is_last, newest_sound, step_of
 from mlrun_assets.trainer.circumstances import peak_memory_mb
-from mlrun_assets.trainer.cpu_training import tune_for_cpu
+from mlrun_assets.trainer.cpu_training import drop_no_attention, tune_for_cpu
 from mlrun_assets.trainer.data_parallel import DataParallelTrainer, summed
 from mlrun_assets.trainer.failures import explained
 from mlrun_assets.trainer.freezing import freeze
@@ -139,6 +139,8 @@ def _load(
     model = encoders.load_classifier(job.encoder, job.labels)
     if job.recipe.pooling == "mean":
         encoders.pool_by_mean(model)
+    if not job.recipe.attention_dropout:
+        drop_no_attention(model)
     if not torch.cuda.is_available():
         tune_for_cpu(model, job.recipe.bf16)
     if not job.recipe.trim_vocabulary:

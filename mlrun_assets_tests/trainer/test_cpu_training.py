@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForSequenceClassification, DebertaV2Con
 from transformers import DebertaV2ForSequenceClassification as Deberta
 
 from mlrun_assets.encoders import pool_by_mean
-from mlrun_assets.trainer.cpu_training import ATTENTION, tune_for_cpu
+from mlrun_assets.trainer.cpu_training import ATTENTION, drop_no_attention, tune_for_cpu
 
 SIZES = {
     "vocab_size": 50,
@@ -81,6 +81,17 @@ def test_attention_dropout_is_drawn_in_training_only() -> None:
         assert not torch.equal(model(**batch(True)).logits, model(**batch(True)).logits)
         model.eval()
         assert torch.equal(model(**batch(True)).logits, model(**batch(True)).logits)
+
+
+def test_attention_can_drop_nothing_and_the_states_still_drop() -> None:
+    model = tiny(dropout=0.5)
+    drop_no_attention(model)
+    rates = {name: m.p for name, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert {rate for name, rate in rates.items() if name.endswith("attention.self.dropout")} == {0}
+    others = [rate for name, rate in rates.items() if "attention.self" not in name]
+    assert set(others) == {0.5}
+    assert len(others) == 6
+    assert model.config.attention_probs_dropout_prob == 0.5
 
 
 def test_nothing_of_it_is_saved(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "model.trim_vocabulary": encoder.trim_vocabulary,
     "training.bf16": encoder.bf16,
     "group_by_length": optimisation.group_by_length,
+    "attention_dropout": encoder.attention_dropout,
 }
 
 

@@ -103,3 +103,14 @@ def bf16(situation: Situation) -> Ruling:
         "float32",
         f"a matrix product is {speedup:.1f} times as fast",
     )
+
+
+def attention_dropout(situation: Situation) -> Ruling:
+    """Off on a CPU, where drawing it takes longer than the attention itself."""
+    accelerator = situation.circumstances.accelerator
+    return Ruling(
+        accelerator is not None,
+        "on a CPU the attention drops nothing: drawing the mask takes longer than the attention, "
+        "and the states are dropped as before",
+        accelerator or "no accelerator",
+    )
