@@ -8,9 +8,11 @@ from mlrun_assets.records import (
     CheckpointRecord,
     Comparison,
     DatasetRecord,
+    EnsembleRecord,
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    VocabularyTrim,
 )
 from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined, prose
@@ -130,17 +132,31 @@ def reuse_sentence(checkpoint: CheckpointRecord) -> Markdown:
 
 
 def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
-    """The size of the model, and what trimming its vocabulary did."""
+    """The size of the model, what trimming its vocabulary did, and what it is mixed with."""
     size = f"{count(checkpoint.parameters)} parameters, {megabytes(checkpoint.size_bytes)}."
-    trim = checkpoint.trim
+    return Markdown(f"{size} {_vocabulary(checkpoint.trim)}{_mixture(checkpoint.ensemble)}")
+
+
+def _vocabulary(trim: VocabularyTrim | None) -> str:
     if trim is None:
-        return Markdown(f"{size} Its vocabulary is whole.")
-    return Markdown(
-        f"{size} Vocabulary trimmed from {count(trim.pieces_before)} to "
+        return "Its vocabulary is whole."
+    return (
+        f"Vocabulary trimmed from {count(trim.pieces_before)} to "
         f"{count(trim.pieces_after)} pieces ({count(trim.parameters_before)} to "
         f"{count(trim.parameters_after)} parameters); the val texts have "
         f"{100 * trim.fertility_growth:+.1f} % tokens and {count(trim.val_unknown_after)} unknown "
         f"ones (before: {count(trim.val_unknown_before)})."
+    )
+
+
+def _mixture(ensemble: EnsembleRecord | None) -> str:
+    if ensemble is None:
+        return ""
+    return (
+        f" Mixed with the n-gram model {escape(ensemble.ngram_model)}: val macro-F1 "
+        f"{score(ensemble.val_f1_mixed)}, the encoder alone {score(ensemble.val_f1_encoder)}, the "
+        f"n-grams alone {score(ensemble.val_f1_ngrams)}. The weights, "
+        f"{ensemble.encoder_weight:.3g} and {ensemble.ngram_weight:.3g}, were fitted on val too."
     )
 
 

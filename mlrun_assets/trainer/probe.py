@@ -67,7 +67,11 @@ def _answer(model_dir: str, max_length: int, texts: list[str]) -> dict[str, obje
     started = time.perf_counter()
     from transformers import pipeline
 
-    classify = pipeline("text-classification", model=model_dir, device=-1)
+    from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
+
+    # The only code that is trusted is what this package put beside an n-gram model.
+    mixed = (Path(model_dir) / NGRAMS_DIR).is_dir()
+    classify = pipeline("text-classification", model=model_dir, device=-1, trust_remote_code=mixed)
     load_seconds = time.perf_counter() - started
     settings = {"truncation": True, "max_length": max_length}
     labels = [answer["label"] for answer in classify(texts, batch_size=16, **settings)]

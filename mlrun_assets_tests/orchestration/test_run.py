@@ -18,6 +18,7 @@ from mlrun_assets.records import (
     DecisionRecord,
     EvaluationRecord,
     ExperimentRecord,
+    ExportRecord,
     ProductionRecord,
     Status,
     TechDebtRecord,
@@ -292,3 +293,32 @@ def _raw() -> list[dg.AssetSpec]:
     from mlrun_assets.orchestration import assets
 
     return assets.raw_splits
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_seeds_is_exported_served_and_held_against_the_next(
+    make_project: MakeProject,
+) -> None:
+    config = make_project(
+        model={"ensemble": True},
+        training={"seeds": [1, 2], "epochs": 1},
+        deployment={"auto_deploy": True},
+    )
+    assert execute(config, "first").success
+    experiment = latest(config)
+    checkpoint = experiment.load(CheckpointRecord)
+    assert checkpoint.ensemble is not None
+    assert len(checkpoint.seeds) == 2
+    export = experiment.load(ExportRecord)
+    assert export.agreement == 1.0
+    serving = config.parent / "production" / "current"
+    assert (serving / "ngrams" / "model.json").is_file()
+    report = (experiment.directory / "report.md").read_text()
+    assert checkpoint.ensemble.ngram_model in report
+
+    assert execute(config, "second").success
+    comparison = latest(config).load(EvaluationRecord).production
+    assert comparison is not None
+    assert comparison.comparable
+    assert comparison.f1_difference is not None
+    assert comparison.f1_difference.value == 0.0
