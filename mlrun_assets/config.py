@@ -265,7 +265,7 @@ class TrainingConfig(Section):
         None,
         description="Seeds that are trained, one model each: scores are told as mean ± standard "
         "deviation, and the model that is best on val is kept. Unset: `training.seed` alone; set: "
-        "`training.seed` is that of the resampling only.",
+        "`training.seed` is that of the resampling and the baseline only.",
     )
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] | Auto = Field(
         "auto", description="Share of the steps over which the learning rate rises."

@@ -41,8 +41,8 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
     left = _stages_left(experiment)
     if ExperimentRecord.asset in left:
         raise ExperimentError(
-            f"{experiment.id}: was stopped while it was being opened, so there is nothing to go on "
-            "with; start a new run with `mlrun-assets run`"
+            f"{experiment.id}: did not come further than being opened, so there is nothing to go "
+            "on with; start a new run with `mlrun-assets run`"
         )
     if left:
         _compare_data(experiment, config, DatasetRecord.asset not in left, report)

@@ -21,7 +21,7 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
 
     union, classifier = (step for _, step in fitted.model.steps)
     vectorizers = [vectorizer for _, vectorizer in union.transformer_list]
-    weights, bias = _linear_map(classifier)
+    weights, bias = _of_all_labels(classifier, len(labels))
     arrays = {"weights": weights, "bias": bias}
     for number, vectorizer in enumerate(vectorizers):
         if hasattr(vectorizer, "idf_"):
@@ -53,6 +53,19 @@ def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> 
     settings = orjson.loads(file.read_bytes())
     settings |= {"encoder_weight": encoder_weight, "ngram_weight": ngram_weight}
     file.write_bytes(orjson.dumps(settings))
+
+
+def _of_all_labels(classifier: Any, count: int) -> tuple[Floats32, Floats32]:
+    """The linear map with a row for each of ``count`` labels.
+
+    One without a training row takes the least of every weight and of the bias, and so never scores
+    above the others: no feature is negative.
+    """
+    weights, bias = _linear_map(classifier)
+    full = np.repeat(weights.min(axis=0, keepdims=True), count, axis=0)
+    full_bias = np.full(count, bias.min(), dtype=bias.dtype)
+    full[classifier.classes_], full_bias[classifier.classes_] = weights, bias
+    return full, full_bias
 
 
 def _linear_map(classifier: Any) -> tuple[Floats32, Floats32]:

@@ -158,12 +158,14 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         run = backends.runner(stage.config.config.training, context, stage.report)
         tools = training.Tools(run, stage.report)
         record = stage.save(training.train_checkpoint(stage.directory, dataset, request, tools))
-        training.remove_checkpoints(stage.directory)
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),
             check_results=checks.checkpoint_results(record, dataset),
             data_version=dg.DataVersion(record.digest),
         )
+    # Only now is the stage known to be done; one that was killed before goes on from them.
+    training.remove_checkpoints(stage.directory)
+    return result
 
 
 @dg.asset(

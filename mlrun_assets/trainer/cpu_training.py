@@ -21,7 +21,7 @@ def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
         model: an encoder with a head.
         bf16: it is trained under bfloat16 autocast.
     """
-    if model._can_set_attn_implementation() and not getattr(model.config, "is_decoder", False):  # noqa: SLF001
+    if model._can_set_attn_implementation() and _attends_to_all(model):  # noqa: SLF001
         AttentionInterface.register(ATTENTION, batched_products)
         AttentionMaskInterface.register(ATTENTION, padding_bias)
         model.set_attn_implementation(ATTENTION)
@@ -31,12 +31,28 @@ def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
         embeddings.register_forward_hook(_in_bfloat16)
 
 
+def _attends_to_all(model: PreTrainedModel) -> bool:
+    """Whether each token sees all others: no causal mask, no window, a key for each query head."""
+    heads = getattr(model.config, "num_attention_heads", None)
+    return (
+        not getattr(model.config, "is_decoder", False)
+        and not any(getattr(module, "is_causal", False) for module in model.modules())
+        and "sliding_attention" not in (getattr(model.config, "layer_types", None) or ())
+        and (getattr(model.config, "num_key_value_heads", None) or heads) == heads
+    )
+
+
 def drop_no_attention(model: PreTrainedModel) -> None:
     """Leave the attention weights whole in training; the states are dropped as before."""
     for module in model.modules():
-        dropout = getattr(module, "dropout", None)
-        if hasattr(module, "num_attention_heads") and isinstance(dropout, torch.nn.Dropout):
-            dropout.p = 0.0
+        if "Attention" not in type(module).__name__:
+            continue
+        for name in ("dropout", "attention_dropout"):
+            rate = getattr(module, name, None)
+            if isinstance(rate, torch.nn.Dropout):
+                rate.p = 0.0
+            elif isinstance(rate, float):
+                setattr(module, name, 0.0)
 
 
 def _in_bfloat16(_module: torch.nn.Module, _inputs: Any, states: torch.Tensor) -> torch.Tensor:

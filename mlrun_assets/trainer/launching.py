@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuned
 
@@ -33,7 +34,7 @@ def launch(command: list[str], handover: Handover, env: Mapping[str, str]) -> Fi
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **env},
+            env={**os.environ, **env, COLUMNS_VARIABLE: ""},  # they write to a log
             start_new_session=True,
         ) as process,
     ):

@@ -67,7 +67,12 @@ class Predictor:
 
 def _ngrams(model_dir: Path) -> NgramScorer | None:
     """The n-gram model beside the encoder, where there is one."""
-    return NgramScorer(model_dir) if (model_dir / NGRAMS_DIR).is_dir() else None
+    if not (model_dir / NGRAMS_DIR).is_dir():
+        return None
+    try:
+        return NgramScorer(model_dir)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ExportError(f"{model_dir}: its n-gram model can't be loaded: {error}") from error
 
 
 def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

@@ -115,7 +115,7 @@ def test_one_that_was_stopped_while_it_was_opened_has_nothing_to_go_on_with(
     config: LoadedConfig,
 ) -> None:
     experiment = open_experiment(config, "stopped", "run-1")
-    with pytest.raises(ExperimentError, match="stopped while it was being opened"):
+    with pytest.raises(ExperimentError, match="did not come further than being opened"):
         take_up(config, experiment.id, print)
 
 

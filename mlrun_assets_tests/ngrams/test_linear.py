@@ -64,3 +64,19 @@ def test_the_weights_are_kept(tmp_path: Path) -> None:
     assert (scorer.encoder_weight, scorer.ngram_weight) == (0.25, 3.0)
     assert scorer.labels == labels
     assert scorer.mix(4.0, 2.0) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("name", ["linear SVM", "logistic regression", "complement naive Bayes"])
+@pytest.mark.parametrize("known", [("farming", "sports"), ("farming", "health", "sports")])
+def test_a_label_without_a_training_row_is_never_the_answer(
+    name: str, known: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = ("farming", "absent", "health", "sports")
+    texts, truth = split("train", known)
+    numbers = np.array([labels.index(known[number]) for number in truth])
+    model = _models(seed=1)[name].fit(read(texts), numbers)
+    save_fitted(Fitted(model, name, ()), labels, tmp_path)
+    others = split("test", known)[0]
+    scores = NgramScorer(tmp_path).scores(others)
+    assert scores.shape == (len(others), 4)
+    np.testing.assert_array_equal(scores.argmax(axis=1), model.predict(read(others)))

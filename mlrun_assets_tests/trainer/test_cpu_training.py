@@ -4,7 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, DebertaV2Config
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+)
 from transformers import DebertaV2ForSequenceClassification as Deberta
 
 from mlrun_assets.encoders import pool_by_mean
@@ -101,6 +113,51 @@ def test_nothing_of_it_is_saved(tmp_path: Path) -> None:
     again = BertForSequenceClassification.from_pretrained(tmp_path)
     assert again.config._attn_implementation == "sdpa"
     assert ATTENTION not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize("window", [2, 128])
+def test_an_encoder_with_a_window_keeps_it(window: int) -> None:
+    config = ModernBertConfig(
+        **SIZES,
+        num_labels=3,
+        local_attention=window,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=1,
+    )
+    torch.manual_seed(0)
+    model = ModernBertForSequenceClassification(config).eval()
+    expected = model(**batch(padded=True)).logits
+    tune_for_cpu(model, bf16=False)
+    torch.testing.assert_close(model(**batch(padded=True)).logits, expected)
+
+
+def test_families_that_name_their_dropout_otherwise_drop_no_attention() -> None:
+    distilbert = DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=4, hidden_dim=32)
+    )
+    drop_no_attention(distilbert)
+    assert distilbert.distilbert.transformer.layer[0].attention.dropout.p == 0.0
+    assert distilbert.distilbert.embeddings.dropout.p > 0.0
+    albert = AlbertForSequenceClassification(
+        AlbertConfig(**SIZES, embedding_size=8, attention_probs_dropout_prob=0.1)
+    )
+    drop_no_attention(albert)
+    rates = {
+        name.rpartition(".")[2]: module.p
+        for name, module in albert.named_modules()
+        if isinstance(module, torch.nn.Dropout) and ".attention." in name
+    }
+    assert rates["attention_dropout"] == 0.0
+
+
+def test_a_model_that_looks_back_only_keeps_its_mask() -> None:
+    model = GPT2ForSequenceClassification(
+        GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=4, num_labels=3, pad_token_id=0)
+    ).eval()
+    expected = model(**batch(padded=False)).logits
+    tune_for_cpu(model, bf16=False)
+    torch.testing.assert_close(model(**batch(padded=False)).logits, expected)
 
 
 def test_an_encoder_with_attention_of_its_own_keeps_it() -> None:

@@ -41,8 +41,9 @@ def freeze(situation: Situation) -> Ruling:
 
 
 def needed_memory_gb(situation: Situation) -> float:
-    """About what training the whole encoder takes, in GB of 2**30 bytes.
+    """About what training the whole encoder takes, in GB of 2**30 bytes, on this machine's memory.
 
+    Each worker holds all of it.
     A layer has 12 times its width squared in parameters: four products in the attention, two of
     four times the width after it.
     """
@@ -52,7 +53,10 @@ def needed_memory_gb(situation: Situation) -> float:
         pieces = min(pieces, VOCABULARY_BUDGET)
     hidden = circumstances.hidden_size
     parameters = pieces * hidden + circumstances.layers * 12 * hidden**2
-    return parameters * BYTES_A_TRAINED_PARAMETER / 2**30 + OTHER_MEMORY_GB
+    process = parameters * BYTES_A_TRAINED_PARAMETER / 2**30 + OTHER_MEMORY_GB
+    training = situation.config.training
+    shared = circumstances.accelerator is None and training.ray_address is None
+    return process * (training.num_workers if shared else 1)
 
 
 def check_frozen_layers(situation: Situation) -> None:
