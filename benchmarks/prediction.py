@@ -49,9 +49,8 @@ def main() -> None:
     for name, seconds in fastest.items():
         print(f"{name:12}{len(texts) / seconds:10,.1f} rows/s")
     agree = sum(a == b for a, b in zip(*labels.values(), strict=True)) / len(texts)
-    print(
-        f"{fastest['pipeline'] / fastest['Predictor']:.1f} times the rows/s, labels agree {agree:.1%}"
-    )
+    ratio = fastest["pipeline"] / fastest["Predictor"]
+    print(f"{ratio:.1f} times the rows/s, labels agree {agree:.1%}")
 
 
 if __name__ == "__main__":
