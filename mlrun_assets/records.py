@@ -296,6 +296,7 @@ class Recipe(Record):
 
     encoder: str
     revision: str | None
+    encoder_digest: str | None = None
     max_length: int
     trim_vocabulary: bool
     pooling: str

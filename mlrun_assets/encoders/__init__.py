@@ -30,7 +30,12 @@ What it leaves is saved with ``save_pretrained`` like any model.
 """
 
 from mlrun_assets.encoders.embedding_rows import trim_embeddings
-from mlrun_assets.encoders.encoder_config import check_max_length, load_config, model_positions
+from mlrun_assets.encoders.encoder_config import (
+    check_max_length,
+    load_config,
+    model_positions,
+    source_directory,
+)
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.encoders.mean_pooling import POOLED_TYPES, pool_by_mean
 from mlrun_assets.encoders.requirements import check_requirements, describe_head
@@ -58,6 +63,7 @@ __all__ = [
     "plan_trim",
     "pool_by_mean",
     "resolve_encoder",
+    "source_directory",
     "trim",
     "trim_embeddings",
     "trim_tokenizer",

@@ -6,9 +6,11 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlrun_assets import encoders
 from mlrun_assets.encoders import EncoderSource
+from mlrun_assets.files import digest_directory
 
 PROBE_SIZE = 768
 PROBE_REPEATS = 12
@@ -18,12 +20,14 @@ PROBE_REPEATS = 12
 class Circumstances:
     """The machine and the encoder, as far as the training plan looks at them.
 
+    ``encoder_digest`` is of all files of the encoder: behind a name there can be others tomorrow.
     ``untrimmable`` says why the vocabulary can't be trimmed; None: it can. ``trained_by_mean``:
     the encoder is known to have learned to give the mean of its states. ``positions`` is how many
     tokens it can read; None: it sets no limit. ``available_memory_gb``, of 2**30 bytes, is the
     accelerator's where there is one.
     """
 
+    encoder_digest: str
     accelerator: str | None
     available_memory_gb: float
     bf16_speedup: float
@@ -47,6 +51,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     config = encoders.load_config(encoder)
     has_accelerator = torch.cuda.is_available()
     return Circumstances(
+        encoder_digest=digest_directory(Path(encoders.source_directory(encoder))),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
         available_memory_gb=_available_memory(has_accelerator) / 2**30,
         bf16_speedup=_bf16_speedup(has_accelerator),

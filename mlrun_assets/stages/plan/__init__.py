@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "model.pooling": encoder.pooling,
     "model.trim_vocabulary": encoder.trim_vocabulary,
     "training.bf16": encoder.bf16,
+    "encoder_digest": encoder.encoder_digest,
     "group_by_length": optimisation.group_by_length,
     "attention_dropout": encoder.attention_dropout,
 }

@@ -14,6 +14,8 @@ HEAD_ONLY_ROWS = 20
 BYTES_A_TRAINED_PARAMETER = 16
 # What the process and the activations took beside them, at 16 rows a batch on a CPU.
 OTHER_MEMORY_GB = 1.4
+# Sixteen digits behind "sha256:" tell encoders apart and fit a table.
+DIGEST_SHOWN = 23
 
 
 def freeze(situation: Situation) -> Ruling:
@@ -117,4 +119,13 @@ def attention_dropout(situation: Situation) -> Ruling:
         "on a CPU the attention drops nothing: drawing the mask takes longer than the attention, "
         "and the states are dropped as before",
         accelerator or "no accelerator",
+    )
+
+
+def encoder_digest(situation: Situation) -> Ruling:
+    """Which files the encoder is: a directory, or a branch of the hub, can hold others tomorrow."""
+    return Ruling(
+        situation.circumstances.encoder_digest[:DIGEST_SHOWN],
+        "an earlier run counts as the same only with the same files",
+        situation.config.model.name,
     )

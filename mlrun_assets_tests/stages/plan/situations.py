@@ -11,6 +11,7 @@ from mlrun_assets.trainer.circumstances import Circumstances
 from mlrun_assets_tests.records_factory import dataset_record
 
 LAPTOP = Circumstances(
+    encoder_digest="sha256:encoder",
     accelerator=None,
     available_memory_gb=8.0,
     bf16_speedup=2.0,

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mlrun_assets_tests.stages.plan.situations import choice, plan, prior_run
+from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, prior_run
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_a_plan_that_ran_before_says_what_it_gave() -> None:
     other_data = known.model_copy(update={"data_digest": "other"})
     assert plan(prior=(other_data,)).seen_before == ()
     assert plan(prior=(known,), training={"seed": 7}).seen_before == ()
+    other_files = replace(LAPTOP, encoder_digest="sha256:other")
+    assert plan(prior=(known,), circumstances=other_files).seen_before == ()
 
 
 def test_the_newest_checkpoint_of_the_same_plan_is_reused_where_asked_for() -> None:
