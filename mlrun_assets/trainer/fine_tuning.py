@@ -193,7 +193,7 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
     on_cpu = not torch.cuda.is_available()
     rows = pl.scan_parquet(job.train_file).select(pl.len()).collect().item()
     steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(job.checkpoints_dir),
         # Of the whole batch: each process computes a part of it.
         per_device_train_batch_size=recipe.batch_size,
@@ -224,6 +224,10 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
         disable_tqdm=True,
         report_to=[name for name in job.report_to if name != TENSORBOARD],
     )
+    if arguments.n_gpu > 1:
+        # Else the Trainer would give each GPU a whole batch: torchrun is what uses several.
+        arguments._n_gpu = 1  # noqa: SLF001
+    return arguments
 
 
 def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

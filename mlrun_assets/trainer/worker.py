@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mlrun_assets.errors import MlrunError
@@ -30,7 +31,8 @@ def work(handover: Handover) -> None:
     try:
         tuned = fine_tune(handover.job(), report)
     except MlrunError as error:
-        handover.fail(error)
+        with suppress(OSError):  # on a full disk the log, which ends with the error, has to do
+            handover.fail(error)
         raise
     if first:
         handover.finish(tuned)
