@@ -189,6 +189,17 @@ class DataConfig(Section):
     )
     val_path: Paths = Field("data/sample/val.jsonl", description="Rows to choose by.")
     test_path: Paths = Field("data/sample/test.jsonl", description="Rows to judge by.")
+    unlabelled_path: Paths | None = Field(
+        None,
+        description="Texts without labels that training.pretraining_epochs learns from, besides "
+        "those of the training split; files, patterns and formats as for train_path.",
+    )
+    predict_path: Paths | None = Field(
+        None, description="Rows that the asset `predictions` labels with the model in production."
+    )
+    licence: Text | None = Field(
+        None, description="Licence that the model card names, as the Hub spells it (cc-by-4.0)."
+    )
     text_columns: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         ("text",), description="Columns joined, in this order, into the text: headline first."
     )
@@ -283,6 +294,11 @@ class TrainingConfig(Section):
     early_stopping_patience: Annotated[int, Strict(), Field(ge=0)] | Auto = Field(
         "auto", description="Epochs without a better val macro-F1 before training stops; 0: never."
     )
+    pretraining_epochs: Annotated[int, Strict(), Field(ge=0)] = Field(
+        0,
+        description="Epochs of contrastive pretraining of the encoder on the training texts and "
+        "data.unlabelled_path, before the labels are looked at; 0: none.",
+    )
     bf16: Flag | Auto = Field("auto", description="bfloat16 autocast (auto: where it is faster).")
     freeze: (
         Literal["auto", "none", "embeddings", "encoder"] | Annotated[int, Strict(), Field(ge=0)]
@@ -326,6 +342,11 @@ class EvaluationConfig(Section):
     resamples: Annotated[int, Strict(), Field(ge=2000)] = Field(
         2000, description="Resamples of the stratified bootstrap."
     )
+    max_looks: Count = Field(
+        10,
+        description="Models that may be judged on one test split before its estimate is worn: "
+        "each further one widens the intervals (Bonferroni).",
+    )
 
 
 class DeploymentConfig(Section):
@@ -348,6 +369,23 @@ class DeploymentConfig(Section):
     margin: Annotated[Number, Field(gt=0.0, lt=0.5)] = Field(
         0.02, description="Loss of F1 against production that non_inferior tolerates."
     )
+    max_recall_loss: Annotated[Number, Field(gt=0.0, le=1.0)] = Field(
+        0.10,
+        description="Loss of recall against production, of a label or a slice, that the guards "
+        "tolerate; 1: any.",
+    )
+    max_latency_ms: Annotated[Number, Field(gt=0.0)] | None = Field(
+        None, description="95th percentile of the time for one text that the export may take."
+    )
+    max_size_mb: Annotated[Number, Field(gt=0.0)] | None = Field(
+        None, description="Size of the smallest exported form that may be reached, in 10**6 bytes."
+    )
+    onnx: Flag = Field(
+        True, description="Export to ONNX too: float32, and int8 where it costs no quality."
+    )
+    max_int8_loss: Fraction = Field(
+        0.005, description="Loss of val macro-F1 for which int8 weights are kept."
+    )
     production_dir: Text = Field("production", description="Directory of deployed versions.")
 
 
@@ -357,6 +395,22 @@ class ReportsConfig(Section):
     dir: Text = Field(".claude/reports", description="Directory of the registries and reports.")
     show_text: Flag = Field(
         False, description="Quote texts of the data in reports (mind their licence)."
+    )
+
+
+class TrackingConfig(Section):
+    """MLflow, for teams that have it: ``pip install 'mlrun-assets[mlflow]'``."""
+
+    mlflow: Flag = Field(
+        False,
+        description="Mirror parameters, metrics, artefacts and the registered model to MLflow.",
+    )
+    mlflow_uri: Text | None = Field(
+        None,
+        description="A tracking server or store; unset: `mlflow.db` (SQLite) in experiments.dir.",
+    )
+    registered_model: Text | None = Field(
+        None, description="Name of the registered model; unset: that of the data."
     )
 
 
@@ -375,6 +429,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     deployment: DeploymentConfig = DeploymentConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()
+    tracking: TrackingConfig = TrackingConfig()
     reports: ReportsConfig = ReportsConfig()
 
     def to_yaml(self) -> str:
@@ -528,6 +583,9 @@ def _contradictions(config: Config) -> list[Mistake]:
                 "data.quality.max_invalid_fraction instead",
             )
         )
+    if config.data.unlabelled_path and not config.training.pretraining_epochs:
+        said = "is set, but training.pretraining_epochs is 0: nothing would read it"
+        mistakes.append(Mistake(("data", "unlabelled_path"), said))
     return mistakes + _backend_mistakes(config.training) + _same_files(config.data)
 
 

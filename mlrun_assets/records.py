@@ -423,6 +423,17 @@ class EnsembleRecord(Record):
     val_f1_mixed: float
 
 
+class PretrainingRecord(Record):
+    """Contrastive pretraining before the labels: what it read and how its loss fell."""
+
+    texts: int
+    pairs: int
+    epochs: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+
+
 class CheckpointRecord(Record):
     """The trained checkpoint: of the seed that is best on val, where several were trained.
 
@@ -452,6 +463,7 @@ class CheckpointRecord(Record):
     reused_from: str | None = None
     not_reused: str | None = None
     ensemble: EnsembleRecord | None = None
+    pretraining: PretrainingRecord | None = None
 
 
 # --- evaluation ---------------------------------------------------------------------------------
@@ -511,6 +523,20 @@ class BaselineRecord(Record):
     seconds: float
 
 
+class PartComparison(Record):
+    """Recall on one part of the test split, a label or a slice, of both models.
+
+    On a slice recall is the share of its rows that are right. ``loss`` is the other's recall less
+    the challenger's, with its paired interval.
+    """
+
+    part: str
+    rows: int
+    recall: float
+    other_recall: float
+    loss: Score
+
+
 class Comparison(Record):
     """The challenger against one other model on the same rows."""
 
@@ -525,6 +551,8 @@ class Comparison(Record):
     only_challenger_right: int | None = None
     only_other_right: int | None = None
     mcnemar_p: float | None = None
+    labels: tuple[PartComparison, ...] = ()
+    slices: tuple[PartComparison, ...] = ()
 
 
 class SliceScores(Record):
@@ -560,6 +588,47 @@ class SeedSpread(Record):
     f1_weighted: Spread
 
 
+class ReliabilityBin(Record):
+    """Rows whose confidence lies in one bin: how sure, and how right, the model is there."""
+
+    low: float
+    high: float
+    rows: int
+    confidence: float
+    accuracy: float
+
+
+class Calibration(Record):
+    """How far probabilities can be believed, on test; the temperature is fitted on val.
+
+    Errors are expected calibration errors, Brier scores sums over the labels (0 to 2). What is
+    ``scaled`` is after division of the logits by the temperature; the bins are before.
+    """
+
+    temperature: float
+    error: float
+    error_scaled: float
+    brier: float
+    brier_scaled: float
+    bins: tuple[ReliabilityBin, ...]
+    bins_scaled: tuple[ReliabilityBin, ...]
+
+
+class TestUse(Record):
+    """How worn the test split is: how many models have been judged on it, this one included.
+
+    ``confidence`` is what the intervals have after the correction.
+    """
+
+    looks: int
+    max_looks: int
+    confidence: float
+
+    @property
+    def worn(self) -> bool:
+        return self.looks > self.max_looks
+
+
 class EvaluationRecord(Record):
     """How the checkpoint does on the test split; with several seeds, how each of them does."""
 
@@ -581,6 +650,9 @@ class EvaluationRecord(Record):
     rows_per_second: float
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None
+    calibration: Calibration | None = None
+    test_use: TestUse | None = None
+    label_next_file: str | None = None
 
     @property
     def f1(self) -> Score:
@@ -599,6 +671,23 @@ class EvaluationRecord(Record):
 # --- deployment ---------------------------------------------------------------------------------
 
 
+class OnnxExport(Record):
+    """One ONNX form of the model, as a process without torch saw it.
+
+    ``agreement`` is with the checkpoint's labels on val; the latency is that of one text.
+    """
+
+    file: str
+    precision: str
+    size_bytes: int
+    agreement: float
+    val_f1_macro: float
+    load_seconds: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+    rows_per_second: float
+
+
 class ExportRecord(Record):
     """What would be deployed, as a fresh process saw it."""
 
@@ -612,6 +701,9 @@ class ExportRecord(Record):
     load_seconds: float
     latency_ms_p50: float
     latency_ms_p95: float
+    rows_per_second: float | None = None
+    onnx: tuple[OnnxExport, ...] = ()
+    onnx_left_out: tuple[str, ...] = ()
 
 
 class RuleOutcome(StrEnum):
@@ -669,6 +761,20 @@ class ProductionRecord(Record):
     sentence: str
     before: ProductionVersion | None
     after: ProductionVersion | None
+
+
+class PredictionsRecord(Record):
+    """What the model in production said to the rows of ``data.predict_path``."""
+
+    asset: ClassVar[str] = "predictions"
+
+    version: str
+    source: str
+    file: str
+    rows: int
+    label_rows: dict[str, int]
+    seconds: float
+    rows_per_second: float
 
 
 # --- registries ---------------------------------------------------------------------------------

@@ -141,8 +141,8 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 9: training.epochs: should be greater than or equal to 1 or should be 'auto'",
         "  line 10: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
         "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
-        "class_weights, early_stopping_patience, bf16, freeze, reuse, report_to, backend, "
-        "num_workers, ray_address",
+        "class_weights, early_stopping_patience, pretraining_epochs, bf16, freeze, reuse, "
+        "report_to, backend, num_workers, ray_address",
         "  line 12: deployment.min_f1: given again on line 13; keep one of them",
         "  line 14: deploymnt: unknown key; did you mean `deployment`?",
     ]
@@ -180,6 +180,7 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("training: {backend: torchrun, ray_address: 'a:1'}\n", "choose ray, or remove it"),
         ("training: {backend: ray, ray_address: 'ray://a'}\n", "should match pattern"),
         ("training: {backend: ray, num_workers: 3, batch_size: 16}\n", "can't have equal parts"),
+        ("data: {unlabelled_path: u.jsonl}\n", "nothing would read it"),
         ("training: {backend: spark}\n", "should be 'inline', 'torchrun' or 'ray'"),
         ("[1, 2]\n", "holds a list"),
         ("a: b: c\n", "not YAML"),
