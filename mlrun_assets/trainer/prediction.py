@@ -74,7 +74,7 @@ class Predictor:
     def _mix(self, logits: Floats, scores: Floats | None) -> Floats:
         if self._ngrams is None or scores is None:
             return logits
-        return self._ngrams.mix(logits, scores)
+        return np.asarray(self._ngrams.mix(logits, scores))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         if not texts:
