@@ -2,7 +2,7 @@
 
 Imports go down this list, never up:
 
-    cli.py               mlrun-assets: run, check-data, status, promote, rollback, schema
+    cli/                 mlrun-assets: its commands
     definitions.py       the one dg.Definitions
     orchestration/       assets, checks, sensors, jobs: the only room that knows Dagster
     lifecycle/           an experiment opened, held, closed, promoted

@@ -156,7 +156,11 @@ class DebtItem(Record):
 
 
 class ProductionVersion(Record):
-    """A model version that is, or was, in production."""
+    """A model version that is, or was, in production.
+
+    ``digest`` is of all files of its directory, ``export_digest`` of those that the experiment
+    exported, without the model card; none: there is no card among them.
+    """
 
     version: str
     experiment: str
@@ -167,6 +171,7 @@ class ProductionVersion(Record):
     promoted_at: str
     accuracy: float | None
     f1: float | None
+    export_digest: str | None = None
 
 
 class ExperimentRecord(Record):

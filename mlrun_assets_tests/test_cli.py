@@ -276,7 +276,7 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
 
 
 def test_a_home_of_our_own_has_the_shipped_settings() -> None:
-    from mlrun_assets.cli import DAGSTER_YAML
+    from mlrun_assets.cli.running import DAGSTER_YAML
 
     shipped = (ROOT / ".dagster" / "dagster.yaml").read_text(encoding="utf-8")
     assert shipped == DAGSTER_YAML

@@ -56,7 +56,7 @@ def test_the_map_of_the_rooms_is_complete() -> None:
 
 def test_the_maps_inside_the_rooms_name_every_module() -> None:
     root = Path(mlrun_assets.__file__).parent
-    for room in ("lifecycle", "orchestration", "trainer", "encoders"):
+    for room in ("cli", "lifecycle", "orchestration", "trainer", "encoders"):
         text = (root / room / "__init__.py").read_text(encoding="utf-8")
         for module in (root / room).glob("*.py"):
             if module.name != "__init__.py":
@@ -81,11 +81,12 @@ def test_documented_config_is_valid() -> None:
 
 
 def test_documented_exit_codes_are_those_of_the_errors() -> None:
-    from mlrun_assets import cli, errors
+    from mlrun_assets import errors
+    from mlrun_assets.cli.running import EXIT_CODES
 
     assert errors.ConfigError.exit_code == 2
     assert errors.DataBlockedError.exit_code == 3
-    assert set(cli.EXIT_CODES.values()) == {0, 1, 3, 130}
+    assert set(EXIT_CODES.values()) == {0, 1, 3, 130}
     for code in ("0 done", "1 failed", "2 the config", "3 blocked", "130 cancelled"):
         assert code in README
 

@@ -7,5 +7,8 @@ resuming.py   an experiment taken up again: what stands in it, and what is left 
 closing.py    registry line, tech debt and report, for every way in which a run can end
 findings.py   what a run found that someone should mend
 order.py      which asset follows from which
+describing.py the model card of an experiment
+comparing.py  two models side by side
+publishing.py a model given away
 promoting.py  an experiment's model to production, and back
 """

@@ -42,6 +42,7 @@ from mlrun_assets.stages.tech_debt import record_debt
 
 PLOTS_DIR = "plots"
 DATASHEET_FILE = "data/datasheet.md"
+MODEL_CARD_FILE = "records/model_card.md"
 
 
 def close_experiment(
@@ -167,11 +168,12 @@ def _over_seeds(evaluation: EvaluationRecord) -> str:
 
 def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
     """Write the report in the reports directory and in the experiment, each with its own links."""
-    records = _run_records(manifest, experiment)
+    records = run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.directory / PLOTS_DIR)
     file = config.reports_dir / "implementation" / f"{manifest.report}.md"
     for target in (file, experiment.directory / "report.md"):
-        write_atomically(target, render_report(records, _links(pictures, target)))
+        card = _card_link(experiment, target)
+        write_atomically(target, render_report(records, _links(pictures, target), card))
     html_file = file.with_suffix(".html")
     page = render_html(
         file.read_text(encoding="utf-8"),
@@ -201,7 +203,16 @@ def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
     }
 
 
-def _run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
+def _card_link(experiment: Experiment, target: Path) -> str | None:
+    """The model card from the directory of ``target``; None: there is none of this evaluation."""
+    card = experiment.directory / MODEL_CARD_FILE
+    if experiment.find(ProductionRecord) is None or not card.exists():
+        return None
+    return Path(os.path.relpath(card, target.parent)).as_posix()
+
+
+def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
+    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
     return RunRecords(
         manifest=manifest,
         config_yaml=(experiment.directory / FROZEN_CONFIG).read_text(encoding="utf-8"),

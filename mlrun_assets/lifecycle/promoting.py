@@ -8,6 +8,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import refresh_registry_and_report
+from mlrun_assets.lifecycle.describing import write_model_card
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -35,10 +36,13 @@ PROBE_TOKENS = 32
 def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
     """Move production when the decision says so; else say why it stays.
 
+    Either way the model card is written: a person reads it before approving.
+
     Raises:
         ProductionError: the move failed; the old model keeps serving.
     """
     decision = experiment.load(DecisionRecord)
+    candidate = candidate_of(experiment, config)
     serving = read_production(config.production_dir)
     if not decision.deploys:
         approved = decision.verdict is Verdict.APPROVED
@@ -61,7 +65,7 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
             "follows again",
         )
     reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
-    return promote(config.production_dir, candidate_of(experiment), reason, probe_unmoved)
+    return promote(config.production_dir, candidate, reason, probe_unmoved)
 
 
 def _unmoved(serving: ProductionVersion | None, why: str) -> ProductionRecord:
@@ -87,7 +91,7 @@ def promote_by_hand(
             "it all the same, say why with --reason"
         )
     why = Reason(why=reason or f"verdict {decision.verdict}", by=by, forced=not approved)
-    record = promote(config.production_dir, candidate_of(experiment), why, probe)
+    record = promote(config.production_dir, candidate_of(experiment, config), why, probe)
     experiment.save(record)
     refresh_registry_and_report(experiment, config)
     return record
@@ -113,8 +117,8 @@ def deployed_model(config: LoadedConfig) -> Deployed | None:
     return Deployed(version, model_dir) if version and model_dir else None
 
 
-def candidate_of(experiment: Experiment) -> Candidate:
-    """The exported model of an experiment, as production takes it."""
+def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
+    """The exported model of an experiment, as production takes it, with a card written anew."""
     export = experiment.load(ExportRecord)
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
@@ -127,6 +131,7 @@ def candidate_of(experiment: Experiment) -> Candidate:
         max_length=dataset.max_length,
         accuracy=evaluation.test.accuracy.value,
         f1=evaluation.f1.value,
+        card=write_model_card(experiment, config),
     )
 
 

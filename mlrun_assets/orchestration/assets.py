@@ -247,7 +247,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
     """The production pointer, moved only by an approval with auto_deploy."""
     with ml_run.stage(context) as stage:
         record = stage.save(promoting.deploy_if_approved(stage.experiment, stage.config))
-        return dg.MaterializeResult(metadata=metadata.production_metadata(record))
+        return dg.MaterializeResult(metadata=metadata.production_metadata(record, stage.experiment))
 
 
 @dg.asset(

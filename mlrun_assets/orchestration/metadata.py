@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from mlrun_assets.experiment_store import Experiment
-from mlrun_assets.lifecycle.closing import DATASHEET_FILE, PLOTS_DIR
+from mlrun_assets.lifecycle.closing import DATASHEET_FILE, MODEL_CARD_FILE, PLOTS_DIR
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -211,12 +211,13 @@ def decision_metadata(record: DecisionRecord) -> Metadata:
     }
 
 
-def production_metadata(record: ProductionRecord) -> Metadata:
-    """Where production points."""
+def production_metadata(record: ProductionRecord, experiment: Experiment) -> Metadata:
+    """Where production points, and the card that a person reads before moving it."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_production(record)),
         "moved": dg.MetadataValue.bool(record.moved),
         "serving": dg.MetadataValue.text(record.after.version if record.after else "nothing"),
+        "model_card": dg.MetadataValue.path(experiment.directory / MODEL_CARD_FILE),
     }
 
 

@@ -32,13 +32,16 @@ CAPTIONS = {
 }
 
 
-def render_report(records: RunRecords, pictures: dict[str, str]) -> str:
+def render_report(
+    records: RunRecords, pictures: dict[str, str], model_card: str | None = None
+) -> str:
     """The report.
 
     Args:
         records: what is known about the run; a stage that left no record is named as not reached.
         pictures: the pictures' names (the keys of `CAPTIONS`), each with its path relative to the
             directory where the report will lie.
+        model_card: the path of the model card, relative to that directory; None: there is none.
 
     Raises:
         KeyError: a picture of another name.
@@ -47,6 +50,7 @@ def render_report(records: RunRecords, pictures: dict[str, str]) -> str:
     return _template().render(
         run=records,
         images=[image(CAPTIONS[name], link) for name, link in images],
+        model_card=Markdown(quote(model_card)) if model_card else None,
     )
 
 

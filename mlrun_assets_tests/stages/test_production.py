@@ -1,8 +1,10 @@
 import errno
 import json
 import shutil
-import threading
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +144,11 @@ def test_a_version_that_was_harmed_is_mended_by_promoting_it_again(tmp_path, roo
 
 
 def harm(root: Path, version: str) -> None:
-    weights = root / "versions" / version / "model" / "weights"
+    harm_files(root / "versions" / version / "model")
+
+
+def harm_files(model_dir: Path) -> None:
+    weights = model_dir / "weights"
     weights.unlink()
     weights.write_text("harmed")
 
@@ -376,34 +382,50 @@ def test_a_lock_that_another_holds_is_an_error_in_the_end(tmp_path, root, monkey
     assert tree(root) == {}
 
 
-def test_a_reader_sees_one_model_at_every_moment(tmp_path, root, serve):
+# Reads as anybody would who knows nothing of this package, until the file `done` is there. One file
+# is read through the pointer itself; several only after it was resolved.
+READER = """
+import pathlib, sys
+root, done = map(pathlib.Path, sys.argv[1:])
+reads, seen = 0, set()
+print("ready", flush=True)
+while not done.exists():
+    (root / "current" / "weights").read_text()
+    model_dir = (root / "current").resolve(strict=True)
+    weights = {(model_dir / name).read_text() for name in ("weights", "onnx/weights")}
+    assert len(weights) == 1, weights
+    seen |= weights
+    reads += 1
+print(reads, len(seen))
+"""
+
+
+def test_readers_see_one_model_at_every_moment_of_100_promotions_and_rollbacks(
+    tmp_path, root, serve
+):
     serve("exp_0")
-    done = threading.Event()
-
-    def read() -> tuple[int, set[str]]:
-        reads, seen = 0, set()
-        while not done.is_set():
-            model_dir = (root / "current").resolve(strict=True)
-            weights = {(model_dir / name).read_text() for name in ("weights", "onnx/weights")}
-            version = read_production(root)
-            assert version is not None
-            assert len(weights) == 1
-            seen |= weights
-            reads += 1
-        return reads, seen
-
-    with ThreadPoolExecutor(2) as pool:
-        readers = [pool.submit(read) for _ in range(2)]
-        try:
-            for number in range(1, 51):
-                serve(f"exp_{number}")
-                rollback(root, None, BECAUSE, loads)
-        finally:
-            done.set()
-        results = [reader.result() for reader in readers]
-    assert all(reads > 0 and len(seen) > 1 for reads, seen in results)
+    done = tmp_path / "done"
+    command = [sys.executable, "-c", READER, str(root), str(done)]
+    readers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "ready\n"
+        for number in range(1, 101):
+            serve(f"exp_{number}")
+            rollback(root, None, BECAUSE, loads)
+    finally:
+        done.touch()
+        ends = [reader.communicate(timeout=60) for reader in readers]
+    for output, errors in ends:
+        assert errors == ""
+        reads, seen = map(int, output.split())
+        assert reads > 0 and seen > 1
     assert serving(root) == "exp_0"
-    assert len(history(root)) == 101
+    assert len(history(root)) == 201
 
 
 def test_promotions_at_once_are_made_one_after_the_other(tmp_path, root):
@@ -416,3 +438,103 @@ def test_promotions_at_once_are_made_one_after_the_other(tmp_path, root):
     assert {record.after.version for record in records if record.after} == {
         f"exp_{number}" for number in range(6)
     }
+
+
+PROMOTION = """
+import pathlib, sys, time
+from mlrun_assets.stages.production import Candidate, Reason, promote
+from mlrun_assets.files import digest_directory
+
+root, model_dir, name = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+candidate = Candidate(model_dir, name, name, digest_directory(model_dir), ("a", "b"), 8, None, None)
+print("ready", flush=True)
+sys.stdin.readline()
+print(promote(root, candidate, Reason("x", name), lambda model_dir: time.sleep(0.2)).sentence)
+"""
+
+
+def other_process(root: Path, facts: Candidate, first: str = "") -> subprocess.Popen[str]:
+    arguments = [str(root), str(facts.model_dir), facts.experiment]
+    process = subprocess.Popen(
+        [sys.executable, "-c", first + PROMOTION, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_two_processes_that_promote_at_once_do_so_one_after_the_other(tmp_path, root):
+    names = ("exp_1", "exp_2")
+    processes = [other_process(root, candidate(tmp_path, name)) for name in names]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in processes]
+    assert [errors for _, errors in said] == ["", ""]
+    assert {output.split()[0] for output, _ in said} == set(names)
+    first, second = history(root)
+    assert (first.before, second.before) == (None, first.after)
+    assert {first.after, second.after} == set(names)
+    assert serving(root) == second.after
+
+
+def test_a_disk_that_is_really_full_leaves_the_old_model(tmp_path, root, serve):
+    serve("exp_1")
+    before = tree(root)
+    facts = candidate(tmp_path, "exp_2", weights="x" * 100_000)
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    process = other_process(root, facts, limit)
+    _, errors = process.communicate("\n", timeout=60)
+    assert process.returncode == 1
+    assert "exp_2 was not promoted (File too large); the pointer is where it was" in errors
+    assert tree(root) == before
+    assert not list((root / "versions").glob(".*"))
+
+
+def test_a_version_holds_the_card_and_is_known_by_all_of_its_files(tmp_path, root):
+    facts = replace(candidate(tmp_path, "exp_1"), card="# A model\n")
+    version = promote(root, facts, BECAUSE, loads).after
+    assert version is not None
+    card = root / "current" / "README.md"
+    assert card.read_text() == "# A model\n"
+    assert not card.stat().st_mode & 0o222
+    assert not (facts.model_dir / "README.md").exists()
+    assert version.export_digest == facts.digest
+    assert version.digest == digest_directory(root / "current") != facts.digest
+    assert not promote(root, facts, BECAUSE, loads).moved
+    card.chmod(0o644)
+    card.write_text("# Another\n")
+    assert promote(root, facts, BECAUSE, loads).moved
+    assert (root / "current").readlink() == Path("versions/exp_1-2/model")
+
+
+def test_a_version_of_before_there_were_cards_serves_on(tmp_path, root, serve):
+    serve("exp_1")
+    record = root / "versions" / "exp_1" / "version.json"
+    facts = json.loads(record.read_text())
+    del facts["export_digest"]
+    record.write_text(json.dumps(facts))
+    assert serving(root) == "exp_1"
+    again = replace(candidate(tmp_path, "exp_1"), card="# A model\n")
+    assert not promote(root, again, BECAUSE, loads).moved
+    serve("exp_2")
+    rollback(root, None, BECAUSE, loads)
+    assert serving(root) == "exp_1"
+
+
+def test_files_that_change_while_they_are_tried_do_not_stay_in_force(tmp_path, root, serve):
+    serve("exp_1")
+    before = tree(root)
+    with pytest.raises(ProductionError, match="current: its files are not those"):
+        promote(root, candidate(tmp_path, "exp_2"), BECAUSE, harm_files)
+    assert tree(root) == before
+    serve("exp_2")
+    with pytest.raises(ProductionError, match="current: its files are not those"):
+        rollback(root, None, BECAUSE, harm_files)
+    assert serving(root) == "exp_2"
+    assert [move.after for move in history(root)] == ["exp_1", "exp_2"]

@@ -2,7 +2,7 @@
 
     production/
       current -> versions/exp_20261123T031500Z/model   what transformers' pipeline is given
-      versions/exp_20261123T031500Z/model/             the model's files, read-only
+      versions/exp_20261123T031500Z/model/             the model's files and its card, read-only
       versions/exp_20261123T031500Z/version.json       what is known of it, with their digest
       history.jsonl                                    every move, appended
       .lock                                            held while a move is made
@@ -23,14 +23,16 @@ from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.records import ProductionRecord, ProductionVersion
 from mlrun_assets.stages.production import pointer
 from mlrun_assets.stages.production.moves import Move, history
-from mlrun_assets.stages.production.pointer import Reason
+from mlrun_assets.stages.production.pointer import Reason, served_before
 from mlrun_assets.stages.production.store import (
     Candidate,
     Probe,
     discard,
+    find_version,
     install,
     load_version,
     verify,
+    verify_files,
     version_dir,
     versions,
 )
@@ -41,10 +43,14 @@ __all__ = [
     "Probe",
     "Reason",
     "current_model_dir",
+    "find_version",
     "history",
     "promote",
     "read_production",
     "rollback",
+    "served_before",
+    "verify",
+    "verify_files",
     "versions",
 ]
 
@@ -75,6 +81,8 @@ def promote(
     production_dir: Path, candidate: Candidate, reason: Reason, probe: Probe
 ) -> ProductionRecord:
     """Copy a model to a new version, prove that it loads, and let the pointer go to it.
+
+    The files have the digest before they are copied to their place, and after the pointer moved.
 
     A candidate that serves already, unharmed, is not copied again.
 
@@ -128,7 +136,8 @@ def _serving(production_dir: Path) -> ProductionVersion | None:
 
 
 def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candidate) -> bool:
-    if (serving.experiment, serving.digest) != (candidate.experiment, candidate.digest):
+    exported = serving.export_digest or serving.digest
+    if (serving.experiment, exported) != (candidate.experiment, candidate.digest):
         return False
     try:
         verify(production_dir, serving)

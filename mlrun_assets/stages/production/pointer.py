@@ -11,7 +11,7 @@ from mlrun_assets.errors import ProductionError
 from mlrun_assets.files import sync_directory
 from mlrun_assets.records import ProductionVersion
 from mlrun_assets.stages.production.moves import Action, Move, append, history, in_force
-from mlrun_assets.stages.production.store import names
+from mlrun_assets.stages.production.store import names, verify_files
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,19 @@ def replaced(production_dir: Path) -> str:
             f"{production_dir}: nothing is in production, so there is nothing to go back from; "
             "name a version with --to, or promote an experiment"
         )
-    # The pointer knows better than a history whose last line was lost.
-    stack = in_force([*(move.after for move in history(production_dir)), current])
-    if len(stack) < 2:
+    before = served_before(production_dir, current)
+    if before is None:
         others = [name for name in names(production_dir) if name != current]
         mend = f"name one with --to ({', '.join(others)})" if others else "promote an experiment"
         raise ProductionError(f"{production_dir}: nothing served before {current}; {mend}")
-    return stack[-2]
+    return before
+
+
+def served_before(production_dir: Path, current: str) -> str | None:
+    """The version that ``current`` replaced when it came to serve; None: it was the first."""
+    # The pointer knows better than a history whose last line was lost.
+    stack = in_force([*(move.after for move in history(production_dir)), current])
+    return stack[-2] if len(stack) > 1 else None
 
 
 def move(
@@ -68,9 +74,12 @@ def move(
 ) -> None:
     """Point to the second of ``versions`` and append that to the history: both or neither.
 
+    The pointer is read back in between, and all files through it, as a reader would find them.
+
     Raises:
         OSError: the directory can't be written.
-        ProductionError: the disk is full, or something else stands where the pointer should be.
+        ProductionError: the disk is full, something else stands where the pointer should be, or
+            the files behind it are not those of the version.
     """
     before, after = versions
     entry = Move(
@@ -87,6 +96,7 @@ def move(
     old = link.readlink() if link.is_symlink() else None
     try:
         _point(link, Path("versions", after.version, "model"))
+        verify_files(link, after.digest)
         append(production_dir, entry)
     except BaseException:
         _point(link, old)

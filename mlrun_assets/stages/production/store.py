@@ -13,8 +13,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from mlrun_assets.errors import ProductionError, RecordError
-from mlrun_assets.files import digest_directory, sync_directory
+from mlrun_assets.files import digest_directory, sync_directory, write_atomically
 from mlrun_assets.records import ProductionVersion
+
+CARD_FILE = "README.md"
 
 Probe = Callable[[Path], None]
 """Loads the model of a directory and predicts with it; raises ExportError if that fails."""
@@ -22,7 +24,10 @@ Probe = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that could serve, and what is known of it; ``digest`` is of its directory."""
+    """A model that could serve, and what is known of it; ``digest`` is of its directory.
+
+    ``card`` is the text of its model card, which the version holds beside the exported files.
+    """
 
     model_dir: Path
     experiment: str
@@ -32,6 +37,7 @@ class Candidate:
     max_length: int
     accuracy: float | None
     f1: float | None
+    card: str | None = None
 
 
 def version_dir(production_dir: Path, name: str) -> Path:
@@ -76,6 +82,15 @@ def load_version(production_dir: Path, name: str) -> ProductionVersion:
         raise ProductionError(f"{file}: can't be read; restore it, or {mend}") from error
 
 
+def find_version(production_dir: Path, name: str) -> ProductionVersion | None:
+    """The record of the version ``name``; None: there is no such version.
+
+    Raises:
+        ProductionError: its record can't be read.
+    """
+    return load_version(production_dir, name) if name in names(production_dir) else None
+
+
 def verify(production_dir: Path, version: ProductionVersion) -> Path:
     """The model directory of a version, which holds the files that were promoted.
 
@@ -83,8 +98,22 @@ def verify(production_dir: Path, version: ProductionVersion) -> Path:
         ProductionError: it does not.
     """
     model_dir = version_dir(production_dir, version.version) / "model"
-    _verify(model_dir, version.digest)
+    verify_files(model_dir, version.digest)
     return model_dir
+
+
+def verify_files(model_dir: Path, digest: str) -> None:
+    """Read all files of a model directory.
+
+    Raises:
+        ProductionError: they are not those that were recorded.
+    """
+    found = digest_directory(model_dir)
+    if found != digest:
+        raise ProductionError(
+            f"{model_dir}: its files are not those that were recorded (digest {digest}, found "
+            f"{found}); export the model again, or choose another version"
+        )
 
 
 def install(production_dir: Path, candidate: Candidate, probe: Probe) -> ProductionVersion:
@@ -100,24 +129,17 @@ def install(production_dir: Path, candidate: Candidate, probe: Probe) -> Product
     root.mkdir(exist_ok=True)
     for stale in root.glob(".incoming-*"):  # of a process that was killed: the lock is ours
         shutil.rmtree(stale)
-    version = ProductionVersion(
-        version=_free_name(root, candidate.experiment),
-        experiment=candidate.experiment,
-        report=candidate.report,
-        digest=candidate.digest,
-        labels=candidate.labels,
-        max_length=candidate.max_length,
-        promoted_at=datetime.now(UTC).isoformat(),
-        accuracy=candidate.accuracy,
-        f1=candidate.f1,
-    )
+    name = _free_name(root, candidate.experiment)
     incoming = root / f".incoming-{secrets.token_hex(4)}"
+    model_dir = incoming / "model"
     try:
-        _copy(candidate.model_dir, incoming / "model")
-        _verify(incoming / "model", candidate.digest)
-        probe(incoming / "model")
+        _copy(candidate.model_dir, model_dir)
+        verify_files(model_dir, candidate.digest)
+        _add_card(model_dir, candidate.card)
+        version = _version(name, candidate, digest_directory(model_dir))
+        probe(model_dir)
         version.save(incoming / "version.json")
-        incoming.rename(root / version.version)
+        incoming.rename(root / name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)  # it has its name by now, or it failed
     sync_directory(root)
@@ -127,6 +149,21 @@ def install(production_dir: Path, candidate: Candidate, probe: Probe) -> Product
 def discard(production_dir: Path, version: ProductionVersion) -> None:
     """Remove a version that never came to serve."""
     shutil.rmtree(version_dir(production_dir, version.version))
+
+
+def _version(name: str, candidate: Candidate, digest: str) -> ProductionVersion:
+    return ProductionVersion(
+        version=name,
+        experiment=candidate.experiment,
+        report=candidate.report,
+        digest=digest,
+        labels=candidate.labels,
+        max_length=candidate.max_length,
+        promoted_at=datetime.now(UTC).isoformat(),
+        accuracy=candidate.accuracy,
+        f1=candidate.f1,
+        export_digest=None if candidate.card is None else candidate.digest,
+    )
 
 
 def _free_name(root: Path, experiment: str) -> str:
@@ -154,10 +191,8 @@ def _copy(source: Path, target: Path) -> None:
         sync_directory(directory)
 
 
-def _verify(model_dir: Path, digest: str) -> None:
-    found = digest_directory(model_dir)
-    if found != digest:
-        raise ProductionError(
-            f"{model_dir}: its files are not those that were recorded (digest {digest}, found "
-            f"{found}); export the model again, or choose another version"
-        )
+def _add_card(model_dir: Path, card: str | None) -> None:
+    """Put the model card beside the files; it takes the place of one that was exported."""
+    if card is not None:
+        write_atomically(model_dir / CARD_FILE, card)
+        (model_dir / CARD_FILE).chmod(0o444)

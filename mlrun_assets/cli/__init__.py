@@ -1,0 +1,52 @@
+"""``mlrun-assets``: one ML run, and the model in production, from a terminal.
+
+Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the call is wrong,
+3 a run blocked by the data, 130 cancelled. ``check-data`` has one question to answer: it exits 1
+when the data blocks.
+
+__main__.py    `python -m mlrun_assets.cli`
+options.py     what several commands take and say
+running.py     run
+data.py        check-data
+overview.py    status, schema
+production.py  promote, rollback
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mlrun_assets.cli.data import check_data
+from mlrun_assets.cli.overview import schema, status
+from mlrun_assets.cli.production import promote, rollback
+from mlrun_assets.cli.running import run
+from mlrun_assets.errors import MlrunError
+
+__all__ = ["commands", "main"]
+
+
+@click.group(help="One ML run for a low-resource language, from data to a deployment decision.")
+@click.version_option(package_name="mlrun-assets")
+def commands() -> None:
+    """All commands."""
+
+
+for command in (run, check_data, status, promote, rollback, schema):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """The entry point: errors of ours are shown without a traceback."""
+    try:
+        commands(standalone_mode=False)
+    except MlrunError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("cancelled", err=True)
+        sys.exit(130)

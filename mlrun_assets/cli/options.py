@@ -1,0 +1,35 @@
+"""What several commands take and say."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+
+from mlrun_assets.config import CONFIG_VARIABLE, load_config
+
+P = ParamSpec("P")
+
+
+def with_config(command: Callable[P, None]) -> Callable[..., None]:
+    """Adds ``--config`` and hands the config that it leads to over as the first argument."""
+
+    @click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help=f"The config file; unset: ${CONFIG_VARIABLE}, else ml_config.yaml.",
+    )
+    @functools.wraps(command)
+    def wrapped(file: Path | None, *args: P.args, **kwargs: P.kwargs) -> None:
+        command(load_config(file), *args, **kwargs)  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def note(line: str) -> None:
+    """Say something on standard error that is no result."""
+    click.echo(f"note: {line}", err=True)

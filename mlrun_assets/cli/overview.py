@@ -1,0 +1,40 @@
+"""``mlrun-assets status`` and ``schema``: what there is; they change nothing."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mlrun_assets.cli.options import with_config
+from mlrun_assets.config import LoadedConfig, json_schema
+from mlrun_assets.experiment_store import all_experiments
+
+
+@click.command(help="What is in production, the latest runs and the open tech debt.")
+@click.option("--limit", default=10, show_default=True, help="How many runs to show.")
+@with_config
+def status(config: LoadedConfig, limit: int) -> None:
+    """Print what the records say; changes nothing."""
+    from mlrun_assets.lifecycle.closing import run_summary
+    from mlrun_assets.stages.production import read_production
+    from mlrun_assets.stages.tech_debt import read_open_debt
+
+    serving = read_production(config.production_dir)
+    if serving:
+        click.echo(f"production  {serving.version}, since {serving.promoted_at}")
+    else:
+        click.echo("production  nothing deployed yet")
+    for experiment in all_experiments(config.experiments_dir)[:limit]:
+        manifest = experiment.manifest
+        click.echo(
+            f"{manifest.status:<11} {experiment.id}  {run_summary(experiment, manifest.error)}"
+        )
+    for item in read_open_debt(config.reports_dir):
+        click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
+
+
+@click.command(help="The JSON Schema of ml_config.yaml, for editors.")
+def schema() -> None:
+    """Print the schema."""
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,237 @@
+"""The model card: what a stranger needs to know of a model before using it.
+
+The sections follow Mitchell and others, Model Cards for Model Reporting
+(https://arxiv.org/abs/1810.03993); the YAML head is what the Hub reads. A card is made to be
+published: it holds no text and no path of the data.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from mlrun_assets.encoders.quiet import telemetry_off
+from mlrun_assets.records import (
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExportRecord,
+    OnnxExport,
+    TrainingPlan,
+    Verdict,
+)
+from mlrun_assets.reporting import formats, score_tables, sentences
+from mlrun_assets.reporting.data_tables import failed_checks
+from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, joined, prose
+from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score
+from mlrun_assets.reporting.markdown import markdown_environment
+from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.reporting.score_tables import scores_row
+from mlrun_assets.reporting.tables import bullets, table
+
+TASK = "text-classification"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the records of a run don't say of its model.
+
+    ``language`` is an ISO 639 code, ``licence`` as the Hub spells it, ``base_model`` the Hub id of
+    the encoder that was fine-tuned; None: it has none.
+    """
+
+    language: str
+    licence: str | None
+    base_model: str | None
+
+
+def render_model_card(run: RunRecords, origin: Origin) -> str:
+    """The card as Markdown under its YAML head, of a run that was evaluated and exported."""
+    return _template().render(run=run, origin=origin, head=head(run, origin))
+
+
+def head(run: RunRecords, origin: Origin) -> Markdown:
+    """The YAML that the Hub reads, without the dashes around it."""
+    telemetry_off()
+    from huggingface_hub import ModelCardData
+
+    tags = ["low-resource", *(["onnx"] if run.export and run.export.onnx else [])]
+    card = ModelCardData(
+        language=origin.language,
+        license=origin.licence,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=tags,
+        base_model=origin.base_model,
+        metrics=["accuracy", "f1"],
+        model_name=clean(run.manifest.name),
+        eval_results=_results(run),
+    )
+    return Markdown(card.to_yaml())
+
+
+def _results(run: RunRecords) -> list[Any]:
+    from huggingface_hub import EvalResult
+
+    if run.evaluation is None:
+        return []
+    data = clean((run.dataset and run.dataset.name) or "unnamed")
+    result = functools.partial(
+        EvalResult,
+        task_type=TASK,
+        task_name="Text classification",
+        dataset_type=data,
+        dataset_name=data,
+        dataset_split="test",
+    )
+    test = run.evaluation.test
+    return [
+        result(metric_type=kind, metric_name=name, metric_args=settings, metric_value=round(v, 4))
+        for kind, name, settings, v in (
+            ("accuracy", "Accuracy", None, test.accuracy.value),
+            ("f1", "Macro-F1", {"average": "macro"}, test.f1_macro.value),
+            ("f1", "Weighted-F1", {"average": "weighted"}, test.f1_weighted.value),
+        )
+    ]
+
+
+def results_table(run: RunRecords) -> Markdown:
+    """The model on test and val, beside what trains in seconds."""
+    rows = []
+    if run.evaluation:
+        rows.append(scores_row(Markdown("**this model**, test"), run.evaluation.test))
+        rows.append(scores_row(Markdown("this model, val"), run.evaluation.val))
+    if run.baseline:
+        rows.append(scores_row(Markdown("n-gram baseline, test"), run.baseline.linear))
+        rows.append(scores_row(Markdown("majority class, test"), run.baseline.majority))
+    return table(["", ">accuracy", ">macro-F1", ">weighted-F1"], rows)
+
+
+def rows_table(dataset: DatasetRecord) -> Markdown:
+    """Rows of each label by split, and the digest of each split's source."""
+    return table(
+        ["label", *(f">{split}" for split in dataset.splits)],
+        [
+            *([label, *(count(part.label_rows.get(label, 0)) for part in dataset.splits.values())]
+              for label in dataset.labels),
+            ["all", *(count(part.rows_kept) for part in dataset.splits.values())],
+            ["SHA-256", *(digest(part.source_digest) for part in dataset.splits.values())],
+        ],
+    )  # fmt: skip
+
+
+def recipe_table(plan: TrainingPlan) -> Markdown:
+    """The settings of the training; the encoder is named elsewhere, since it may be a path."""
+    left_out = {"encoder", "revision", "encoder_digest", "class_weights", "seed"}
+    recipe = plan.recipe.model_dump(exclude=left_out)
+    weights = plan.recipe.class_weights
+    rows = [[code(name), _setting(value)] for name, value in recipe.items()]
+    rows.append(
+        [code("class_weights"), joined(map(number, weights)) if weights else Markdown("none")]
+    )
+    rows.append([code("seeds"), joined(str(each.seed) for each in plan.recipes)])
+    return table(["setting", "value"], rows)
+
+
+def limits(run: RunRecords, origin: Origin) -> Markdown:
+    """What is known to be weak, or not known at all."""
+    said = [f"Only texts in the language `{origin.language}` were measured."]
+    if run.evaluation:
+        said += _limits_of_evaluation(run.evaluation)
+    if run.dataset:
+        said += _limits_of_data(run.dataset)
+    if run.decision and run.decision.verdict is not Verdict.APPROVED:
+        said.append(_verdict(run.decision))
+    return bullets(said)
+
+
+def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
+    test = evaluation.test
+    weakest = min(test.per_class, key=lambda scores: scores.f1)
+    said = [
+        f"The scores come from {count(test.rows)} test rows: the accuracy on other texts of this "
+        f"kind lies between {test.accuracy.low:.3f} and {test.accuracy.high:.3f} with "
+        f"{number(100 * evaluation.confidence)} % confidence, and nothing is said of other kinds.",
+        f"The label it knows least is {clean(weakest.label)}: F1 {weakest.f1:.3f} on "
+        f"{count(weakest.support)} test rows.",
+    ]
+    if evaluation.test_use and evaluation.test_use.worn:
+        said.append(
+            f"{evaluation.test_use.looks} models were judged on this test split: its scores are "
+            "worn, and rather too high."
+        )
+    return said
+
+
+def _limits_of_data(dataset: DatasetRecord) -> list[str]:
+    said = []
+    cut = dataset.splits["test"].truncated_fraction
+    if cut:
+        said.append(
+            f"It reads the first {count(dataset.max_length)} tokens of a text; "
+            f"{percent(cut)} of the test texts are longer."
+        )
+    warned = [f"`{check.name}`" for check in failed_checks(dataset)]
+    if warned:
+        said.append(f"Data-quality checks that did not pass: {', '.join(warned)}.")
+    return said
+
+
+def _verdict(decision: DecisionRecord) -> str:
+    return (
+        f"The rules of the run did not approve it ({decision.verdict}): "
+        f"{decision.sentence.rstrip('.')}."
+    )
+
+
+def onnx_table(export: ExportRecord) -> Markdown:
+    """The ONNX forms, as a process without torch saw them."""
+    return table(
+        ["file", "weights", ">size", ">val macro-F1", ">p95 latency ms"],
+        (
+            [code(onnx_file(export, form)), form.precision, megabytes(form.size_bytes),
+             score(form.val_f1_macro), number(form.latency_ms_p95)]
+            for form in export.onnx
+        ),
+    )  # fmt: skip
+
+
+def onnx_file(export: ExportRecord, form: OnnxExport) -> str:
+    """The path of an ONNX form below the model's directory."""
+    return form.file.removeprefix(f"{export.model_dir}/")
+
+
+def smallest(export: ExportRecord) -> str:
+    """The file of the smallest ONNX form."""
+    return onnx_file(export, min(export.onnx, key=lambda form: form.size_bytes))
+
+
+def _setting(value: object) -> Markdown:
+    if isinstance(value, bool):
+        return Markdown("yes" if value else "no")
+    return number(value) if isinstance(value, int | float) else escape(str(value))
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = markdown_environment()
+    environment.globals.update(
+        formats=formats,
+        score_tables=score_tables,
+        sentences=sentences,
+        code=code,
+        escape=escape,
+        joined=joined,
+        prose=prose,
+        raw=Markdown,
+        results_table=results_table,
+        rows_table=rows_table,
+        recipe_table=recipe_table,
+        limits=limits,
+        onnx_table=onnx_table,
+        smallest=smallest,
+    )
+    return environment.get_template("model_card.md.j2")

@@ -1,0 +1,127 @@
+"""The model card: whole as people see it, and its head as the Hub's own library reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import ModelCard
+
+from mlrun_assets import records as r
+from mlrun_assets.reporting.model_card import Origin, render_model_card
+from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets_tests.records_factory import checkpoint_record
+from mlrun_assets_tests.reporting.conftest import full_run, poisoned
+from mlrun_assets_tests.reporting.markdown_structure import kinds, uneven_rows
+from mlrun_assets_tests.reporting.regenerate_golden import GOLDEN_CARD, ORIGIN, golden_card
+
+ONNX = r.OnnxExport(
+    file="export/onnx/model_int8.onnx",
+    precision="int8",
+    size_bytes=22_000_000,
+    agreement=0.997,
+    val_f1_macro=0.749,
+    load_seconds=0.2,
+    latency_ms_p50=4.0,
+    latency_ms_p95=7.5,
+    rows_per_second=300.0,
+)
+
+
+def with_onnx() -> RunRecords:
+    run = full_run()
+    assert run.export
+    full = ONNX.model_copy(update={"file": "onnx/model.onnx", "size_bytes": 88_000_000})
+    return replace(run, export=run.export.model_copy(update={"onnx": (full, ONNX)}))
+
+
+def python_blocks(card: str) -> list[str]:
+    return [block.partition("```")[0] for block in card.split("```python\n")[1:]]
+
+
+def test_the_card_is_the_golden_one() -> None:
+    assert golden_card() == GOLDEN_CARD.read_text(encoding="utf-8"), (
+        "if the change is meant: python -m mlrun_assets_tests.reporting.regenerate_golden"
+    )
+
+
+def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
+    run = full_run()
+    assert run.evaluation and run.dataset
+    data = run.dataset.model_copy(update={"name": "masakhanews: som"})
+    card = ModelCard(render_model_card(replace(run, dataset=data), ORIGIN))
+    head = card.data
+    assert (head.language, head.license, head.base_model) == (
+        "som", "cc-by-4.0", "FacebookAI/xlm-roberta-base",
+    )  # fmt: skip
+    assert (head.library_name, head.pipeline_tag) == ("transformers", "text-classification")
+    assert head.model_name == run.manifest.name
+    found = {each.metric_name: each for each in head.eval_results}
+    test = run.evaluation.test
+    assert {name: each.metric_value for name, each in found.items()} == {
+        "Accuracy": pytest.approx(test.accuracy.value),
+        "Macro-F1": pytest.approx(test.f1_macro.value),
+        "Weighted-F1": pytest.approx(test.f1_weighted.value),
+    }
+    assert {(each.dataset_name, each.dataset_split) for each in found.values()} == {
+        ("masakhanews: som", "test")
+    }
+    assert card.text.startswith("\n# xlm-r-fine-tune-v2\n")
+
+
+def test_what_is_not_known_is_left_out_of_the_head() -> None:
+    card = render_model_card(full_run(), Origin("som", None, None))
+    head = ModelCard(card).data.to_dict()
+    assert not {"license", "base_model"} & set(head)
+    assert "Licence: not stated." in card
+    assert "an encoder that is not on the Hub" in card
+
+
+def test_a_mixed_model_asks_for_consent_to_its_code() -> None:
+    mixed = r.EnsembleRecord(
+        ngram_model="char, ComplementNB",
+        encoder_weight=1.0,
+        ngram_weight=0.4,
+        val_f1_encoder=0.74,
+        val_f1_ngrams=0.7,
+        val_f1_mixed=0.76,
+    )
+    run = replace(full_run(), checkpoint=checkpoint_record(ensemble=mixed))
+    assert "trust_remote_code=True" in python_blocks(render_model_card(run, ORIGIN))[0]
+    assert "trust_remote_code" not in golden_card()
+
+
+def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
+    card = render_model_card(with_onnx(), ORIGIN)
+    transformers, onnx = python_blocks(card)
+    assert "onnxruntime" not in transformers
+    assert '{MODEL}/onnx/model_int8.onnx"' in onnx
+    compile(onnx, "card", "exec")
+    assert "| `onnx/model_int8.onnx` | int8 | 22.0 MB | 0.749 | 7.5 |" in card
+    assert ModelCard(card).data.tags == ["low-resource", "onnx"]
+    assert uneven_rows(card) == []
+
+
+@pytest.mark.parametrize("value", ["a\n---\nlicense: mit", "x: [", "'\"", "- yes", "**\u202e"])
+def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
+    run = full_run()
+    assert run.dataset
+    named = replace(
+        run,
+        dataset=run.dataset.model_copy(update={"name": value}),
+        manifest=run.manifest.model_copy(update={"name": value}),
+    )
+    card = ModelCard(render_model_card(named, ORIGIN))
+    assert card.data.license == "cc-by-4.0"
+    assert card.text.count("\n# ") == 1
+    assert list(card.data.to_dict()) == list(ModelCard(golden_card()).data.to_dict())
+
+
+def test_no_string_of_a_record_breaks_a_table() -> None:
+    bad = poisoned(full_run())
+    assert bad.dataset
+    splits = dict(zip(r.SPLITS, bad.dataset.splits.values(), strict=True))
+    bad = replace(bad, dataset=bad.dataset.model_copy(update={"splits": splits}))
+    card = ModelCard(render_model_card(bad, ORIGIN)).text
+    assert uneven_rows(card) == []
+    assert not {"html_block", "html_inline", "link_open", "s_open"} & set(kinds(card))
