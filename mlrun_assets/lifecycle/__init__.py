@@ -8,4 +8,5 @@ closing.py    registry line, tech debt and report, for every way in which a run 
 findings.py   what a run found that someone should mend
 order.py      which asset follows from which
 promoting.py  an experiment's model to production, and back
+predicting.py the model in production asked about rows without labels
 """

@@ -16,6 +16,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    PredictionsRecord,
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
@@ -217,6 +218,18 @@ def production_metadata(record: ProductionRecord) -> Metadata:
         "summary": dg.MetadataValue.md(summaries.summarise_production(record)),
         "moved": dg.MetadataValue.bool(record.moved),
         "serving": dg.MetadataValue.text(record.after.version if record.after else "nothing"),
+    }
+
+
+def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Metadata:
+    """What the model in production said."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_predictions(record)),
+        "predictions": dg.MetadataValue.path(production_dir / record.file),
+        "version": dg.MetadataValue.text(record.version),
+        **_counts({"rows": record.rows, "unusable_rows": record.rows_unusable}),
+        **_counts({f"{label}_rows": rows for label, rows in record.label_rows.items()}),
+        **_floats({"seconds": record.seconds, "rows_per_second": record.rows_per_second}),
     }
 
 

@@ -45,6 +45,7 @@ __all__ = [
     "promote",
     "read_production",
     "rollback",
+    "verify",
     "versions",
 ]
 

@@ -37,7 +37,9 @@ class Source:
         return is_url(self.location)
 
 
-def source_paths(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
+def source_paths(
+    config: LoadedConfig, splits: Sequence[str] = SPLITS
+) -> dict[str, tuple[Source, ...]]:
     """The data files of each split, by the name of the split; none is opened.
 
     Raises:
@@ -46,7 +48,7 @@ def source_paths(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
     """
     found: dict[str, tuple[Source, ...]] = {}
     problems = []
-    for split in SPLITS:
+    for split in splits:
         try:
             found[split] = split_sources(config, split)
         except DataError as error:
