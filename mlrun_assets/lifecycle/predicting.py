@@ -22,9 +22,11 @@ from mlrun_assets.stages.quality.reading import (
     DataFile,
     Parsed,
     UnusableError,
+    data_file,
     fetch_sources,
     join_digests,
     joined_text,
+    read_stream,
     read_whole_rows,
     source_paths,
 )
@@ -69,6 +71,23 @@ def load_classifier(config: LoadedConfig, version: ProductionVersion) -> Classif
     from mlrun_assets.trainer.prediction import Predictor
 
     return Predictor(model_dir, version.max_length)
+
+
+def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow]:
+    """The rows of a data file; those of a named pipe are JSON Lines.
+
+    Raises:
+        DataError: it is missing, can't be read, or is no data file.
+    """
+    if path.is_fifo():
+        return rows_of_stream(path.open("rb"), str(path), data)
+    file = data_file(path)
+    return text_rows(read_whole_rows(file, data), file.name, data)
+
+
+def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow]:
+    """The rows of a pipe, which are JSON Lines."""
+    return text_rows(read_stream(stream, name), name, data)
 
 
 def text_rows(parsed: Iterable[Parsed], name: str, data: DataConfig) -> Iterator[TextRow]:

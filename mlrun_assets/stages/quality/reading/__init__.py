@@ -21,6 +21,7 @@ from mlrun_assets.stages.quality.reading.rows import (
 )
 from mlrun_assets.stages.quality.reading.sources import (
     Source,
+    data_file,
     digest_sources,
     fetch_sources,
     join_digests,
@@ -38,6 +39,7 @@ __all__ = [
     "Source",
     "SplitRows",
     "UnusableError",
+    "data_file",
     "digest_sources",
     "fetch_sources",
     "join_digests",
