@@ -6,7 +6,7 @@ from mlrun_assets.orchestration import assets, console, jobs, sensors
 from mlrun_assets.orchestration.resources import MlRun
 
 defs = dg.Definitions(
-    assets=[*assets.raw_splits, *assets.stages],
+    assets=[*assets.raw_splits, *assets.stages, assets.predictions],
     jobs=[jobs.ml_run, jobs.promote_experiment, jobs.rollback_production],
     sensors=[sensors.new_data_sensor],
     resources={"ml_run": MlRun()},

@@ -6,25 +6,39 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one.
 
-    The bytes go to a temporary file in the same directory, are flushed to the disk, and take the
-    name in one step. Text is UTF-8 and its newlines are kept as they are. A file that exists keeps
-    its permissions.
+    Text is UTF-8 and its newlines are kept as they are.
 
     Raises:
         OSError: the directory can't be written or the disk is full; ``path`` is unchanged.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    with open_atomically(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name ``path`` when the block ends, and vanishes when it fails.
+
+    The bytes go to a temporary file in the same directory, are flushed to the disk, and take the
+    name in one step. A file that exists keeps its permissions.
+
+    Raises:
+        OSError: the directory can't be written or the disk is full; ``path`` is unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if path.exists():

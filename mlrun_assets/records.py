@@ -769,7 +769,11 @@ class ProductionRecord(Record):
 
 
 class PredictionsRecord(Record):
-    """What the model in production said to the rows of ``data.predict_path``."""
+    """What the model in production said to the rows of ``data.predict_path``.
+
+    ``file`` is relative to the production directory; ``rows`` counts those that got a label,
+    ``rows_unusable`` those that had no text to label.
+    """
 
     asset: ClassVar[str] = "predictions"
 
@@ -777,6 +781,7 @@ class PredictionsRecord(Record):
     source: str
     file: str
     rows: int
+    rows_unusable: int = 0
     label_rows: dict[str, int]
     seconds: float
     rows_per_second: float

@@ -10,6 +10,7 @@ running.py     run
 data.py        check-data
 overview.py    status, schema
 production.py  promote, rollback
+prediction.py  predict
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import click
 
 from mlrun_assets.cli.data import check_data
 from mlrun_assets.cli.overview import schema, status
+from mlrun_assets.cli.prediction import predict
 from mlrun_assets.cli.production import promote, rollback
 from mlrun_assets.cli.running import run
 from mlrun_assets.errors import MlrunError
@@ -33,7 +35,7 @@ def commands() -> None:
     """All commands."""
 
 
-for command in (run, check_data, status, promote, rollback, schema):
+for command in (run, check_data, status, promote, rollback, predict, schema):
     commands.add_command(command)
 
 

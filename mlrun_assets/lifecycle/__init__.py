@@ -11,4 +11,5 @@ describing.py the model card of an experiment
 comparing.py  two models side by side
 publishing.py a model given away
 promoting.py  an experiment's model to production, and back
+predicting.py the model in production asked about rows without labels
 """

@@ -16,7 +16,7 @@ from mlrun_assets.encoders import (
     describe_head,
     resolve_encoder,
 )
-from mlrun_assets.lifecycle import closing, opening, promoting
+from mlrun_assets.lifecycle import closing, opening, predicting, promoting
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.orchestration import backends, checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
@@ -311,6 +311,26 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
         stage.report(f"report: {record.file}")
         return dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
+        )
+
+
+@dg.asset(
+    deps=[production_model],
+    output_required=False,
+    group_name="deployment",
+    kinds={"jsonlines"},
+    owners=OWNERS,
+)
+def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.MaterializeResult]:
+    """The rows of data.predict_path with the labels that the model in production gives them."""
+    with plain_errors():
+        current = ml_run.load_config()
+        if current.config.data.predict_path is None and len(context.selected_asset_keys) > 1:
+            context.log.info("data.predict_path is not set: there are no rows to label")
+            return
+        record = predicting.label_sources(current, context.log.info)
+        yield dg.MaterializeResult(
+            metadata=metadata.predictions_metadata(record, current.production_dir)
         )
 
 

@@ -16,6 +16,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    PredictionsRecord,
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
@@ -218,6 +219,18 @@ def production_metadata(record: ProductionRecord, experiment: Experiment) -> Met
         "moved": dg.MetadataValue.bool(record.moved),
         "serving": dg.MetadataValue.text(record.after.version if record.after else "nothing"),
         "model_card": dg.MetadataValue.path(experiment.directory / MODEL_CARD_FILE),
+    }
+
+
+def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Metadata:
+    """What the model in production said."""
+    return {
+        "summary": dg.MetadataValue.md(summaries.summarise_predictions(record)),
+        "predictions": dg.MetadataValue.path(production_dir / record.file),
+        "version": dg.MetadataValue.text(record.version),
+        **_counts({"rows": record.rows, "unusable_rows": record.rows_unusable}),
+        **_counts({f"{label}_rows": rows for label, rows in record.label_rows.items()}),
+        **_floats({"seconds": record.seconds, "rows_per_second": record.rows_per_second}),
     }
 
 

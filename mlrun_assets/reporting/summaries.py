@@ -10,6 +10,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    PredictionsRecord,
     ProductionRecord,
     ProductionVersion,
     RegistryRecord,
@@ -158,6 +159,22 @@ def _version(version: ProductionVersion | None) -> list[str]:
         version.promoted_at,
         digest(version.digest),
     ]
+
+
+def summarise_predictions(record: PredictionsRecord) -> str:
+    """How many rows got which label, and from which version."""
+    aside = f"; {count(record.rows_unusable)} had no text" if record.rows_unusable else ""
+    return _summary(
+        f"{count(record.rows)} rows labelled by {escape(record.version)} in "
+        f"{seconds(record.seconds)}{aside}",
+        table(
+            ["label", ">rows", ">share"],
+            [
+                [code(label), count(rows), percent(rows / max(1, record.rows))]
+                for label, rows in record.label_rows.items()
+            ],
+        ),
+    )
 
 
 def summarise_registry(record: RegistryRecord) -> str:

@@ -9,11 +9,19 @@ tables.py       bytes → rows, of CSV and TSV
 parquet.py      files → rows
 rows.py         what a row must hold, and what is kept of it
 splits.py       all files of a split → one frame, and the rows put aside
+whole_rows.py   rows without labels, one after another
 """
 
-from mlrun_assets.stages.quality.reading.rows import RAW_CHARACTERS, BadRow
+from mlrun_assets.stages.quality.reading.rows import (
+    RAW_CHARACTERS,
+    BadRow,
+    Parsed,
+    UnusableError,
+    joined_text,
+)
 from mlrun_assets.stages.quality.reading.sources import (
     Source,
+    data_file,
     digest_sources,
     fetch_sources,
     join_digests,
@@ -21,17 +29,24 @@ from mlrun_assets.stages.quality.reading.sources import (
     split_sources,
 )
 from mlrun_assets.stages.quality.reading.splits import DataFile, SplitRows, read_split
+from mlrun_assets.stages.quality.reading.whole_rows import read_stream, read_whole_rows
 
 __all__ = [
     "RAW_CHARACTERS",
     "BadRow",
     "DataFile",
+    "Parsed",
     "Source",
     "SplitRows",
+    "UnusableError",
+    "data_file",
     "digest_sources",
     "fetch_sources",
     "join_digests",
+    "joined_text",
     "read_split",
+    "read_stream",
+    "read_whole_rows",
     "source_paths",
     "split_sources",
 ]

@@ -1,4 +1,4 @@
-"""Parquet to rows, of the columns that the config names only."""
+"""Parquet to rows, in the ordinary case of the columns that the config names only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from mlrun_assets.text import shorten
 BATCH_ROWS = 10_000
 
 
-def parse_parquet(path: Path, data: DataConfig, name: str) -> Iterator[Parsed]:
+def parse_parquet(
+    path: Path, data: DataConfig, name: str, *, whole: bool = False
+) -> Iterator[Parsed]:
     """The rows of a file; their line is the number of the row.
 
-    Read with Arrow, since polars panics over some damaged files.
+    Read with Arrow, since polars panics over some damaged files. ``whole`` rows have all columns,
+    not only those that the config names.
 
     Raises:
         DataError: it is no Parquet file, is damaged, or lacks a column.
@@ -28,7 +31,7 @@ def parse_parquet(path: Path, data: DataConfig, name: str) -> Iterator[Parsed]:
     try:
         with ParquetFile(path) as file:
             columns = check_columns(file.schema_arrow.names, data, name)
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            for batch in file.iter_batches(BATCH_ROWS, columns=None if whole else columns):
                 for row in batch.to_pylist():
                     line += 1
                     yield Parsed(line, None, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,16 +79,26 @@ def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, 
     Raises:
         UnusableError: one of them is missing or of a wrong type.
     """
-    parts = [_text(row, column) for column in data.text_columns]
+    text = joined_text(row, data.text_columns)
     kept: dict[str, Any] = {
         "id": _identifier(row, default_id, data.id_column),
-        "text": "\n".join(part for part in parts if part),
+        "text": text,
         "label": _label(row, data),
     }
     for column in data.extra_columns:
         value = _value(row, column)
         kept[extra_column(column)] = None if value is None else str(value)
     return kept
+
+
+def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
+    """The text of a row: that of ``columns``, in their order, a line each.
+
+    Raises:
+        UnusableError: one of them is missing or no text.
+    """
+    parts = [_text(row, column) for column in columns]
+    return "\n".join(part for part in parts if part)
 
 
 def _value(row: dict[str, Any], column: str) -> Any:

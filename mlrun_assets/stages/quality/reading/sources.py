@@ -37,7 +37,9 @@ class Source:
         return is_url(self.location)
 
 
-def source_paths(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
+def source_paths(
+    config: LoadedConfig, splits: Sequence[str] = SPLITS
+) -> dict[str, tuple[Source, ...]]:
     """The data files of each split, by the name of the split; none is opened.
 
     Raises:
@@ -46,7 +48,7 @@ def source_paths(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
     """
     found: dict[str, tuple[Source, ...]] = {}
     problems = []
-    for split in SPLITS:
+    for split in splits:
         try:
             found[split] = split_sources(config, split)
         except DataError as error:
@@ -124,12 +126,29 @@ def _local(directory: Path, named: str) -> list[str]:
     return [path]
 
 
+def data_file(path: Path) -> DataFile:
+    """A local file that is named on the command line.
+
+    Raises:
+        DataError: it is missing, can't be read, or is no data file.
+    """
+    source = Source(str(path))
+    if why := _problem(source):
+        raise DataError(f"{source.name}: {why}")
+    return DataFile(source.name, path)
+
+
 def _problems(key: str, source: Source) -> list[str]:
+    why = _problem(source)
+    return [f"{key}: {source.name}: {why}"] if why else []
+
+
+def _problem(source: Source) -> str | None:
     why = None if source.is_url else _unreadable(Path(source.location))
     if why is None and format_of(source.name) is None:
         known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in PACKED)])
         why = f"unknown format; use one of {known}"
-    return [f"{key}: {source.name}: {why}"] if why else []
+    return why
 
 
 def _unreadable(path: Path) -> str | None:

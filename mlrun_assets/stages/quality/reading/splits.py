@@ -84,7 +84,7 @@ _Aside = list[tuple[Parsed, UnusableError]]
 def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFrame, _Aside]:
     kept: list[dict[str, Any]] = []
     aside: _Aside = []
-    for parsed in _parse(file, data):
+    for parsed in parse_file(file, data):
         try:
             if isinstance(parsed.row, UnusableError):
                 raise parsed.row
@@ -105,10 +105,16 @@ def _columns(data: DataConfig) -> dict[str, pl.DataType]:
     }
 
 
-def _parse(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
+def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[Parsed]:
+    """The rows of a file of any format; ``whole`` ones have all their keys.
+
+    Raises:
+        DataError: the file as a whole is none that can be read, or lacks a column.
+        OSError: it can't be opened or read.
+    """
     kind = format_of(file.name)
     if kind == "parquet":
-        yield from parse_parquet(file.path, data, file.name)
+        yield from parse_parquet(file.path, data, file.name, whole=whole)
         return
     with open_content(file.path, file.name) as content:
         if kind == "jsonl":

@@ -1,0 +1,111 @@
+"""Rows to answers, window by window: as many rows are in memory as one window has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mlrun_assets.errors import DataError
+from mlrun_assets.stages.prediction.occlusion import MOST_OCCLUSIONS, Classifier, explain
+
+Answer = dict[str, Any]
+
+# The classifier sorts a window by length. The first one is small, so that a pipe soon says
+# something.
+FIRST_ROWS = 64
+WINDOW_ROWS = 4096
+WINDOW_CHARACTERS = 1 << 23
+DECIMALS = 6
+OUR_KEYS = ("label", "probability", "probabilities", "words", "error")
+
+
+class TextRow(NamedTuple):
+    """A row to label: where it stands, what it holds, its text in normal form.
+
+    ``problem`` is why it has no text that could be labelled; ``size`` counts the characters of all
+    of it.
+    """
+
+    place: str
+    keys: dict[str, Any]
+    text: str
+    size: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an answer holds besides label and probability, and what becomes of unusable rows."""
+
+    all_labels: bool = False
+    explanation: bool = False
+    skip_bad: bool = False
+
+
+def answer_rows(
+    rows: Iterable[TextRow], classifier: Classifier, wanted: Wanted
+) -> Iterator[list[Answer]]:
+    """The keys of each row with ``label``, ``probability`` and what is wanted, a list a window.
+
+    A row without a text to label gets ``error`` instead, if such rows are to be skipped. What a row
+    already has under a name of ours goes on as ``input_label``.
+
+    Raises:
+        DataError: a row has no text to label; all rows before it have been answered.
+    """
+    for window in windows(rows, WINDOW_ROWS // MOST_OCCLUSIONS if wanted.explanation else None):
+        bad = None if wanted.skip_bad else next((row for row in window if row.problem), None)
+        yield _answers(window[: window.index(bad)] if bad else window, classifier, wanted)
+        if bad:
+            raise DataError(
+                f"{bad.place}: {bad.problem}; mend the row, or let such rows be passed over with "
+                "--skip-bad"
+            )
+
+
+def windows(rows: Iterable[TextRow], most: int | None = None) -> Iterator[list[TextRow]]:
+    """``rows`` in lists that grow to ``most`` rows or to some million characters."""
+    most = most or WINDOW_ROWS
+    wanted = min(FIRST_ROWS, most)
+    window: list[TextRow] = []
+    characters = 0
+    for row in rows:
+        window.append(row)
+        characters += row.size
+        if len(window) >= wanted or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters, wanted = [], 0, min(2 * wanted, most)
+    if window:
+        yield window
+
+
+def _answers(window: list[TextRow], classifier: Classifier, wanted: Wanted) -> list[Answer]:
+    usable = [row.text for row in window if not row.problem]
+    given = iter(_given(usable, classifier, wanted) if usable else [])
+    return [
+        _with(row.keys, {"error": row.problem} if row.problem else next(given)) for row in window
+    ]
+
+
+def _given(texts: list[str], classifier: Classifier, wanted: Wanted) -> list[Answer]:
+    """What the model says to each text."""
+    probabilities = classifier.probabilities(texts)
+    chosen = probabilities.argmax(axis=1)
+    answers: list[Answer] = [
+        {"label": classifier.labels[label], "probability": round(float(row[label]), DECIMALS)}
+        for label, row in zip(chosen, probabilities, strict=True)
+    ]
+    if wanted.all_labels:
+        for answer, row in zip(answers, probabilities.round(DECIMALS).tolist(), strict=True):
+            answer["probabilities"] = dict(zip(classifier.labels, row, strict=True))
+    if wanted.explanation:
+        influences = explain(texts, chosen, probabilities, classifier)
+        for answer, found in zip(answers, influences, strict=True):
+            answer["words"] = [influence.told() for influence in found]
+    return answers
+
+
+def _with(keys: Answer, added: Answer) -> Answer:
+    kept = {f"input_{key}" if key in OUR_KEYS else key: value for key, value in keys.items()}
+    return {**kept, **added}

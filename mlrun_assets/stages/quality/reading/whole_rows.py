@@ -1,0 +1,49 @@
+"""Rows without labels, with all their keys, one after another: no file is held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from mlrun_assets.config import DataConfig, QualityConfig
+from mlrun_assets.errors import DataError
+from mlrun_assets.stages.quality.reading.json_lines import parse_json_lines
+from mlrun_assets.stages.quality.reading.rows import Parsed
+from mlrun_assets.stages.quality.reading.splits import DataFile, parse_file
+
+
+def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
+    """The rows of a file of any format that a split may have; only the texts must be there.
+
+    Raises:
+        DataError: the file as a whole can't be read, or lacks a column of the text.
+    """
+    with _readable(file.name):
+        yield from parse_file(file, _texts_only(data), whole=True)
+
+
+def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed]:
+    """The JSON Lines of a pipe, as they come.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    with _readable(name):
+        yield from parse_json_lines(stream)
+
+
+def _texts_only(data: DataConfig) -> DataConfig:
+    """``data`` without any column but the texts'."""
+    others = {"id_column": None, "group_column": None, "slice_columns": ()}
+    return data.model_copy(
+        update={"label_column": data.text_columns[0], **others, "quality": QualityConfig()}
+    )
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{name}: can't be read: {error.strerror or error}") from None
