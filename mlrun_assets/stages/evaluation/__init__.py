@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlrun_assets.config import Config, extra_column
+from mlrun_assets.config import Config
 from mlrun_assets.errors import ExportError
-from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
+from mlrun_assets.metrics import label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -20,21 +20,12 @@ from mlrun_assets.records import (
     DatasetRecord,
     EvaluationRecord,
     ProductionVersion,
-    Score,
-    Scores,
     SeedScores,
-    SliceScores,
 )
-from mlrun_assets.statistics import (
-    Average,
-    expected_calibration_error,
-    mcnemar_exact,
-    paired_f1_difference,
-    wilson_interval,
-)
+from mlrun_assets.stages.evaluation.judging import Judged
+from mlrun_assets.statistics import expected_calibration_error
 
 PREDICTIONS_FILE = "records/predictions.parquet"
-MIN_SLICE_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -43,49 +34,6 @@ class Deployed:
 
     version: ProductionVersion
     model_dir: Path
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The test split with the challenger's predictions."""
-
-    frame: pl.DataFrame
-    truth: Labels
-    guess: Labels
-    labels: tuple[str, ...]
-    config: Config
-
-    @property
-    def average(self) -> Average:
-        return self.config.evaluation.f1
-
-    def compare(self, against: str, other: Labels) -> Comparison:
-        """The challenger against the predictions of another model on the same rows."""
-        evaluation = self.config.evaluation
-        difference = paired_f1_difference(
-            self.truth,
-            (self.guess, other),
-            self.average,
-            (evaluation.resamples, evaluation.confidence, self.config.training.seed),
-        )
-        right, other_right = self.guess == self.truth, other == self.truth
-        only_challenger = int((right & ~other_right).sum())
-        only_other = int((other_right & ~right).sum())
-        scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
-        f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
-        return Comparison(
-            against=against,
-            comparable=True,
-            reason="the same rows, aligned by id",
-            rows=len(self.truth),
-            other_f1=f1.value,
-            other_accuracy=scores.accuracy.value,
-            f1_difference=Score(value=difference.value, low=difference.low, high=difference.high),
-            accuracy_difference=float(right.mean() - other_right.mean()),
-            only_challenger_right=only_challenger,
-            only_other_right=only_other,
-            mcnemar_p=mcnemar_exact(only_challenger, only_other),
-        )
 
 
 @dataclass(frozen=True)
@@ -132,9 +80,9 @@ def evaluate_checkpoint(
         confidence=config.evaluation.confidence,
         val=scores["val"],
         test=scores["test"],
-        test_without_leaks=scores_without_leaks(judged),
+        test_without_leaks=judged.score_without_leaks(),
         calibration_error=expected_calibration_error(probabilities["test"], truth["test"]),
-        slices=_slices(judged),
+        slices=judged.score_slices(),
         baseline=_against_baseline(judged, directory / candidates.baseline.predictions_file),
         production=_against_production(judged, candidates.production),
         predictions_file=PREDICTIONS_FILE,
@@ -161,20 +109,6 @@ def _seed_scores(
             guess = predictor.probabilities(texts).argmax(axis=1)
         scores.append(seed_scores(seed.seed, judged.truth, guess))
     return tuple(scores)
-
-
-def scores_without_leaks(judged: Judged) -> Scores | None:
-    """Scores on the test rows that no other split knows.
-
-    None where that is all rows or none of them, or where split_leakage was turned off.
-    """
-    if "leaks" not in judged.frame.columns:
-        return None
-    clean = ~judged.frame["leaks"].to_numpy()
-    if clean.all() or not clean.any():
-        return None
-    evaluation, seed = judged.config.evaluation, judged.config.training.seed
-    return score(judged.truth[clean], judged.guess[clean], judged.labels, evaluation, seed)
 
 
 def _against_baseline(judged: Judged, predictions: Path) -> Comparison:
@@ -206,33 +140,6 @@ def _against_production(judged: Judged, deployed: Deployed | None) -> Comparison
 
 def _incomparable(version: ProductionVersion, reason: str) -> Comparison:
     return Comparison(against=version.version, comparable=False, reason=reason, rows=0)
-
-
-def _slices(judged: Judged) -> tuple[SliceScores, ...]:
-    """Accuracy by text length and by the configured columns, where there are rows enough."""
-    length = judged.frame["tokens"].rank("ordinal").to_numpy()
-    third = np.ceil(length / max(1, len(length)) * 3).astype(int)
-    columns: dict[str, list[str | None]] = {
-        "length": [("short", "medium", "long")[number - 1] for number in third],
-    }
-    for column in judged.config.data.slice_columns:
-        columns[column] = judged.frame[extra_column(column)].to_list()
-    return tuple(
-        _slice(judged, column, value, np.array([other == value for other in values]))
-        for column, values in columns.items()
-        for value in sorted({value for value in values if value is not None})
-    )
-
-
-def _slice(judged: Judged, column: str, value: str, rows: npt.NDArray[np.bool_]) -> SliceScores:
-    right = (judged.guess == judged.truth)[rows]
-    accuracy = None
-    if len(right) >= MIN_SLICE_ROWS:
-        low, high = wilson_interval(
-            int(right.sum()), len(right), judged.config.evaluation.confidence
-        )
-        accuracy = Score(value=float(right.mean()), low=low, high=high)
-    return SliceScores(column=column, value=value, rows=len(right), accuracy=accuracy)
 
 
 def _write_predictions(file: Path, judged: Judged, probabilities: npt.NDArray[np.float64]) -> None:
