@@ -1,4 +1,4 @@
-"""Intervals, tests and calibration: pure functions of counts and arrays."""
+"""Intervals and tests: pure functions of counts and arrays."""
 
 from __future__ import annotations
 
@@ -232,25 +232,6 @@ def rows_behind_macro_average(label_rows: Counts) -> float:
     """
     present = label_rows[label_rows > 0]
     return float(len(present) ** 2 / (1.0 / present).sum()) if len(present) else 0.0
-
-
-def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017).
-
-    Args:
-        probabilities: shape (rows, labels).
-        truth: true labels, shape (rows,).
-        bins: number of bins between 0 and 1.
-    """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == truth
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    rows = np.bincount(number, minlength=bins)
-    gap = np.abs(
-        np.bincount(number, weights=confidence, minlength=bins)
-        - np.bincount(number, weights=correct, minlength=bins)
-    )
-    return float(gap.sum() / max(1, rows.sum()))
 
 
 def _resample(counts: Counts, resamples: int, generator: np.random.Generator) -> Counts:

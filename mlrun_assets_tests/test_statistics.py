@@ -8,7 +8,6 @@ from sklearn.metrics import f1_score
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
-    expected_calibration_error,
     f1_of_confusion,
     mcnemar_exact,
     mcnemar_power,
@@ -195,10 +194,3 @@ def test_intervals_of_paired_proportions_cover_the_true_difference_in_simulation
         true = shares[1] - shares[2]
         covered = np.array([low <= true <= high for _, low, high in intervals])
         assert times[covered].sum() / times.sum() >= 0.94
-
-
-def test_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
-    truth = np.array([0, 1, 0, 1])
-    # Confidence 0.9 is right half of the time, 0.6 always.
-    assert expected_calibration_error(probabilities, truth) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)

@@ -1,39 +1,47 @@
-"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production."""
+"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production.
+
+judging.py      scores of the challenger, and its comparison with another model
+parts.py        labels and slices of the test split
+calibrating.py  how far probabilities can be believed
+opponents.py    the models that the challenger is held against
+predictions.py  what each of them says to every test row
+label_next.py   which rows a person should label next
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlrun_assets.calibration import Floats
 from mlrun_assets.config import Config
-from mlrun_assets.errors import ExportError
-from mlrun_assets.metrics import label_numbers, over_seeds, score, seed_scores
+from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
     Comparison,
     DatasetRecord,
     EvaluationRecord,
-    ProductionVersion,
-    SeedScores,
+    LabelNext,
 )
+from mlrun_assets.stages.evaluation import label_next
+from mlrun_assets.stages.evaluation.calibrating import Believed, calibrate
 from mlrun_assets.stages.evaluation.judging import Judged
-from mlrun_assets.statistics import expected_calibration_error
+from mlrun_assets.stages.evaluation.opponents import (
+    BASELINE,
+    Deployed,
+    Incomparable,
+    Opponent,
+    open_baseline,
+    open_production,
+)
+from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 
-PREDICTIONS_FILE = "records/predictions.parquet"
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """The model in production: what is known of it, and where it lies."""
-
-    version: ProductionVersion
-    model_dir: Path
+__all__ = ["Candidates", "Deployed", "evaluate_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ def evaluate_checkpoint(
 ) -> EvaluationRecord:
     """Score the checkpoint, and compare it with the baseline and the model in production.
 
-    The predictions of every test row, with probabilities, go to ``records/predictions.parquet``.
+    What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
+    person should label next to ``records/label_next.jsonl``.
     """
     from mlrun_assets.trainer.prediction import Predictor
 
@@ -71,8 +80,25 @@ def evaluate_checkpoint(
         for split in frames
     }
     judged = Judged(frames["test"], truth["test"], guess["test"], labels, config)
-    seeds = _seed_scores(directory, candidates.checkpoint, judged, dataset.max_length)
-    _write_predictions(directory / PREDICTIONS_FILE, judged, probabilities["test"])
+    seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
+    seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
+    production = open_production(candidates.production, labels) if candidates.production else None
+    others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
+    write_predictions(
+        directory,
+        judged,
+        probabilities["test"],
+        {**others, **{f"seed_{seed}": said for seed, said in seed_guesses.items()}},
+    )
+    calibration = calibrate(
+        Believed(probabilities["val"], truth["val"]), Believed(probabilities["test"], truth["test"])
+    )
+    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
+    if unlabelled is None:
+        to_label = frames["val"].with_columns(split=pl.lit("val")), probabilities["val"]
+    else:
+        to_label = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
+    opponents = _opponents(directory, candidates.baseline, production, labels)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
@@ -81,74 +107,90 @@ def evaluate_checkpoint(
         val=scores["val"],
         test=scores["test"],
         test_without_leaks=judged.score_without_leaks(),
-        calibration_error=expected_calibration_error(probabilities["test"], truth["test"]),
+        calibration_error=calibration.error,
         slices=judged.score_slices(),
-        baseline=_against_baseline(judged, directory / candidates.baseline.predictions_file),
-        production=_against_production(judged, candidates.production),
+        baseline=judged.compare(BASELINE, others["baseline"]),
+        production=_against_production(judged, production, others),
         predictions_file=PREDICTIONS_FILE,
         seconds=seconds,
         rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
+        calibration=calibration,
+        label_next_file=label_next.LABEL_NEXT_FILE,
+        label_next=_choose_rows(directory, to_label, opponents, labels, config),
     )
 
 
-def _seed_scores(
+def _seed_guesses(
     directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
-) -> tuple[SeedScores, ...]:
-    """Test scores of the model of each seed; none where only one was trained."""
+) -> dict[int, Labels]:
+    """What the model of each seed says to the test rows; nothing where only one was trained."""
     from mlrun_assets.trainer.prediction import Predictor
 
     if len(checkpoint.seeds) < 2:
-        return ()
-    texts, scores = judged.frame["text"].to_list(), []
+        return {}
+    texts, guesses = judged.frame["text"].to_list(), {}
     for seed in checkpoint.seeds:
-        guess = judged.guess
+        guesses[seed.seed] = judged.guess
         if seed.seed != checkpoint.seed:
             predictor = Predictor(directory / seed.model_dir, max_length)
-            guess = predictor.probabilities(texts).argmax(axis=1)
-        scores.append(seed_scores(seed.seed, judged.truth, guess))
-    return tuple(scores)
+            guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
+    return guesses
 
 
-def _against_baseline(judged: Judged, predictions: Path) -> Comparison:
-    other = judged.frame.select("id").join(
-        pl.read_parquet(predictions), on="id", how="left", maintain_order="left"
+def _predict_test(
+    judged: Judged, baseline: Path, production: Opponent | Incomparable | None
+) -> dict[str, Labels]:
+    """What the other models say to the test rows; the baseline has been asked already."""
+    known = judged.frame.select("id").join(
+        pl.read_parquet(baseline), on="id", how="left", maintain_order="left"
     )
-    return judged.compare("n-gram baseline", label_numbers(other["prediction"], judged.labels))
+    said = {"baseline": label_numbers(known["prediction"], judged.labels)}
+    if isinstance(production, Opponent):
+        said["production"] = production.predict(judged.frame["text"].to_list())
+    return said
 
 
-def _against_production(judged: Judged, deployed: Deployed | None) -> Comparison | None:
-    if deployed is None:
-        return None
-    version = deployed.version
-    if set(version.labels) != set(judged.labels):
-        theirs, ours = ", ".join(version.labels), ", ".join(judged.labels)
-        return _incomparable(version, f"production knows the labels {theirs}; this model {ours}")
-    from mlrun_assets.trainer.prediction import Predictor
-
-    try:
-        predictor = Predictor(deployed.model_dir, version.max_length)
-    except ExportError as error:
-        return _incomparable(version, f"the model in production can't be used: {error}")
-    if set(predictor.labels) != set(judged.labels):
-        return _incomparable(version, "the labels of the model in production are not its record's")
-    values = predictor.probabilities(judged.frame["text"].to_list())
-    names = pl.Series([predictor.labels[number] for number in values.argmax(axis=1)])
-    return judged.compare(version.version, label_numbers(names, judged.labels))
+def _against_production(
+    judged: Judged, production: Opponent | Incomparable | None, said: Mapping[str, Labels]
+) -> Comparison | None:
+    if isinstance(production, Incomparable):
+        return Comparison(
+            against=production.name, comparable=False, reason=production.reason, rows=0
+        )
+    return judged.compare(production.name, said["production"]) if production else None
 
 
-def _incomparable(version: ProductionVersion, reason: str) -> Comparison:
-    return Comparison(against=version.version, comparable=False, reason=reason, rows=0)
+def _opponents(
+    directory: Path,
+    baseline: BaselineRecord,
+    production: Opponent | Incomparable | None,
+    labels: tuple[str, ...],
+) -> dict[str, Opponent]:
+    """The models that can be asked about any text; old experiments have not kept their baseline."""
+    found = {}
+    if baseline.model_dir:
+        found["baseline"] = open_baseline(directory / baseline.model_dir, labels)
+    if isinstance(production, Opponent):
+        found["production"] = production
+    return found
 
 
-def _write_predictions(file: Path, judged: Judged, probabilities: npt.NDArray[np.float64]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    columns = [
-        pl.Series("prediction", [judged.labels[number] for number in judged.guess]),
-        *(
-            pl.Series(f"probability_{label}", probabilities[:, number])
-            for number, label in enumerate(judged.labels)
-        ),
-    ]
-    judged.frame.select("id", "label").with_columns(columns).write_parquet(file)
+def _choose_rows(
+    directory: Path,
+    candidates: tuple[pl.DataFrame, Floats],
+    opponents: Mapping[str, Opponent],
+    labels: tuple[str, ...],
+    config: Config,
+) -> LabelNext:
+    """Write which of the candidates, with the challenger's probabilities, to label next."""
+    frame, probabilities = candidates
+    texts = frame["text"].to_list()
+    others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
+    said = label_next.with_predictions(frame, probabilities, labels, others)
+    ranked = label_next.rank(said, list(others))
+    written = label_next.write_label_next(
+        directory, ranked, list(others), show_text=config.reports.show_text
+    )
+    return label_next.summarise(frame, ranked, written)

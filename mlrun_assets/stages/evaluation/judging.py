@@ -44,6 +44,10 @@ class Judged:
     def slices(self) -> tuple[Part, ...]:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
+    def names(self, numbers: Labels) -> pl.Series:
+        """Label numbers as labels."""
+        return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
+
     def compare(self, against: str, other: Labels) -> Comparison:
         """The challenger against the predictions of another model on the same rows."""
         evaluation = self.config.evaluation
