@@ -12,7 +12,8 @@ Imports go down this list, never up:
     encoders/            a model name becomes a model and a tokenizer
     ngrams/              linear models on n-grams: the baseline, and the encoder's partner
     metrics.py           scores of predictions
-    statistics.py        intervals, tests, calibration
+    statistics.py        intervals and tests
+    calibration.py       how far probabilities can be believed
     experiment_store.py  experiments on the disk
     registry_file.py     Markdown files that others write to as well
     text/                orthography, keys and languages

@@ -526,6 +526,7 @@ class BaselineRecord(Record):
     linear: Scores
     predictions_file: str
     seconds: float
+    model_dir: str | None = None
 
 
 class PartComparison(Record):
@@ -634,6 +635,20 @@ class TestUse(Record):
         return self.looks > self.max_looks
 
 
+class LabelNext(Record):
+    """Rows that a person should label next, in ``label_next_file``.
+
+    Of ``candidates`` rows of ``split`` (``unlabelled``, or ``val`` where there are none) ``worth``
+    are worth it and ``rows`` are listed; ``doubted`` of these have a label that no model gives.
+    """
+
+    split: str
+    candidates: int
+    worth: int
+    rows: int
+    doubted: int
+
+
 class EvaluationRecord(Record):
     """How the checkpoint does on the test split; with several seeds, how each of them does."""
 
@@ -658,6 +673,7 @@ class EvaluationRecord(Record):
     calibration: Calibration | None = None
     test_use: TestUse | None = None
     label_next_file: str | None = None
+    label_next: LabelNext | None = None
 
     @property
     def f1(self) -> Score:

@@ -8,11 +8,11 @@ from sklearn.metrics import f1_score
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
-    expected_calibration_error,
     f1_of_confusion,
     mcnemar_exact,
     mcnemar_power,
     paired_f1_difference,
+    paired_proportion_difference,
     rows_behind_macro_average,
     rows_to_show,
     smallest_difference,
@@ -166,8 +166,31 @@ def test_paired_difference_has_the_sign_of_the_better_model_and_swaps() -> None:
     assert worse.high == pytest.approx(-better.low, abs=0.02)
 
 
-def test_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
-    truth = np.array([0, 1, 0, 1])
-    # Confidence 0.9 is right half of the time, 0.6 always.
-    assert expected_calibration_error(probabilities, truth) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+def test_paired_proportions_have_the_interval_of_newcombe() -> None:
+    difference = paired_proportion_difference((36, 12, 2, 0), 0.95)
+    assert difference.value == pytest.approx(0.2)
+    assert (difference.low, difference.high) == pytest.approx((0.0569, 0.3404), abs=1e-4)
+
+
+counts = st.integers(0, 50)
+
+
+@given(st.tuples(counts, counts, counts, counts))
+def test_an_interval_of_paired_proportions_holds_their_difference_and_keeps_within_one(
+    outcomes: tuple[int, int, int, int],
+) -> None:
+    value, low, high = paired_proportion_difference(outcomes, 0.95)
+    assert -1 - 1e-9 <= low <= value <= high <= 1 + 1e-9
+    assert high - low > 0.01
+
+
+def test_intervals_of_paired_proportions_cover_the_true_difference_in_simulation() -> None:
+    generator = np.random.default_rng(0)
+    for shares in ([0.75, 0.12, 0.05, 0.08], [0.94, 0.03, 0.02, 0.01], [0.5, 0.2, 0.2, 0.1]):
+        drawn, times = np.unique(
+            generator.multinomial(40, shares, size=4000), axis=0, return_counts=True
+        )
+        intervals = [paired_proportion_difference(tuple(each), 0.95) for each in drawn.tolist()]
+        true = shares[1] - shares[2]
+        covered = np.array([low <= true <= high for _, low, high in intervals])
+        assert times[covered].sum() / times.sum() >= 0.94

@@ -26,8 +26,14 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.reporting import summaries
 from mlrun_assets.reporting.canvas import thumbnail
+from mlrun_assets.reporting.evaluation_sentences import (
+    calibration_sentence,
+    label_next_sentence,
+    parts_comparison,
+)
 from mlrun_assets.reporting.plots import draw_pictures
 from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.reporting.score_tables import parts_table, slices_table
 from mlrun_assets.reporting.seed_tables import seeds_table
 from mlrun_assets.reporting.tables import bullets
 
@@ -170,9 +176,46 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
                 **_spreads(record.over_seeds),
             }
         ),
+        **_calibration(record),
         **_seeds(experiment.load(CheckpointRecord), record),
+        **_parts(record),
         "predictions": dg.MetadataValue.path(experiment.directory / record.predictions_file),
-        **_pictures(pictures, ("confusion", "per_class")),
+        **_label_next(record, experiment.directory),
+        **_pictures(pictures, ("confusion", "per_class", "reliability")),
+    }
+
+
+def _calibration(record: EvaluationRecord) -> Metadata:
+    """How far the probabilities can be believed, in words and numbers."""
+    said: Metadata = {"calibration": dg.MetadataValue.md(calibration_sentence(record))}
+    if record.calibration is None:
+        return said
+    numbers = ("temperature", "error_scaled", "brier", "brier_scaled")
+    values = {name: getattr(record.calibration, name) for name in numbers}
+    return said | _floats(
+        {name.replace("error", "calibration_error"): value for name, value in values.items()}
+    )
+
+
+def _parts(record: EvaluationRecord) -> Metadata:
+    """The slices, and both models' recall by label and slice."""
+    comparison = parts_comparison(record)
+    found: Metadata = {}
+    if record.slices:
+        found["slices"] = dg.MetadataValue.md(slices_table(record))
+    if comparison.labels or comparison.slices:
+        found["recall_by_part"] = dg.MetadataValue.md(parts_table(comparison))
+    return found
+
+
+def _label_next(record: EvaluationRecord, directory: Path) -> Metadata:
+    """The rows to label next, and why these."""
+    why = label_next_sentence(record)
+    if why is None or record.label_next_file is None:
+        return {}
+    return {
+        "label_next": dg.MetadataValue.path(directory / record.label_next_file),
+        "label_next_why": dg.MetadataValue.md(why),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlrun_assets.records import Status
 from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, joined, prose
+from mlrun_assets.reporting.evaluation_sentences import label_next_sentence
 from mlrun_assets.reporting.run_records import RunRecords
 
 HEADLINE_LIMIT = 300
@@ -74,12 +75,15 @@ def not_reached(records: RunRecords) -> Markdown:
 
 
 def next_steps(records: RunRecords) -> list[str]:
-    """What to do next: after an early end how to go on, then what decision and plan advise."""
+    """What to do next: how to go on after an early end, then what the stages advise."""
     steps: list[str] = []
     if ended_early(records):
         steps.append(Markdown(_NEXT[records.manifest.status]))
     if records.decision:
         steps += records.decision.next_steps
+    labelling = label_next_sentence(records.evaluation) if records.evaluation else None
+    if labelling:
+        steps.append(labelling)
     if records.plan:
         steps += [advice.sentence for advice in records.plan.advice]
     return steps

@@ -11,6 +11,7 @@ import jinja2
 from mlrun_assets.reporting import (
     data_tables,
     endings,
+    evaluation_sentences,
     formats,
     run_tables,
     score_tables,
@@ -25,6 +26,7 @@ from mlrun_assets.reporting.tables import bullets
 CAPTIONS = {
     "confusion": "Confusion matrix: true labels as rows, predicted labels as columns, test split",
     "per_class": "F1 of each label on the test split",
+    "reliability": "Share of test rows that are right, by the confidence that the model states",
     "training": "Training and val loss and val macro-F1 by epoch",
     "labels": "Rows of each label in train, val and test",
     "lengths": "Tokens of a text in train, val and test, beside the model's limit",
@@ -67,7 +69,16 @@ def shell_word(text: str) -> Markdown:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = markdown_environment()
-    rooms = (data_tables, endings, formats, run_tables, score_tables, seed_tables, sentences)
+    rooms = (
+        data_tables,
+        endings,
+        evaluation_sentences,
+        formats,
+        run_tables,
+        score_tables,
+        seed_tables,
+        sentences,
+    )
     for room in rooms:
         environment.globals[room.__name__.rpartition(".")[2]] = room
     environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrun_assets.files import write_atomically
+from mlrun_assets.reporting.calibration_plots import draw_reliability
 from mlrun_assets.reporting.canvas import style, thumbnail, to_png
 from mlrun_assets.reporting.data_plots import draw_fit, draw_labels, draw_lengths
 from mlrun_assets.reporting.escaping import clean
@@ -25,8 +26,8 @@ def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
 
     Returns:
         The files by the pictures' names: ``labels``, ``lengths`` and ``fit`` once there is a
-        dataset, ``training`` once there is a history, ``confusion`` and ``per_class`` once there
-        is an evaluation.
+        dataset, ``training`` once there is a history, ``confusion``, ``per_class`` and
+        ``reliability`` once there is an evaluation.
     """
     families = font_families(clean(label) for label in _labels(records))
     paths = {}
@@ -48,6 +49,8 @@ def _figures(records: RunRecords, families: list[str]) -> dict[str, Any]:
     if records.evaluation:
         figures["confusion"] = draw_confusion(records.evaluation.test, families)
         figures["per_class"] = draw_per_class(records.evaluation.test, families)
+        if records.evaluation.calibration:
+            figures["reliability"] = draw_reliability(records.evaluation.calibration)
     if records.checkpoint and records.checkpoint.history:
         figures["training"] = draw_training(records.checkpoint, records.baseline)
     if records.dataset and records.dataset.splits:

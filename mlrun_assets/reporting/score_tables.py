@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from mlrun_assets.records import (
     BaselineCandidate,
     ClassScores,
+    Comparison,
     DecisionRecord,
     EvaluationRecord,
     RuleOutcome,
@@ -15,12 +16,13 @@ from mlrun_assets.records import (
     Scores,
 )
 from mlrun_assets.reporting.escaping import Markdown, code, escape, prose
-from mlrun_assets.reporting.formats import NOTHING, count, number, score, seconds
+from mlrun_assets.reporting.formats import NOTHING, count, difference, number, score, seconds
 from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.tables import CELL_LIMIT, table
 
 MOST_CLASSES = 25
 MOST_SLICES = 20
+MOST_PARTS = 15
 LABEL_LIMIT = 48
 _SCORES_HEADER = ("", ">accuracy", ">macro-F1", ">weighted-F1")
 
@@ -86,7 +88,7 @@ def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
 
 
 def slices_table(evaluation: EvaluationRecord) -> Markdown:
-    """Accuracy on the parts of the test split, at most `MOST_SLICES` of them."""
+    """Accuracy on the parts of the test split, at most `MOST_SLICES`, with rows enough first."""
     return table(
         ["slice", "value", ">rows", ">accuracy"],
         (
@@ -96,7 +98,27 @@ def slices_table(evaluation: EvaluationRecord) -> Markdown:
                 count(part.rows),
                 score(part.accuracy) if part.accuracy else Markdown("insufficient evidence"),
             ]
-            for part in evaluation.slices[:MOST_SLICES]
+            for part in sorted(evaluation.slices, key=lambda each: each.accuracy is None)[
+                :MOST_SLICES
+            ]
+        ),
+    )
+
+
+def parts_table(comparison: Comparison) -> Markdown:
+    """Recall of both models by label and slice, the largest loss first, at most `MOST_PARTS`."""
+    parts = sorted((*comparison.labels, *comparison.slices), key=lambda part: -part.loss.value)
+    return table(
+        ["label or slice", ">rows", ">this model", f">{comparison.against}", ">loss"],
+        (
+            [
+                escape(part.part, LABEL_LIMIT),
+                count(part.rows),
+                score(part.recall),
+                score(part.other_recall),
+                difference(part.loss),
+            ]
+            for part in parts[:MOST_PARTS]
         ),
     )
 

@@ -181,12 +181,3 @@ def environment_sentence(experiment: ExperimentRecord) -> Markdown:
         f"{number(round(machine.memory_gb, 1))} GB, "
         f"accelerator: {escape(machine.accelerator or 'none')}."
     )
-
-
-def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """Calibration and the correlation coefficient."""
-    return Markdown(
-        f"Expected calibration error {score(evaluation.calibration_error)}, Matthews correlation "
-        f"{score(evaluation.test.mcc)}; evaluated at "
-        f"{number(round(evaluation.rows_per_second, 1))} rows/s."
-    )

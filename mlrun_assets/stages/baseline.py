@@ -12,9 +12,11 @@ import polars as pl
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.metrics import Labels, label_numbers, score
 from mlrun_assets.ngrams.candidates import fit_best
+from mlrun_assets.ngrams.linear import save_fitted
 from mlrun_assets.records import SPLITS, BaselineRecord, DatasetRecord
 
 PREDICTIONS_FILE = "records/baseline_predictions.parquet"
+MODEL_DIR = "baseline"
 
 
 def measure_baseline(
@@ -23,7 +25,8 @@ def measure_baseline(
     """Score the majority label and the best of three linear models on n-grams.
 
     The model is chosen by val macro-F1 and scored on test; it reads the first 128 words of a text.
-    Its predictions of the test split go to ``records/baseline_predictions.parquet``.
+    Its predictions of the test split go to ``records/baseline_predictions.parquet``, the model
+    itself to ``baseline/``, so that it can be asked about other texts.
     """
     started = time.perf_counter()
     frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
@@ -35,6 +38,7 @@ def measure_baseline(
     guess = fitted.predict(texts["test"])
     majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
     _write(directory / PREDICTIONS_FILE, frames["test"], guess, dataset.labels)
+    save_fitted(fitted, dataset.labels, directory / MODEL_DIR)
     return BaselineRecord(
         candidates=fitted.candidates,
         chosen=fitted.name,
@@ -45,6 +49,7 @@ def measure_baseline(
         linear=score(truth["test"], guess, dataset.labels, config, seed),
         predictions_file=PREDICTIONS_FILE,
         seconds=time.perf_counter() - started,
+        model_dir=MODEL_DIR,
     )
 
 

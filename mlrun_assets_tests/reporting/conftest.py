@@ -385,7 +385,12 @@ def evaluation() -> r.EvaluationRecord:
             r.SliceScores(column="source", value="VOA", rows=12, accuracy=None),
         ),
         baseline=comparison("n-gram baseline", -0.021, 0.057),
-        production=comparison("v0003", 0.004, 0.081),
+        production=comparison("v0003", 0.004, 0.081).model_copy(
+            update={
+                "labels": (part("siyaasad", 64, 0.906, 0.875), part("ciyaaro", 44, 0.932, 0.909)),
+                "slices": (part("length: short", 52, 0.808, 0.904),),
+            }
+        ),
         predictions_file="records/predictions.parquet",
         seconds=7.9,
         rows_per_second=41.2,
@@ -397,6 +402,36 @@ def evaluation() -> r.EvaluationRecord:
             accuracy=r.Spread(mean=0.847, sd=0.014),
             f1_macro=r.Spread(mean=0.735, sd=0.014),
             f1_weighted=r.Spread(mean=0.835, sd=0.014),
+        ),
+        calibration=calibration(),
+        label_next_file="records/label_next.jsonl",
+        label_next=r.LabelNext(split="val", candidates=148, worth=41, rows=41, doubted=3),
+    )
+
+
+def part(name: str, rows: int, recall: float, other: float) -> r.PartComparison:
+    loss = round(other - recall, 4)
+    return r.PartComparison(
+        part=name, rows=rows, recall=recall, other_recall=other, loss=around(loss, 0.07)
+    )
+
+
+def calibration() -> r.Calibration:
+    return r.Calibration(
+        temperature=1.62,
+        error=0.061,
+        error_scaled=0.034,
+        brier=0.241,
+        brier_scaled=0.229,
+        bins=(
+            r.ReliabilityBin(low=0.4, high=0.4667, rows=18, confidence=0.44, accuracy=0.5),
+            r.ReliabilityBin(low=0.6667, high=0.7333, rows=36, confidence=0.7, accuracy=0.722),
+            r.ReliabilityBin(low=0.9333, high=1.0, rows=100, confidence=0.981, accuracy=0.96),
+        ),
+        bins_scaled=(
+            r.ReliabilityBin(low=0.3333, high=0.4, rows=18, confidence=0.39, accuracy=0.5),
+            r.ReliabilityBin(low=0.6, high=0.6667, rows=36, confidence=0.64, accuracy=0.722),
+            r.ReliabilityBin(low=0.9333, high=1.0, rows=100, confidence=0.95, accuracy=0.96),
         ),
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from mlrun_assets.config import Config
 from mlrun_assets.metrics import over_seeds, seed_scores
-from mlrun_assets.stages.evaluation import Judged, scores_without_leaks
+from mlrun_assets.stages.evaluation.judging import Judged
 
 
 def judged(leaks: list[bool] | None) -> Judged:
@@ -21,7 +21,7 @@ def judged(leaks: list[bool] | None) -> Judged:
 
 
 def test_leaking_rows_are_left_out() -> None:
-    scores = scores_without_leaks(judged([True, True, False, False, False, False]))
+    scores = judged([True, True, False, False, False, False]).score_without_leaks()
     assert scores is not None
     assert scores.rows == 4
     assert scores.accuracy.value == pytest.approx(0.5)
@@ -29,7 +29,7 @@ def test_leaking_rows_are_left_out() -> None:
 
 @pytest.mark.parametrize("leaks", [None, [False] * 6, [True] * 6])
 def test_without_a_difference_there_is_nothing_to_show(leaks: list[bool] | None) -> None:
-    assert scores_without_leaks(judged(leaks)) is None
+    assert judged(leaks).score_without_leaks() is None
 
 
 def test_the_spread_over_seeds_is_that_of_a_sample() -> None:

@@ -1,0 +1,115 @@
+"""What the report says of the probabilities, the slices, and the rows to label next."""
+
+from __future__ import annotations
+
+from mlrun_assets.calibration import TEMPERATURES
+from mlrun_assets.records import Calibration, Comparison, EvaluationRecord
+from mlrun_assets.reporting.escaping import Markdown, code, escape, joined
+from mlrun_assets.reporting.formats import count, number, score
+
+_TWO_WAY_SLICES = ("truncated", "code-switched")
+
+
+def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
+    """How far the probabilities can be believed, in words, and the correlation coefficient."""
+    calibration = evaluation.calibration
+    believed = (
+        f"{_says(calibration)}; {_on_average(evaluation, calibration)}. {_errors(calibration)}"
+        if calibration
+        else f"Expected calibration error {score(evaluation.calibration_error)}."
+    )
+    return Markdown(
+        f"{believed} Matthews correlation {score(evaluation.test.mcc)}; evaluated at "
+        f"{number(round(evaluation.rows_per_second, 1))} rows/s."
+    )
+
+
+def _says(calibration: Calibration) -> str:
+    """Of the bin that most rows are in."""
+    fullest = max(calibration.bins, key=lambda each: each.rows)
+    rows = sum(each.rows for each in calibration.bins)
+    return (
+        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)} of "
+        f"the time** ({count(fullest.rows)} of {count(rows)} rows)"
+    )
+
+
+def _on_average(evaluation: EvaluationRecord, calibration: Calibration) -> str:
+    rows = sum(each.rows for each in calibration.bins)
+    confidence = sum(each.rows * each.confidence for each in calibration.bins) / rows
+    accuracy = evaluation.test.accuracy
+    if confidence > accuracy.high:
+        judged = "it is too sure of itself"
+    elif confidence < accuracy.low:
+        judged = "it is less sure than it could be"
+    else:
+        judged = "these rows do not show it to be too sure, or less sure than it could be"
+    return (
+        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)}: {judged}"
+    )
+
+
+def _errors(calibration: Calibration) -> str:
+    at_limit = any(abs(calibration.temperature / each - 1) < 0.01 for each in TEMPERATURES)
+    limit = " (its limit: val can't tell how sure it may be)" if at_limit else ""
+    return (
+        f"Expected calibration error {score(calibration.error)}, Brier score "
+        f"{score(calibration.brier)}; with the logits divided by a temperature of "
+        f"{number(round(calibration.temperature, 2))}{limit}, fitted on val, "
+        f"{score(calibration.error_scaled)} and {score(calibration.brier_scaled)}. The model is "
+        "deployed without it: its labels would be the same."
+    )
+
+
+def _whole(fraction: float) -> str:
+    """``97 %``; all and nothing are said only where they are exact."""
+    if 0.995 <= fraction < 1.0:
+        return "> 99 %"
+    return "< 1 %" if 0.0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
+
+
+def undivided_sentence(evaluation: EvaluationRecord) -> Markdown:
+    """Which of the slices with two sides there are not; nothing where there are both."""
+    found = {part.column for part in evaluation.slices}
+    missing = [name for name in _TWO_WAY_SLICES if name not in found]
+    if not missing:
+        return Markdown("")
+    return Markdown(f"{' and '.join(missing).capitalize()}: every test row or none, so no slice.")
+
+
+def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
+    """The comparison whose parts the report shows: with production, else with the baseline."""
+    production = evaluation.production
+    return production if production and production.comparable else evaluation.baseline
+
+
+def parts_sentence(comparison: Comparison) -> Markdown:
+    """What the table of the parts shows, and how many are shown to have lost."""
+    parts = (*comparison.labels, *comparison.slices)
+    lost = [escape(part.part) for part in parts if part.loss.low > 0]
+    return Markdown(
+        f"Recall on the {count(len(parts))} labels and slices of 30 rows or more, beside "
+        f"{escape(comparison.against)}; the loss has Newcombe's paired interval. Shown to have "
+        f"lost: {joined(lost) if lost else 'none'}."
+    )
+
+
+def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
+    """What to do with the rows to label next; None where no row stands out."""
+    found = evaluation.label_next
+    if found is None or evaluation.label_next_file is None or not found.rows:
+        return None
+    listed = f"{count(found.rows)} of {count(found.candidates)}"
+    file = f"{code(evaluation.label_next_file)} of the experiment"
+    how = "those that the models disagree on or are unsure of, the predicted labels in turn"
+    if found.split == "unlabelled":
+        return Markdown(
+            f"Label first: {listed} texts without labels in {file}, {how}. Add them to the "
+            "training rows; a test split needs rows drawn at random."
+        )
+    doubted = f"; {count(found.doubted)} have a label that no model gives" if found.doubted else ""
+    return Markdown(
+        f"Label more texts like the {listed} val rows in {file}: {how}. Look at their own labels "
+        f"too{doubted}. With {code('data.unlabelled_path')} set, texts to label are listed "
+        "instead; test rows never are, so that the test split stays fair."
+    )

@@ -1,0 +1,196 @@
+"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production.
+
+judging.py      scores of the challenger, and its comparison with another model
+parts.py        labels and slices of the test split
+calibrating.py  how far probabilities can be believed
+opponents.py    the models that the challenger is held against
+predictions.py  what each of them says to every test row
+label_next.py   which rows a person should label next
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from mlrun_assets.calibration import Floats
+from mlrun_assets.config import Config
+from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    Comparison,
+    DatasetRecord,
+    EvaluationRecord,
+    LabelNext,
+)
+from mlrun_assets.stages.evaluation import label_next
+from mlrun_assets.stages.evaluation.calibrating import Believed, calibrate
+from mlrun_assets.stages.evaluation.judging import Judged
+from mlrun_assets.stages.evaluation.opponents import (
+    BASELINE,
+    Deployed,
+    Incomparable,
+    Opponent,
+    open_baseline,
+    open_production,
+)
+from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+
+__all__ = ["Candidates", "Deployed", "evaluate_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The models that are held against each other."""
+
+    checkpoint: CheckpointRecord
+    baseline: BaselineRecord
+    production: Deployed | None
+
+
+def evaluate_checkpoint(
+    directory: Path, dataset: DatasetRecord, candidates: Candidates, config: Config
+) -> EvaluationRecord:
+    """Score the checkpoint, and compare it with the baseline and the model in production.
+
+    What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
+    person should label next to ``records/label_next.jsonl``.
+    """
+    from mlrun_assets.trainer.prediction import Predictor
+
+    started = time.perf_counter()
+    predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
+    frames = {
+        split: pl.read_parquet(directory / dataset.splits[split].file) for split in ("val", "test")
+    }
+    labels = predictor.labels
+    probabilities = {
+        split: predictor.probabilities(frame["text"].to_list()) for split, frame in frames.items()
+    }
+    seconds = time.perf_counter() - started
+    truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
+    guess = {split: values.argmax(axis=1) for split, values in probabilities.items()}
+    scores = {
+        split: score(truth[split], guess[split], labels, config.evaluation, config.training.seed)
+        for split in frames
+    }
+    judged = Judged(frames["test"], truth["test"], guess["test"], labels, config)
+    seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
+    seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
+    production = open_production(candidates.production, labels) if candidates.production else None
+    others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
+    write_predictions(
+        directory,
+        judged,
+        probabilities["test"],
+        {**others, **{f"seed_{seed}": said for seed, said in seed_guesses.items()}},
+    )
+    calibration = calibrate(
+        Believed(probabilities["val"], truth["val"]), Believed(probabilities["test"], truth["test"])
+    )
+    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
+    if unlabelled is None:
+        to_label = frames["val"].with_columns(split=pl.lit("val")), probabilities["val"]
+    else:
+        to_label = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
+    opponents = _opponents(directory, candidates.baseline, production, labels)
+    return EvaluationRecord(
+        test_digest=dataset.splits["test"].source_digest,
+        labels=labels,
+        f1_kind=config.evaluation.f1,
+        confidence=config.evaluation.confidence,
+        val=scores["val"],
+        test=scores["test"],
+        test_without_leaks=judged.score_without_leaks(),
+        calibration_error=calibration.error,
+        slices=judged.score_slices(),
+        baseline=judged.compare(BASELINE, others["baseline"]),
+        production=_against_production(judged, production, others),
+        predictions_file=PREDICTIONS_FILE,
+        seconds=seconds,
+        rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
+        seeds=seeds,
+        over_seeds=over_seeds(seeds),
+        calibration=calibration,
+        label_next_file=label_next.LABEL_NEXT_FILE,
+        label_next=_choose_rows(directory, to_label, opponents, labels, config),
+    )
+
+
+def _seed_guesses(
+    directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
+) -> dict[int, Labels]:
+    """What the model of each seed says to the test rows; nothing where only one was trained."""
+    from mlrun_assets.trainer.prediction import Predictor
+
+    if len(checkpoint.seeds) < 2:
+        return {}
+    texts, guesses = judged.frame["text"].to_list(), {}
+    for seed in checkpoint.seeds:
+        guesses[seed.seed] = judged.guess
+        if seed.seed != checkpoint.seed:
+            predictor = Predictor(directory / seed.model_dir, max_length)
+            guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
+    return guesses
+
+
+def _predict_test(
+    judged: Judged, baseline: Path, production: Opponent | Incomparable | None
+) -> dict[str, Labels]:
+    """What the other models say to the test rows; the baseline has been asked already."""
+    known = judged.frame.select("id").join(
+        pl.read_parquet(baseline), on="id", how="left", maintain_order="left"
+    )
+    said = {"baseline": label_numbers(known["prediction"], judged.labels)}
+    if isinstance(production, Opponent):
+        said["production"] = production.predict(judged.frame["text"].to_list())
+    return said
+
+
+def _against_production(
+    judged: Judged, production: Opponent | Incomparable | None, said: Mapping[str, Labels]
+) -> Comparison | None:
+    if isinstance(production, Incomparable):
+        return Comparison(
+            against=production.name, comparable=False, reason=production.reason, rows=0
+        )
+    return judged.compare(production.name, said["production"]) if production else None
+
+
+def _opponents(
+    directory: Path,
+    baseline: BaselineRecord,
+    production: Opponent | Incomparable | None,
+    labels: tuple[str, ...],
+) -> dict[str, Opponent]:
+    """The models that can be asked about any text; old experiments have not kept their baseline."""
+    found = {}
+    if baseline.model_dir:
+        found["baseline"] = open_baseline(directory / baseline.model_dir, labels)
+    if isinstance(production, Opponent):
+        found["production"] = production
+    return found
+
+
+def _choose_rows(
+    directory: Path,
+    candidates: tuple[pl.DataFrame, Floats],
+    opponents: Mapping[str, Opponent],
+    labels: tuple[str, ...],
+    config: Config,
+) -> LabelNext:
+    """Write which of the candidates, with the challenger's probabilities, to label next."""
+    frame, probabilities = candidates
+    texts = frame["text"].to_list()
+    others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
+    said = label_next.with_predictions(frame, probabilities, labels, others)
+    ranked = label_next.rank(said, list(others))
+    written = label_next.write_label_next(
+        directory, ranked, list(others), show_text=config.reports.show_text
+    )
+    return label_next.summarise(frame, ranked, written)

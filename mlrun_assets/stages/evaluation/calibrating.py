@@ -1,0 +1,45 @@
+"""Calibration of the challenger: fitted on val, told of test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mlrun_assets.calibration import (
+    Floats,
+    brier_score,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_bins,
+    scale,
+)
+from mlrun_assets.metrics import Labels
+from mlrun_assets.records import Calibration, ReliabilityBin
+
+
+class Believed(NamedTuple):
+    """Probabilities of shape (rows, labels), and the true label of each row."""
+
+    probabilities: Floats
+    truth: Labels
+
+
+def calibrate(val: Believed, test: Believed) -> Calibration:
+    """How far the probabilities on ``test`` can be believed, as they are and with a temperature.
+
+    Test rows have no part in the temperature, so what it mends is not flattered.
+    """
+    temperature = fit_temperature(*val)
+    scaled = Believed(scale(test.probabilities, temperature), test.truth)
+    return Calibration(
+        temperature=temperature,
+        error=expected_calibration_error(*test),
+        error_scaled=expected_calibration_error(*scaled),
+        brier=brier_score(*test),
+        brier_scaled=brier_score(*scaled),
+        bins=_bins(test),
+        bins_scaled=_bins(scaled),
+    )
+
+
+def _bins(believed: Believed) -> tuple[ReliabilityBin, ...]:
+    return tuple(ReliabilityBin(**each._asdict()) for each in reliability_bins(*believed))

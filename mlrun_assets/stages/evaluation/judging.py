@@ -1,0 +1,114 @@
+"""The challenger's predictions of the test split, scored and held against another model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mlrun_assets.config import Config
+from mlrun_assets.metrics import Labels, score
+from mlrun_assets.records import Comparison, PartComparison, Score, Scores, SliceScores
+from mlrun_assets.stages.evaluation.parts import (
+    MIN_SLICE_ROWS,
+    Part,
+    Right,
+    compare_part,
+    labels_of,
+    score_slice,
+    slices_of,
+)
+from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test split with the challenger's predictions."""
+
+    frame: pl.DataFrame
+    truth: Labels
+    guess: Labels
+    labels: tuple[str, ...]
+    config: Config
+
+    @property
+    def average(self) -> Average:
+        return self.config.evaluation.f1
+
+    @property
+    def right(self) -> Right:
+        return np.asarray(self.guess == self.truth)
+
+    @property
+    def slices(self) -> tuple[Part, ...]:
+        return slices_of(self.frame, self.config.data, self.config.model.max_length)
+
+    def names(self, numbers: Labels) -> pl.Series:
+        """Label numbers as labels."""
+        return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
+
+    def compare(self, against: str, other: Labels) -> Comparison:
+        """The challenger against the predictions of another model on the same rows."""
+        evaluation = self.config.evaluation
+        difference = paired_f1_difference(
+            self.truth,
+            (self.guess, other),
+            self.average,
+            (evaluation.resamples, evaluation.confidence, self.config.training.seed),
+        )
+        right, other_right = self.right, other == self.truth
+        only_challenger = int((right & ~other_right).sum())
+        only_other = int((other_right & ~right).sum())
+        scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
+        f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
+        return Comparison(
+            against=against,
+            comparable=True,
+            reason="the same rows, aligned by id",
+            rows=len(self.truth),
+            other_f1=f1.value,
+            other_accuracy=scores.accuracy.value,
+            f1_difference=Score(value=difference.value, low=difference.low, high=difference.high),
+            accuracy_difference=float(right.mean() - other_right.mean()),
+            only_challenger_right=only_challenger,
+            only_other_right=only_other,
+            mcnemar_p=mcnemar_exact(only_challenger, only_other),
+            labels=self._compare_parts(
+                {part.value: part for part in labels_of(self.truth, self.labels)}, other_right
+            ),
+            slices=self._compare_parts({part.name: part for part in self.slices}, other_right),
+        )
+
+    def _compare_parts(
+        self, parts: dict[str, Part], other_right: Right
+    ) -> tuple[PartComparison, ...]:
+        """Each part, by the name it is called by, that has rows enough to tell."""
+        return tuple(
+            compare_part(
+                name,
+                part.rows,
+                (self.right, other_right),
+                self.config.evaluation.confidence,
+            )
+            for name, part in parts.items()
+            if len(part.rows) >= MIN_SLICE_ROWS
+        )
+
+    def score_slices(self) -> tuple[SliceScores, ...]:
+        """The challenger's accuracy on each slice."""
+        confidence = self.config.evaluation.confidence
+        return tuple(score_slice(part, self.right, confidence) for part in self.slices)
+
+    def score_without_leaks(self) -> Scores | None:
+        """Scores on the test rows that no other split knows.
+
+        None where that is all rows or none of them, or where split_leakage was turned off.
+        """
+        if "leaks" not in self.frame.columns:
+            return None
+        clean = ~self.frame["leaks"].to_numpy()
+        if clean.all() or not clean.any():
+            return None
+        evaluation, seed = self.config.evaluation, self.config.training.seed
+        return score(self.truth[clean], self.guess[clean], self.labels, evaluation, seed)

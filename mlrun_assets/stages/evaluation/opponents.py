@@ -1,0 +1,82 @@
+"""The models that the challenger is held against: the n-gram baseline and production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlrun_assets.errors import ExportError
+from mlrun_assets.files import digest_directory
+from mlrun_assets.metrics import Labels
+from mlrun_assets.records import ProductionVersion
+
+BASELINE = "n-gram baseline"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The model in production: what is known of it, and where it lies."""
+
+    version: ProductionVersion
+    model_dir: Path
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """Another model of the same labels; ``predict`` gives their numbers in the challenger's."""
+
+    name: str
+    predict: Callable[[list[str]], Labels]
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """A model that the challenger can't be held against, and why."""
+
+    name: str
+    reason: str
+
+
+def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
+    """The n-gram model that the baseline left in ``model_dir``."""
+    from mlrun_assets.ngrams.ngram_scorer import NgramScorer
+
+    scorer = NgramScorer(model_dir)
+    return Opponent(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
+
+
+def open_production(deployed: Deployed, labels: tuple[str, ...]) -> Opponent | Incomparable:
+    """The model in production, or why it is none that can be compared."""
+    from mlrun_assets.trainer.prediction import Predictor
+
+    version = deployed.version
+
+    def incomparable(reason: str) -> Incomparable:
+        return Incomparable(version.version, reason)
+
+    if set(version.labels) != set(labels):
+        theirs, ours = ", ".join(version.labels), ", ".join(labels)
+        return incomparable(f"production knows the labels {theirs}; this model {ours}")
+    if digest_directory(deployed.model_dir) != version.digest:
+        return incomparable(
+            f"the files of the model in production were changed since {version.version} was "
+            "promoted; roll back to a version that is whole, or promote one"
+        )
+    try:
+        predictor = Predictor(deployed.model_dir, version.max_length)
+    except ExportError as error:
+        return incomparable(f"the model in production can't be used: {error}")
+    if set(predictor.labels) != set(labels):
+        return incomparable("the labels of the model in production are not its record's")
+    return Opponent(version.version, _predicting(predictor.probabilities, predictor.labels, labels))
+
+
+def _predicting(
+    scores: Callable[[list[str]], np.ndarray], own: tuple[str, ...], labels: tuple[str, ...]
+) -> Callable[[list[str]], Labels]:
+    """The predictions, as numbers of ``labels``, of a model that scores ``own`` in their order."""
+    numbers = np.array([labels.index(name) for name in own], dtype=np.int64)
+    return lambda texts: np.asarray(numbers[scores(texts).argmax(axis=1)])

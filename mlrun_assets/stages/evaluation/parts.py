@@ -1,0 +1,114 @@
+"""Parts of the test split, labels and slices, and how two models do on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlrun_assets.config import DataConfig, extra_column
+from mlrun_assets.metrics import Labels
+from mlrun_assets.records import PartComparison, Score, SliceScores
+from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
+
+MIN_SLICE_ROWS = 30
+
+Right = npt.NDArray[np.bool_]
+
+
+class Part(NamedTuple):
+    """Rows that have ``value`` in ``column``; ``rows`` are their numbers, in order."""
+
+    column: str
+    value: str
+    rows: Labels
+
+    @property
+    def name(self) -> str:
+        return f"{self.column}: {self.value}"
+
+
+def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[Part, ...]:
+    """Terciles of the length, truncated or not, code-switched or not, and `data.slice_columns`.
+
+    ``frame`` is a validated split. A row without a value in a column is in none of its slices;
+    where all rows are truncated, or none is, that tells nothing and is no slice, and so with
+    code-switching.
+    """
+    columns = {
+        **_in_two(
+            {
+                "truncated": frame["tokens"] > max_length,
+                "code-switched": frame["code_switched"],
+            }
+        ),
+        **{column: frame[extra_column(column)] for column in data.slice_columns},
+    }
+    by_value = (part for column, values in columns.items() for part in _parts(column, values))
+    return (*_terciles(frame["tokens"]), *by_value)
+
+
+def labels_of(truth: Labels, labels: tuple[str, ...]) -> tuple[Part, ...]:
+    """The rows of each label."""
+    return tuple(
+        Part("label", label, np.flatnonzero(truth == number)) for number, label in enumerate(labels)
+    )
+
+
+def score_slice(part: Part, right: Right, confidence: float) -> SliceScores:
+    """Accuracy with Wilson's interval; none of a slice with too few rows to tell."""
+    rows, accuracy = len(part.rows), None
+    if rows >= MIN_SLICE_ROWS:
+        correct = int(right[part.rows].sum())
+        low, high = wilson_interval(correct, rows, confidence)
+        accuracy = Score(value=correct / rows, low=low, high=high)
+    return SliceScores(column=part.column, value=part.value, rows=rows, accuracy=accuracy)
+
+
+def compare_part(
+    name: str, rows: Labels, right: tuple[Right, Right], confidence: float
+) -> PartComparison:
+    """What the first of two models loses against the second on ``rows``."""
+    challenger, other = (each[rows] for each in right)
+    loss = paired_proportion_difference(
+        (
+            int((challenger & other).sum()),
+            int((other & ~challenger).sum()),
+            int((challenger & ~other).sum()),
+            int((~challenger & ~other).sum()),
+        ),
+        confidence,
+    )
+    return PartComparison(
+        part=name,
+        rows=len(rows),
+        recall=float(challenger.mean()),
+        other_recall=float(other.mean()),
+        loss=Score(value=loss.value, low=loss.low, high=loss.high),
+    )
+
+
+def _terciles(tokens: pl.Series) -> Iterator[Part]:
+    """A third of the rows each; ties go in the order of the rows."""
+    order = np.argsort(tokens.to_numpy(), kind="stable")
+    for value, rows in zip(("short", "medium", "long"), np.array_split(order, 3), strict=True):
+        yield Part("length", value, np.sort(rows))
+
+
+def _in_two(columns: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
+    """Yes and no, of the columns that have both."""
+    return {
+        name: pl.Series(["yes" if each else "no" for each in values], dtype=pl.String)
+        for name, values in columns.items()
+        if values.any() and not values.all()
+    }
+
+
+def _parts(column: str, values: pl.Series) -> Iterator[Part]:
+    """The rows of each value, in the order of the values."""
+    rows = pl.DataFrame({"value": values, "row": np.arange(len(values))}).drop_nulls("value")
+    for (value,), found in sorted(rows.group_by(["value"], maintain_order=True)):
+        yield Part(column, str(value), found["row"].to_numpy())

@@ -1,0 +1,38 @@
+"""What every model said to every test row: the first thing to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from mlrun_assets.calibration import Floats
+from mlrun_assets.metrics import Labels
+from mlrun_assets.stages.evaluation.judging import Judged
+
+PREDICTIONS_FILE = "records/predictions.parquet"
+
+
+def write_predictions(
+    directory: Path, judged: Judged, probabilities: Floats, others: Mapping[str, Labels]
+) -> None:
+    """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
+
+    Its columns are ``id``, ``label``, the challenger's ``prediction``, whether that is ``right``,
+    its ``confidence``, a column with the prediction of each of ``others``, and the challenger's
+    ``probability_LABEL`` of each label. The texts stand in ``data/test.parquet``, by ``id``.
+    """
+    columns = {
+        "prediction": judged.names(judged.guess),
+        "right": pl.Series(judged.right),
+        "confidence": pl.Series(probabilities.max(axis=1)),
+        **{name: judged.names(said) for name, said in others.items()},
+        **{
+            f"probability_{label}": pl.Series(probabilities[:, number])
+            for number, label in enumerate(judged.labels)
+        },
+    }
+    file = directory / PREDICTIONS_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    judged.frame.select("id", "label").with_columns(**columns).write_parquet(file)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlrun_assets import records as r
+from mlrun_assets.calibration import TEMPERATURES
+from mlrun_assets.reporting.calibration_plots import draw_reliability
+from mlrun_assets.reporting.evaluation_sentences import (
+    calibration_sentence,
+    label_next_sentence,
+    parts_comparison,
+    parts_sentence,
+    undivided_sentence,
+)
+from mlrun_assets.reporting.score_tables import parts_table
+from mlrun_assets_tests.reporting.conftest import around, calibration, evaluation, part
+
+
+def with_bins(*bins: tuple[int, float, float], **changes: Any) -> r.EvaluationRecord:
+    found = tuple(
+        r.ReliabilityBin(low=0.0, high=1.0, rows=rows, confidence=confidence, accuracy=accuracy)
+        for rows, confidence, accuracy in bins
+    )
+    believed = calibration().model_copy(update={"bins": found, **changes})
+    known = evaluation()
+    accuracy = sum(rows * right for rows, _, right in bins) / sum(rows for rows, _, _ in bins)
+    test = known.test.model_copy(update={"accuracy": around(accuracy, 0.04)})
+    return known.model_copy(update={"calibration": believed, "test": test})
+
+
+@pytest.mark.parametrize(
+    ("confidence", "accuracy", "judged"),
+    [
+        (0.9, 0.82, "it is too sure of itself"),
+        (0.7, 0.82, "it is less sure than it could be"),
+        (0.84, 0.82, "these rows do not show it to be too sure"),
+    ],
+)
+def test_what_the_model_says_and_what_is_so(
+    confidence: float, accuracy: float, judged: str
+) -> None:
+    said = calibration_sentence(with_bins((90, confidence, accuracy), (10, confidence, accuracy)))
+    assert said.startswith(
+        f"**When it says {confidence:.0%}".replace("%", " %")
+        + f", it is right {accuracy:.0%} of the time** (90 of 100 rows)".replace("%", " %")
+    )
+    assert judged in said
+    assert "0.061, Brier score 0.241" in said
+
+
+def test_a_temperature_at_its_limit_is_told_as_one() -> None:
+    limit = with_bins((9, 0.9, 1.0), temperature=TEMPERATURES[0])
+    assert "0.2 (its limit: val can't tell how sure it may be), fitted" in calibration_sentence(
+        limit
+    )
+    assert "limit" not in calibration_sentence(with_bins((9, 0.9, 1.0)))
+
+
+def test_shares_that_are_all_or_nearly_all() -> None:
+    said = calibration_sentence(with_bins((9, 0.9991, 1.0)))
+    assert said.startswith("**When it says > 99 %, it is right 100 % of the time**")
+
+
+def test_an_evaluation_of_before_has_only_its_error() -> None:
+    known = evaluation().model_copy(update={"calibration": None, "label_next": None})
+    assert calibration_sentence(known).startswith("Expected calibration error 0.061. Matthews")
+    assert label_next_sentence(known) is None
+
+
+def test_what_to_do_with_the_rows_depends_on_where_they_are_from() -> None:
+    known = evaluation()
+    assert known.label_next is not None
+    on_val = label_next_sentence(known)
+    assert on_val is not None
+    assert on_val.startswith("Label more texts like the 41 of 148 val rows in `records/label_next")
+    assert "3 have a label that no model gives. With `data.unlabelled_path` set" in on_val
+    texts = r.LabelNext(split="unlabelled", candidates=2000, worth=400, rows=100, doubted=0)
+    unlabelled = label_next_sentence(known.model_copy(update={"label_next": texts}))
+    assert unlabelled is not None
+    assert unlabelled.startswith("Label first: 100 of 2,000 texts without labels in `records/")
+    nothing = known.label_next.model_copy(update={"rows": 0})
+    assert label_next_sentence(known.model_copy(update={"label_next": nothing})) is None
+
+
+def test_parts_are_those_of_production_where_it_can_be_compared() -> None:
+    known = evaluation()
+    assert parts_comparison(known) is known.production
+    other = r.Comparison(against="v0003", comparable=False, reason="other labels", rows=0)
+    assert parts_comparison(known.model_copy(update={"production": other})) is known.baseline
+    assert parts_comparison(known.model_copy(update={"production": None})) is known.baseline
+
+
+def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_shown() -> None:
+    comparison = evaluation().baseline.model_copy(
+        update={
+            "labels": (part("a", 40, 0.9, 0.85), part("b", 40, 0.6, 0.9)),
+            "slices": (part("length: long", 40, 0.8, 0.84),),
+        }
+    )
+    rows = parts_table(comparison).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| b", "| length: long", "| a"]
+    assert rows[0] == "| b | 40 | 0.600 | 0.900 | +0.300 [+0.230, +0.370] |"
+    assert parts_sentence(comparison).endswith("Shown to have lost: b.")
+    none = comparison.model_copy(update={"labels": (), "slices": ()})
+    assert parts_sentence(none).endswith("Shown to have lost: none.")
+
+
+def test_slices_with_one_side_only_are_named() -> None:
+    assert undivided_sentence(evaluation()).startswith("Truncated and code-switched: every test")
+    cut = r.SliceScores(column="truncated", value="yes", rows=40, accuracy=None)
+    assert (
+        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}))
+        == "Code-switched: every test row or none, so no slice."
+    )
+
+
+def test_the_diagram_has_a_point_for_each_bin_and_both_errors() -> None:
+    figure = draw_reliability(calibration())
+    before, after = figure.axes
+    assert before.get_title() == "as the model says it: error 0.061"
+    assert after.get_title() == "temperature 1.62: error 0.034"
+    for axes, bins in ((before, calibration().bins), (after, calibration().bins_scaled)):
+        points = axes.collections[0].get_offsets().tolist()
+        assert points == [[each.confidence, each.accuracy] for each in bins]
+        areas = axes.collections[0].get_sizes().tolist()
+        assert areas.index(max(areas)) == 2
