@@ -27,6 +27,17 @@ def test_fewer_rows_train_longer_and_more_carefully(
     assert recipe.group_by_length
 
 
+@pytest.mark.parametrize(
+    ("rows", "median", "epochs"), [(500, 129, 6), (500, 128, 15), (1_999, 300, 6), (2_000, 300, 5)]
+)
+def test_long_texts_train_for_fewer_epochs(rows: int, median: float, epochs: int) -> None:
+    labels = {"a": rows - rows // 2, "b": rows // 2}
+    made = plan(labels, model={"max_length": 256}, profile={"tokens_median": median})
+    assert made.recipe.epochs == epochs
+    short = plan(labels, model={"max_length": 128}, profile={"tokens_median": median})
+    assert short.recipe.epochs != 6
+
+
 def test_a_frozen_encoder_has_a_head_that_learns_fast() -> None:
     assert plan({"a": 40, "b": 12}).recipe.learning_rate == pytest.approx(1e-2)
     assert plan(training={"freeze": "encoder"}).recipe.learning_rate == pytest.approx(1e-2)
