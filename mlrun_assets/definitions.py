@@ -7,7 +7,12 @@ from mlrun_assets.orchestration.resources import MlRun
 
 defs = dg.Definitions(
     assets=[*assets.raw_splits, *assets.stages, assets.predictions],
-    jobs=[jobs.ml_run, jobs.promote_experiment, jobs.rollback_production],
+    jobs=[
+        jobs.ml_run,
+        jobs.compare_two_models,
+        jobs.promote_experiment,
+        jobs.rollback_production,
+    ],
     sensors=[sensors.new_data_sensor],
     resources={"ml_run": MlRun()},
     loggers={"plain": console.plain_logger},

@@ -8,6 +8,7 @@ tables.py        Markdown tables
 markdown.py      the report, through templates/report.md.j2
 datasheet.py     the datasheet of a dataset, through templates/datasheet.md.j2
 model_card.py    the card of a model, through templates/model_card.md.j2
+model_diff.py    what differs between two models
 check_listing.py the checks of a dataset, for a terminal
 html.py          the same report as one self-contained file
 summaries.py     one sentence and one table a stage, for the UI

@@ -1,0 +1,174 @@
+"""What differs between two models, fact by fact: for a terminal and for the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlrun_assets.records import (
+    DatasetRecord,
+    EvaluationRecord,
+    ExportRecord,
+    ProductionVersion,
+    TrainingPlan,
+)
+from mlrun_assets.reporting.escaping import clean
+from mlrun_assets.reporting.formats import NOTHING, count, difference, megabytes, number, score
+from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.reporting.tables import table
+from mlrun_assets.stages.production import Move
+
+CELL_WIDTH = 60
+
+Facts = Iterator[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two models: a version of production, or an experiment.
+
+    ``move`` is the last that made the version serve, ``run`` what its experiment recorded; None:
+    there is no such thing, or no longer.
+    """
+
+    name: str
+    version: ProductionVersion | None
+    move: Move | None
+    run: RunRecords | None
+
+
+def list_differences(first: Side, second: Side) -> str:
+    """What differs, in columns; then what is the same, and whether scores can be compared."""
+    header = ("", first.name, second.name)
+    rows = [header, *_differences(first, second)]
+    widths = [max(len(row[place]) for row in rows) for place in range(2)]
+    lines = [
+        f"{name.ljust(widths[0])}  {left.ljust(widths[1])}  {right}".rstrip()
+        for name, left, right in rows
+    ]
+    return "\n".join([*lines, "", *_conclusions(first, second)])
+
+
+def differences_table(first: Side, second: Side) -> str:
+    """The same as Markdown."""
+    body = table(["", first.name, second.name], _differences(first, second))
+    return "\n\n".join([body, *_conclusions(first, second)]) + "\n"
+
+
+def _differences(first: Side, second: Side) -> list[tuple[str, str, str]]:
+    """Each fact that differs, with a dash where one of the two does not have it."""
+    left, right = dict(_facts(first)), dict(_facts(second))
+    names = dict.fromkeys([*left, *right])
+    rows = ((name, left.get(name, NOTHING), right.get(name, NOTHING)) for name in names)
+    return [
+        (name, clean(one, CELL_WIDTH), clean(other, CELL_WIDTH))
+        for name, one, other in rows
+        if one != other
+    ]
+
+
+def _conclusions(first: Side, second: Side) -> list[str]:
+    left, right = dict(_facts(first)), dict(_facts(second))
+    same = [name for name, value in left.items() if right.get(name) == value]
+    gone = [side.name for side in (first, second) if side.run is None]
+    said = [f"the same in both: {', '.join(same) or 'nothing'}"]
+    said += [f"the experiment of {name} is gone: only what production keeps of it" for name in gone]
+    return said + _comparability(first, second)
+
+
+def _comparability(first: Side, second: Side) -> list[str]:
+    """Whether the scores are of the same rows, and the paired difference where one was recorded."""
+    left, right = (side.run.evaluation if side.run else None for side in (first, second))
+    if left is None or right is None:
+        return []
+    if left.test_digest != right.test_digest:
+        return ["the scores are of different test splits: they can't be compared"]
+    said = f"the scores are of the same {count(left.test.rows)} test rows"
+    paired = right.production
+    if first.version and paired and paired.against == first.version.version:
+        gain = difference(paired.f1_difference)
+        said += f"; {second.name} less {first.name}, row by row: {right.f1_kind}-F1 {gain}"
+    return [said]
+
+
+def _facts(side: Side) -> Facts:
+    yield from _origin(side)
+    run = side.run
+    if run is None:
+        yield from _kept_by_production(side.version)
+        return
+    if run.evaluation:
+        yield from _scores(run.evaluation)
+    if run.dataset:
+        yield from _data(run.dataset)
+    if run.plan:
+        yield from _recipe(run.plan)
+    if run.checkpoint:
+        yield "parameters", count(run.checkpoint.parameters)
+    if run.export:
+        yield from _sizes(run.export)
+
+
+def _origin(side: Side) -> Facts:
+    if side.run:
+        yield "experiment", side.run.manifest.id
+        yield "run", side.run.manifest.name
+    elif side.version:
+        yield "experiment", side.version.experiment
+    if side.move:
+        yield "serves since", side.move.when
+        yield "by", side.move.by
+        yield "why", f"{side.move.why}{' (against the verdict)' if side.move.forced else ''}"
+    if side.run and side.run.decision:
+        yield "verdict", str(side.run.decision.verdict)
+
+
+def _kept_by_production(version: ProductionVersion | None) -> Facts:
+    if version:
+        yield "accuracy", score(version.accuracy)
+        yield "labels", ", ".join(version.labels)
+        yield "max_length", count(version.max_length)
+
+
+def _scores(evaluation: EvaluationRecord) -> Facts:
+    test = evaluation.test
+    yield "accuracy", score(test.accuracy)
+    yield "macro-F1", score(test.f1_macro)
+    yield "weighted-F1", score(test.f1_weighted)
+    yield "calibration error", score(evaluation.calibration_error)
+    yield "test split", f"{count(test.rows)} rows, {_short(evaluation.test_digest)}"
+
+
+def _data(dataset: DatasetRecord) -> Facts:
+    yield "labels", ", ".join(dataset.labels)
+    yield "data", f"{dataset.name or 'unnamed'}, {_short(dataset.digest)}"
+    for name, split in dataset.splits.items():
+        yield f"{name} rows", count(split.rows_kept)
+
+
+def _recipe(plan: TrainingPlan) -> Facts:
+    for name, value in plan.recipe.model_dump(mode="json", exclude={"seed"}).items():
+        yield name, _setting(value)
+    yield "seeds", ", ".join(str(recipe.seed) for recipe in plan.recipes)
+
+
+def _sizes(export: ExportRecord) -> Facts:
+    yield "exported files", f"{megabytes(export.size_bytes)}, {_short(export.digest)}"
+    yield "latency p95", f"{number(export.latency_ms_p95)} ms"
+    for form in export.onnx:
+        latency = number(form.latency_ms_p95)
+        yield f"ONNX {form.precision}", f"{megabytes(form.size_bytes)}, p95 {latency} ms"
+
+
+def _setting(value: object) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, list):
+        return ", ".join(_setting(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,158 @@
+"""A person's way with production: with a card, against the verdict, side by side."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import ExperimentError, MlrunError, ProductionError
+from mlrun_assets.files import digest_directory
+from mlrun_assets.lifecycle.closing import write_report
+from mlrun_assets.lifecycle.comparing import two_sides
+from mlrun_assets.lifecycle.promoting import deploy_if_approved, promote_by_hand, roll_back
+from mlrun_assets.records import Verdict
+from mlrun_assets.reporting.model_diff import differences_table, list_differences
+from mlrun_assets.stages.production import read_production
+from mlrun_assets_tests.lifecycle.finished import finished, project
+from mlrun_assets_tests.reporting.conftest import checkpoint, comparison, digest, evaluation, plan
+from mlrun_assets_tests.reporting.markdown_structure import uneven_rows
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
+    return project(tmp_path, monkeypatch)
+
+
+def rows(listing: str) -> dict[str, list[str]]:
+    """The cells of each line by the first."""
+    cells = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in listing.splitlines()
+    ]
+    return {line[0]: line[1:] for line in cells if line}
+
+
+def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
+    config: LoadedConfig,
+) -> None:
+    experiment = finished(config, "first")
+    kept = deploy_if_approved(experiment, config)
+    assert not kept.moved
+    card = (experiment.directory / "records/model_card.md").read_text(encoding="utf-8")
+    assert "base_model: FacebookAI/xlm-roberta-base" in card and "license: cc-by-4.0" in card
+    experiment.save(kept)
+    report = Path(write_report(experiment.manifest, experiment, config).file)
+    link = f"../../../experiments/{experiment.id}/records/model_card.md"
+    assert f"[The model card]({link})" in report.read_text(encoding="utf-8")
+    assert (report.parent / link).exists()
+
+    promote_by_hand(experiment, config, None, "Hodan")
+    current = config.production_dir / "current"
+    assert (current / "README.md").read_text(encoding="utf-8") == card
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert serving.digest == digest_directory(current)
+    assert serving.export_digest == digest_directory(experiment.directory / "export")
+
+
+def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
+    config: LoadedConfig,
+) -> None:
+    old = finished(config, "old")
+    promote_by_hand(old, config, None, "Hodan")
+    other = evaluation().model_copy(update={"labels": ("other", "labels")})
+    new = finished(config, "new", Verdict.INCOMPARABLE, other)
+    with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
+        promote_by_hand(new, config, None, "Hodan")
+    assert (config.production_dir / "current" / "weights").read_text() == "old"
+    moved = promote_by_hand(new, config, "the radio wants other topics", "Hodan")
+    assert moved.after and moved.after.labels == ("other", "labels")
+
+
+def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:
+    promote_by_hand(finished(config, "old"), config, None, "Hodan")
+    new = finished(config, "new")
+    (new.directory / "export" / "weights").write_text("tampered")
+    with pytest.raises(ProductionError, match="not those that were recorded"):
+        promote_by_hand(new, config, None, "Hodan")
+    assert (config.production_dir / "current" / "weights").read_text() == "old"
+
+
+def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    recipe = plan().recipe.model_copy(update={"learning_rate": 3e-5})
+    second = finished(
+        config,
+        "second",
+        Verdict.REJECTED,
+        evaluation().model_copy(update={"production": comparison(first.id, 0.004, 0.081)}),
+        plan().model_copy(update={"recipe": recipe}),
+        checkpoint().model_copy(update={"parameters": 7}),
+    )
+    promote_by_hand(second, config, "sure of it", "Cali")
+    sides = two_sides(config, ())
+    listing = list_differences(*sides)
+    told = rows(listing)
+    assert told[first.id] == [second.id]
+    assert told["why"] == ["verdict APPROVED", "sure of it (against the verdict)"]
+    assert told["by"] == ["Hodan", "Cali"]
+    assert told["verdict"] == ["APPROVED", "REJECTED"]
+    assert told["learning_rate"] == ["0.0001", "3e-05"]
+    assert told["parameters"] == ["21,986,309", "7"]
+    assert "accuracy" not in told
+    assert "the same in both: accuracy, macro-F1" in listing
+    assert "same 154 test rows" in listing
+    assert "row by row: macro-F1 +0.043 [+0.004, +0.081]" in listing
+    table = differences_table(*sides)
+    assert uneven_rows(table) == [] and "| learning_rate | 0.0001 | 3e-05 |" in table
+
+    roll_back(config, None, "wrong on the radio", "Hodan")
+    back = rows(list_differences(*two_sides(config, (second.id,))))
+    assert back[first.id] == [second.id]
+    assert back["why"] == ["wrong on the radio", "sure of it (against the verdict)"]
+
+
+def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first")
+    other = evaluation().model_copy(update={"test_digest": digest("7"), "calibration_error": 0.2})
+    second = finished(config, "second", Verdict.REJECTED, other)
+    listing = list_differences(*two_sides(config, ("first", "second")))
+    assert rows(listing)["calibration error"] == ["0.061", "0.200"]
+    assert "different test splits: they can't be compared" in listing
+    assert rows(listing)[first.id] == [second.id]
+
+
+def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
+    config: LoadedConfig,
+) -> None:
+    for name in ("first", "second"):
+        promote_by_hand(finished(config, name), config, None, "Hodan")
+    sides = two_sides(config, ())
+    shutil.rmtree(config.experiments_dir / sides[0].name)
+    listing = list_differences(*two_sides(config, ()))
+    assert f"the experiment of {sides[0].name} is gone" in listing
+    assert rows(listing)["accuracy"] == ["0.851", "0.851 [0.801, 0.901]"]
+
+
+def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
+    def said(*names: str) -> str:
+        with pytest.raises(MlrunError) as error:
+            two_sides(config, names)
+        return str(error.value)
+
+    assert "nothing is in production; name two experiments" in said()
+    promote_by_hand(finished(config, "first"), config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert f"nothing served before {serving.version}" in said()
+    with pytest.raises(
+        ExperimentError, match=f"`nobody`.*versions of production: {serving.version}"
+    ):
+        two_sides(config, ("nobody",))

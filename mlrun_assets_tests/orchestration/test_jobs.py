@@ -1,0 +1,60 @@
+"""What a person does in the UI: look, approve, go back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.definitions import defs
+from mlrun_assets.records import Verdict
+from mlrun_assets.stages.production import history
+from mlrun_assets_tests.lifecycle.finished import finished, project
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_home: Path) -> LoadedConfig:
+    return project(tmp_path, monkeypatch)
+
+
+def execute(config: LoadedConfig, job: str, op: str, **settings: Any) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def(job).execute_in_process(
+        run_config={
+            "ops": {op: {"config": settings}},
+            "resources": {"ml_run": {"config": {"config_file": str(config.file)}}},
+        },
+        raise_on_error=False,
+    )
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = (each for each in result.all_events if each.is_step_failure)
+    return str(event.step_failure_data.error.message)
+
+
+def test_a_person_looks_approves_and_goes_back(config: LoadedConfig) -> None:
+    first, second = finished(config, "first"), finished(config, "second", Verdict.REJECTED)
+    move = ("promote_experiment", "move_production")
+    assert execute(config, *move, experiment="first").success
+    assert "say why with --reason" in failure(execute(config, *move, experiment="second"))
+
+    looked = execute(config, "compare_two_models", "compare_models", models=["second"])
+    assert looked.success
+    (output,) = (each for each in looked.all_events if each.event_type_value == "STEP_OUTPUT")
+    table = output.step_output_data.metadata["differences"].value
+    assert f"|  | {first.id} | {second.id} |" in table
+    assert "| verdict | APPROVED | REJECTED |" in table
+
+    assert execute(config, *move, experiment="second", reason="I am sure").success
+    assert execute(config, "rollback_production", "restore_production", reason="I was not").success
+    moves = history(config.production_dir)
+    assert [move.after for move in moves] == [first.id, second.id, first.id]
+    assert [move.why for move in moves] == ["verdict APPROVED", "I am sure", "I was not"]
+
+
+def test_what_can_not_be_compared_fails_with_one_message(config: LoadedConfig) -> None:
+    said = failure(execute(config, "compare_two_models", "compare_models", models=["nobody"]))
+    assert "nothing is in production" in said
