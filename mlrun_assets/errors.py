@@ -9,6 +9,7 @@
     ├── TrainingError          a recipe that can't be trained, a loss that is not finite
     ├── ExportError            an exported model that does not answer like its checkpoint
     ├── ProductionError        a promotion or rollback that can't be done
+    ├── PublishError           a model that can't be pushed to where it was to go
     └── RecordError            a stage is missing what an earlier stage should have recorded
 
 A message is complete on its own: it is what people see, without a traceback.
@@ -57,6 +58,10 @@ class ExportError(MlrunError):
 
 class ProductionError(MlrunError):
     """The production pointer can't be moved; it still points where it did."""
+
+
+class PublishError(MlrunError):
+    """A model can't be pushed; nothing half-made is left where it was to go."""
 
 
 class RecordError(MlrunError):

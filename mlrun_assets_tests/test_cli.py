@@ -45,6 +45,17 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     history = (home / "production" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["forced"] is True
 
+    differs = call("diff", "first", cwd=home)
+    assert differs.returncode == 0, differs.stderr
+    assert re.search(r"^why +only model there is \(against the verdict\)", differs.stdout, re.M)
+    pushed = call("push", "out/model", "--version", "first", cwd=home)
+    assert pushed.returncode == 1 and "the Hub wants a token" in pushed.stderr
+    pushed = call("push", "./out/model", cwd=home)
+    assert pushed.returncode == 0, pushed.stderr
+    served = sorted(path.name for path in (home / "production" / "current").iterdir())
+    assert sorted(path.name for path in (home / "out" / "model").iterdir()) == served
+    assert (home / "out" / "model" / "README.md").read_text().startswith("---\n")
+
     status = call("status", cwd=home)
     assert status.returncode == 0
     assert "production  exp_" in status.stdout
@@ -124,6 +135,9 @@ def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProjec
         (["status", "--limit", "x"], 2, "not a valid integer"),
         (["promote", "nobody"], 2, "no experiment `nobody`"),
         (["rollback", "--reason", "x"], 1, "production"),
+        (["diff"], 1, "nothing is in production; name two experiments"),
+        (["diff", "a", "b", "c"], 2, "compares two models, and 3 are named"),
+        (["push", "./model"], 1, "nothing is in production; name an experiment with --version"),
         (["fly"], 2, "No such command"),
     ],
 )

@@ -9,7 +9,7 @@ options.py     what several commands take and say
 running.py     run
 data.py        check-data
 overview.py    status, schema
-production.py  promote, rollback
+production.py  promote, rollback, diff, push
 prediction.py  predict
 """
 
@@ -22,7 +22,7 @@ import click
 from mlrun_assets.cli.data import check_data
 from mlrun_assets.cli.overview import schema, status
 from mlrun_assets.cli.prediction import predict
-from mlrun_assets.cli.production import promote, rollback
+from mlrun_assets.cli.production import diff, promote, push, rollback
 from mlrun_assets.cli.running import run
 from mlrun_assets.errors import MlrunError
 
@@ -35,7 +35,7 @@ def commands() -> None:
     """All commands."""
 
 
-for command in (run, check_data, status, promote, rollback, predict, schema):
+for command in (run, check_data, status, promote, rollback, diff, push, predict, schema):
     commands.add_command(command)
 
 
