@@ -30,7 +30,13 @@ settings.load_profile("no_deadline")
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see no config, experiment or history that the person running them has set."""
-    for name in ("MLRUN_CONFIG", "MLRUN_EXPERIMENT", "MLRUN_TERMINAL_COLUMNS", "DAGSTER_HOME"):
+    for name in (
+        "MLRUN_CONFIG",
+        "MLRUN_EXPERIMENT",
+        "MLRUN_TERMINAL_COLUMNS",
+        "DAGSTER_HOME",
+        "HF_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
