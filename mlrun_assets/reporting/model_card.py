@@ -18,12 +18,11 @@ from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
-    ExportRecord,
     OnnxExport,
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets.reporting import formats, score_tables, sentences
+from mlrun_assets.reporting import evaluation_sentences, formats, score_tables, sentences
 from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score
@@ -58,7 +57,7 @@ def head(run: RunRecords, origin: Origin) -> Markdown:
     telemetry_off()
     from huggingface_hub import ModelCardData
 
-    tags = ["low-resource", *(["onnx"] if run.export and run.export.onnx else [])]
+    tags = ["low-resource", *(["onnx"] if run.export and run.export.kept_onnx else [])]
     card = ModelCardData(
         language=origin.language,
         license=origin.licence,
@@ -187,26 +186,12 @@ def _verdict(decision: DecisionRecord) -> str:
     )
 
 
-def onnx_table(export: ExportRecord) -> Markdown:
-    """The ONNX forms, as a process without torch saw them."""
-    return table(
-        ["file", "weights", ">size", ">val macro-F1", ">p95 latency ms"],
-        (
-            [code(onnx_file(export, form)), form.precision, megabytes(form.size_bytes),
-             score(form.val_f1_macro), number(form.latency_ms_p95)]
-            for form in export.onnx
-        ),
-    )  # fmt: skip
-
-
-def onnx_file(export: ExportRecord, form: OnnxExport) -> str:
-    """The path of an ONNX form below the model's directory."""
-    return form.file.removeprefix(f"{export.model_dir}/")
-
-
-def smallest(export: ExportRecord) -> str:
-    """The file of the smallest ONNX form."""
-    return onnx_file(export, min(export.onnx, key=lambda form: form.size_bytes))
+def onnx_sentence(form: OnnxExport) -> Markdown:
+    """What an ONNX form is, as a process without torch saw it."""
+    return Markdown(
+        f"Weights in {escape(form.precision)}, {megabytes(form.size_bytes)}: val macro-F1 "
+        f"{score(form.val_f1_macro)}, p95 {number(form.latency_ms_p95)} ms for one text."
+    )
 
 
 def _setting(value: object) -> Markdown:
@@ -219,6 +204,7 @@ def _setting(value: object) -> Markdown:
 def _template() -> jinja2.Template:
     environment = markdown_environment()
     environment.globals.update(
+        evaluation_sentences=evaluation_sentences,
         formats=formats,
         score_tables=score_tables,
         sentences=sentences,
@@ -226,12 +212,10 @@ def _template() -> jinja2.Template:
         escape=escape,
         joined=joined,
         prose=prose,
-        raw=Markdown,
         results_table=results_table,
         rows_table=rows_table,
         recipe_table=recipe_table,
         limits=limits,
-        onnx_table=onnx_table,
-        smallest=smallest,
+        onnx_sentence=onnx_sentence,
     )
     return environment.get_template("model_card.md.j2")

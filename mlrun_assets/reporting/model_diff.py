@@ -155,7 +155,8 @@ def _recipe(plan: TrainingPlan) -> Facts:
 def _sizes(export: ExportRecord) -> Facts:
     yield "exported files", f"{megabytes(export.size_bytes)}, {_short(export.digest)}"
     yield "latency p95", f"{number(export.latency_ms_p95)} ms"
-    for form in export.onnx:
+    form = export.kept_onnx
+    if form:
         latency = number(form.latency_ms_p95)
         yield f"ONNX {form.precision}", f"{megabytes(form.size_bytes)}, p95 {latency} ms"
 

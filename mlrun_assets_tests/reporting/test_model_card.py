@@ -16,7 +16,7 @@ from mlrun_assets_tests.reporting.markdown_structure import kinds, uneven_rows
 from mlrun_assets_tests.reporting.regenerate_golden import GOLDEN_CARD, ORIGIN, golden_card
 
 ONNX = r.OnnxExport(
-    file="export/onnx/model_int8.onnx",
+    file="onnx/model.onnx",
     precision="int8",
     size_bytes=22_000_000,
     agreement=0.997,
@@ -31,7 +31,7 @@ ONNX = r.OnnxExport(
 def with_onnx() -> RunRecords:
     run = full_run()
     assert run.export
-    full = ONNX.model_copy(update={"file": "onnx/model.onnx", "size_bytes": 88_000_000})
+    full = ONNX.model_copy(update={"precision": "float32", "kept": False})
     return replace(run, export=run.export.model_copy(update={"onnx": (full, ONNX)}))
 
 
@@ -95,9 +95,10 @@ def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
     card = render_model_card(with_onnx(), ORIGIN)
     transformers, onnx = python_blocks(card)
     assert "onnxruntime" not in transformers
-    assert '{MODEL}/onnx/model_int8.onnx"' in onnx
+    assert 'OnnxClassifier(f"{MODEL}/onnx")' in onnx
     compile(onnx, "card", "exec")
-    assert "| `onnx/model_int8.onnx` | int8 | 22.0 MB | 0.749 | 7.5 |" in card
+    assert "Weights in int8, 22.0 MB: val macro-F1 0.749, p95 7.5 ms for one text." in card
+    assert "float32" not in card
     assert ModelCard(card).data.tags == ["low-resource", "onnx"]
     assert uneven_rows(card) == []
 
