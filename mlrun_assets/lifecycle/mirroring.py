@@ -190,7 +190,9 @@ def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> Non
     serving = read_production(config.production_dir)
     if serving is None:
         return
-    version = _version_of(client, name, serving.experiment, serving.digest)
+    # The card that lies beside a served model is not in the digest of what was exported.
+    digest = serving.export_digest or serving.digest
+    version = _version_of(client, name, serving.experiment, digest)
     if version is None:
         experiment = find_experiment(config.experiments_dir, serving.experiment, ())
         _, version = _register(client, experiment, config)
