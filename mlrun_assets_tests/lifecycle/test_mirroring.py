@@ -12,16 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ConfigError
-from mlrun_assets.experiment_store import Experiment, create_experiment
+from mlrun_assets.experiment_store import Experiment, all_experiments, create_experiment
 from mlrun_assets.files import digest_directory
-from mlrun_assets.lifecycle import promoting
+from mlrun_assets.lifecycle import mirroring, promoting
 from mlrun_assets.lifecycle.mirroring import check_mlflow, mirror_production, mirror_run
-from mlrun_assets.records import Manifest, Status
+from mlrun_assets.lifecycle.order import MADE_FROM
+from mlrun_assets.orchestration import assets
+from mlrun_assets.orchestration.resources import MlRun
+from mlrun_assets.records import Manifest, StageRun, Status
 from mlrun_assets.stages.production import Candidate, Reason, promote
 from mlrun_assets_tests.records_factory import (
     checkpoint_record,
@@ -255,3 +259,38 @@ def test_what_is_missing_is_told_before_anything_long_starts(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'mlrun-assets\[mlflow\]'"):
         check_mlflow(config_of(tmp_path, mlflow=True), fail)
+
+
+def materialize(config: LoadedConfig, asset: dg.AssetsDefinition, **resource: str) -> Any:
+    return dg.materialize(
+        assets.stages,
+        selection=[asset],
+        resources={"ml_run": MlRun(config_file=str(config.file), **resource)},
+        raise_on_error=False,
+    )
+
+
+def test_a_run_that_can_not_be_mirrored_ends_in_its_first_asset(tmp_path: Path) -> None:
+    config = config_of(tmp_path, mlflow=True, mlflow_uri="mlruns")
+    assert not materialize(config, assets.experiment).success
+    (experiment,) = all_experiments(config.experiments_dir)
+    assert experiment.manifest.status is Status.FAILED
+    error = experiment.manifest.error or ""
+    assert error.startswith("experiment: tracking.mlflow")
+
+
+def test_a_run_is_mirrored_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, mlflow=True)
+    experiment = finished(config, "exp_1")
+    done = StageRun(status="done", started_at="2026-11-23T03:15:00Z", seconds=1.0)
+    experiment.update(stages=dict.fromkeys(MADE_FROM, done))
+    mirrored = []
+
+    def mirror(experiment: Experiment, _: LoadedConfig, report: Any) -> None:
+        mirrored.append((experiment.id, experiment.manifest.closed_by is not None))
+
+    monkeypatch.setattr(mirroring, "mirror_run", mirror)
+    assert materialize(config, assets.deployment_report, experiment_id="exp_1").success
+    assert mirrored == [("exp_1", True)]
