@@ -51,7 +51,11 @@ $(VENV)/.ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
 	touch $@
 
-test: lint $(VENV)/.ray ## Everything.
+$(VENV)/.mlflow: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mlflow]'
+	touch $@
+
+test: lint $(VENV)/.ray $(VENV)/.mlflow ## Everything.
 	pytest -q -n 2
 
 clean: ## Remove .venv and caches; experiments, production and reports stay.

@@ -60,7 +60,8 @@ def predict(
         rows = predicting.rows_of_file(Path(source), data)
     asked = Wanted(wanted["all_labels"], wanted["explain"], wanted["skip_bad"])
     chosen = predicting.serving_version(config, version)
-    answers = answer_rows(rows, predicting.load_classifier(config, chosen), asked)
+    classifier = predicting.load_classifier(config, chosen, exact=asked.explanation)
+    answers = answer_rows(rows, classifier, asked)
     bad = 0
     shown = sys.stderr.isatty() and (output or not sys.stdout.isatty())
     with _opened(output) as file, _bar(shown=bool(shown)) as bar:

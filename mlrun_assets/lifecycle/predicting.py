@@ -60,8 +60,13 @@ def serving_version(config: LoadedConfig, wanted: str | None = None) -> Producti
     return known[wanted]
 
 
-def load_classifier(config: LoadedConfig, version: ProductionVersion) -> Classifier:
+def load_classifier(
+    config: LoadedConfig, version: ProductionVersion, *, exact: bool = False
+) -> Classifier:
     """The model of a version, whose files are those that were promoted.
+
+    ``exact`` probabilities are those of float32; others may differ by a hundredth, which is more
+    than most words move.
 
     Raises:
         ProductionError: they are not.
@@ -70,7 +75,7 @@ def load_classifier(config: LoadedConfig, version: ProductionVersion) -> Classif
     model_dir = verify(config.production_dir, version)
     from mlrun_assets.trainer.prediction import Predictor
 
-    return Predictor(model_dir, version.max_length)
+    return Predictor(model_dir, version.max_length, exact=exact)
 
 
 def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow]:

@@ -9,6 +9,7 @@ from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import refresh_registry_and_report
 from mlrun_assets.lifecycle.describing import write_model_card
+from mlrun_assets.lifecycle.mirroring import mirror_production
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -94,6 +95,7 @@ def promote_by_hand(
     record = promote(config.production_dir, candidate_of(experiment, config), why, probe)
     experiment.save(record)
     refresh_registry_and_report(experiment, config)
+    mirror_production(config)
     return record
 
 
@@ -103,7 +105,9 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
     Raises:
         ProductionError: there is no such version, or it can't be used any more.
     """
-    return rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
+    record = rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
+    mirror_production(config)
+    return record
 
 
 def deployed_model(config: LoadedConfig) -> Deployed | None:

@@ -16,7 +16,7 @@ from mlrun_assets.encoders import (
     describe_head,
     resolve_encoder,
 )
-from mlrun_assets.lifecycle import closing, opening, predicting, promoting
+from mlrun_assets.lifecycle import closing, mirroring, opening, predicting, promoting
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.orchestration import backends, checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
@@ -73,6 +73,7 @@ def experiment(
         stage = Stage(opened, current, run_id, context.log.info)
         with run_stage(stage, ExperimentRecord.asset):
             backends.check_backend(current.config.training)
+            mirroring.check_mlflow(current, context.log.warning)
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
             record = stage.load(ExperimentRecord)
@@ -309,9 +310,12 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
         record = closing.complete_experiment(stage.experiment, stage.config, stage.run_id)
         stage.report(record.sentence)
         stage.report(f"report: {record.file}")
-        return dg.MaterializeResult(
+        result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )
+    # The run is whole by now, whatever becomes of its copy.
+    mirroring.mirror_run(stage.experiment, stage.config, context.log.warning)
+    return result
 
 
 @dg.asset(

@@ -12,6 +12,7 @@ splits.py       all files of a split → one frame, and the rows put aside
 whole_rows.py   rows without labels, one after another
 """
 
+from mlrun_assets.stages.quality.reading.remote import public_name
 from mlrun_assets.stages.quality.reading.rows import (
     RAW_CHARACTERS,
     BadRow,
@@ -44,6 +45,7 @@ __all__ = [
     "fetch_sources",
     "join_digests",
     "joined_text",
+    "public_name",
     "read_split",
     "read_stream",
     "read_whole_rows",
