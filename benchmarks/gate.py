@@ -5,7 +5,8 @@
 Production has a true accuracy of 0.75 to 0.90; the challenger's true macro-F1 is lower by the
 margin, or higher by it. Test rows are drawn with the predictions of both models, and each gate
 decides: the rule and the intervals of the product, a plain threshold, "at least as good as
-production". In the same simulation: how often the intervals hold the true value.
+production". In the same simulation: how often the intervals hold the true value. A second table
+has the guard: seven labels with the same rows each, equal models but for the recall of one label.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
-from mlrun_assets.records import RuleOutcome, Score
+from mlrun_assets.records import PartComparison, RuleOutcome, Score
 from mlrun_assets.stages.decision import judge_difference
+from mlrun_assets.stages.decision.guards import grade_losses
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
     f1_of_confusion,
     paired_f1_difference,
+    paired_proportion_difference,
     wilson_interval,
 )
 
@@ -167,12 +170,55 @@ def rates(worlds: list[World], rows: int, trials: int) -> dict[str, float]:
     return {name: times / trials for name, times in total.items()}
 
 
+def guard_rates(rows: int, discordance: float, loss: float, trials: int) -> dict[str, float]:
+    """How often the guard of seven labels comes to what, and how often a loss is measured."""
+    limit, seen = DEPLOYMENT.max_recall_loss, Counter[str]()
+    generator = np.random.default_rng(rows)
+    for _ in range(trials):
+        parts = [part(rows, discordance, loss * (label == 0), generator) for label in range(7)]
+        seen[grade_losses(parts, limit, EVALUATION.confidence)[0]] += 1
+        seen["measured"] += any(each.loss.value > limit for each in parts)
+    names = ("measured", RuleOutcome.WARNED, RuleOutcome.INCONCLUSIVE, RuleOutcome.FAILED)
+    return {name: seen[name] / trials for name in names}
+
+
+def part(
+    rows: int, discordance: float, loss: float, generator: np.random.Generator
+) -> PartComparison:
+    """One label on which production has a recall of 0.85."""
+    theirs = (max(discordance, loss) + loss) / 2
+    ours, both = theirs - loss, 0.85 - theirs
+    counts = generator.multinomial(rows, [both, theirs, ours, 1 - both - theirs - ours])
+    outcomes = tuple(counts.tolist())
+    low_high = paired_proportion_difference(outcomes, EVALUATION.confidence)
+    both_right, other_only, ours_only, _ = outcomes
+    return PartComparison(
+        part="label",
+        rows=rows,
+        recall=(both_right + ours_only) / rows,
+        other_recall=(both_right + other_only) / rows,
+        loss=Score(value=low_high.value, low=low_high.low, high=low_high.high),
+    )
+
+
+def print_guards(trials: int) -> None:
+    print("| rows a label, discordant | loss in one | measured | warned | inconclusive | failed |")
+    print("| --- " * 6 + "|")
+    for rows in (30, 50, 100):
+        for discordance in (0.10, 0.20):
+            for loss in (0.0, 0.1, 0.2, 0.3):
+                found = guard_rates(rows, discordance, loss, trials).values()
+                cells = " | ".join(f"{rate:.3f}" for rate in found)
+                print(f"| {rows}, {discordance:.0%} | {loss:.2f} | {cells} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
     started = time.perf_counter()
+    print_guards(options.trials)
     gates = ("non_inferior", "superior", "no_worse", "threshold")
     held = ("covers_difference", "covers_f1", "covers_accuracy")
     print(

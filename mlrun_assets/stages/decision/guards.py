@@ -48,7 +48,8 @@ def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
     use = evaluation.test_use
     if use is None:
         return off("test_reuse", "how often the test split was used is not recorded")
-    says = f"{use.looks:,} models have been judged on this test split, this one included"
+    models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
+    says = f"{models} been judged on this test split, this one included"
     if use.worn:
         says += f": it is worn, and all intervals are widened to {use.confidence:.2%} confidence"
     outcome = RuleOutcome.WARNED if use.worn else RuleOutcome.PASSED
@@ -62,10 +63,10 @@ _SEVEREST_FIRST = (
     RuleOutcome.PASSED,
 )
 _SAYS = {
-    RuleOutcome.FAILED: "shown to lose more recall against production than that",
-    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than that",
-    RuleOutcome.WARNED: "measured to lose more recall than that, which may be chance",
-    RuleOutcome.PASSED: "the largest loss of recall against production",
+    RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
+    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
+    RuleOutcome.WARNED: "measured to lose more than {:.2f} recall, which may be chance",
+    RuleOutcome.PASSED: "the largest loss of recall against production, of {:.2f} that may be",
 }
 
 
@@ -82,7 +83,7 @@ def _losses(
     if not judged:
         return off(rule, f"no {kind} has {MIN_ROWS} test rows: insufficient evidence")
     outcome, named = grade_losses(judged, limit, evaluation.confidence)
-    says = f"{_SAYS[outcome]}: {', '.join(map(_told, named))}"
+    says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_told, named))}"
     few = len(parts) - len(judged)
     says += f"; {few} with fewer than {MIN_ROWS} rows not judged" if few else ""
     result = measured(rule, outcome, says, named[0].loss, limit)
