@@ -340,7 +340,7 @@ class EvaluationConfig(Section):
         0.95, description="Confidence level of all intervals."
     )
     resamples: Annotated[int, Strict(), Field(ge=2000)] = Field(
-        2000, description="Resamples of the stratified bootstrap."
+        2000, description="Resamples of the bootstraps."
     )
     max_looks: Count = Field(
         10,

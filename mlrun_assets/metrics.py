@@ -79,7 +79,7 @@ def score(
 ) -> Scores:
     """All scores of predictions, both of shape (rows,), as numbers of ``labels``.
 
-    The interval of the accuracy is Wilson's, those of the F1 come from a stratified bootstrap.
+    The interval of the accuracy is Wilson's, those of the F1 come from a bootstrap.
     """
     values = combined_metrics().compute(predictions=guess, references=truth)
     confusion = confusion_matrix(truth, guess, len(labels))

@@ -751,7 +751,11 @@ class RuleOutcome(StrEnum):
 
 
 class RuleResult(Record):
-    """One rule, what it compared, and what follows."""
+    """One rule, what it compared, and what follows.
+
+    ``rows_needed`` is how many test rows would settle a rule that is inconclusive; None: there is
+    nothing to settle, or no number of rows would.
+    """
 
     rule: str
     outcome: RuleOutcome
@@ -760,6 +764,7 @@ class RuleResult(Record):
     low: float | None = None
     high: float | None = None
     sentence: str
+    rows_needed: int | None = None
 
 
 class Verdict(StrEnum):

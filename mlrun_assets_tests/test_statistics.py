@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, multinomial
 from sklearn.metrics import f1_score
 
 from mlrun_assets.statistics import (
+    PairedDifference,
     bootstrap_f1,
     confusion_matrix,
     f1_of_confusion,
@@ -14,6 +15,7 @@ from mlrun_assets.statistics import (
     paired_f1_difference,
     paired_proportion_difference,
     rows_behind_macro_average,
+    rows_to_settle,
     rows_to_show,
     smallest_difference,
     wilson_interval,
@@ -103,24 +105,20 @@ def test_balanced_rows_count_whole_and_absent_labels_not_at_all() -> None:
     assert rows_behind_macro_average(np.array([0, 0])) == 0.0
 
 
-def test_bootstrap_interval_covers_the_true_f1_in_simulation() -> None:
-    generator = np.random.default_rng(1)
-    right, covered, trials = np.array([0.9, 0.75, 0.8]), 0, 300
-    large = np.stack([_row(label, right[label], 1_000_000) for label in range(3)])
-    true_f1 = float(f1_of_confusion(large, "macro"))
+@pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.7, 0.2, 0.1)])
+def test_bootstrap_interval_covers_the_true_f1_in_simulation(shares: tuple[float, ...]) -> None:
+    """A test split is drawn whole: how many rows a label has is chance as well."""
+    generator, trials, covered = np.random.default_rng(1), 400, 0
+    right = np.array([0.9, 0.75, 0.8])
+    chances = (np.diag(right) + (1 - np.eye(3)) * (1 - right[:, None]) / 2) * np.array(shares)[
+        :, None
+    ]
+    true_f1 = float(f1_of_confusion(np.rint(chances * 1e6).astype(np.int64), "macro"))
     for trial in range(trials):
-        truth = np.repeat(np.arange(3), 60)
-        wrong = (truth + generator.integers(1, 3, size=truth.size)) % 3
-        guess = np.where(generator.random(truth.size) < right[truth], truth, wrong)
-        low, high = bootstrap_f1(confusion_matrix(truth, guess, 3), "macro", 2000, 0.95, trial)
+        confusion = generator.multinomial(150, chances.ravel()).reshape(3, 3)
+        low, high = bootstrap_f1(confusion, "macro", 500, 0.95, trial)
         covered += low <= true_f1 <= high
-    assert covered / trials >= 0.90
-
-
-def _row(label: int, right: float, rows: int) -> np.ndarray:
-    row = np.full(3, rows * (1 - right) / 2)
-    row[label] = rows * right
-    return row.astype(np.int64)
+    assert covered / trials >= 0.93
 
 
 def test_bootstrap_is_the_same_for_the_same_seed() -> None:
@@ -136,22 +134,31 @@ def test_multinomial_bootstrap_is_that_of_drawn_rows() -> None:
     guess = np.where(generator.random(100) < 0.8, truth, (truth + 1) % 3)
     ours = bootstrap_f1(confusion_matrix(truth, guess, 3), "macro", 8000, 0.95, 0)
     drawn = []
-    for _ in range(2000):
-        rows = np.concatenate(
-            [
-                generator.choice(np.flatnonzero(truth == label), (truth == label).sum())
-                for label in range(3)
-            ]
-        )
+    for _ in range(600):
+        rows = generator.integers(0, 100, 100)
         drawn.append(f1_score(truth[rows], guess[rows], average="macro"))
-    assert ours == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.015)
+    assert ours == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.025)
 
 
-def test_paired_difference_of_a_model_with_itself_is_nothing() -> None:
-    truth = np.array([0, 1, 2, 1, 0])
-    guess = np.array([0, 1, 1, 1, 2])
-    difference = paired_f1_difference(truth, (guess, guess), "macro", (2000, 0.95, 0))
-    assert difference == (0.0, 0.0, 0.0)
+def test_a_model_is_as_good_as_itself_and_more_rows_make_that_surer() -> None:
+    half_widths = []
+    for times in (10, 100):
+        truth = np.tile([0, 1, 2, 1, 0], times)
+        guess = np.tile([0, 1, 1, 1, 2], times)
+        difference = paired_f1_difference(truth, (guess, guess), "macro", (4000, 0.95, 0))
+        assert difference.value == 0.0
+        assert difference.low < 0 < difference.high
+        half_widths.append((difference.high - difference.low) / 2)
+    # What one row each way may do: 1.96 times the root of two rows, as in Bonett and Price (2012).
+    assert half_widths[0] == pytest.approx(0.06, abs=0.03)
+    assert half_widths[1] < half_widths[0] / 5
+
+
+def test_models_that_agree_by_chance_are_not_shown_to_be_equal() -> None:
+    """A hundred rows on which none of the 3 % shows up that production alone gets right."""
+    truth = np.tile([0, 1], 50)
+    difference = paired_f1_difference(truth, (truth, truth), "macro", (4000, 0.95, 0))
+    assert difference.low < -0.02
 
 
 def test_paired_difference_has_the_sign_of_the_better_model_and_swaps() -> None:
@@ -194,3 +201,79 @@ def test_intervals_of_paired_proportions_cover_the_true_difference_in_simulation
         true = shares[1] - shares[2]
         covered = np.array([low <= true <= high for _, low, high in intervals])
         assert times[covered].sum() / times.sum() >= 0.94
+
+
+def test_intervals_and_power_are_those_of_statsmodels() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.proportion import proportion_confint
+
+    for first, second in ((0, 0), (0, 5), (3, 11), (12, 12), (40, 21)):
+        theirs = mcnemar([[7, first], [second, 9]], exact=True).pvalue
+        assert mcnemar_exact(first, second) == pytest.approx(theirs)
+    for right, rows in ((0, 5), (5, 5), (86, 100), (235, 294)):
+        theirs = proportion_confint(right, rows, alpha=0.05, method="wilson")
+        assert wilson_interval(right, rows, 0.95) == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize(("rows", "difference", "discordance"), [(12, 0.3, 0.5), (20, 0.4, 0.4)])
+def test_power_is_that_of_all_outcomes(rows: int, difference: float, discordance: float) -> None:
+    first, second = (discordance + difference) / 2, (discordance - difference) / 2
+    power = sum(
+        multinomial.pmf([one, other, rows - one - other], rows, [first, second, 1 - discordance])
+        for one in range(rows + 1)
+        for other in range(rows + 1 - one)
+        if mcnemar_exact(one, other) <= 0.05
+    )
+    assert mcnemar_power(rows, difference, discordance) == pytest.approx(power, abs=1e-9)
+
+
+def test_smallest_difference_and_rows_answer_each_other() -> None:
+    rows = rows_to_show(0.05, 0.10)
+    assert smallest_difference(rows, 0.10) == pytest.approx(0.05, abs=0.001)
+
+
+@pytest.mark.parametrize("rows", [30, 100, 294])
+def test_wilson_interval_covers_by_enumeration(rows: int) -> None:
+    """On the mean of the accuracies; at a single one the steps of the binomial show."""
+    outcomes = np.arange(rows + 1)
+    bounds = np.array([wilson_interval(int(right), rows, 0.95) for right in outcomes])
+    held = []
+    for accuracy in np.linspace(0.6, 0.97, 38):
+        holds = (bounds[:, 0] <= accuracy) & (accuracy <= bounds[:, 1])
+        held.append(binom.pmf(outcomes, rows, accuracy)[holds].sum())
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
+    assert min(held) >= 0.90
+
+
+def test_rows_to_settle_are_close_to_those_of_mcnemar() -> None:
+    rows, difference, discordance = 300, 0.03, 0.10
+    half = 1.96 * np.sqrt((discordance - difference**2) / rows)
+    interval = PairedDifference(difference, difference - half, difference + half)
+    settled = rows_to_settle(rows, interval, 0.0, 0.95)
+    assert settled == pytest.approx(rows_to_show(difference, discordance), rel=0.1)
+
+
+def test_rows_to_settle_grow_near_the_limit_and_end_there() -> None:
+    interval = PairedDifference(0.0, -0.04, 0.04)
+    further, nearer = (rows_to_settle(300, interval, limit, 0.95) for limit in (-0.02, -0.01))
+    assert further is not None and nearer is not None
+    assert 300 < further < nearer
+    assert rows_to_settle(300, interval, 0.0, 0.95) is None
+
+
+@pytest.mark.parametrize("rows", [100, 294])
+def test_paired_interval_covers_and_seldom_passes_a_model_worse_by_the_margin(rows: int) -> None:
+    """Three balanced labels; only production is right on 2.5 % of the rows, only ours on 0.5 %."""
+    generator, trials, margin = np.random.default_rng(5), 250, 0.02
+    covered = passed = 0
+    for trial in range(trials):
+        truth = generator.integers(0, 3, rows)
+        wrong = (truth + generator.integers(1, 3, rows)) % 3
+        chance = generator.random(rows)
+        ours = np.where((chance < 0.825) | (chance > 0.995), truth, wrong)
+        theirs = np.where(chance < 0.85, truth, wrong)
+        difference = paired_f1_difference(truth, (ours, theirs), "macro", (500, 0.95, trial))
+        covered += difference.low <= -margin <= difference.high
+        passed += difference.low > -margin
+    assert covered / trials >= 0.93
+    assert passed / trials <= 0.05

@@ -13,17 +13,9 @@ from mlrun_assets.records import (
     Severity,
     TrainingPlan,
 )
+from mlrun_assets.stages.decision import DECISIVE, RULES
 from mlrun_assets.stages.plan import ADVICE_TOPICS
 from mlrun_assets.stages.tech_debt import DebtIssue
-
-_RULES = {
-    "min_accuracy": "Test accuracy is below deployment.min_accuracy",
-    "min_f1": "Test F1 is below deployment.min_f1",
-    "beats_baseline": "The model is not shown to beat the n-gram baseline",
-    "versus_production": "The model is not shown to satisfy deployment.policy against production",
-    "export_parity": "The exported model does not give the checkpoint's labels",
-}
-_DECIDES = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE)
 
 
 def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
@@ -55,7 +47,7 @@ def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
         issues += [
             _rule_issue(rule)
             for rule in decision.rules
-            if rule.outcome in _DECIDES or rule.outcome is RuleOutcome.WARNED
+            if rule.outcome in DECISIVE or rule.outcome is RuleOutcome.WARNED
         ]
     return issues, examined
 
@@ -73,7 +65,7 @@ def _data_issue(check: QualityCheck) -> DebtIssue:
 def _rule_issue(rule: RuleResult) -> DebtIssue:
     return DebtIssue(
         area=f"decision/{rule.rule}",
-        description=_RULES[rule.rule],
-        impact="High" if rule.outcome in _DECIDES else "Medium",
+        description=RULES[rule.rule].issue,
+        impact="High" if rule.outcome in DECISIVE else "Medium",
         detail=rule.sentence,
     )

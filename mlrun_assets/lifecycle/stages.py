@@ -18,6 +18,7 @@ from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
 from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
 from mlrun_assets.stages.data import QUARANTINE_FILE
+from mlrun_assets.stages.decision import blocked
 from mlrun_assets.stages.experiment import timestamp
 from mlrun_assets.trainer.circumstances import peak_memory_mb
 
@@ -89,7 +90,7 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
 
 
 def require_ready(stage: Stage) -> None:
-    """Close the experiment as ``Blocked`` where its dataset does not meet the standards.
+    """Close the experiment as ``Blocked``, with that verdict, where its dataset is not ready.
 
     Raises:
         DataBlockedError: it does not; the message has a line for each check that blocks.
@@ -97,6 +98,7 @@ def require_ready(stage: Stage) -> None:
     checks = stage.load(DatasetRecord).checks
     why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
     if why:
+        stage.save(blocked(why, stage.config.config.deployment))
         _close(stage, Status.BLOCKED, why)
         raise DataBlockedError(
             "the data does not meet the standards; mend it, or name a check in data.quality.skip:"

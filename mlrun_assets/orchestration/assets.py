@@ -33,7 +33,16 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
-from mlrun_assets.stages import baseline, data, decision, evaluation, export, plan, training
+from mlrun_assets.stages import (
+    baseline,
+    data,
+    decision,
+    evaluation,
+    export,
+    plan,
+    test_use,
+    training,
+)
 from mlrun_assets.trainer.circumstances import observe
 
 OWNERS = ["team:ml"]
@@ -171,7 +180,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 
 @dg.asset(
     deps=[validated_dataset, baseline_metrics, trained_checkpoint],
-    check_specs=checks.specs(EvaluationRecord, checks.SCORE_RULES),
+    check_specs=checks.specs(EvaluationRecord, tuple(decision.SCORE_RULES)),
     group_name="evaluation",
     kinds={"huggingface", "scikitlearn"},
     owners=OWNERS,
@@ -179,17 +188,23 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores with intervals, beside the baseline and the model in production."""
     with ml_run.stage(context) as stage:
-        config = stage.config.config
+        config, dataset = stage.config.config, stage.load(DatasetRecord)
+        checkpoint = stage.load(CheckpointRecord)
+        use = test_use.note_look(
+            stage.config.experiments_dir,
+            stage.experiment.id,
+            (dataset.splits["test"].source_digest, checkpoint.digest),
+            config,
+        )
         candidates = evaluation.Candidates(
-            checkpoint=stage.load(CheckpointRecord),
+            checkpoint=checkpoint,
             baseline=stage.load(BaselineRecord),
             production=promoting.deployed_model(stage.config),
         )
-        record = stage.save(
-            evaluation.evaluate_checkpoint(
-                stage.directory, stage.load(DatasetRecord), candidates, config
-            )
+        evaluated = evaluation.evaluate_checkpoint(
+            stage.directory, dataset, candidates, test_use.corrected(config, use)
         )
+        record = stage.save(evaluated.model_copy(update={"test_use": use}))
         return dg.MaterializeResult(
             metadata=metadata.evaluation_metadata(record, stage.experiment),
             check_results=checks.score_results(record, config.deployment),
@@ -198,7 +213,7 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 
 @dg.asset(
     deps=[trained_checkpoint],
-    check_specs=checks.specs(ExportRecord, ("export_parity",)),
+    check_specs=checks.specs(ExportRecord, tuple(decision.EXPORT_RULES)),
     group_name="deployment",
     kinds={"huggingface"},
     owners=OWNERS,
@@ -213,7 +228,7 @@ def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mater
         )
         return dg.MaterializeResult(
             metadata=metadata.export_metadata(record, stage.experiment),
-            check_results=checks.export_results(record),
+            check_results=checks.export_results(record, stage.config.config.deployment),
             data_version=dg.DataVersion(record.digest),
         )
 

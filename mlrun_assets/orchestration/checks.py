@@ -24,17 +24,12 @@ from mlrun_assets.records import (
     Severity,
     TechDebtRecord,
 )
-from mlrun_assets.stages.decision import export_parity, judge_scores
+from mlrun_assets.stages.decision import RULES, judge_export, judge_scores
 
-SCORE_RULES = ("min_accuracy", "min_f1", "beats_baseline", "versus_production")
 MAX_FERTILITY_GROWTH = 0.01
 
 _DESCRIPTIONS = {
-    "min_accuracy": "Test accuracy reaches deployment.min_accuracy.",
-    "min_f1": "Test F1 reaches deployment.min_f1.",
-    "beats_baseline": "The model is shown to beat the n-gram baseline.",
-    "versus_production": "deployment.policy holds against the model in production.",
-    "export_parity": "A fresh process gives the checkpoint's labels.",
+    **{name: rule.asks for name, rule in RULES.items()},
     "learned": "The best epoch beats the commonest label on val.",
     "vocabulary_covers": "Trimming leaves the val texts nearly as short as before.",
     "line_stands_once": "The registry holds this run's line, once.",
@@ -76,9 +71,9 @@ def score_results(
     return [_rule_result(rule) for rule in judge_scores(evaluation, config)]
 
 
-def export_results(export: ExportRecord) -> list[dg.AssetCheckResult]:
-    """Whether the exported model answers like the checkpoint."""
-    return [_rule_result(export_parity(export))]
+def export_results(export: ExportRecord, config: DeploymentConfig) -> list[dg.AssetCheckResult]:
+    """The rules that look at what would be deployed, as the decision will see them."""
+    return [_rule_result(rule) for rule in judge_export(export, config)]
 
 
 def checkpoint_results(

@@ -166,6 +166,7 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_evaluation(record)),
         "test_rows": dg.MetadataValue.int(record.test.rows),
+        **_counts({"test_looks": record.test_use.looks} if record.test_use else {}),
         **_floats(
             {
                 "accuracy": record.test.accuracy.value,

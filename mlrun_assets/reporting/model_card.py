@@ -207,6 +207,7 @@ def _template() -> jinja2.Template:
         evaluation_sentences=evaluation_sentences,
         formats=formats,
         score_tables=score_tables,
+        evaluation_sentences=evaluation_sentences,
         sentences=sentences,
         code=code,
         escape=escape,

@@ -12,6 +12,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    TestUse,
     VocabularyTrim,
 )
 from mlrun_assets.reporting.data_tables import failed_checks
@@ -180,4 +181,19 @@ def environment_sentence(experiment: ExperimentRecord) -> Markdown:
         f"{escape(machine.platform)}, {count(machine.cpu_count)} CPUs, "
         f"{number(round(machine.memory_gb, 1))} GB, "
         f"accelerator: {escape(machine.accelerator or 'none')}."
+    )
+
+
+def test_use_sentence(use: TestUse) -> Markdown:
+    """How worn the test split is, and what that does to the intervals."""
+    looks = (
+        f"{count(use.looks)} model{'s have' if use.looks > 1 else ' has'} been judged on this test "
+        "split, this one included"
+    )
+    if not use.worn:
+        return Markdown(f"{looks}; it is worn after {count(use.max_looks)}.")
+    return Markdown(
+        f"**The test split is worn**: {looks}, and the best of so many looks better than it is. "
+        f"All intervals here have {percent(use.confidence)} confidence instead, so that those of "
+        f"all {count(use.looks)} would hold together. A fresh test split makes them narrow again."
     )

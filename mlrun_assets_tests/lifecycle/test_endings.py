@@ -20,12 +20,14 @@ from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.records import (
     CheckOutcome,
     DatasetRecord,
+    DecisionRecord,
     EvaluationRecord,
     ExportRecord,
     Manifest,
     QualityCheck,
     Severity,
     Status,
+    Verdict,
 )
 from mlrun_assets_tests.conftest import MakeProject
 from mlrun_assets_tests.records_factory import (
@@ -91,7 +93,13 @@ def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None
         run_stage(stage_of(experiment, config), "validated_dataset") as stage,
     ):
         require_ready(stage)
-    assert closed(experiment, config)[0] is Status.BLOCKED
+    status, report = closed(experiment, config)
+    assert status is Status.BLOCKED
+    verdict = experiment.load(DecisionRecord)
+    assert verdict.verdict is Verdict.BLOCKED
+    assert BLOCKS.message in verdict.sentence
+    assert not verdict.deploys
+    assert "## Rules" not in report
 
 
 def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: Path) -> None:

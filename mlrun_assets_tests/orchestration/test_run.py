@@ -48,7 +48,7 @@ def latest(config: Path) -> Experiment:
 
 
 def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -> None:
-    config = make_project(deployment={"auto_deploy": True})
+    config = make_project(deployment={"auto_deploy": True, "policy": "no_worse"})
     reports = config.parent / ".claude" / "reports"
     first = execute(config, "xlm-r-fine-tune-v2")
     assert first.success
@@ -85,6 +85,9 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     assert comparison is not None and comparison.comparable
     # The same seed, data and recipe: the same model, so not one row differs.
     assert comparison.only_challenger_right == comparison.only_other_right == 0
+    # The same model on the same test split is the same look at it.
+    uses = [each.load(EvaluationRecord).test_use for each in (experiment, again)]
+    assert [use.looks for use in uses if use] == [1, 1]
     debt = again.load(TechDebtRecord)
     assert debt.numbers("repeated")
     assert not debt.numbers("new")

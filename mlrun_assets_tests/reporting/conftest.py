@@ -8,7 +8,9 @@ from enum import Enum
 import pytest
 
 from mlrun_assets import records as r
+from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.stages.decision import blocked
 
 LABELS = ("siyaasad", "ciyaaro", "caafimaad", "dhaqaale", "tiknoolajiyad")
 CONFUSION = (
@@ -394,6 +396,7 @@ def evaluation() -> r.EvaluationRecord:
         predictions_file="records/predictions.parquet",
         seconds=7.9,
         rows_per_second=41.2,
+        test_use=r.TestUse(looks=3, max_looks=10, confidence=0.95),
         seeds=tuple(
             r.SeedScores(seed=seed, accuracy=f1 + 0.112, f1_macro=f1, f1_weighted=f1 + 0.1)
             for seed, f1 in ((13, 0.719), (42, 0.739), (87, 0.747))
@@ -585,7 +588,9 @@ def blocked_run() -> RunRecords:
         message="7 rows of test stand in train too: remove them from train",
     )
     checks = (*run.dataset.checks, leak)
-    return replace(run, dataset=run.dataset.model_copy(update={"ready": False, "checks": checks}))
+    verdict = blocked(f"{leak.name}: {leak.message}", DeploymentConfig())
+    found = run.dataset.model_copy(update={"ready": False, "checks": checks})
+    return replace(run, dataset=found, decision=verdict)
 
 
 def failed_run() -> RunRecords:

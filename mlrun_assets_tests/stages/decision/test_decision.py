@@ -15,7 +15,7 @@ from mlrun_assets.records import (
     Score,
     Verdict,
 )
-from mlrun_assets.stages.decision import decide
+from mlrun_assets.stages.decision import RULES, blocked, decide
 from mlrun_assets_tests.records_factory import (
     comparison,
     evaluation_record,
@@ -140,3 +140,31 @@ def test_only_an_approval_deploys(
     assert record.deploys == (record.verdict is Verdict.APPROVED)
     decisive = {RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE}
     assert record.deploys == (not decisive & {result.outcome for result in record.rules})
+
+
+def test_what_is_inconclusive_says_how_many_rows_would_tell() -> None:
+    record = decision(against_production(-0.03, 0.01, 0.05))
+    assert record.verdict is Verdict.INCONCLUSIVE
+    needed = rule(record, "versus_production").rows_needed
+    # The interval reaches 0.04 below; 0.03 is left to the margin, and the power takes its part.
+    assert needed == pytest.approx(100 * (0.04 * (1.96 + 0.84) / 1.96 / 0.03) ** 2, rel=0.01)
+    assert any(f"about {needed:,}" in step for step in record.next_steps)
+    assert any("--reason" in step for step in record.next_steps)
+
+
+def test_a_difference_at_its_limit_is_not_settled_by_rows() -> None:
+    record = decision(against_production(-0.06, -0.02, 0.02))
+    assert rule(record, "versus_production").rows_needed is None
+    assert any("hardly settle" in step for step in record.next_steps)
+
+
+def test_data_that_blocks_is_a_verdict_that_never_deploys() -> None:
+    record = blocked("schema: 3 rows", DeploymentConfig(auto_deploy=True))
+    assert record.verdict is Verdict.BLOCKED
+    assert not record.deploys
+    assert "schema: 3 rows" in record.sentence
+
+
+def test_every_rule_has_its_words() -> None:
+    record = decision(evaluation_record())
+    assert [result.rule for result in record.rules] == list(RULES)

@@ -1,0 +1,239 @@
+"""How often the gate lets a worse model pass, and how often it holds a better one back.
+
+    python benchmarks/gate.py [--trials 400] [--sizes 100 204 294 500 1000 2000 5000]
+
+Production has a true accuracy of 0.75 to 0.90; the challenger's true macro-F1 is lower by the
+margin, or higher by it. Test rows are drawn with the predictions of both models, and each gate
+decides: the rule and the intervals of the product, a plain threshold, "at least as good as
+production". In the same simulation: how often the intervals hold the true value. A second table
+has the guard: seven labels with the same rows each, equal models but for the recall of one label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlrun_assets.config import DeploymentConfig, EvaluationConfig
+from mlrun_assets.records import PartComparison, RuleOutcome, Score
+from mlrun_assets.stages.decision import judge_difference
+from mlrun_assets.stages.decision.guards import grade_losses
+from mlrun_assets.statistics import (
+    bootstrap_f1,
+    confusion_matrix,
+    f1_of_confusion,
+    paired_f1_difference,
+    paired_proportion_difference,
+    wilson_interval,
+)
+
+Floats = npt.NDArray[np.float64]
+
+SIZES = (100, 204, 294, 500, 1000, 2000, 5000)
+ACCURACIES = (0.75, 0.80, 0.85, 0.90)
+DISCORDANCES = (0.03, 0.10)
+LABELS = {
+    "balanced": np.full(3, 1 / 3),
+    "skewed": np.array([0.70, 0.20, 0.10]),
+}
+DEPLOYMENT = DeploymentConfig()
+EVALUATION = EvaluationConfig()
+
+
+class World(NamedTuple):
+    """What is true: how likely a row has a label and what the two models say of it.
+
+    ``chances`` has the shape (labels, labels, labels): true label, challenger, production.
+    """
+
+    chances: Floats
+    f1: float
+    accuracy: float
+    difference: float
+
+
+def world(shares: Floats, accuracy: float, discordance: float, gain: Floats) -> World:
+    """Models that differ in recall by ``gain``, shape (labels,); a wrong guess is any other one."""
+    labels = len(shares)
+    chances = np.zeros((labels, labels, labels))
+    for label in range(labels):
+        apart = max(discordance, abs(gain[label]))
+        ours, theirs = (apart + gain[label]) / 2, (apart - gain[label]) / 2
+        others = np.arange(labels) != label
+        chances[label, label, label] = accuracy - theirs
+        chances[label, label, others] = ours / (labels - 1)
+        chances[label, others, label] = theirs / (labels - 1)
+        chances[label, others, others] = max(0.0, 1 - accuracy - ours) / (labels - 1)
+    chances *= shares[:, None, None]
+    confusions = chances.sum(axis=2), chances.sum(axis=1)
+    ours, theirs = (float(f1_of_confusion(each, "macro")) for each in confusions)
+    return World(chances, ours, float(np.trace(confusions[0])), ours - theirs)
+
+
+def world_with(setting: Setting, accuracy: float) -> World:
+    """The world of ``setting`` where production has ``accuracy`` in each label."""
+    shares = LABELS[setting.labels]
+    where = shares == shares.min() if setting.rarest else shares > 0
+    low, high = -accuracy, 1 - accuracy
+    for _ in range(40):
+        middle = (low + high) / 2
+        if world(shares, accuracy, setting.discordance, middle * where).difference < (
+            setting.difference
+        ):
+            low = middle
+        else:
+            high = middle
+    return world(shares, accuracy, setting.discordance, high * where)
+
+
+class Setting(NamedTuple):
+    """Which worlds are averaged over the accuracies of production."""
+
+    labels: str
+    discordance: float
+    difference: float
+    rarest: bool
+
+    def __str__(self) -> str:
+        where = "the rarest label" if self.rarest else "all labels"
+        return f"{self.labels}, {self.discordance:.0%}, {where}"
+
+
+def settings() -> list[Setting]:
+    margin = DEPLOYMENT.margin
+    few, many = DISCORDANCES
+    return [
+        *(Setting(labels, apart, -margin, False) for labels in LABELS for apart in (few, many)),
+        Setting("skewed", many, -margin, True),
+        *(Setting(labels, many, margin, False) for labels in LABELS),
+    ]
+
+
+def worlds(setting: Setting) -> list[World]:
+    return [world_with(setting, accuracy) for accuracy in ACCURACIES]
+
+
+class Drawn(NamedTuple):
+    """A test split: the true labels, and what challenger and production say."""
+
+    truth: npt.NDArray[np.int64]
+    ours: npt.NDArray[np.int64]
+    theirs: npt.NDArray[np.int64]
+
+
+def draw(truth: World, rows: int, generator: np.random.Generator) -> Drawn:
+    shape = truth.chances.shape
+    counts = generator.multinomial(rows, truth.chances.ravel() / truth.chances.sum())
+    return Drawn(*(np.repeat(each, counts) for each in np.indices(shape).reshape(3, -1)))
+
+
+def trial(truth: World, rows: int, seed: int) -> Counter[str]:
+    """Which gates promote the challenger, and which intervals hold what is true."""
+    # Not the stream that the bootstraps are drawn from, and another one for each size.
+    split = draw(truth, rows, np.random.default_rng([rows, seed]))
+    settings = (EVALUATION.resamples, EVALUATION.confidence, seed)
+    difference = paired_f1_difference(split.truth, (split.ours, split.theirs), "macro", settings)
+    score = Score(value=difference.value, low=difference.low, high=difference.high)
+    confusion = confusion_matrix(split.truth, split.ours, len(truth.chances))
+    f1 = bootstrap_f1(confusion, "macro", *settings)
+    right = int(np.trace(confusion))
+    accuracy = wilson_interval(right, rows, EVALUATION.confidence)
+    judged = {
+        policy: judge_difference(DEPLOYMENT.model_copy(update={"policy": policy}), score)
+        for policy in ("non_inferior", "superior", "no_worse")
+    }
+    return Counter(
+        {policy: int(outcome is RuleOutcome.PASSED) for policy, outcome in judged.items()}
+        | {
+            "failed": int(judged["non_inferior"] is RuleOutcome.FAILED),
+            "threshold": int(
+                right / rows >= DEPLOYMENT.min_accuracy
+                and float(f1_of_confusion(confusion, "macro")) >= DEPLOYMENT.min_f1
+            ),
+            "covers_difference": int(difference.low <= truth.difference <= difference.high),
+            "covers_f1": int(f1[0] <= truth.f1 <= f1[1]),
+            "covers_accuracy": int(accuracy[0] <= truth.accuracy <= accuracy[1]),
+        }
+    )
+
+
+def rates(worlds: list[World], rows: int, trials: int) -> dict[str, float]:
+    """The share of the trials, spread evenly over ``worlds``, in which each thing happens."""
+    total: Counter[str] = Counter()
+    for number in range(trials):
+        total.update(trial(worlds[number % len(worlds)], rows, number))
+    return {name: times / trials for name, times in total.items()}
+
+
+def guard_rates(rows: int, discordance: float, loss: float, trials: int) -> dict[str, float]:
+    """How often the guard of seven labels comes to what, and how often a loss is measured."""
+    limit, seen = DEPLOYMENT.max_recall_loss, Counter[str]()
+    generator = np.random.default_rng(rows)
+    for _ in range(trials):
+        parts = [part(rows, discordance, loss * (label == 0), generator) for label in range(7)]
+        seen[grade_losses(parts, limit, EVALUATION.confidence)[0]] += 1
+        seen["measured"] += any(each.loss.value > limit for each in parts)
+    names = ("measured", RuleOutcome.WARNED, RuleOutcome.INCONCLUSIVE, RuleOutcome.FAILED)
+    return {name: seen[name] / trials for name in names}
+
+
+def part(
+    rows: int, discordance: float, loss: float, generator: np.random.Generator
+) -> PartComparison:
+    """One label on which production has a recall of 0.85."""
+    theirs = (max(discordance, loss) + loss) / 2
+    ours, both = theirs - loss, 0.85 - theirs
+    counts = generator.multinomial(rows, [both, theirs, ours, 1 - both - theirs - ours])
+    outcomes = tuple(counts.tolist())
+    low_high = paired_proportion_difference(outcomes, EVALUATION.confidence)
+    both_right, other_only, ours_only, _ = outcomes
+    return PartComparison(
+        part="label",
+        rows=rows,
+        recall=(both_right + ours_only) / rows,
+        other_recall=(both_right + other_only) / rows,
+        loss=Score(value=low_high.value, low=low_high.low, high=low_high.high),
+    )
+
+
+def print_guards(trials: int) -> None:
+    print("| rows a label, discordant | loss in one | measured | warned | inconclusive | failed |")
+    print("| --- " * 6 + "|")
+    for rows in (30, 50, 100):
+        for discordance in (0.10, 0.20):
+            for loss in (0.0, 0.1, 0.2, 0.3):
+                found = guard_rates(rows, discordance, loss, trials).values()
+                cells = " | ".join(f"{rate:.3f}" for rate in found)
+                print(f"| {rows}, {discordance:.0%} | {loss:.2f} | {cells} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    print_guards(options.trials)
+    gates = ("non_inferior", "superior", "no_worse", "threshold")
+    held = ("covers_difference", "covers_f1", "covers_accuracy")
+    print(
+        "| labels, discordant, difference in | rows | truth | "
+        + " | ".join(f"{gate} promotes" for gate in gates)
+        + " | non_inferior rejects | difference held | F1 held | accuracy held |"
+    )
+    print("| --- " * 11 + "|")
+    for setting in settings():
+        for rows in options.sizes:
+            found = rates(worlds(setting), rows, options.trials)
+            cells = " | ".join(f"{found[name]:.3f}" for name in (*gates, "failed", *held))
+            print(f"| {setting} | {rows:,} | {setting.difference:+.2f} | {cells} |", flush=True)
+    print(f"{options.trials} trials a row, {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
