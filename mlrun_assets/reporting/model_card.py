@@ -23,7 +23,7 @@ from mlrun_assets.records import (
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets.reporting import formats, score_tables, sentences
+from mlrun_assets.reporting import evaluation_sentences, formats, score_tables, sentences
 from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score
@@ -221,6 +221,7 @@ def _template() -> jinja2.Template:
     environment.globals.update(
         formats=formats,
         score_tables=score_tables,
+        evaluation_sentences=evaluation_sentences,
         sentences=sentences,
         code=code,
         escape=escape,
