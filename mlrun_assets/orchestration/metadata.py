@@ -177,6 +177,7 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
                 **_spreads(record.over_seeds),
             }
         ),
+        **_without_leaks(record),
         **_calibration(record),
         **_seeds(experiment.load(CheckpointRecord), record),
         **_parts(record),
@@ -184,6 +185,19 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
         **_label_next(record, experiment.directory),
         **_pictures(pictures, ("confusion", "per_class", "reliability")),
     }
+
+
+def _without_leaks(record: EvaluationRecord) -> Metadata:
+    """The scores on the test rows that no other split knows, where there are others."""
+    clean = record.test_without_leaks
+    if clean is None:
+        return {}
+    return _counts({"leaking_test_rows": record.test.rows - clean.rows}) | _floats(
+        {
+            "accuracy_without_leaks": clean.accuracy.value,
+            "f1_macro_without_leaks": clean.f1_macro.value,
+        }
+    )
 
 
 def _calibration(record: EvaluationRecord) -> Metadata:

@@ -14,7 +14,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from mlrun_assets.calibration import Floats
@@ -27,6 +29,7 @@ from mlrun_assets.records import (
     DatasetRecord,
     EvaluationRecord,
     LabelNext,
+    Scores,
 )
 from mlrun_assets.stages.evaluation import label_next
 from mlrun_assets.stages.evaluation.calibrating import Believed, calibrate
@@ -40,6 +43,9 @@ from mlrun_assets.stages.evaluation.opponents import (
     open_production,
 )
 from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+
+if TYPE_CHECKING:
+    from mlrun_assets.trainer.prediction import Predictor
 
 __all__ = ["Candidates", "Deployed", "evaluate_checkpoint"]
 
@@ -65,47 +71,27 @@ def evaluate_checkpoint(
 
     started = time.perf_counter()
     predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
-    frames = {
-        split: pl.read_parquet(directory / dataset.splits[split].file) for split in ("val", "test")
-    }
-    labels = predictor.labels
-    probabilities = {
-        split: predictor.probabilities(frame["text"].to_list()) for split, frame in frames.items()
-    }
+    val, test = (
+        _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
+    )
     seconds = time.perf_counter() - started
-    truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
-    guess = {split: values.argmax(axis=1) for split, values in probabilities.items()}
-    scores = {
-        split: score(truth[split], guess[split], labels, config.evaluation, config.training.seed)
-        for split in frames
-    }
-    judged = Judged(frames["test"], truth["test"], guess["test"], labels, config)
+    labels = predictor.labels
+    judged = Judged(test.frame, test.truth, test.guess, labels, config)
     seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
     production = open_production(candidates.production, labels) if candidates.production else None
     others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
-    write_predictions(
-        directory,
-        judged,
-        probabilities["test"],
-        {**others, **{f"seed_{seed}": said for seed, said in seed_guesses.items()}},
-    )
-    calibration = calibrate(
-        Believed(probabilities["val"], truth["val"]), Believed(probabilities["test"], truth["test"])
-    )
-    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
-    if unlabelled is None:
-        to_label = frames["val"].with_columns(split=pl.lit("val")), probabilities["val"]
-    else:
-        to_label = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
+    by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
+    write_predictions(directory, judged, test.probabilities, {**others, **by_seed})
+    calibration = calibrate(val.believed, test.believed)
     opponents = _opponents(directory, candidates.baseline, production, labels)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
         f1_kind=config.evaluation.f1,
         confidence=config.evaluation.confidence,
-        val=scores["val"],
-        test=scores["test"],
+        val=_score(val, labels, config),
+        test=_score(test, labels, config),
         test_without_leaks=judged.score_without_leaks(),
         calibration_error=calibration.error,
         slices=judged.score_slices(),
@@ -113,13 +99,40 @@ def evaluate_checkpoint(
         production=_against_production(judged, production, others),
         predictions_file=PREDICTIONS_FILE,
         seconds=seconds,
-        rows_per_second=sum(frame.height for frame in frames.values()) / seconds,
+        rows_per_second=(val.frame.height + test.frame.height) / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=label_next.LABEL_NEXT_FILE,
-        label_next=_choose_rows(directory, to_label, opponents, labels, config),
+        label_next=_choose_rows(directory, predictor, val, opponents, config),
     )
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A split with what the challenger says to it."""
+
+    frame: pl.DataFrame
+    truth: Labels
+    probabilities: Floats
+
+    @property
+    def guess(self) -> Labels:
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def believed(self) -> Believed:
+        return Believed(self.probabilities, self.truth)
+
+
+def _ask(predictor: Predictor, file: Path) -> _Answered:
+    frame = pl.read_parquet(file)
+    truth = label_numbers(frame["label"], predictor.labels)
+    return _Answered(frame, truth, predictor.probabilities(frame["text"].to_list()))
+
+
+def _score(answered: _Answered, labels: tuple[str, ...], config: Config) -> Scores:
+    return score(answered.truth, answered.guess, labels, config.evaluation, config.training.seed)
 
 
 def _seed_guesses(
@@ -179,16 +192,19 @@ def _opponents(
 
 def _choose_rows(
     directory: Path,
-    candidates: tuple[pl.DataFrame, Floats],
+    predictor: Predictor,
+    val: _Answered,
     opponents: Mapping[str, Opponent],
-    labels: tuple[str, ...],
     config: Config,
 ) -> LabelNext:
-    """Write which of the candidates, with the challenger's probabilities, to label next."""
-    frame, probabilities = candidates
+    """Write which texts without labels to label next; without such, which val rows."""
+    frame, probabilities = val.frame.with_columns(split=pl.lit("val")), val.probabilities
+    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
+    if unlabelled is not None:
+        frame, probabilities = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
     texts = frame["text"].to_list()
     others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
-    said = label_next.with_predictions(frame, probabilities, labels, others)
+    said = label_next.with_predictions(frame, probabilities, predictor.labels, others)
     ranked = label_next.rank(said, list(others))
     written = label_next.write_label_next(
         directory, ranked, list(others), show_text=config.reports.show_text

@@ -19,9 +19,10 @@ def write_predictions(
 ) -> None:
     """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
 
-    Its columns are ``id``, ``label``, the challenger's ``prediction``, whether that is ``right``,
-    its ``confidence``, a column with the prediction of each of ``others``, and the challenger's
-    ``probability_LABEL`` of each label. The texts stand in ``data/test.parquet``, by ``id``.
+    Its columns are ``id``, ``label``, whether the row ``leaks`` (where that was looked for), the
+    challenger's ``prediction``, whether that is ``right``, its ``confidence``, a column with the
+    prediction of each of ``others``, and the challenger's ``probability_LABEL`` of each label. The
+    texts stand in ``data/test.parquet``, by ``id``.
     """
     columns = {
         "prediction": judged.names(judged.guess),
@@ -35,4 +36,5 @@ def write_predictions(
     }
     file = directory / PREDICTIONS_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
-    judged.frame.select("id", "label").with_columns(**columns).write_parquet(file)
+    known = [name for name in ("id", "label", "leaks") if name in judged.frame.columns]
+    judged.frame.select(known).with_columns(**columns).write_parquet(file)

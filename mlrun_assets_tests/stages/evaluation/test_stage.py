@@ -49,6 +49,7 @@ def experiment(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             id=pl.format(f"{split}-{{}}", pl.int_range(pl.len())),
             tokens=pl.lit(20),
             code_switched=pl.lit(value=False),
+            leaks=pl.int_range(pl.len()) < (4 if split == "test" else 0),
             file=pl.lit(f"{split}.jsonl"),
             line=pl.int_range(1, pl.len() + 1),
         ).write_parquet(directory / "data" / f"{split}.parquet")
@@ -122,6 +123,9 @@ def test_what_every_model_says_to_every_test_row_is_kept(
     named = label_numbers(predictions["prediction"], LABELS)
     assert named.tolist() == probabilities.argmax(axis=1).tolist()
     assert predictions["confidence"].to_list() == probabilities.max(axis=1).tolist()
+    assert predictions["leaks"].sum() == 4
+    assert record.test_without_leaks is not None
+    assert record.test_without_leaks.rows == ROWS - 4
     assert "text" not in predictions.columns
 
 
