@@ -674,7 +674,9 @@ class EvaluationRecord(Record):
 class OnnxExport(Record):
     """One ONNX form of the model, as a process without torch saw it.
 
-    ``agreement`` is with the checkpoint's labels on val; the latency is that of one text.
+    ``file`` is relative to the model's directory, where the form is ``kept``; one that is not was
+    tried only. The size is that of all that serves it. ``agreement`` is with the checkpoint's
+    labels on val; the latency is that of one text.
     """
 
     file: str
@@ -686,10 +688,15 @@ class OnnxExport(Record):
     latency_ms_p50: float
     latency_ms_p95: float
     rows_per_second: float
+    kept: bool = True
 
 
 class ExportRecord(Record):
-    """What would be deployed, as a fresh process saw it."""
+    """What would be deployed, as fresh processes saw it.
+
+    The numbers are those of the transformers form; ``rows_per_second`` is of 64 texts. ``onnx`` are
+    the ONNX forms that were tried, ``onnx_left_out`` says why one is not in the directory.
+    """
 
     asset: ClassVar[str] = "exported_model"
 
@@ -704,6 +711,11 @@ class ExportRecord(Record):
     rows_per_second: float | None = None
     onnx: tuple[OnnxExport, ...] = ()
     onnx_left_out: tuple[str, ...] = ()
+
+    @property
+    def kept_onnx(self) -> OnnxExport | None:
+        """The ONNX form that lies in the directory; None: there is none."""
+        return next((form for form in self.onnx if form.kept), None)
 
 
 class RuleOutcome(StrEnum):

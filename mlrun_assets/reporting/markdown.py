@@ -11,6 +11,7 @@ import jinja2
 from mlrun_assets.reporting import (
     data_tables,
     endings,
+    export_tables,
     formats,
     run_tables,
     score_tables,
@@ -63,7 +64,16 @@ def shell_word(text: str) -> Markdown:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = markdown_environment()
-    rooms = (data_tables, endings, formats, run_tables, score_tables, seed_tables, sentences)
+    rooms = (
+        data_tables,
+        endings,
+        export_tables,
+        formats,
+        run_tables,
+        score_tables,
+        seed_tables,
+        sentences,
+    )
     for room in rooms:
         environment.globals[room.__name__.rpartition(".")[2]] = room
     environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)
