@@ -9,6 +9,7 @@ Imports go down this list, never up:
     reporting/           records in, text and pictures out; decides nothing
     stages/              what each asset does, as plain functions that do not know each other
     trainer/             fine-tuning and prediction with transformers
+    onnx_form/           the trained model as ONNX, served without torch
     encoders/            a model name becomes a model and a tokenizer
     ngrams/              linear models on n-grams: the baseline, and the encoder's partner
     metrics.py           scores of predictions

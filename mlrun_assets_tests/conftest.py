@@ -128,7 +128,12 @@ def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
             "data": {f"{split}_path": f"data/{split}.jsonl" for split in ("train", "val", "test")},
             "model": {"name": str(tiny_encoder), "num_labels": 3, "max_length": 32},
             "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "bf16": False},
-            "deployment": {"min_accuracy": 0.0, "min_f1": 0.0, "beats_baseline": "off"},
+            "deployment": {
+                "min_accuracy": 0.0,
+                "min_f1": 0.0,
+                "beats_baseline": "off",
+                "onnx": False,  # it takes seconds; one run has it
+            },
         }
         for name, section in sections.items():
             config.setdefault(name, {}).update(section)

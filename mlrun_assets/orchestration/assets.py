@@ -219,11 +219,14 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
     owners=OWNERS,
 )
 def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """What would be deployed, loaded and tried in a fresh process."""
+    """What would be deployed, as transformers and as ONNX, tried in fresh processes."""
     with ml_run.stage(context) as stage:
         record = stage.save(
             export.export_model(
-                stage.directory, stage.load(DatasetRecord), stage.load(CheckpointRecord)
+                stage.directory,
+                stage.load(DatasetRecord),
+                stage.load(CheckpointRecord),
+                stage.config.config.deployment,
             )
         )
         return dg.MaterializeResult(

@@ -246,7 +246,17 @@ def _spreads(spread: SeedSpread | None) -> dict[str, float]:
 
 
 def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
-    """What would be deployed."""
+    """What would be deployed, and the ONNX form that lies beside it."""
+    kept = record.kept_onnx
+    more = {"rows_per_second": record.rows_per_second} if record.rows_per_second else {}
+    if kept:
+        more |= {
+            "onnx_size_bytes": kept.size_bytes,
+            "onnx_agreement": kept.agreement,
+            "onnx_val_f1_macro": kept.val_f1_macro,
+            "onnx_latency_ms_p95": kept.latency_ms_p95,
+            "onnx_rows_per_second": kept.rows_per_second,
+        }
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_export(record)),
         "model": dg.MetadataValue.path(experiment.directory / record.model_dir),
@@ -256,6 +266,7 @@ def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
                 "agreement": record.agreement,
                 "latency_ms_p50": record.latency_ms_p50,
                 "latency_ms_p95": record.latency_ms_p95,
+                **more,
             }
         ),
     }

@@ -167,7 +167,18 @@ def export_sentence(export: ExportRecord) -> Markdown:
         f"The exported model ({megabytes(export.size_bytes)}) loads in "
         f"{seconds(export.load_seconds)} and answers in {number(export.latency_ms_p50)} ms "
         f"(median; p95 {number(export.latency_ms_p95)} ms). It agrees with the checkpoint on "
-        f"{percent(export.agreement)} of {count(export.rows_compared)} rows."
+        f"{percent(export.agreement)} of {count(export.rows_compared)} rows. {_onnx(export)}"
+    )
+
+
+def _onnx(export: ExportRecord) -> str:
+    form = export.kept_onnx
+    if form is None:
+        return "There is no ONNX form beside it."
+    faster = export.latency_ms_p95 / form.latency_ms_p95
+    return (
+        f"{code(form.file)} beside it ({escape(form.precision)}) serves where torch is not "
+        f"installed: its p95 is {number(round(faster, 1))} times as fast."
     )
 
 

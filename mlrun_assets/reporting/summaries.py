@@ -25,10 +25,10 @@ from mlrun_assets.reporting.data_tables import (
     splits_table,
 )
 from mlrun_assets.reporting.escaping import Markdown, code, escape, prose
+from mlrun_assets.reporting.export_tables import forms_table
 from mlrun_assets.reporting.formats import (
     count,
     digest,
-    megabytes,
     number,
     percent,
     score,
@@ -112,22 +112,12 @@ def summarise_evaluation(record: EvaluationRecord) -> str:
 
 
 def summarise_export(record: ExportRecord) -> str:
-    """Whether the exported model answers like its checkpoint, and how fast."""
+    """Whether the exported model answers like its checkpoint, in which forms, and how fast."""
+    left_out = "".join(f" {prose(sentence)}" for sentence in record.onnx_left_out)
     return _summary(
         f"Agrees with the checkpoint on {percent(record.agreement)} of "
-        f"{count(record.rows_compared)} rows",
-        table(
-            [">size", ">loads in", ">median latency ms", ">p95 latency ms", "digest"],
-            [
-                [
-                    megabytes(record.size_bytes),
-                    seconds(record.load_seconds),
-                    number(record.latency_ms_p50),
-                    number(record.latency_ms_p95),
-                    digest(record.digest),
-                ]
-            ],
-        ),
+        f"{count(record.rows_compared)} rows, digest {digest(record.digest)}.{left_out}",
+        forms_table(record),
     )
 
 

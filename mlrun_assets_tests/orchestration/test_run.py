@@ -48,7 +48,8 @@ def latest(config: Path) -> Experiment:
 
 
 def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -> None:
-    config = make_project(deployment={"auto_deploy": True, "policy": "no_worse"})
+    deployment = {"auto_deploy": True, "policy": "no_worse", "onnx": True}
+    config = make_project(deployment=deployment)
     reports = config.parent / ".claude" / "reports"
     first = execute(config, "xlm-r-fine-tune-v2")
     assert first.success
@@ -71,8 +72,12 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report.read_text()):
         assert (report.parent / link).stat().st_size > 1000
     assert (config.parent / "production" / "current" / "model.safetensors").exists()
+    assert (config.parent / "production" / "current" / "onnx" / "model.onnx").exists()
+    kept = experiment.load(ExportRecord).kept_onnx
+    assert kept is not None and f"ONNX {kept.precision}" in report.read_text()
     assert not (experiment.directory / "checkpoints").exists()
 
+    make_project(deployment={"auto_deploy": True})
     second = execute(config, "xlm-r-fine-tune-v2")
     assert second.success
     again = latest(config)

@@ -540,6 +540,36 @@ def full_run() -> RunRecords:
             load_seconds=1.9,
             latency_ms_p50=21.4,
             latency_ms_p95=48.25,
+            rows_per_second=61.3,
+            onnx=(
+                r.OnnxExport(
+                    file="onnx/model.onnx",
+                    precision="int8",
+                    size_bytes=24_120_400,
+                    agreement=0.9865,
+                    val_f1_macro=0.771,
+                    load_seconds=0.21,
+                    latency_ms_p50=7.4,
+                    latency_ms_p95=15.1,
+                    rows_per_second=150.4,
+                    kept=False,
+                ),
+                r.OnnxExport(
+                    file="onnx/model.onnx",
+                    precision="float32",
+                    size_bytes=88_420_100,
+                    agreement=1.0,
+                    val_f1_macro=0.779,
+                    load_seconds=0.35,
+                    latency_ms_p50=13.9,
+                    latency_ms_p95=30.2,
+                    rows_per_second=91.0,
+                ),
+            ),
+            onnx_left_out=(
+                "ONNX in int8 is left out: it gives the checkpoint's label to 98.6 % of 148 val "
+                "rows, and 99.5 % are asked for.",
+            ),
         ),
         decision=decision(),
         production=r.ProductionRecord(

@@ -1,0 +1,84 @@
+"""Labels for texts with onnxruntime, tokenizers and numpy: no torch, no transformers.
+
+    from onnx_classifier import OnnxClassifier
+
+    OnnxClassifier("onnx").predict(["Kooxdu waxay dhalisay laba gool."])
+
+This file is copied beside the model that it reads, so it imports nothing of the package it comes
+from. Where the model is mixed with n-grams, scikit-learn, scipy and safetensors are needed as well.
+"""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+BATCH_SIZE = 16
+Floats = npt.NDArray[np.float64]
+
+
+class OnnxClassifier:
+    """The model in ``directory``, ready to predict.
+
+    Longer texts are cut off as the checkpoint does it: the tokenizer carries the limit.
+    """
+
+    def __init__(self, directory: str | Path, threads: int | None = None) -> None:
+        place = Path(directory)
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        names = config["id2label"]
+        self.labels: tuple[str, ...] = tuple(names[number] for number in sorted(names, key=int))
+        self._tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _threads()
+        self._session = onnxruntime.InferenceSession(
+            str(place / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._ngrams = _ngram_scorer(place) if config["ngrams"] else None
+
+    def predict(self, texts: list[str]) -> list[str]:
+        """The likeliest label of each text."""
+        return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
+
+    def probabilities(self, texts: list[str]) -> Floats:
+        """Probabilities of shape (texts, labels), in the order of ``labels``."""
+        logits = self._logits(texts)
+        if self._ngrams:
+            logits = self._ngrams.mix(logits, self._ngrams.scores(texts))
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+    def _logits(self, texts: list[str]) -> Floats:
+        """The encoder's logits; texts of like length go together."""
+        logits = np.zeros((len(texts), len(self.labels)))
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        for start in range(0, len(texts), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            encoded = self._tokenizer.encode_batch([texts[row] for row in rows])
+            feed = {
+                "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
+                "attention_mask": np.array([each.attention_mask for each in encoded], np.int64),
+            }
+            logits[rows] = self._session.run(["logits"], feed)[0]
+        return logits
+
+
+def _threads() -> int:
+    """As many as torch would take; onnxruntime counts the machine's CPUs, not those allowed."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def _ngram_scorer(place: Path) -> Any:
+    """The n-gram model that the encoder is mixed with, by the code that lies beside it."""
+    spec = importlib.util.spec_from_file_location("ngram_scorer", place / "ngram_scorer.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place}: ngram_scorer.py can't be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.NgramScorer(place)

@@ -1,0 +1,98 @@
+"""A fresh process without torch that serves an ``onnx/`` directory and answers.
+
+    python -m mlrun_assets.onnx_form.probe ONNX_DIR < texts.json > answers.json
+
+It runs the reader that lies in the directory, as a user would.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlrun_assets.errors import ExportError
+
+TEXTS_TIMED = 40
+TEXTS_TOGETHER = 64
+TIMEOUT_SECONDS = 1800
+# What a process that serves ONNX is to do without.
+UNWANTED = ("torch", "transformers", "mlrun_assets.trainer")
+
+
+@dataclass(frozen=True)
+class OnnxAnswers:
+    """What the fresh process said, and how fast: one text alone, and 64 together."""
+
+    labels: tuple[str, ...]
+    load_seconds: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+    rows_per_second: float
+
+
+def ask_without_torch(onnx_dir: Path, texts: list[str]) -> OnnxAnswers:
+    """Serve ``onnx_dir`` in a new process that never imports torch, and predict ``texts``.
+
+    Raises:
+        ExportError: it does not load, does not answer for every text, or needed torch.
+    """
+    command = [sys.executable, "-m", "mlrun_assets.onnx_form.probe", str(onnx_dir)]
+    try:
+        result = subprocess.run(
+            command,
+            input=json.dumps(texts),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(f"onnxruntime did not answer within {TIMEOUT_SECONDS} s") from None
+    if result.returncode != 0:
+        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        raise ExportError(f"a fresh process can't serve it with onnxruntime: {last[0]}")
+    said = json.loads(result.stdout)
+    answers = OnnxAnswers(labels=tuple(said.pop("labels")), **said)
+    if len(answers.labels) != len(texts):
+        raise ExportError(f"{len(answers.labels)} answers to {len(texts)} texts from onnxruntime")
+    return answers
+
+
+def _answer(onnx_dir: str, texts: list[str]) -> dict[str, object]:
+    started = time.perf_counter()
+    sys.path.insert(0, onnx_dir)
+    classifier = importlib.import_module("onnx_classifier").OnnxClassifier(onnx_dir)
+    load_seconds = time.perf_counter() - started
+    labels = classifier.predict(texts)
+    latencies = [_seconds(classifier, [text]) * 1000 for text in texts[:TEXTS_TIMED]]
+    together = (texts * TEXTS_TOGETHER)[:TEXTS_TOGETHER]
+    rows_per_second = len(together) / _seconds(classifier, together)
+    imported = [name for name in UNWANTED if name in sys.modules]
+    if imported:
+        raise SystemExit(f"the process imported {', '.join(imported)}")
+    p50, p95 = np.quantile(latencies, [0.5, 0.95])
+    return {
+        "labels": labels,
+        "load_seconds": load_seconds,
+        "latency_ms_p50": float(p50),
+        "latency_ms_p95": float(p95),
+        "rows_per_second": rows_per_second,
+    }
+
+
+def _seconds(classifier: Any, texts: list[str]) -> float:
+    started = time.perf_counter()
+    classifier.predict(texts)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    json.dump(_answer(sys.argv[1], json.load(sys.stdin)), sys.stdout)
