@@ -28,6 +28,11 @@ class PretrainingFiles:
     unlabelled_file: Path | None = None
 
     @property
+    def checkpoints(self) -> Path:
+        """What it could go on from."""
+        return self.directory / "checkpoints"
+
+    @property
     def weights(self) -> Path:
         """The weights of the encoder that it has changed."""
         return self.directory / "encoder.safetensors"

@@ -65,18 +65,7 @@ def pretrain(
         report("pretraining: was done before")
         return finished.done
     started = time.perf_counter()
-    own = replace(job, checkpoints_dir=files.directory / "checkpoints")
-    checkpoint, _ = newest_sound(own.checkpoints_dir, job.digest)
-    if checkpoint:
-        report(f"pretraining: continues from {checkpoint.name}")
-    else:
-        shutil.rmtree(own.checkpoints_dir, ignore_errors=True)
-    progress = Progress(report, 0.0, "pretraining")
-    trainer = _trainer(own, files, progress)
-    set_seed(job.recipe.seed)
-    with quiet_transformers(), closing(progress), explained(trainer, own):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        _save(trainer.model, files.weights)
+    trainer = _adapt(job, files, report)
     losses = _losses(trainer.state.log_history, job.recipe.pretraining_epochs)
     texts = len(trainer.train_dataset)
     done = PretrainingRecord(
@@ -89,8 +78,7 @@ def pretrain(
     )
     finished = FinishedPretraining(job=job.digest, weights=digest_file(files.weights), done=done)
     finished.save(files.finished)
-    shutil.rmtree(own.checkpoints_dir)
-    torch.cuda.empty_cache()  # what fine-tunes may be another process
+    shutil.rmtree(files.checkpoints)
     return done
 
 
@@ -104,10 +92,27 @@ def find_finished(job: FineTuningJob, files: PretrainingFiles) -> FinishedPretra
     return finished if whole else None
 
 
+def _adapt(job: FineTuningJob, files: PretrainingFiles, report: Report) -> ContrastiveTrainer:
+    """Train, from the newest sound checkpoint on, and write the weights."""
+    own = replace(job, checkpoints_dir=files.checkpoints)
+    checkpoint, _ = newest_sound(files.checkpoints, job.digest)
+    if checkpoint:
+        report(f"pretraining: continues from {checkpoint.name}")
+    else:
+        shutil.rmtree(files.checkpoints, ignore_errors=True)
+    progress = Progress(report, 0.0, "pretraining")
+    trainer = _trainer(own, files, progress)
+    set_seed(job.recipe.seed)
+    with quiet_transformers(), closing(progress), explained(trainer, own):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        _save(trainer.model, files.weights)
+    torch.cuda.empty_cache()  # what fine-tunes may be another process
+    return trainer
+
+
 def _trainer(job: FineTuningJob, files: PretrainingFiles, progress: Progress) -> ContrastiveTrainer:
-    recipe = job.recipe.model_copy(
-        update={"pooling": "first"}
-    )  # no layer that pools: the loss does
+    # No layer that pools: the loss does it.
+    recipe = job.recipe.model_copy(update={"pooling": "first"})
     set_seed(recipe.seed)
     classifier, tokenizer, _ = load_start(replace(job, recipe=recipe))
     encoder = classifier.base_model
