@@ -224,9 +224,14 @@ class DataConfig(Section):
     quality: QualityConfig = QualityConfig()
 
     def paths(self, split: str) -> tuple[str, ...]:
-        """What ``train_path``, ``val_path`` or ``test_path`` lists."""
+        """What ``train_path``, ``val_path`` or another path lists; it is set."""
         named: str | tuple[str, ...] = getattr(self, f"{split}_path")
         return (named,) if isinstance(named, str) else named
+
+    def texts_only(self) -> DataConfig:
+        """The same for rows of which only the texts are read: no label, no other column."""
+        unread = {"label_column": "", "id_column": None, "group_column": None, "slice_columns": ()}
+        return self.model_copy(update={**unread, "quality": QualityConfig()})
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
@@ -586,6 +591,11 @@ def _contradictions(config: Config) -> list[Mistake]:
     if config.data.unlabelled_path and not config.training.pretraining_epochs:
         said = "is set, but training.pretraining_epochs is 0: nothing would read it"
         mistakes.append(Mistake(("data", "unlabelled_path"), said))
+    if config.training.pretraining_epochs and config.training.batch_size == 1:
+        said = (
+            "is 1, and training.pretraining_epochs compares the texts of a batch: choose 2 or more"
+        )
+        mistakes.append(Mistake(("training", "batch_size"), said))
     return mistakes + _backend_mistakes(config.training) + _same_files(config.data)
 
 

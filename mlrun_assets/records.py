@@ -138,6 +138,7 @@ class PriorRun(Record):
     learning_rate: float | None = None
     freeze: str | int | None = None
     ensemble: bool = False
+    pretraining_epochs: int = 0
     val_digest: str | None = None
     val_f1_macro: float | None = None
     verdict: str | None = None
@@ -266,6 +267,20 @@ class SplitProfile(Record):
     files: tuple[SourceFile, ...] = ()
 
 
+class UnlabelledTexts(Record):
+    """Texts that only pretraining reads: rows read = rows kept + all that were left out.
+
+    ``left_out`` counts rows by reason; ``digest`` is of the texts that were kept.
+    """
+
+    files: tuple[SourceFile, ...]
+    file: str
+    digest: str
+    rows_read: int
+    rows_kept: int
+    left_out: dict[str, int]
+
+
 class DatasetRecord(Record):
     """The validated dataset."""
 
@@ -281,6 +296,7 @@ class DatasetRecord(Record):
     quarantine_file: str
     max_length: int
     normalised: dict[str, int] = {}
+    unlabelled: UnlabelledTexts | None = None
 
     @property
     def rows(self) -> int:
@@ -320,6 +336,8 @@ class Recipe(Record):
     group_by_length: bool
     attention_dropout: bool = True
     ensemble: bool = False
+    pretraining_epochs: int = 0
+    unlabelled_digest: str | None = None
 
 
 class Choice(Record):
@@ -429,7 +447,10 @@ class EnsembleRecord(Record):
 
 
 class PretrainingRecord(Record):
-    """Contrastive pretraining before the labels: what it read and how its loss fell."""
+    """Contrastive pretraining before the labels: what it read and how its loss fell.
+
+    ``pairs`` are those of all epochs; the losses are the means of the first and the last one.
+    """
 
     texts: int
     pairs: int

@@ -181,6 +181,7 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("training: {backend: ray, ray_address: 'ray://a'}\n", "should match pattern"),
         ("training: {backend: ray, num_workers: 3, batch_size: 16}\n", "can't have equal parts"),
         ("data: {unlabelled_path: u.jsonl}\n", "nothing would read it"),
+        ("training: {pretraining_epochs: 1, batch_size: 1}\n", "compares the texts of a batch"),
         ("training: {backend: spark}\n", "should be 'inline', 'torchrun' or 'ray'"),
         ("[1, 2]\n", "holds a list"),
         ("a: b: c\n", "not YAML"),

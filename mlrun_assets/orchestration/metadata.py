@@ -17,6 +17,7 @@ from mlrun_assets.records import (
     ExperimentRecord,
     ExportRecord,
     PredictionsRecord,
+    PretrainingRecord,
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
@@ -65,6 +66,7 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
         "quarantined_rows": dg.MetadataValue.int(
             sum(split.rows_quarantined for split in record.splits.values())
         ),
+        **_counts({"unlabelled_texts": record.unlabelled.rows_kept} if record.unlabelled else {}),
         "checks": _table(
             [
                 {"check": check.name, "outcome": str(check.outcome), "found": check.message}
@@ -150,11 +152,20 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
                 "seconds": record.seconds,
                 "tokens_per_second": record.tokens_per_second,
                 "peak_memory_mb": record.peak_memory_mb,
+                **_pretraining(record.pretraining),
             }
         ),
         **_seeds(record, None),
         **_pictures(pictures, ("training",)),
     }
+
+
+def _pretraining(record: PretrainingRecord | None) -> dict[str, float]:
+    """What the pretraining took, and its loss in the first and the last epoch."""
+    if record is None:
+        return {}
+    names = ("seconds", "first_loss", "last_loss")
+    return {f"pretraining_{name}": getattr(record, name) for name in names}
 
 
 def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Metadata:

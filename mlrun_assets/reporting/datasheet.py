@@ -11,8 +11,8 @@ import math
 
 import jinja2
 
-from mlrun_assets.records import DatasetRecord
-from mlrun_assets.reporting import data_tables, formats
+from mlrun_assets.records import DatasetRecord, SourceFile
+from mlrun_assets.reporting import data_tables, formats, sentences
 from mlrun_assets.reporting.escaping import Markdown, code
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent
 from mlrun_assets.reporting.markdown import markdown_environment
@@ -31,10 +31,15 @@ def sources_table(dataset: DatasetRecord) -> Markdown:
         (
             [split, code(file.name), digest(file.digest), megabytes(file.size_bytes),
              count(file.rows_read)]
-            for split, profile in dataset.splits.items()
-            for file in profile.files
+            for split, files in _files(dataset).items()
+            for file in files
         ),
     )  # fmt: skip
+
+
+def _files(dataset: DatasetRecord) -> dict[str, tuple[SourceFile, ...]]:
+    files = {split: profile.files for split, profile in dataset.splits.items()}
+    return files | ({"no label": dataset.unlabelled.files} if dataset.unlabelled else {})
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:
@@ -117,6 +122,7 @@ def _template() -> jinja2.Template:
     environment.globals.update(
         data_tables=data_tables,
         formats=formats,
+        sentences=sentences,
         code=code,
         sources_table=sources_table,
         rows_table=rows_table,

@@ -204,7 +204,6 @@ def _setting(value: object) -> Markdown:
 def _template() -> jinja2.Template:
     environment = markdown_environment()
     environment.globals.update(
-        evaluation_sentences=evaluation_sentences,
         formats=formats,
         score_tables=score_tables,
         evaluation_sentences=evaluation_sentences,

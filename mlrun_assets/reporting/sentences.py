@@ -94,6 +94,38 @@ def normalised_sentence(dataset: DatasetRecord) -> Markdown:
     return Markdown(f"Changed in the texts as stored: {joined(changes) if changes else 'nothing'}.")
 
 
+def unlabelled_sentence(dataset: DatasetRecord) -> Markdown:
+    """What pretraining may read besides the splits, and what was left out of it."""
+    texts = dataset.unlabelled
+    if texts is None:
+        return Markdown("There are no texts without labels.")
+    left_out = joined(
+        Markdown(f"{escape(reason)}: {count(rows)}") for reason, rows in texts.left_out.items()
+    )
+    return Markdown(
+        f"Texts without labels, read by the pretraining only: {count(texts.rows_kept)} of "
+        f"{count(texts.rows_read)}. Left out: {left_out if texts.left_out else 'none'}."
+    )
+
+
+def pretraining_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """What the encoder learned from before fine-tuning; nothing where it was not pretrained."""
+    done = checkpoint.pretraining
+    if done is None:
+        return Markdown("")
+    first, last = (number(round(loss, 3)) for loss in (done.first_loss, done.last_loss))
+    said = (
+        f"went from {first} in the first epoch to {last} in the last"
+        if done.epochs > 1
+        else f"was {last}"
+    )
+    return Markdown(
+        f"Before that the encoder was pretrained on {count(done.texts)} texts, without labels, in "
+        f"{count(done.epochs)} epoch{'s' * (done.epochs > 1)} and {seconds(done.seconds)}; the "
+        f"contrastive loss {said}."
+    )
+
+
 def training_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """How the training went."""
     epochs = checkpoint.history[-1].epoch if checkpoint.history else 0

@@ -60,10 +60,12 @@ def summarise_dataset(record: DatasetRecord) -> str:
     blocking = sum(check.blocks for check in failed)
     quarantined = sum(split.rows_quarantined for split in record.splits.values())
     changes = sum(record.normalised.values())
+    others = record.unlabelled
+    unlabelled = f"; {count(others.rows_kept)} texts without labels" if others else ""
     return _summary(
         f"{'Ready' if record.ready else 'Not ready'}: {count(record.rows)} rows, "
         f"{count(quarantined)} quarantined; {count(blocking)} checks block, "
-        f"{count(len(failed) - blocking)} warn; {count(changes)} changes to texts",
+        f"{count(len(failed) - blocking)} warn; {count(changes)} changes to texts{unlabelled}",
         splits_table(record) if record.ready else checks_table(failed),
     )
 
@@ -93,9 +95,14 @@ def summarise_checkpoint(record: CheckpointRecord) -> str:
     several = len(record.seeds) > 1
     seed = f"seed {record.seed} of {count(len(record.seeds))}, " if several else ""
     reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
+    done = record.pretraining
+    pretrained = (
+        f"; pretrained on {count(done.texts)} texts in {seconds(done.seconds)}" if done else ""
+    )
     return _summary(
         f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
-        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s",
+        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s"
+        f"{pretrained}",
         history_table(record.history),
     )
 

@@ -28,6 +28,7 @@ from mlrun_assets.stages.quality.profile import (
 )
 from mlrun_assets.stages.quality.reading import (
     RAW_CHARACTERS,
+    UNLABELLED,
     BadRow,
     SplitRows,
     fetch_sources,
@@ -35,6 +36,7 @@ from mlrun_assets.stages.quality.reading import (
     source_paths,
 )
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
+from mlrun_assets.stages.quality.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.text import duplicate_key, language_profile, shorten
 
 QUARANTINE_FILE = "data/quarantine.jsonl"
@@ -103,7 +105,8 @@ def validate_dataset(
 
     Writes ``data/{train,val,test}.parquet`` (``id``, ``text`` in its normal form, ``label``,
     ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and what
-    checks add), ``data/quarantine.jsonl`` and ``data/review_labels.jsonl`` below ``directory``.
+    checks add), ``data/quarantine.jsonl`` and ``data/review_labels.jsonl`` below ``directory``, and
+    where the config names texts without labels ``data/unlabelled.parquet``.
 
     Raises:
         DataError: a file is missing or can't be read, or a URL can't be fetched. Data that can be
@@ -111,7 +114,10 @@ def validate_dataset(
             why.
     """
     data, model = config.config.data, config.config.model
-    files = fetch_sources(source_paths(config), directory / FETCHED_DIR)
+    named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
+    files = fetch_sources(source_paths(config, named), directory / FETCHED_DIR)
+    without_labels = files.pop(UNLABELLED, None)
+    unlabelled = read_unlabelled(without_labels, data) if without_labels else None
     normalised: Counter[str] = Counter()
     read = {}
     for split, each in files.items():
@@ -136,6 +142,7 @@ def validate_dataset(
         token_problem=None if count_tokens else "the encoder can't be reached",
         special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
     )
+    texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
     findings = run_checks(dataset)
     checks = tuple(found.check for found in findings)
     splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
@@ -159,6 +166,7 @@ def validate_dataset(
         quarantine_file=QUARANTINE_FILE,
         max_length=model.max_length,
         normalised=dict(normalised.most_common()),
+        unlabelled=texts,
     )
 
 

@@ -74,6 +74,7 @@ def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) 
         learning_rate=plan.recipe.learning_rate if plan else None,
         freeze=plan.recipe.freeze if plan else None,
         ensemble=plan.recipe.ensemble if plan else False,
+        pretraining_epochs=plan.recipe.pretraining_epochs if plan else 0,
         val_digest=dataset.splits["val"].source_digest if dataset else None,
         val_f1_macro=_val_f1_macro(checkpoint) if checkpoint else None,
         verdict=decision.verdict if decision else None,

@@ -10,12 +10,19 @@ from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report, Runner
+from mlrun_assets.trainer.job import (
+    FineTuned,
+    FineTuningJob,
+    PretrainingFiles,
+    Report,
+    Runner,
+)
 from mlrun_assets.trainer.reuse import take_checkpoint
 from mlrun_assets.trainer.seeds import Trained, best_on_val, train_seeds
 
 MODEL_DIR = "model"
 CHECKPOINTS_DIR = "checkpoints"
+PRETRAINING_DIR = "pretraining"
 LOGS_DIR = "logs"
 SEEDS_DIR = "seeds"
 
@@ -41,8 +48,17 @@ class Tools:
     report: Report
 
     def train(self, job: FineTuningJob) -> FineTuned:
-        """Fine-tune; with an ensemble the n-gram model is part of what the job makes."""
-        tuned = self.run(job)
+        """Pretrain, where the job says so, and fine-tune.
+
+        Pretraining is done once and by this process, whatever processes start from what it leaves.
+        With an ensemble the n-gram model is part of what the job makes.
+        """
+        pretraining = None
+        if job.pretraining:
+            from mlrun_assets.trainer.pretraining import pretrain
+
+            pretraining = pretrain(job, job.pretraining, self.report)
+        tuned = replace(self.run(job), pretraining=pretraining)
         if not job.recipe.ensemble:
             return tuned
         from mlrun_assets.trainer.partner import add_ngrams
@@ -119,6 +135,12 @@ def _job(
         logs_dir=directory / LOGS_DIR / own,
         model_dir=directory / model_dir,
         report_to=request.report_to,
+        pretraining=PretrainingFiles(
+            directory=directory / PRETRAINING_DIR / own,
+            unlabelled_file=directory / dataset.unlabelled.file if dataset.unlabelled else None,
+        )
+        if recipe.pretraining_epochs
+        else None,
     )
 
 
@@ -142,6 +164,7 @@ def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
         threads=tuned.threads,
         seed=chosen.job.recipe.seed,
         ensemble=tuned.ensemble,
+        pretraining=tuned.pretraining,
     )
 
 
@@ -161,4 +184,5 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
 
 def remove_checkpoints(directory: Path) -> None:
     """Remove what training could have gone on from; only once its record stands."""
-    shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
+    for name in (CHECKPOINTS_DIR, PRETRAINING_DIR):
+        shutil.rmtree(directory / name, ignore_errors=True)

@@ -5,6 +5,10 @@
     seeds.py          several jobs that differ in the seed, and the best of them on val
     reuse.py          the checkpoint of an earlier experiment instead
     fine_tuning.py    the one trainer function
+    starting_model.py the classifier that it starts from
+    pretraining.py    the encoder adapted to texts without labels, before that
+    contrast.py       the loss of the pretraining
+    span_pairs.py     what it compares: two spans of a text
     freezing.py       which parts are not trained
     cpu_training.py   attention and precision that suit a CPU
     data_parallel.py  several processes train as one

@@ -56,6 +56,15 @@ def not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:
     )
 
 
+def pretraining_not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:
+    """The same of the pretraining, whose learning rate is not set."""
+    exactly = "set training.bf16 to false, or " if bf16 else ""
+    return (
+        f"the {what} of the pretraining is not finite at step {step}, in {batch}: look at these "
+        f"texts, or {exactly}set training.pretraining_epochs to 0, in a new run"
+    )
+
+
 @contextmanager
 def explained(trainer: Training, job: FineTuningJob) -> Iterator[None]:
     """Within: memory or disk running out is said in words; other errors pass as they are.

@@ -27,22 +27,20 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mlrun_assets import encoders
 from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.files import sync_directory
 from mlrun_assets.metrics import val_metrics
-from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import STATE, best_of, is_last, newest_sound, step_of
 from mlrun_assets.trainer.circumstances import peak_memory_mb
-from mlrun_assets.trainer.cpu_training import drop_no_attention, tune_for_cpu
 from mlrun_assets.trainer.data_parallel import DataParallelTrainer, summed
 from mlrun_assets.trainer.failures import explained
 from mlrun_assets.trainer.freezing import freeze
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets.trainer.optimizer import build_optimizer
 from mlrun_assets.trainer.progress import Progress
+from mlrun_assets.trainer.starting_model import load_start
 from mlrun_assets.trainer.trackers import TENSORBOARD, TrainingCurves, resolve_trackers
 
 METRICS_FILE = "metrics.jsonl"
@@ -66,7 +64,8 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     job = replace(job, report_to=resolve_trackers(job.report_to))
     arguments = _arguments(job)
     set_seed(job.recipe.seed)
-    model, tokenizer, trim = _load(job)
+    adapted = job.pretraining.weights if job.pretraining else None
+    model, tokenizer, trim = load_start(job, adapted)
     freeze(model, job.recipe.freeze)
     recipe = job.recipe
     with arguments.main_process_first(local=False):
@@ -130,27 +129,6 @@ def _train(trainer: DataParallelTrainer, checkpoint: Path | None) -> None:
         load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
-
-def _load(
-    job: FineTuningJob,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
-    tokenizer = encoders.load_tokenizer(job.encoder)
-    model = encoders.load_classifier(job.encoder, job.labels)
-    if job.recipe.pooling == "mean":
-        encoders.pool_by_mean(model)
-    if not job.recipe.attention_dropout:
-        drop_no_attention(model)
-    if not torch.cuda.is_available():
-        tune_for_cpu(model, job.recipe.bf16)
-    if not job.recipe.trim_vocabulary:
-        return model, tokenizer, None
-    train, val = (
-        pl.read_parquet(file, columns=["text"])["text"].to_list()
-        for file in (job.train_file, job.val_file)
-    )
-    trimmed, trim = encoders.trim(tokenizer, model, train, val)
-    return model, trimmed, trim
 
 
 def _trainer(

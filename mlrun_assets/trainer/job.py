@@ -8,10 +8,39 @@ from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.files import digest_bytes
-from mlrun_assets.records import EnsembleRecord, EpochMetrics, Recipe, VocabularyTrim
+from mlrun_assets.records import (
+    EnsembleRecord,
+    EpochMetrics,
+    PretrainingRecord,
+    Recipe,
+    VocabularyTrim,
+)
 
 Report = Callable[[str], None]
 """Takes a line about the progress."""
+
+
+@dataclass(frozen=True)
+class PretrainingFiles:
+    """What pretraining reads besides the training split, and where it leaves what it did."""
+
+    directory: Path
+    unlabelled_file: Path | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """What it could go on from."""
+        return self.directory / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the encoder that it has changed."""
+        return self.directory / "encoder.safetensors"
+
+    @property
+    def finished(self) -> Path:
+        """That it is done; written last."""
+        return self.directory / "finished.json"
 
 
 @dataclass(frozen=True)
@@ -19,7 +48,9 @@ class FineTuningJob:
     """Inputs of `fine_tune`; paths are absolute.
 
     ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
-    columns ``id``, ``text``, ``label``. A job is plain values: it can go to another process.
+    columns ``id``, ``text``, ``label``, and so is ``pretraining.unlabelled_file``, without labels.
+    With ``pretraining`` fine-tuning starts from the weights that stand there by then. A job is
+    plain values: it can go to another process.
     """
 
     recipe: Recipe
@@ -32,6 +63,7 @@ class FineTuningJob:
     logs_dir: Path
     model_dir: Path
     report_to: tuple[str, ...]
+    pretraining: PretrainingFiles | None = None
 
     @property
     def digest(self) -> str:
@@ -44,8 +76,8 @@ class FineTuningJob:
 class FineTuned:
     """What training did; the model itself stands in the job's ``model_dir``.
 
-    ``ensemble`` is there where the model is mixed with n-grams; ``peak_memory_mb`` is the sum over
-    the processes that trained.
+    ``ensemble`` is there where the model is mixed with n-grams, ``pretraining`` where the encoder
+    was pretrained before; ``peak_memory_mb`` is the sum over the processes that trained.
     """
 
     history: tuple[EpochMetrics, ...]
@@ -61,6 +93,7 @@ class FineTuned:
     trim: VocabularyTrim | None
     threads: int
     ensemble: EnsembleRecord | None = None
+    pretraining: PretrainingRecord | None = None
 
 
 Runner = Callable[[FineTuningJob], FineTuned]

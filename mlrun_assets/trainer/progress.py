@@ -17,7 +17,7 @@ from mlrun_assets.trainer.job import Report
 
 # A step goes forwards and backwards, which is twice the work of forwards: Kaplan et al., 2020.
 FORWARD_SHARE = 1 / 3
-BAR = "training {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
+BAR = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
 
 
 class Pace:
@@ -75,8 +75,8 @@ class Progress(TrainerCallback):
     ``val_share`` is the number of val rows for each row of train.
     """
 
-    def __init__(self, report: Report, val_share: float) -> None:
-        self._report, self._val_share = report, val_share
+    def __init__(self, report: Report, val_share: float, activity: str = "training") -> None:
+        self._report, self._val_share, self._activity = report, val_share, activity
         self._pace = Pace(0.0)
         self._bar: tqdm[Any] | None = None
         self._loss = ""
@@ -87,13 +87,14 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         epochs = math.ceil(args.num_train_epochs)
-        self._report(f"training: {state.max_steps:,} steps, at most {epochs} epochs")
+        self._report(f"{self._activity}: {state.max_steps:,} steps, at most {epochs} epochs")
         self._pace = Pace(state.max_steps / epochs * self._val_share * FORWARD_SHARE)
         columns = terminal_columns()
         if columns:
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
+                desc=self._activity,
                 bar_format=BAR,
                 file=sys.stderr,
                 ncols=columns,
@@ -129,7 +130,7 @@ class Progress(TrainerCallback):
             self._bar.update()
         elif _tenth(state.global_step, state) > _tenth(state.global_step - 1, state):
             self._report(
-                f"training: step {state.global_step:,} of {state.max_steps:,}, "
+                f"{self._activity}: step {state.global_step:,} of {state.max_steps:,}, "
                 f"{self._pace.steps_a_second:.2f} steps/s, at most {left} left{self._loss}"
             )
 

@@ -214,6 +214,18 @@ def dataset() -> r.DatasetRecord:
         quarantine_file="data/quarantine.jsonl",
         max_length=128,
         normalised={"apostrophes made U+0027": 378, "byte order marks deleted": 101},
+        unlabelled=r.UnlabelledTexts(
+            files=(
+                r.SourceFile(
+                    name="warar.jsonl.gz", digest=digest("9"), size_bytes=812_000, rows_read=900
+                ),
+            ),
+            file="data/unlabelled.parquet",
+            digest=digest("8"),
+            rows_read=900,
+            rows_kept=886,
+            left_out={"stands twice": 11, "known from val or test": 3},
+        ),
     )
 
 
@@ -329,6 +341,9 @@ def checkpoint() -> r.CheckpointRecord:
         seconds=311.2,
         tokens_per_second=2317.4,
         peak_memory_mb=2051.7,
+        pretraining=r.PretrainingRecord(
+            texts=1_905, pairs=7_620, epochs=4, first_loss=0.871, last_loss=0.325, seconds=204.6
+        ),
         trim=r.VocabularyTrim(
             pieces_before=250_002,
             pieces_after=30_118,

@@ -26,6 +26,8 @@ def test_the_datasheet_says_where_the_rows_come_from_and_what_became_of_them() -
     sheet = render_datasheet(dataset())
     assert "| train | 1,021 = 1,019 + 2 |" in sheet
     assert "| train | `data/train.jsonl` | `111111111111` | 0.9 MB | 1,021 |" in sheet
+    assert "| no label | `warar.jsonl.gz` | `999999999999` | 0.8 MB | 900 |" in sheet
+    assert "886 of 900. Left out: stands twice: 11, known from val or test: 3." in sheet
     assert f"| {LABELS[0]} | 428 (42.0 %)" in sheet
     assert "`class_balance` | warns" in sheet
     assert f"| {LABELS[1]} | 1.8 | 1.8 | 1.8 |" in sheet

@@ -54,7 +54,11 @@ def test_a_summary_is_one_bold_sentence_and_one_table(stage: str, bad: bool) -> 
             "embedded:multilingual-e5-small: up to 12 epochs, learning rate 0.0001, batch size 16, "
             "3 seeds",
         ),
-        ("checkpoint", "Best on val: seed 42 of 3, epoch 5; 5 min 11 s, 2,317 tokens/s"),
+        (
+            "checkpoint",
+            "Best on val: seed 42 of 3, epoch 5; 5 min 11 s, 2,317 tokens/s; pretrained on 1,905 "
+            "texts in 3 min 25 s",
+        ),
         (
             "evaluation",
             "Test macro-F1 0.739 [0.679, 0.799] (0.735 ± 0.014 over 3 seeds), accuracy 0.851 "
@@ -71,7 +75,8 @@ def test_the_sentence_says_what_counts(stage: str, sentence: str) -> None:
 def test_data_that_are_not_ready_show_what_blocks() -> None:
     summary = summarise("dataset", blocked_run().dataset)
     assert summary.startswith(
-        "**Not ready: 1,321 rows, 2 quarantined; 1 checks block, 2 warn; 479 changes to texts**"
+        "**Not ready: 1,321 rows, 2 quarantined; 1 checks block, 2 warn; 479 changes to texts; 886 "
+        "texts without labels**"
     )
     assert "| `split_leakage` | **blocks** | 7 |" in summary
 

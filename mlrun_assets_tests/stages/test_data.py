@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 import polars as pl
+import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.errors import DataError
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
 from mlrun_assets.stages.data import (
     REVIEW_FILE,
@@ -116,3 +118,34 @@ def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(
     record = validate(config, config.experiments_dir / "exp_4", previous)
     drift = next(check for check in record.checks if check.name == "drift_from_previous")
     assert drift.message == "the rows are those of exp_2"
+
+
+def test_texts_without_labels_stand_beside_the_splits(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    file = make_project(
+        data={"unlabelled_path": "more/*.jsonl"}, training={"pretraining_epochs": 1}
+    )
+    texts = [{"text": text_of(name)} for name in ("l", "m", "n", "m")]
+    write_rows(tmp_path / "more" / "a.jsonl", texts)
+    test_row = (tmp_path / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    write_rows(tmp_path / "more" / "b.jsonl", [orjson.loads(test_row)])
+    record = validate(load_config(file), tmp_path / "run")
+    assert record.unlabelled is not None
+    assert [source.rows_read for source in record.unlabelled.files] == [4, 1]
+    assert record.unlabelled.left_out == {"stands twice": 1, "known from val or test": 1}
+    written = pl.read_parquet(tmp_path / "run" / record.unlabelled.file)
+    assert written["text"].to_list() == [text_of(name) for name in "lmn"]
+    assert set(record.splits) == set(SPLITS)
+
+
+def test_texts_that_are_not_there_are_told_with_the_other_files(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    file = make_project(
+        data={"unlabelled_path": "more.jsonl", "val_path": "gone.jsonl"},
+        training={"pretraining_epochs": 1},
+    )
+    message = r"data\.val_path: \S+: no such file; data\.unlabelled_path: \S+: no such file"
+    with pytest.raises(DataError, match=message):
+        validate(load_config(file), tmp_path / "run")

@@ -14,7 +14,7 @@ from mlrun_assets.errors import TrainingError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
-from mlrun_assets.records import CheckpointRecord, DatasetRecord
+from mlrun_assets.records import CheckpointRecord, DatasetRecord, UnlabelledTexts
 from mlrun_assets.stages.training import (
     Tools,
     TrainingRequest,
@@ -125,6 +125,35 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
     again = train_checkpoint(directory, dataset, request, SILENT)
+    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
+
+
+def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    file = directory / "data" / "unlabelled.parquet"
+    pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(file)
+    texts = UnlabelledTexts(
+        files=(),
+        file="data/unlabelled.parquet",
+        digest="sha256:texts",
+        rows_read=10,
+        rows_kept=10,
+        left_out={},
+    )
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "pretraining_epochs": 1}) for seed in (1, 2)
+    )
+    request = replace(request_of_one, recipes=recipes)
+    said: list[str] = []
+    with_texts = dataset.model_copy(update={"unlabelled": texts})
+    record = train_checkpoint(directory, with_texts, request, telling(said))
+    assert said.count("pretraining: 5 steps, at most 1 epochs") == 2
+    assert record.pretraining is not None
+    assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
+    remove_checkpoints(directory)
+    assert not (directory / "pretraining").exists()
+    again = train_checkpoint(directory, with_texts, request, telling(said))
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 

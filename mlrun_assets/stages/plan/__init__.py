@@ -23,7 +23,7 @@ from mlrun_assets.stages.plan import encoder, labels, optimisation
 from mlrun_assets.stages.plan.advice import ADVICE
 from mlrun_assets.stages.plan.choosing import Rule, choose
 from mlrun_assets.stages.plan.history import rejected_recipes, reusable_run, seen_before
-from mlrun_assets.stages.plan.settings import settings
+from mlrun_assets.stages.plan.settings import settings, shown_digest
 from mlrun_assets.stages.plan.situation import Situation
 
 __all__ = ["ADVICE_TOPICS", "Situation", "plan_training", "recipe_digest"]
@@ -86,6 +86,8 @@ def _recipe(situation: Situation, ruled: dict[str, object]) -> Recipe:
             "revision": model.revision,
             "max_length": model.max_length,
             "ensemble": model.ensemble,
+            "pretraining_epochs": training.pretraining_epochs,
+            "unlabelled_digest": shown_digest(situation),
             "seed": situation.seeds[0],
             "weight_decay": training.weight_decay,
             "class_weights": labels.label_weights(situation.dataset, ruled["class_weights"]),

@@ -13,8 +13,9 @@ NOT_APPROVED = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
 def best_learning_rate(situation: Situation, frozen: object) -> Ruling | None:
     """The rate with the best val macro-F1, where earlier runs have tried more than one.
 
-    They count when they started from this encoder, froze the same of it, mixed it with n-grams or
-    not as this run does, and chose on this val split: only then can their scores be compared.
+    They count when they started from this encoder, pretrained it as long, froze the same of it,
+    mixed it with n-grams or not as this run does, and chose on this val split: only then can their
+    scores be compared.
     """
     best: dict[float, tuple[float, str]] = {}
     for run in _on_this_data(situation):
@@ -22,6 +23,7 @@ def best_learning_rate(situation: Situation, frozen: object) -> Ruling | None:
             run.encoder == situation.config.model.name
             and run.freeze == frozen
             and run.ensemble == situation.config.model.ensemble
+            and run.pretraining_epochs == situation.config.training.pretraining_epochs
             and run.val_digest == situation.dataset.splits["val"].source_digest
         )
         if comparable and run.learning_rate is not None and run.val_f1_macro is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mlrun_assets.config import Config
 from mlrun_assets.stages.plan.choosing import Chosen, configured
+from mlrun_assets.stages.plan.encoder import DIGEST_SHOWN
 from mlrun_assets.stages.plan.situation import Situation
 
 
 def settings(situation: Situation) -> tuple[Chosen, ...]:
-    """The encoder, the length, the ensemble, the seeds and the weight decay."""
+    """The encoder, the length, the ensemble, the pretraining, the seeds and the weight decay."""
     circumstances, train = situation.circumstances, situation.dataset.splits["train"]
     encoder = (
         f"{circumstances.layers} layers, {circumstances.hidden_size} wide, "
@@ -27,14 +28,41 @@ def settings(situation: Situation) -> tuple[Chosen, ...]:
         _as_configured(
             "model.ensemble", situation, "the n-gram model and the weights of both are set on val"
         ),
+        _as_configured("training.pretraining_epochs", situation, _read_by_pretraining(situation)),
+        _unlabelled_digest(situation),
         _seeds(situation, several),
         _as_configured("training.weight_decay", situation, "biases and norms are not decayed"),
     )
 
 
+def shown_digest(situation: Situation) -> str | None:
+    """Which texts without labels pretraining reads; None: none."""
+    unlabelled = situation.dataset.unlabelled
+    return unlabelled.digest[:DIGEST_SHOWN] if unlabelled else None
+
+
 def _as_configured(key: str, situation: Situation, evidence: str) -> Chosen:
     value = configured(situation.config, key)
     return Chosen(key, value, "config", _reason(value, configured(Config(), key)), evidence)
+
+
+def _read_by_pretraining(situation: Situation) -> str:
+    unlabelled = situation.dataset.unlabelled
+    if not situation.config.training.pretraining_epochs:
+        return "not shown to help: +1.9 macro-F1 [-1.4, +5.0] on 600 Somali rows"
+    others = f"{unlabelled.rows_kept:,} texts without labels" if unlabelled else "no other text"
+    return f"reads {situation.said_rows} and {others}"
+
+
+def _unlabelled_digest(situation: Situation) -> Chosen:
+    unlabelled = situation.dataset.unlabelled
+    return Chosen(
+        "unlabelled_digest",
+        shown_digest(situation),
+        "rule",
+        "an earlier run counts as the same only with the same texts without labels",
+        f"{unlabelled.rows_kept:,} texts" if unlabelled else "data.unlabelled_path is not set",
+    )
 
 
 def _seeds(situation: Situation, evidence: str) -> Chosen:

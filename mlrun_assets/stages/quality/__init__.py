@@ -15,5 +15,6 @@ language.py    which rows are in another language, or mix two
 content.py     too little text, too much, or what identifies a person
 encoding.py    traces of a wrong encoding
 exemptions.py  rows that a check leaves out
+unlabelled.py  texts without labels: what pretraining may read of them
 profile.py     sizes, lengths and labels of a split
 """

@@ -20,22 +20,33 @@ def containment(keys: pl.Series, sources: pl.Series) -> npt.NDArray[np.float64]:
     key with fewer words has none and gets 0. Of a 13-gram that stands in more than 20 sources the
     first 20 count.
     """
+    most = _shares(keys, sources, _MOST_SOURCES).group_by("row").agg(pl.col("share").max())
+    shared = most.collect()
+    result = np.zeros(len(keys))
+    result[shared["row"].to_numpy()] = shared["share"].to_numpy()
+    return result
+
+
+def holders(keys: pl.Series, sources: pl.Series, share: float) -> npt.NDArray[np.int64]:
+    """The rows of ``sources`` that hold ``share`` or more of the 13-grams of one of ``keys``."""
+    held = _shares(keys, sources, None).filter(pl.col("share") >= share)
+    return held.select(pl.col("source").unique().sort()).collect()["source"].to_numpy()
+
+
+def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl.LazyFrame:
+    """Of each pair that shares 13-grams: row, source and the share of the row's that it holds."""
     wanted = pl.concat([_wanted(start, chunk) for start, chunk in chunks(keys)] or [_NOTHING])
     found = _sources_of(wanted["hash"].unique().sort().to_numpy(), sources)
-    shared = (
+    if most_sources is not None:
+        found = found.filter(pl.int_range(pl.len()).over("hash") < most_sources)
+    return (
         wanted.lazy()
         .join(found.lazy(), on="hash")
         .group_by("row", "source")
         .agg(pl.len().alias("shared"))
-        .group_by("row")
-        .agg(pl.col("shared").max())
         .join(wanted.lazy().group_by("row").agg(pl.len().alias("all")), on="row")
-        .select("row", share=pl.col("shared") / pl.col("all"))
-        .collect()
+        .select("row", "source", share=pl.col("shared") / pl.col("all"))
     )
-    result = np.zeros(len(keys))
-    result[shared["row"].to_numpy()] = shared["share"].to_numpy()
-    return result
 
 
 _NOTHING = pl.DataFrame(schema={"row": pl.Int64, "hash": pl.UInt64})
@@ -61,5 +72,4 @@ def _sources_of(wanted: Hashes, sources: pl.Series) -> pl.DataFrame:
         held = wanted[place] == hashes if len(wanted) else np.zeros(0, dtype=bool)
         rows = found.rows[likely][held] + start
         parts.append(pl.DataFrame({"source": rows, "hash": hashes[held]}).unique())
-    every = pl.concat(parts).sort("source")
-    return every.filter(pl.int_range(pl.len()).over("hash") < _MOST_SOURCES)
+    return pl.concat(parts).sort("source")

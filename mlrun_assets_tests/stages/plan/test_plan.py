@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import ConfigError
-from mlrun_assets.records import Recipe, TrainingPlan
+from mlrun_assets.records import Recipe, TrainingPlan, UnlabelledTexts
 from mlrun_assets.stages.plan import ADVICE_TOPICS, RULES, plan_training
 from mlrun_assets_tests.stages.plan.situations import choice, plan, prior_run, situation
 
@@ -82,6 +83,27 @@ def test_what_trains_otherwise_has_another_digest() -> None:
     }
     assert len(digests) == 5
     assert plan(training={"seeds": [42]}).recipe_digest == plan().recipe_digest
+
+
+def test_pretraining_and_the_texts_that_it_reads_are_part_of_the_recipe() -> None:
+    made = situation(training={"pretraining_epochs": 4})
+    texts = UnlabelledTexts(
+        files=(),
+        file="data/unlabelled.parquet",
+        digest=f"sha256:{'7' * 64}",
+        rows_read=900,
+        rows_kept=880,
+        left_out={"stands twice": 20},
+    )
+    dataset = made.dataset.model_copy(update={"unlabelled": texts})
+    with_texts = plan_training(replace(made, dataset=dataset))
+    assert with_texts.recipe.pretraining_epochs == 4
+    assert with_texts.recipe.unlabelled_digest == f"sha256:{'7' * 16}"
+    told = choice(with_texts, "pretraining_epochs")
+    assert told.evidence == "reads 400 training rows and 880 texts without labels"
+    assert choice(plan(), "pretraining_epochs").value == "0"
+    digests = {each.recipe_digest for each in (with_texts, plan_training(made), plan())}
+    assert len(digests) == 3
 
 
 def test_one_recipe_a_seed() -> None:

@@ -21,6 +21,7 @@ from mlrun_assets.stages.quality.reading.rows import (
     joined_text,
 )
 from mlrun_assets.stages.quality.reading.sources import (
+    UNLABELLED,
     Source,
     data_file,
     digest_sources,
@@ -34,6 +35,7 @@ from mlrun_assets.stages.quality.reading.whole_rows import read_stream, read_who
 
 __all__ = [
     "RAW_CHARACTERS",
+    "UNLABELLED",
     "BadRow",
     "DataFile",
     "Parsed",

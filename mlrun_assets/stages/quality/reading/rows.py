@@ -76,6 +76,8 @@ def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str
 def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, Any]:
     """``id``, ``text``, ``label`` and the configured group and slice columns of a row.
 
+    The label is None where no column is read for it: see `DataConfig.texts_only`.
+
     Raises:
         UnusableError: one of them is missing or of a wrong type.
     """
@@ -83,7 +85,7 @@ def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, 
     kept: dict[str, Any] = {
         "id": _identifier(row, default_id, data.id_column),
         "text": text,
-        "label": _label(row, data),
+        "label": _label(row, data) if data.label_column else None,
     }
     for column in data.extra_columns:
         value = _value(row, column)

@@ -18,6 +18,7 @@ from mlrun_assets.stages.quality.reading.content import FORMATS, PACKED, format_
 from mlrun_assets.stages.quality.reading.remote import fetch, is_url, list_url, public_name
 from mlrun_assets.stages.quality.reading.splits import DataFile
 
+UNLABELLED = "unlabelled"
 _WHERE = "correct the paths in the data section of ml_config.yaml"
 
 
@@ -42,6 +43,8 @@ def source_paths(
 ) -> dict[str, tuple[Source, ...]]:
     """The data files of each split, by the name of the split; none is opened.
 
+    Texts without labels, `UNLABELLED`, may be the same files as a split: they are told apart later.
+
     Raises:
         DataError: one message for all files that are missing, are no data files or are named by
             two splits.
@@ -56,7 +59,7 @@ def source_paths(
             continue
         for source in found[split]:
             problems += _problems(f"data.{split}_path", source)
-    problems += _in_two_splits(found)
+    problems += _in_two_splits({split: found[split] for split in SPLITS if split in found})
     if problems:
         raise DataError(f"{'; '.join(problems)}; {_WHERE}")
     return found
