@@ -12,7 +12,6 @@ import polars as pl
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.metrics import Labels, label_numbers, score
 from mlrun_assets.ngrams.candidates import fit_best
-from mlrun_assets.ngrams.linear import save_fitted
 from mlrun_assets.records import SPLITS, BaselineRecord, DatasetRecord
 
 PREDICTIONS_FILE = "records/baseline_predictions.parquet"
@@ -28,6 +27,8 @@ def measure_baseline(
     Its predictions of the test split go to ``records/baseline_predictions.parquet``, the model
     itself to ``baseline/``, so that it can be asked about other texts.
     """
+    from mlrun_assets.ngrams.linear import save_fitted
+
     started = time.perf_counter()
     frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
     truth = {
