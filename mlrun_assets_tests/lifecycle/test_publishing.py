@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle.promoting import promote_by_hand
 from mlrun_assets.lifecycle.publishing import push
 from mlrun_assets_tests.lifecycle.finished import finished, project
+from mlrun_assets_tests.stages.hub_stand_in import local_hub
 
 
 @pytest.fixture
@@ -74,3 +78,25 @@ def test_nothing_to_push_is_one_message(config: LoadedConfig) -> None:
         push(config, "./out", None, public=False)
     with pytest.raises(ExperimentError, match="no experiment `nobody`"):
         push(config, "./out", "nobody", public=False)
+
+
+def test_the_command_asks_the_hub_that_the_environment_names(config: LoadedConfig) -> None:
+    finished(config, "first")
+    command = [sys.executable, "-m", "mlrun_assets.cli", "push", "hodan/news", "--version", "first"]
+    with local_hub() as hub:
+        settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "a-token", "HF_HUB_OFFLINE": "0"}
+        result = subprocess.run(
+            command,
+            cwd=config.directory,
+            env={**os.environ, **settings, "HF_HUB_DISABLE_XET": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"{hub.url}/hodan/news/commit/1\n"
+        repository = hub.repositories["hodan/news"]
+    assert repository.private
+    assert set(repository.files) == {"README.md", "config.json", "weights"}
+    assert "a-token" not in result.stdout + result.stderr
