@@ -31,8 +31,9 @@ class Predictor:
     """A trained model directory, ready to predict.
 
     On a CPU that multiplies bfloat16 in hardware, texts are read in bfloat16 first, and again in
-    float32 where two labels are a close call: so the labels are those of float32, and probabilities
-    differ from its by a hundredth or so. ``exact`` reads all in float32.
+    float32 where two labels are a close call: twice as fast, labels that are float32's in all but
+    rare cases, and probabilities within a hundredth or so. ``exact`` reads all in float32, as what
+    is judged must be.
 
     Raises:
         ExportError: the directory holds no model that can be loaded.

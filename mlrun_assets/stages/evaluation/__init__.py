@@ -70,7 +70,9 @@ def evaluate_checkpoint(
     from mlrun_assets.trainer.prediction import Predictor
 
     started = time.perf_counter()
-    predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
+    predictor = Predictor(
+        directory / candidates.checkpoint.model_dir, dataset.max_length, exact=True
+    )
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
@@ -147,7 +149,7 @@ def _seed_guesses(
     for seed in checkpoint.seeds:
         guesses[seed.seed] = judged.guess
         if seed.seed != checkpoint.seed:
-            predictor = Predictor(directory / seed.model_dir, max_length)
+            predictor = Predictor(directory / seed.model_dir, max_length, exact=True)
             guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
     return guesses
 

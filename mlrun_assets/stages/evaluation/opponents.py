@@ -66,7 +66,7 @@ def open_production(deployed: Deployed, labels: tuple[str, ...]) -> Opponent | I
             "promoted; roll back to a version that is whole, or promote one"
         )
     try:
-        predictor = Predictor(deployed.model_dir, version.max_length)
+        predictor = Predictor(deployed.model_dir, version.max_length, exact=True)
     except ExportError as error:
         return incomparable(f"the model in production can't be used: {error}")
     if set(predictor.labels) != set(labels):

@@ -37,7 +37,7 @@ class Reference:
         """Ask the checkpoint."""
         from mlrun_assets.trainer.prediction import Predictor
 
-        predictor = Predictor(model_dir, max_length)
+        predictor = Predictor(model_dir, max_length, exact=True)
         texts, labels = val["text"].to_list(), predictor.labels
         answers = [labels[number] for number in predictor.probabilities(texts).argmax(axis=1)]
         truth = label_numbers(val["label"], labels)
