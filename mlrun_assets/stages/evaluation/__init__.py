@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlrun_assets.calibration import Floats
+from mlrun_assets.calibration import Floats, scale
 from mlrun_assets.config import Config
 from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
@@ -106,7 +106,9 @@ def evaluate_checkpoint(
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=label_next.LABEL_NEXT_FILE,
-        label_next=_choose_rows(directory, predictor, val, opponents, config),
+        label_next=_choose_rows(
+            directory, (predictor, calibration.temperature), val, opponents, config
+        ),
     )
 
 
@@ -194,19 +196,24 @@ def _opponents(
 
 def _choose_rows(
     directory: Path,
-    predictor: Predictor,
+    challenger: tuple[Predictor, float],
     val: _Answered,
     opponents: Mapping[str, Opponent],
     config: Config,
 ) -> LabelNext:
-    """Write which texts without labels to label next; without such, which val rows."""
+    """Write which texts without labels to label next; without such, which val rows.
+
+    The challenger comes with its temperature: how sure it says to be is not how sure it may be.
+    """
+    predictor, temperature = challenger
     frame, probabilities = val.frame.with_columns(split=pl.lit("val")), val.probabilities
     unlabelled = label_next.find_unlabelled(directory, config.training.seed)
     if unlabelled is not None:
         frame, probabilities = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
     texts = frame["text"].to_list()
     others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
-    said = label_next.with_predictions(frame, probabilities, predictor.labels, others)
+    believable = scale(probabilities, temperature)
+    said = label_next.with_predictions(frame, believable, predictor.labels, others)
     ranked = label_next.rank(said, list(others))
     written = label_next.write_label_next(
         directory, ranked, list(others), show_text=config.reports.show_text

@@ -48,7 +48,7 @@ def with_predictions(
 
     Args:
         candidates: the rows.
-        probabilities: the challenger's, shape (rows, labels).
+        probabilities: the challenger's with its temperature, shape (rows, labels).
         labels: the names of the labels.
         others: label numbers of shape (rows,) from each other model.
 
