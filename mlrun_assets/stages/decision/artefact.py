@@ -21,7 +21,7 @@ def export_parity(export: ExportRecord) -> RuleResult:
 def latency(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
     """The fastest form answers 95 of 100 single texts within ``deployment.max_latency_ms``."""
     forms = {"transformers": export.latency_ms_p95}
-    forms |= {f"ONNX {one.precision}": one.latency_ms_p95 for one in export.onnx}
+    forms |= {f"ONNX {one.precision}": one.latency_ms_p95 for one in export.onnx if one.kept}
     fastest = min(forms, key=forms.__getitem__)
     found, limit = forms[fastest], config.max_latency_ms
     says = f"the fastest form, {fastest}, answers 95 of 100 single texts within {found:.1f} ms"
@@ -33,7 +33,7 @@ def latency(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
 def size(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
     """The smallest form takes no more than ``deployment.max_size_mb``."""
     forms = {"transformers": export.size_bytes}
-    forms |= {f"ONNX {one.precision}": one.size_bytes for one in export.onnx}
+    forms |= {f"ONNX {one.precision}": one.size_bytes for one in export.onnx if one.kept}
     smallest = min(forms, key=forms.__getitem__)
     found, limit = forms[smallest] / 1e6, config.max_size_mb
     says = f"the smallest form, {smallest}, takes {found:.1f} MB"

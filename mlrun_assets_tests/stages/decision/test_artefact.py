@@ -52,3 +52,10 @@ def test_without_onnx_the_transformers_form_counts() -> None:
     rule = latency(exported(), DeploymentConfig(max_latency_ms=10.0))
     assert rule.outcome is RuleOutcome.FAILED
     assert "transformers" in rule.sentence
+
+
+def test_a_form_that_was_tried_and_left_out_does_not_count() -> None:
+    left_out = onnx("int8", 8.0, 23_000_000).model_copy(update={"kept": False})
+    export = exported(left_out, onnx("float32", 12.0, 91_000_000))
+    assert latency(export, DeploymentConfig(max_latency_ms=50.0)).value == 12.0
+    assert size(export, DeploymentConfig(max_size_mb=100.0)).value == 90.0
