@@ -265,7 +265,7 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProjec
         assert output.startswith("\nComplete: ")
     registry = (home / ".claude/reports/_registry.md").read_text()
     assert registry.count("| Complete | ") == 2
-    assert len(list((home / "experiments").iterdir())) == 2
+    assert len(list((home / "experiments").glob("exp_*"))) == 2
     after = call("run", "three", cwd=home)
     assert after.returncode == 0, after.stderr
 

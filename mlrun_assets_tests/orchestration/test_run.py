@@ -77,7 +77,7 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     assert kept is not None and f"ONNX {kept.precision}" in report.read_text()
     assert not (experiment.directory / "checkpoints").exists()
 
-    make_project(deployment={"auto_deploy": True})
+    make_project(deployment={**deployment, "onnx": False})
     second = execute(config, "xlm-r-fine-tune-v2")
     assert second.success
     again = latest(config)

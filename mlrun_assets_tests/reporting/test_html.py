@@ -64,7 +64,7 @@ def test_the_pictures_are_inside() -> None:
 def test_the_page_shows_the_report() -> None:
     _, found = page(full_run())
     assert found.count("h1") == 1
-    assert found.count("table") == 14
+    assert found.count("table") == 15
     assert "REJECTED: test macro-F1 0.739 is below 0.820" in found.text
     assert "A <title> & more" in found.text
     assert ("meta", {"name": "color-scheme", "content": "light dark"}) in found.tags
