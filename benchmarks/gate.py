@@ -23,6 +23,7 @@ from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.records import PartComparison, RuleOutcome, Score
 from mlrun_assets.stages.decision import judge_difference
 from mlrun_assets.stages.decision.guards import grade_losses
+from mlrun_assets.stages.evaluation.parts import hold_together
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
@@ -43,6 +44,7 @@ LABELS = {
 }
 DEPLOYMENT = DeploymentConfig()
 EVALUATION = EvaluationConfig()
+GUARDED = 7
 
 
 class World(NamedTuple):
@@ -175,8 +177,10 @@ def guard_rates(rows: int, discordance: float, loss: float, trials: int) -> dict
     limit, seen = DEPLOYMENT.max_recall_loss, Counter[str]()
     generator = np.random.default_rng(rows)
     for _ in range(trials):
-        parts = [part(rows, discordance, loss * (label == 0), generator) for label in range(7)]
-        seen[grade_losses(parts, limit, EVALUATION.confidence)[0]] += 1
+        parts = [
+            part(rows, discordance, loss * (label == 0), generator) for label in range(GUARDED)
+        ]
+        seen[grade_losses(parts, limit)[0]] += 1
         seen["measured"] += any(each.loss.value > limit for each in parts)
     names = ("measured", RuleOutcome.WARNED, RuleOutcome.INCONCLUSIVE, RuleOutcome.FAILED)
     return {name: seen[name] / trials for name in names}
@@ -190,7 +194,8 @@ def part(
     ours, both = theirs - loss, 0.85 - theirs
     counts = generator.multinomial(rows, [both, theirs, ours, 1 - both - theirs - ours])
     outcomes = tuple(counts.tolist())
-    low_high = paired_proportion_difference(outcomes, EVALUATION.confidence)
+    together = hold_together(EVALUATION.confidence, GUARDED)
+    low_high = paired_proportion_difference(outcomes, together)
     both_right, other_only, ours_only, _ = outcomes
     return PartComparison(
         part="label",

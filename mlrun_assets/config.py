@@ -19,6 +19,8 @@ from mlrun_assets.errors import ConfigError
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
 CONFIG_VARIABLE = "MLRUN_CONFIG"
+# What a slice of every evaluation is called; `data.slice_columns` have other names.
+BUILT_IN_SLICES = ("length", "truncated", "code-switched")
 # Set by the command line where a person looks on: Dagster hides the terminal behind a pipe.
 COLUMNS_VARIABLE = "MLRUN_TERMINAL_COLUMNS"
 
@@ -577,6 +579,10 @@ def _contradictions(config: Config) -> list[Mistake]:
         )
     if labels and len(set(labels)) != len(labels):
         mistakes.append(Mistake(("data", "labels"), "lists a label twice"))
+    for column in config.data.slice_columns:
+        if column in (*BUILT_IN_SLICES, "code_switched"):
+            said = f"names `{column}`, which every run has as a slice of its own: rename the column"
+            mistakes.append(Mistake(("data", "slice_columns"), said))
     seeds = config.training.seeds
     if seeds and len(set(seeds)) != len(seeds):
         mistakes.append(Mistake(("training", "seeds"), "lists a seed twice"))

@@ -551,10 +551,10 @@ class BaselineRecord(Record):
 
 
 class PartComparison(Record):
-    """Recall on one part of the test split, a label or a slice, of both models.
+    """Recall of one label, or accuracy on one slice of the test split, of both models.
 
-    On a slice recall is the share of its rows that are right. ``loss`` is the other's recall less
-    the challenger's, with its paired interval.
+    On a slice ``recall`` is the share of its rows that are right. ``loss`` is the other's recall
+    less the challenger's, with its paired interval.
     """
 
     part: str
@@ -565,7 +565,11 @@ class PartComparison(Record):
 
 
 class Comparison(Record):
-    """The challenger against one other model on the same rows."""
+    """The challenger against one other model on the same rows.
+
+    ``parts_confidence`` is that of each part's interval, so high that all hold together with the
+    confidence of the evaluation; None: each holds on its own.
+    """
 
     against: str
     comparable: bool
@@ -580,6 +584,7 @@ class Comparison(Record):
     mcnemar_p: float | None = None
     labels: tuple[PartComparison, ...] = ()
     slices: tuple[PartComparison, ...] = ()
+    parts_confidence: float | None = None
 
 
 class SliceScores(Record):

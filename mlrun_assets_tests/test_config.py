@@ -208,6 +208,12 @@ def test_contradictions_are_told_beside_other_mistakes() -> None:
         assert part in said
 
 
+@pytest.mark.parametrize("name", ["length", "truncated", "code-switched", "code_switched"])
+def test_no_column_takes_the_name_of_a_slice_that_every_run_has(name: str) -> None:
+    said = "\n".join(mistakes(f"data: {{slice_columns: [source, {name}]}}\n"))
+    assert f"data.slice_columns: names `{name}`, which every run has" in said
+
+
 def test_labels_may_be_integers() -> None:
     assert parse("data: {labels: [0, 1, 2]}\n").data.labels == ("0", "1", "2")
 

@@ -88,10 +88,18 @@ def parts_sentence(comparison: Comparison) -> Markdown:
     parts = (*comparison.labels, *comparison.slices)
     lost = [escape(part.part) for part in parts if part.loss.low > 0]
     return Markdown(
-        f"Recall on the {count(len(parts))} labels and slices of 30 rows or more, beside "
-        f"{escape(comparison.against)}; the loss has Newcombe's paired interval. Shown to have "
-        f"lost: {joined(lost) if lost else 'none'}."
+        "Recall of each label and accuracy on each slice of 30 rows or more "
+        f"({count(len(parts))} in all), beside {escape(comparison.against)}; the loss has "
+        f"Newcombe's paired interval{_held(comparison)}. Shown to have lost: "
+        f"{joined(lost) if lost else 'none'}."
     )
+
+
+def _held(comparison: Comparison) -> str:
+    if comparison.parts_confidence is None:
+        return " on its own, and one of many loses by chance"
+    said = number(round(100 * comparison.parts_confidence, 2))
+    return f", each at {said} % confidence so that all hold together"
 
 
 def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:

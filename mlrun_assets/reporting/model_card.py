@@ -13,12 +13,15 @@ from typing import Any
 
 import jinja2
 
+from mlrun_assets.config import BUILT_IN_SLICES
 from mlrun_assets.encoders.quiet import telemetry_off
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
     OnnxExport,
+    RuleOutcome,
+    Scores,
     TrainingPlan,
     Verdict,
 )
@@ -58,6 +61,7 @@ def head(run: RunRecords, origin: Origin) -> Markdown:
     from huggingface_hub import ModelCardData
 
     tags = ["low-resource", *(["onnx"] if run.export and run.export.kept_onnx else [])]
+    results = _results(run)
     card = ModelCardData(
         language=origin.language,
         license=origin.licence,
@@ -66,8 +70,8 @@ def head(run: RunRecords, origin: Origin) -> Markdown:
         tags=tags,
         base_model=origin.base_model,
         metrics=["accuracy", "f1"],
-        model_name=clean(run.manifest.name),
-        eval_results=_results(run),
+        model_name=clean(run.manifest.name) if results else None,
+        eval_results=results or None,
     )
     return Markdown(card.to_yaml())
 
@@ -75,9 +79,9 @@ def head(run: RunRecords, origin: Origin) -> Markdown:
 def _results(run: RunRecords) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    if run.evaluation is None:
-        return []
-    data = clean((run.dataset and run.dataset.name) or "unnamed")
+    if run.evaluation is None or run.dataset is None or not run.dataset.name:
+        return []  # the Hub asks for the name of the data
+    data = clean(run.dataset.name)
     result = functools.partial(
         EvalResult,
         task_type=TASK,
@@ -109,6 +113,14 @@ def results_table(run: RunRecords) -> Markdown:
     return table(["", ">accuracy", ">macro-F1", ">weighted-F1"], rows)
 
 
+def slices_table(evaluation: EvaluationRecord) -> Markdown:
+    """The slices that every run has: those of the data's own columns may name people."""
+    own = tuple(part for part in evaluation.slices if part.column in BUILT_IN_SLICES)
+    if not own:
+        return Markdown("")
+    return score_tables.slices_table(evaluation.model_copy(update={"slices": own}))
+
+
 def rows_table(dataset: DatasetRecord) -> Markdown:
     """Rows of each label by split, and the digest of each split's source."""
     return table(
@@ -127,7 +139,7 @@ def recipe_table(plan: TrainingPlan) -> Markdown:
     left_out = {"encoder", "revision", "encoder_digest", "class_weights", "seed"}
     recipe = plan.recipe.model_dump(exclude=left_out)
     weights = plan.recipe.class_weights
-    rows = [[code(name), _setting(value)] for name, value in recipe.items()]
+    rows = [[code(name), _setting(value)] for name, value in recipe.items() if value is not None]
     rows.append(
         [code("class_weights"), joined(map(number, weights)) if weights else Markdown("none")]
     )
@@ -144,24 +156,42 @@ def limits(run: RunRecords, origin: Origin) -> Markdown:
         said += _limits_of_data(run.dataset)
     if run.decision and run.decision.verdict is not Verdict.APPROVED:
         said.append(_verdict(run.decision))
+    if run.checkpoint and run.checkpoint.ensemble:
+        said.append(
+            "Its n-gram model holds words and short phrases of the training texts: whoever has the "
+            "model can read them."
+        )
     return bullets(said)
 
 
 def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
     test = evaluation.test
-    weakest = min(test.per_class, key=lambda scores: scores.f1)
     said = [
         f"The scores come from {count(test.rows)} test rows: the accuracy on other texts of this "
         f"kind lies between {test.accuracy.low:.3f} and {test.accuracy.high:.3f} with "
         f"{number(100 * evaluation.confidence)} % confidence, and nothing is said of other kinds.",
-        f"The label it knows least is {clean(weakest.label)}: F1 {weakest.f1:.3f} on "
-        f"{count(weakest.support)} test rows.",
+        *_limits_of_labels(test),
     ]
     if evaluation.test_use and evaluation.test_use.worn:
         said.append(
             f"{evaluation.test_use.looks} models were judged on this test split: its scores are "
             "worn, and rather too high."
         )
+    return said
+
+
+def _limits_of_labels(test: Scores) -> list[str]:
+    measured = [scores for scores in test.per_class if scores.support]
+    others = [clean(scores.label) for scores in test.per_class if not scores.support]
+    said = []
+    if measured:
+        weakest = min(measured, key=lambda scores: scores.f1)
+        said.append(
+            f"The label it knows least is {clean(weakest.label)}: F1 {weakest.f1:.3f} on "
+            f"{count(weakest.support)} test rows."
+        )
+    if others:
+        said.append(f"Not measured, for want of test rows: {', '.join(others)}.")
     return said
 
 
@@ -180,10 +210,13 @@ def _limits_of_data(dataset: DatasetRecord) -> list[str]:
 
 
 def _verdict(decision: DecisionRecord) -> str:
-    return (
-        f"The rules of the run did not approve it ({decision.verdict}): "
-        f"{decision.sentence.rstrip('.')}."
-    )
+    """By the outcomes alone: the sentences of rules may hold paths and labels of other models."""
+    quiet = {RuleOutcome.PASSED, RuleOutcome.OFF}
+    rules = [
+        f"`{rule.rule}` {rule.outcome}" for rule in decision.rules if rule.outcome not in quiet
+    ]
+    said = f": {', '.join(rules)}" if rules else ""
+    return f"The rules of the run did not approve it ({decision.verdict}){said}."
 
 
 def onnx_sentence(form: OnnxExport) -> Markdown:
@@ -214,6 +247,7 @@ def _template() -> jinja2.Template:
         prose=prose,
         results_table=results_table,
         rows_table=rows_table,
+        slices_table=slices_table,
         recipe_table=recipe_table,
         limits=limits,
         onnx_sentence=onnx_sentence,

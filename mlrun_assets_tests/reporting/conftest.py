@@ -406,6 +406,7 @@ def evaluation() -> r.EvaluationRecord:
             update={
                 "labels": (part("siyaasad", 64, 0.906, 0.875), part("ciyaaro", 44, 0.932, 0.909)),
                 "slices": (part("length: short", 52, 0.808, 0.904),),
+                "parts_confidence": 1 - 0.05 / 3,
             }
         ),
         predictions_file="records/predictions.parquet",

@@ -103,6 +103,9 @@ def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_show
     assert [row.split(" | ")[0] for row in rows] == ["| b", "| length: long", "| a"]
     assert rows[0] == "| b | 40 | 0.600 | 0.900 | +0.300 [+0.230, +0.370] |"
     assert parts_sentence(comparison).endswith("Shown to have lost: b.")
+    assert "on its own, and one of many loses by chance" in parts_sentence(comparison)
+    together = comparison.model_copy(update={"parts_confidence": 0.99762})
+    assert "each at 99.76 % confidence so that all hold together" in parts_sentence(together)
     none = comparison.model_copy(update={"labels": (), "slices": ()})
     assert parts_sentence(none).endswith("Shown to have lost: none.")
 

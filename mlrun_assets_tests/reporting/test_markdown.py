@@ -19,6 +19,7 @@ from mlrun_assets_tests.reporting.conftest import (
     ended,
     failed_run,
     full_run,
+    part,
     poisoned,
     relabelled,
 )
@@ -251,3 +252,13 @@ def test_a_reused_checkpoint_is_told_and_one_that_could_not_be() -> None:
     assert "exp_1 is not reused: it is gone" in with_checkpoint(
         not_reused="exp_1 is not reused: it is gone"
     )
+
+
+def test_a_table_of_parts_that_is_cut_says_so() -> None:
+    known = full_run().evaluation
+    assert known and known.production
+    parts = tuple(part(f"label {number}", 40, 0.8, 0.8) for number in range(16))
+    many = known.production.model_copy(update={"labels": parts, "slices": ()})
+    report = render_report(with_evaluation(production=many), {})
+    assert "The 15 with the largest loss, of 16." in report
+    assert "with the largest loss" not in golden_report()

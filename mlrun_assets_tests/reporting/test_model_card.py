@@ -74,7 +74,58 @@ def test_what_is_not_known_is_left_out_of_the_head() -> None:
     head = ModelCard(card).data.to_dict()
     assert not {"license", "base_model"} & set(head)
     assert "Licence: not stated." in card
-    assert "an encoder that is not on the Hub" in card
+    assert "Fine-tuned from a local encoder on" in card
+    assert "None" not in card
+
+
+def test_a_data_set_without_a_name_has_no_results_in_the_head() -> None:
+    run = full_run()
+    assert run.dataset
+    card = render_model_card(
+        replace(run, dataset=run.dataset.model_copy(update={"name": None})), ORIGIN
+    )
+    assert "model-index" not in ModelCard(card).data.to_dict()
+    assert "unnamed" not in card
+
+
+def test_of_the_verdict_only_the_outcomes_are_told() -> None:
+    run = full_run()
+    assert run.decision
+    broken = "the model in production can't be used: /home/asha/production/model has no weights"
+    rule = r.RuleResult(
+        rule="policy", outcome=r.RuleOutcome.INCOMPARABLE, value=None, limit=None, sentence=broken
+    )
+    decision = run.decision.model_copy(
+        update={"verdict": r.Verdict.INCOMPARABLE, "sentence": broken, "rules": (rule,)}
+    )
+    card = render_model_card(replace(run, decision=decision), ORIGIN)
+    assert "/home/asha" not in card
+    assert "did not approve it (INCOMPARABLE): `policy` incomparable." in card
+
+
+def test_no_value_of_the_datas_own_columns_is_published() -> None:
+    run = full_run()
+    assert run.evaluation
+    spoken = r.SliceScores(column="speaker", value="Asha Cali", rows=12, accuracy=None)
+    short = run.evaluation.slices[0]
+    with_both = run.evaluation.model_copy(update={"slices": (short, spoken)})
+    card = render_model_card(replace(run, evaluation=with_both), ORIGIN)
+    assert "Asha" not in card and "speaker" not in card
+    assert "| length | short |" in card
+    own = run.evaluation.model_copy(update={"slices": (spoken,)})
+    assert "| slice |" not in render_model_card(replace(run, evaluation=own), ORIGIN)
+
+
+def test_labels_without_test_rows_are_not_measured() -> None:
+    run = full_run()
+    assert run.evaluation
+    first, *others = run.evaluation.test.per_class
+    absent = first.model_copy(update={"support": 0, "f1": 0.0})
+    test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
+    changed = run.evaluation.model_copy(update={"test": test})
+    card = render_model_card(replace(run, evaluation=changed), ORIGIN)
+    assert f"Not measured, for want of test rows: {first.label}." in card
+    assert "on 0 test rows" not in card
 
 
 def test_a_mixed_model_asks_for_consent_to_its_code() -> None:
@@ -89,6 +140,8 @@ def test_a_mixed_model_asks_for_consent_to_its_code() -> None:
     run = replace(full_run(), checkpoint=checkpoint_record(ensemble=mixed))
     assert "trust_remote_code=True" in python_blocks(render_model_card(run, ORIGIN))[0]
     assert "trust_remote_code" not in golden_card()
+    assert "words and short phrases of the training texts" in render_model_card(run, ORIGIN)
+    assert "short phrases" not in golden_card()
 
 
 def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
@@ -115,7 +168,7 @@ def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
     card = ModelCard(render_model_card(named, ORIGIN))
     assert card.data.license == "cc-by-4.0"
     assert card.text.count("\n# ") == 1
-    assert list(card.data.to_dict()) == list(ModelCard(golden_card()).data.to_dict())
+    assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict(), "model-index"]
 
 
 def test_no_string_of_a_record_breaks_a_table() -> None:

@@ -8,7 +8,6 @@ chance explains it, it warns (docs/decisions/014 has how often equal models come
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.records import (
@@ -82,42 +81,38 @@ def _losses(
     judged = [part for part in parts if part.rows >= MIN_ROWS]
     if not judged:
         return off(rule, f"no {kind} has {MIN_ROWS} test rows: insufficient evidence")
-    outcome, named = grade_losses(judged, limit, evaluation.confidence)
+    outcome, named = grade_losses(judged, limit)
     says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_told, named))}"
     few = len(parts) - len(judged)
     says += f"; {few} with fewer than {MIN_ROWS} rows not judged" if few else ""
     result = measured(rule, outcome, says, named[0].loss, limit)
     return result.model_copy(
-        update={"rows_needed": _rows_needed(result, named, evaluation.confidence)}
+        update={
+            "rows_needed": _rows_needed(
+                result, named, production.parts_confidence or evaluation.confidence
+            )
+        }
     )
 
 
 def grade_losses(
-    parts: Sequence[PartComparison], limit: float, confidence: float
+    parts: Sequence[PartComparison], limit: float
 ) -> tuple[RuleOutcome, list[PartComparison]]:
-    """What the losses come to, and the parts that it is about, the largest loss first."""
+    """What the losses come to, and the parts that it is about, the largest loss first.
+
+    Their intervals hold for all parts together, so what they show is not chance.
+    """
     by_loss = sorted(parts, key=lambda part: -part.loss.value)
     beyond = [part for part in by_loss if part.loss.value > limit]
-    # One of many parts loses by chance: Bonferroni, by the width of a normal distribution.
-    tail = (1 - confidence) / 2
-    normal = NormalDist()
-    widen = normal.inv_cdf(tail / len(parts)) / normal.inv_cdf(tail)
     grades = (
         (RuleOutcome.FAILED, [part for part in beyond if part.loss.low > limit]),
-        (
-            RuleOutcome.INCONCLUSIVE,
-            [part for part in beyond if part.loss.value > widen * _below(part)],
-        ),
+        (RuleOutcome.INCONCLUSIVE, [part for part in beyond if part.loss.low > 0]),
         (RuleOutcome.WARNED, beyond),
     )
     for outcome, found in grades:
         if found:
             return outcome, found
     return RuleOutcome.PASSED, by_loss[:1]
-
-
-def _below(part: PartComparison) -> float:
-    return part.loss.value - part.loss.low
 
 
 def _rows_needed(

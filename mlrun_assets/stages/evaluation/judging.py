@@ -15,6 +15,7 @@ from mlrun_assets.stages.evaluation.parts import (
     Part,
     Right,
     compare_part,
+    hold_together,
     labels_of,
     score_slice,
     slices_of,
@@ -62,6 +63,9 @@ class Judged:
         only_other = int((other_right & ~right).sum())
         scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
         f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
+        labels = _with_rows({part.value: part for part in labels_of(self.truth, self.labels)})
+        slices = _with_rows({part.name: part for part in self.slices})
+        together = hold_together(evaluation.confidence, len(labels) + len(slices))
         return Comparison(
             against=against,
             comparable=True,
@@ -74,25 +78,9 @@ class Judged:
             only_challenger_right=only_challenger,
             only_other_right=only_other,
             mcnemar_p=mcnemar_exact(only_challenger, only_other),
-            labels=self._compare_parts(
-                {part.value: part for part in labels_of(self.truth, self.labels)}, other_right
-            ),
-            slices=self._compare_parts({part.name: part for part in self.slices}, other_right),
-        )
-
-    def _compare_parts(
-        self, parts: dict[str, Part], other_right: Right
-    ) -> tuple[PartComparison, ...]:
-        """Each part, by the name it is called by, that has rows enough to tell."""
-        return tuple(
-            compare_part(
-                name,
-                part.rows,
-                (self.right, other_right),
-                self.config.evaluation.confidence,
-            )
-            for name, part in parts.items()
-            if len(part.rows) >= MIN_SLICE_ROWS
+            labels=_compare_parts(labels, (right, other_right), together),
+            slices=_compare_parts(slices, (right, other_right), together),
+            parts_confidence=together,
         )
 
     def score_slices(self) -> tuple[SliceScores, ...]:
@@ -112,3 +100,14 @@ class Judged:
             return None
         evaluation, seed = self.config.evaluation, self.config.training.seed
         return score(self.truth[clean], self.guess[clean], self.labels, evaluation, seed)
+
+
+def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
+    """Those, by the name they are called by, that have rows enough to tell."""
+    return {name: part for name, part in parts.items() if len(part.rows) >= MIN_SLICE_ROWS}
+
+
+def _compare_parts(
+    parts: dict[str, Part], right: tuple[Right, Right], confidence: float
+) -> tuple[PartComparison, ...]:
+    return tuple(compare_part(name, part.rows, right, confidence) for name, part in parts.items())

@@ -68,6 +68,14 @@ def score_slice(part: Part, right: Right, confidence: float) -> SliceScores:
     return SliceScores(column=part.column, value=part.value, rows=rows, accuracy=accuracy)
 
 
+def hold_together(confidence: float, parts: int) -> float:
+    """The confidence of each of ``parts`` intervals so that all hold with ``confidence``.
+
+    Without it one of many parts is shown to have lost by chance (Bonferroni).
+    """
+    return 1 - (1 - confidence) / max(1, parts)
+
+
 def compare_part(
     name: str, rows: Labels, right: tuple[Right, Right], confidence: float
 ) -> PartComparison:
