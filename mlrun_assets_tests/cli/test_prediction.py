@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 from mlrun_assets.cli import main
+from mlrun_assets.config import load_config
+from mlrun_assets.lifecycle.predicting import label_sources
 from mlrun_assets_tests.served import LABELS, serve_words
 
 
@@ -79,6 +81,19 @@ def test_texts_are_asked_in_the_form_in_which_they_were_learned(call: Any) -> No
     called = call("-", piped=lines({"text": plain}, {"text": irregular}))
     assert called.answers[0]["probability"] == called.answers[1]["probability"]
     assert called.answers[1]["text"] == irregular
+
+
+def test_the_model_reads_the_columns_that_it_learned(
+    call: Any, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """Not those that the config names for the next experiment."""
+    data = {"text_columns": ["text"], "predict_path": str(tmp_path / "rows.jsonl")}
+    config = serve_words(tmp_path, tiny_encoder, ("headline", "text"), data=data)
+    rows = lines({"headline": "gool gool gool", "text": "beer"})
+    called = call("-", "--config", str(config), piped=rows)
+    assert called.answers[0]["label"] == "sports", called.errors
+    (tmp_path / "rows.jsonl").write_bytes(rows)
+    assert label_sources(load_config(config), print).label_rows["sports"] == 1
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet"])
