@@ -160,7 +160,9 @@ class ProductionVersion(Record):
     """A model version that is, or was, in production.
 
     ``digest`` is of all files of its directory, ``export_digest`` of those that the experiment
-    exported, without the model card; none: there is no card among them.
+    exported, without the model card; none: there is no card among them. ``text_columns`` and
+    ``language`` say how its texts were made; none: it was promoted before that was kept, or its
+    experiment can't tell.
     """
 
     version: str
@@ -173,6 +175,8 @@ class ProductionVersion(Record):
     accuracy: float | None
     f1: float | None
     export_digest: str | None = None
+    text_columns: tuple[str, ...] | None = None
+    language: str | None = None
 
 
 class ExperimentRecord(Record):

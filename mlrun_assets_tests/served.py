@@ -34,7 +34,9 @@ def word_model(directory: Path, encoder: Path) -> Path:
     return directory
 
 
-def serve_words(home: Path, encoder: Path, **sections: dict[str, Any]) -> Path:
+def serve_words(
+    home: Path, encoder: Path, text_columns: tuple[str, ...] | None = None, **sections: Any
+) -> Path:
     """Put that model into production below ``home``; returns the config file."""
     model_dir = word_model(home / "exported", encoder)
     candidate = Candidate(
@@ -46,6 +48,7 @@ def serve_words(home: Path, encoder: Path, **sections: dict[str, Any]) -> Path:
         max_length=32,
         accuracy=0.9,
         f1=0.9,
+        text_columns=text_columns,
     )
     promote(home / "production", candidate, Reason("a test", "nobody"), lambda _: None)
     config = home / "ml_config.yaml"

@@ -53,13 +53,13 @@ def predict(
     from mlrun_assets.lifecycle import predicting
     from mlrun_assets.stages.prediction import Wanted, answer_rows
 
-    data = config.config.data
+    chosen = predicting.serving_version(config, version)
+    data = predicting.data_of(chosen, config.config.data)
     if source == STANDARD:
         rows = predicting.rows_of_stream(sys.stdin.buffer, "standard input", data)
     else:
         rows = predicting.rows_of_file(Path(source), data)
     asked = Wanted(wanted["all_labels"], wanted["explain"], wanted["skip_bad"])
-    chosen = predicting.serving_version(config, version)
     classifier = predicting.load_classifier(config, chosen, exact=asked.explanation)
     answers = answer_rows(rows, classifier, asked)
     bad = 0

@@ -60,6 +60,16 @@ def serving_version(config: LoadedConfig, wanted: str | None = None) -> Producti
     return known[wanted]
 
 
+def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
+    """``data`` for a model that learned other columns, or another language, than it names now."""
+    return data.model_copy(
+        update={
+            "text_columns": version.text_columns or data.text_columns,
+            "language": version.language or data.language,
+        }
+    )
+
+
 def load_classifier(
     config: LoadedConfig, version: ProductionVersion, *, exact: bool = False
 ) -> Classifier:
@@ -152,7 +162,8 @@ def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> Predic
         classifier = load_classifier(config, version)
         started = time.perf_counter()
         with open_atomically(config.production_dir / f"{stem}.jsonl") as output:
-            label_rows, unusable = _label(files, classifier, config.config.data, output)
+            data = data_of(version, config.config.data)
+            label_rows, unusable = _label(files, classifier, data, output)
         seconds = time.perf_counter() - started
     rows = label_rows.total()
     record = PredictionsRecord(
@@ -187,6 +198,7 @@ def _label(
     if not labels:
         raise DataError(
             f"{', '.join(file.name for file in files)}: no row has a text to label ({example}); "
-            "correct data.predict_path or data.text_columns"
+            "correct data.predict_path; the model reads the text_columns "
+            f"{', '.join(data.text_columns)}"
         )
     return labels, unusable

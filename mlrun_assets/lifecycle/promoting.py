@@ -126,6 +126,7 @@ def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
     export = experiment.load(ExportRecord)
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
+    learned = experiment.config(config).config.data
     return Candidate(
         model_dir=experiment.directory / export.model_dir,
         experiment=experiment.id,
@@ -136,6 +137,8 @@ def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
         accuracy=evaluation.test.accuracy.value,
         f1=evaluation.f1.value,
         card=write_model_card(experiment, config),
+        text_columns=learned.text_columns,
+        language=learned.language,
     )
 
 

@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 from mlrun_assets.cli import main
+from mlrun_assets.config import load_config
+from mlrun_assets.lifecycle.predicting import label_sources
 from mlrun_assets_tests.served import LABELS, serve_words
 
 
@@ -81,6 +83,19 @@ def test_texts_are_asked_in_the_form_in_which_they_were_learned(call: Any) -> No
     assert called.answers[1]["text"] == irregular
 
 
+def test_the_model_reads_the_columns_that_it_learned(
+    call: Any, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """Not those that the config names for the next experiment."""
+    data = {"text_columns": ["text"], "predict_path": str(tmp_path / "rows.jsonl")}
+    config = serve_words(tmp_path, tiny_encoder, ("headline", "text"), data=data)
+    rows = lines({"headline": "gool gool gool", "text": "beer"})
+    called = call("-", "--config", str(config), piped=rows)
+    assert called.answers[0]["label"] == "sports", called.errors
+    (tmp_path / "rows.jsonl").write_bytes(rows)
+    assert label_sources(load_config(config), print).label_rows["sports"] == 1
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet"])
 def test_files_of_every_format_keep_their_columns(call: Any, home: Path, ending: str) -> None:
     frame = pl.DataFrame({"text": ["waa gool", "waa beer"], "source": ["a", "b"], "label": "?"})
@@ -105,6 +120,9 @@ BAD = [
     (b'{"text": 7}\n', "text of a wrong type"),
     (b'{"text": " \\ufeff "}\n', "empty text"),
     (b"[1]\n", "not an object"),
+    (b'{"text": "gool", "by": ' + b"[" * 300 + b"]" * 300 + b"}\n", "nested too deeply"),
+    (b'{"text": "gool", "id": 123456789012345678901234567890}\n', "number too large"),
+    (b'{"text": "gool", "id": -9223372036854775809}\n', "number too large"),
     (b'{"text": "\xff"}\n', "not JSON"),
 ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlrun_assets.config import LoadedConfig
+from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import ExperimentError, MlrunError, ProductionError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle.closing import write_report
@@ -55,6 +55,16 @@ def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
     assert serving is not None
     assert serving.digest == digest_directory(current)
     assert serving.export_digest == digest_directory(experiment.directory / "export")
+
+
+def test_production_keeps_how_the_experiment_made_its_texts(config: LoadedConfig) -> None:
+    learned = DataConfig(text_columns=("headline", "text"), language="swa")
+    of_then = config.config.model_copy(update={"data": learned})
+    experiment = finished(config.model_copy(update={"config": of_then}), "first")
+    promote_by_hand(experiment, config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert (serving.text_columns, serving.language) == (("headline", "text"), "swa")
 
 
 def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(

@@ -81,7 +81,8 @@ def evaluate_checkpoint(
     judged = Judged(test.frame, test.truth, test.guess, labels, config)
     seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
-    production = open_production(candidates.production, labels) if candidates.production else None
+    deployed = candidates.production
+    production = open_production(deployed, labels, config.data) if deployed else None
     others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
     by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
     write_predictions(directory, judged, test.probabilities, {**others, **by_seed})

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import ExportError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import Labels
 from mlrun_assets.records import ProductionVersion
+from mlrun_assets.text import language_profile
 
 BASELINE = "n-gram baseline"
 
@@ -48,7 +50,9 @@ def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
     return Opponent(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
 
 
-def open_production(deployed: Deployed, labels: tuple[str, ...]) -> Opponent | Incomparable:
+def open_production(
+    deployed: Deployed, labels: tuple[str, ...], data: DataConfig
+) -> Opponent | Incomparable:
     """The model in production, or why it is none that can be compared."""
     from mlrun_assets.trainer.prediction import Predictor
 
@@ -60,6 +64,8 @@ def open_production(deployed: Deployed, labels: tuple[str, ...]) -> Opponent | I
     if set(version.labels) != set(labels):
         theirs, ours = ", ".join(version.labels), ", ".join(labels)
         return incomparable(f"production knows the labels {theirs}; this model {ours}")
+    if reason := _other_texts(version, data):
+        return incomparable(reason)
     if digest_directory(deployed.model_dir) != version.digest:
         return incomparable(
             f"the files of the model in production were changed since {version.version} was "
@@ -72,6 +78,21 @@ def open_production(deployed: Deployed, labels: tuple[str, ...]) -> Opponent | I
     if set(predictor.labels) != set(labels):
         return incomparable("the labels of the model in production are not its record's")
     return Opponent(version.version, _predicting(predictor.probabilities, predictor.labels, labels))
+
+
+def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
+    """Why the texts of ``data`` are not what a version learned; None: they are, or nobody knows."""
+    theirs, ours = version.text_columns, data.text_columns
+    if theirs and theirs != ours:
+        return (
+            f"production reads the text columns {', '.join(theirs)}; this model {', '.join(ours)}"
+        )
+    language = version.language or data.language
+    if language_profile(language).steps != language_profile(data.language).steps:
+        return (
+            f"production reads texts in the normal form of {language}; this model {data.language}"
+        )
+    return None
 
 
 def _predicting(

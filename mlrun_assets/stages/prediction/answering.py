@@ -49,7 +49,8 @@ def answer_rows(
     """The keys of each row with ``label``, ``probability`` and what is wanted, a list a window.
 
     A row without a text to label gets ``error`` instead, if such rows are to be skipped. What a row
-    already has under a name of ours goes on as ``input_label``.
+    already has under a name of ours goes on as ``input_label``, or ``input_input_label`` where
+    that is taken too.
 
     Raises:
         DataError: a row has no text to label; all rows before it have been answered.
@@ -107,5 +108,14 @@ def _given(texts: list[str], classifier: Classifier, wanted: Wanted) -> list[Ans
 
 
 def _with(keys: Answer, added: Answer) -> Answer:
-    kept = {f"input_{key}" if key in OUR_KEYS else key: value for key, value in keys.items()}
-    return {**kept, **added}
+    return {**{_free_name(key, keys): value for key, value in keys.items()}, **added}
+
+
+def _free_name(key: str, taken: Answer) -> str:
+    """``key`` itself, or, where it is ours, with as many ``input_`` as no other key has."""
+    if key not in OUR_KEYS:
+        return key
+    name = f"input_{key}"
+    while name in taken:
+        name = f"input_{name}"
+    return name

@@ -38,6 +38,8 @@ class Candidate:
     accuracy: float | None
     f1: float | None
     card: str | None = None
+    text_columns: tuple[str, ...] | None = None
+    language: str | None = None
 
 
 def version_dir(production_dir: Path, name: str) -> Path:
@@ -163,6 +165,8 @@ def _version(name: str, candidate: Candidate, digest: str) -> ProductionVersion:
         accuracy=candidate.accuracy,
         f1=candidate.f1,
         export_digest=None if candidate.card is None else candidate.digest,
+        text_columns=candidate.text_columns,
+        language=candidate.language,
     )
 
 

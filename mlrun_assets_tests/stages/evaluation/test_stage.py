@@ -84,7 +84,7 @@ def evaluate(experiment: Path) -> Evaluate:
     return run
 
 
-def deployed(model_dir: Path, labels: tuple[str, ...] = LABELS) -> Deployed:
+def deployed(model_dir: Path, labels: tuple[str, ...] = LABELS, **learned: Any) -> Deployed:
     version = ProductionVersion(
         version="exp_1",
         experiment="exp_1",
@@ -95,6 +95,7 @@ def deployed(model_dir: Path, labels: tuple[str, ...] = LABELS) -> Deployed:
         promoted_at="2026-11-01T00:00:00Z",
         accuracy=0.8,
         f1=0.8,
+        **learned,
     )
     return Deployed(version, model_dir)
 
@@ -189,6 +190,26 @@ def test_production_of_other_labels_is_incomparable(evaluate: Evaluate, experime
         "production knows the labels farming, trade; this model farming, health, sports"
     )
     assert "production" not in pl.read_parquet(experiment / record.predictions_file).columns
+
+
+@pytest.mark.parametrize(
+    ("learned", "reason"),
+    [
+        (
+            {"text_columns": ("headline", "text")},
+            "production reads the text columns headline, text; this model text",
+        ),
+        ({"language": "swa"}, "production reads texts in the normal form of swa; this model som"),
+        ({"text_columns": ("text",), "language": "so"}, "the same rows, aligned by id"),
+    ],
+)
+def test_production_that_learned_other_texts_is_incomparable(
+    evaluate: Evaluate, experiment: Path, learned: dict[str, Any], reason: str
+) -> None:
+    production = evaluate(deployed(experiment / "model", **learned)).production
+    assert production is not None
+    assert production.reason == reason
+    assert production.comparable == reason.startswith("the same rows")
 
 
 def test_production_whose_files_were_changed_is_incomparable(

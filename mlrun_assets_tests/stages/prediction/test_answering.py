@@ -69,6 +69,16 @@ def test_what_a_row_has_under_a_name_of_ours_is_kept() -> None:
     }
 
 
+def test_what_was_labelled_is_labelled_again_and_the_gold_label_stays() -> None:
+    keys: dict[str, Any] = {"label": "gold"}
+    for _ in range(3):
+        keys = answered([TextRow("line 1", keys, "gool", 4)])[0]
+    assert keys["input_label"] == "gold"
+    assert keys["input_input_label"] == keys["input_input_input_label"] == "sports"
+    both = answered([row("gool", label="a", input_label="b")])[0]
+    assert (both["input_label"], both["input_input_label"]) == ("b", "a")
+
+
 @given(st.lists(st.sampled_from(["gool", "beer", "gool gool", ""]), max_size=300))
 def test_answers_come_in_the_order_of_the_rows(texts: list[str]) -> None:
     rows = [row(text, id=at) if text else bad(f"line {at}", id=at) for at, text in enumerate(texts)]

@@ -106,7 +106,7 @@ def _columns(data: DataConfig) -> dict[str, pl.DataType]:
 
 
 def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[Parsed]:
-    """The rows of a file of any format; ``whole`` ones have all their keys.
+    """The rows of a file of any format; ``whole`` ones have all their keys, unchanged.
 
     Raises:
         DataError: the file as a whole is none that can be read, or lacks a column.
@@ -118,7 +118,7 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         return
     with open_content(file.path, file.name) as content:
         if kind == "jsonl":
-            yield from parse_json_lines(content)
+            yield from parse_json_lines(content, whole=whole)
         else:
             yield from parse_table(content, "," if kind == "csv" else "\t", data, file.name)
 

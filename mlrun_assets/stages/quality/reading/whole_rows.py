@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from mlrun_assets.config import DataConfig, QualityConfig
+from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
 from mlrun_assets.stages.quality.reading.json_lines import parse_json_lines
 from mlrun_assets.stages.quality.reading.rows import Parsed
@@ -20,7 +20,7 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
         DataError: the file as a whole can't be read, or lacks a column of the text.
     """
     with _readable(file.name):
-        yield from parse_file(file, _texts_only(data), whole=True)
+        yield from parse_file(file, data.texts_only(), whole=True)
 
 
 def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed]:
@@ -30,15 +30,7 @@ def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed]:
         DataError: it can't be read.
     """
     with _readable(name):
-        yield from parse_json_lines(stream)
-
-
-def _texts_only(data: DataConfig) -> DataConfig:
-    """``data`` without any column but the texts'."""
-    others = {"id_column": None, "group_column": None, "slice_columns": ()}
-    return data.model_copy(
-        update={"label_column": data.text_columns[0], **others, "quality": QualityConfig()}
-    )
+        yield from parse_json_lines(stream, whole=True)
 
 
 @contextmanager
