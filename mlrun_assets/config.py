@@ -193,8 +193,9 @@ class DataConfig(Section):
     test_path: Paths = Field("data/sample/test.jsonl", description="Rows to judge by.")
     unlabelled_path: Paths | None = Field(
         None,
-        description="Texts without labels that training.pretraining_epochs learns from, besides "
-        "those of the training split; files, patterns and formats as for train_path.",
+        description="Texts without labels: the evaluation lists those that are worth labelling "
+        "next, and training.pretraining_epochs learns from them, besides those of the training "
+        "split. Files, patterns and formats as for train_path.",
     )
     predict_path: Paths | None = Field(
         None, description="Rows that the asset `predictions` labels with the model in production."
@@ -594,9 +595,6 @@ def _contradictions(config: Config) -> list[Mistake]:
                 "data.quality.max_invalid_fraction instead",
             )
         )
-    if config.data.unlabelled_path and not config.training.pretraining_epochs:
-        said = "is set, but training.pretraining_epochs is 0: nothing would read it"
-        mistakes.append(Mistake(("data", "unlabelled_path"), said))
     if config.training.pretraining_epochs and config.training.batch_size == 1:
         said = (
             "is 1, and training.pretraining_epochs compares the texts of a batch: choose 2 or more"

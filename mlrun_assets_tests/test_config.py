@@ -180,7 +180,6 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("training: {backend: torchrun, ray_address: 'a:1'}\n", "choose ray, or remove it"),
         ("training: {backend: ray, ray_address: 'ray://a'}\n", "should match pattern"),
         ("training: {backend: ray, num_workers: 3, batch_size: 16}\n", "can't have equal parts"),
-        ("data: {unlabelled_path: u.jsonl}\n", "nothing would read it"),
         ("training: {pretraining_epochs: 1, batch_size: 1}\n", "compares the texts of a batch"),
         ("training: {backend: spark}\n", "should be 'inline', 'torchrun' or 'ray'"),
         ("[1, 2]\n", "holds a list"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from mlrun_assets.cli.options import with_config
@@ -17,10 +15,10 @@ from mlrun_assets.experiment_store import find_experiment
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """A person's decision."""
-    from mlrun_assets.lifecycle.promoting import promote_by_hand
+    from mlrun_assets.lifecycle.promoting import mover, promote_by_hand
 
     found = find_experiment(config.experiments_dir, experiment, ())
-    click.echo(promote_by_hand(found, config, reason, getpass.getuser()).sentence)
+    click.echo(promote_by_hand(found, config, reason, mover()).sentence)
 
 
 @click.command(help="Let the version before, or the one named, serve again.")
@@ -29,9 +27,9 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
 @with_config
 def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     """A person's way back."""
-    from mlrun_assets.lifecycle.promoting import roll_back
+    from mlrun_assets.lifecycle.promoting import mover, roll_back
 
-    click.echo(roll_back(config, to, reason, getpass.getuser()).sentence)
+    click.echo(roll_back(config, to, reason, mover()).sentence)
 
 
 @click.command(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from pathlib import Path
 
-from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.errors import ConfigError, ExportError, ProductionError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import refresh_registry_and_report
 from mlrun_assets.lifecycle.describing import write_model_card
@@ -23,10 +25,10 @@ from mlrun_assets.stages.evaluation import Deployed
 from mlrun_assets.stages.production import (
     Candidate,
     Reason,
-    current_model_dir,
     promote,
     read_production,
     rollback,
+    version_dir,
 )
 from mlrun_assets.trainer.probe import ask_fresh_process
 
@@ -117,16 +119,24 @@ def deployed_model(config: LoadedConfig) -> Deployed | None:
         ProductionError: the production pointer leads nowhere.
     """
     version = read_production(config.production_dir)
-    model_dir = current_model_dir(config.production_dir)
-    return Deployed(version, model_dir) if version and model_dir else None
+    if version is None:
+        return None
+    return Deployed(version, version_dir(config.production_dir, version.version) / "model")
 
 
 def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
-    """The exported model of an experiment, as production takes it, with a card written anew."""
+    """The exported model of an experiment, as production takes it, with a card written anew.
+
+    An experiment whose frozen config this version can't read any more goes without what it says.
+    """
     export = experiment.load(ExportRecord)
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
-    learned = experiment.config(config).config.data
+    try:
+        learned: DataConfig | None = experiment.config(config).config.data
+        card: str | None = write_model_card(experiment, config)
+    except ConfigError:
+        learned, card = None, None
     return Candidate(
         model_dir=experiment.directory / export.model_dir,
         experiment=experiment.id,
@@ -136,10 +146,18 @@ def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
         max_length=dataset.max_length,
         accuracy=evaluation.test.accuracy.value,
         f1=evaluation.f1.value,
-        card=write_model_card(experiment, config),
-        text_columns=learned.text_columns,
-        language=learned.language,
+        card=card,
+        text_columns=learned.text_columns if learned else None,
+        language=learned.language if learned else None,
     )
+
+
+def mover() -> str:
+    """Who moves production: the user's name, or the number where a container knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def probe(model_dir: Path) -> None:

@@ -1,13 +1,11 @@
 """The run as a job, and production moved by a person from the UI."""
 
-import getpass
-
 import dagster as dg
 from pydantic import Field
 
 from mlrun_assets.experiment_store import find_experiment
 from mlrun_assets.lifecycle.comparing import two_sides
-from mlrun_assets.lifecycle.promoting import promote_by_hand, roll_back
+from mlrun_assets.lifecycle.promoting import mover, promote_by_hand, roll_back
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import MlRun, plain_errors
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
@@ -63,7 +61,7 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
     with plain_errors():
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment, ())
-        record = promote_by_hand(experiment, current, config.reason, getpass.getuser())
+        record = promote_by_hand(experiment, current, config.reason, mover())
         context.log.info(record.sentence)
 
 
@@ -73,7 +71,7 @@ def restore_production(
 ) -> None:
     """A person's way back."""
     with plain_errors():
-        record = roll_back(ml_run.load_config(), config.to, config.reason, getpass.getuser())
+        record = roll_back(ml_run.load_config(), config.to, config.reason, mover())
         context.log.info(record.sentence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mlrun_assets.errors import ExperimentError, MlrunError, ProductionError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle.closing import write_report
 from mlrun_assets.lifecycle.comparing import two_sides
-from mlrun_assets.lifecycle.promoting import deploy_if_approved, promote_by_hand, roll_back
+from mlrun_assets.lifecycle.promoting import deploy_if_approved, mover, promote_by_hand, roll_back
 from mlrun_assets.records import Verdict
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
 from mlrun_assets.stages.production import read_production
@@ -65,6 +66,24 @@ def test_production_keeps_how_the_experiment_made_its_texts(config: LoadedConfig
     serving = read_production(config.production_dir)
     assert serving is not None
     assert (serving.text_columns, serving.language) == (("headline", "text"), "swa")
+
+
+def test_an_experiment_of_an_older_config_is_promoted_without_a_card(config: LoadedConfig) -> None:
+    experiment = finished(config, "first")
+    frozen = experiment.directory / "config.yaml"
+    frozen.write_text(frozen.read_text().replace("text_columns", "columns_of_then"))
+    promote_by_hand(experiment, config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None and serving.text_columns is None
+    assert not (config.production_dir / "current" / "README.md").exists()
+
+
+def test_who_moves_production_where_nobody_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert mover() == f"uid {os.getuid()}"
 
 
 def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(

@@ -64,13 +64,8 @@ def open_production(
     if set(version.labels) != set(labels):
         theirs, ours = ", ".join(version.labels), ", ".join(labels)
         return incomparable(f"production knows the labels {theirs}; this model {ours}")
-    if reason := _other_texts(version, data):
+    if reason := _other_texts(version, data) or _harmed(deployed):
         return incomparable(reason)
-    if digest_directory(deployed.model_dir) != version.digest:
-        return incomparable(
-            f"the files of the model in production were changed since {version.version} was "
-            "promoted; roll back to a version that is whole, or promote one"
-        )
     try:
         predictor = Predictor(deployed.model_dir, version.max_length, exact=True)
     except ExportError as error:
@@ -78,6 +73,21 @@ def open_production(
     if set(predictor.labels) != set(labels):
         return incomparable("the labels of the model in production are not its record's")
     return Opponent(version.version, _predicting(predictor.probabilities, predictor.labels, labels))
+
+
+def _harmed(deployed: Deployed) -> str | None:
+    """Why the files of the model in production are not what was promoted; None: they are."""
+    try:
+        digest = digest_directory(deployed.model_dir)
+    except OSError as error:
+        return f"the files of the model in production can't be read: {error.strerror}"
+    version = deployed.version
+    if digest == version.digest:
+        return None
+    return (
+        f"the files of the model in production were changed since {version.version} was promoted; "
+        "roll back to a version that is whole, or promote one"
+    )
 
 
 def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:

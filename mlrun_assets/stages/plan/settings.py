@@ -38,7 +38,8 @@ def settings(situation: Situation) -> tuple[Chosen, ...]:
 def shown_digest(situation: Situation) -> str | None:
     """Which texts without labels pretraining reads; None: none."""
     unlabelled = situation.dataset.unlabelled
-    return unlabelled.digest[:DIGEST_SHOWN] if unlabelled else None
+    reads = situation.config.training.pretraining_epochs > 0
+    return unlabelled.digest[:DIGEST_SHOWN] if unlabelled and reads else None
 
 
 def _as_configured(key: str, situation: Situation, evidence: str) -> Chosen:
@@ -55,14 +56,21 @@ def _read_by_pretraining(situation: Situation) -> str:
 
 
 def _unlabelled_digest(situation: Situation) -> Chosen:
-    unlabelled = situation.dataset.unlabelled
     return Chosen(
         "unlabelled_digest",
         shown_digest(situation),
         "rule",
         "an earlier run counts as the same only with the same texts without labels",
-        f"{unlabelled.rows_kept:,} texts" if unlabelled else "data.unlabelled_path is not set",
+        _known(situation),
     )
+
+
+def _known(situation: Situation) -> str:
+    unlabelled = situation.dataset.unlabelled
+    if unlabelled is None:
+        return "data.unlabelled_path is not set"
+    reads = situation.config.training.pretraining_epochs > 0
+    return f"{unlabelled.rows_kept:,} texts" + ("" if reads else ", and no pretraining reads them")
 
 
 def _seeds(situation: Situation, evidence: str) -> Chosen:

@@ -51,6 +51,7 @@ __all__ = [
     "served_before",
     "verify",
     "verify_files",
+    "version_dir",
     "versions",
 ]
 

@@ -108,9 +108,15 @@ def verify_files(model_dir: Path, digest: str) -> None:
     """Read all files of a model directory.
 
     Raises:
-        ProductionError: they are not those that were recorded.
+        ProductionError: they are not those that were recorded, or can't be read.
     """
-    found = digest_directory(model_dir)
+    try:
+        found = digest_directory(model_dir)
+    except OSError as error:
+        raise ProductionError(
+            f"{model_dir}: can't be read ({error.strerror or error}); every file of it must be "
+            "one that you may read"
+        ) from error
     if found != digest:
         raise ProductionError(
             f"{model_dir}: its files are not those that were recorded (digest {digest}, found "

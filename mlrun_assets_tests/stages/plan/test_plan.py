@@ -104,6 +104,10 @@ def test_pretraining_and_the_texts_that_it_reads_are_part_of_the_recipe() -> Non
     assert choice(plan(), "pretraining_epochs").value == "0"
     digests = {each.recipe_digest for each in (with_texts, plan_training(made), plan())}
     assert len(digests) == 3
+    unread = situation()
+    listed = replace(unread, dataset=unread.dataset.model_copy(update={"unlabelled": texts}))
+    assert plan_training(listed).recipe_digest == plan().recipe_digest
+    assert choice(plan_training(listed), "unlabelled_digest").evidence.endswith("reads them")
 
 
 def test_one_recipe_a_seed() -> None:
