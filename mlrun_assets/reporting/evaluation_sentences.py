@@ -50,8 +50,12 @@ def _on_average(evaluation: EvaluationRecord, calibration: Calibration) -> str:
 
 
 def _errors(calibration: Calibration) -> str:
-    at_limit = any(abs(calibration.temperature / each - 1) < 0.01 for each in TEMPERATURES)
-    limit = " (its limit: val can't tell how sure it may be)" if at_limit else ""
+    least, most = TEMPERATURES
+    limit = ""
+    if calibration.temperature < 1.01 * least:
+        limit = " (its limit: val can't tell how sure it may be)"
+    elif calibration.temperature > 0.99 * most:
+        limit = " (its limit: it is too sure by more than that)"
     return (
         f"Expected calibration error {score(calibration.error)}, Brier score "
         f"{score(calibration.brier)}; with the logits divided by a temperature of "
@@ -70,6 +74,8 @@ def _whole(fraction: float) -> str:
 
 def undivided_sentence(evaluation: EvaluationRecord) -> Markdown:
     """Which of the slices with two sides there are not; nothing where there are both."""
+    if evaluation.calibration is None:
+        return Markdown("")  # an evaluation from before there were such slices
     found = {part.column for part in evaluation.slices}
     missing = [name for name in _TWO_WAY_SLICES if name not in found]
     if not missing:

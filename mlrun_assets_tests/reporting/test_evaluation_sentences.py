@@ -55,6 +55,8 @@ def test_a_temperature_at_its_limit_is_told_as_one() -> None:
     assert "0.2 (its limit: val can't tell how sure it may be), fitted" in calibration_sentence(
         limit
     )
+    sure = with_bins((9, 0.9, 1.0), temperature=TEMPERATURES[1])
+    assert "5 (its limit: it is too sure by more than that)" in calibration_sentence(sure)
     assert "limit" not in calibration_sentence(with_bins((9, 0.9, 1.0)))
 
 

@@ -69,10 +69,10 @@ def evaluate_checkpoint(
     """
     from mlrun_assets.trainer.prediction import Predictor
 
-    started = time.perf_counter()
     predictor = Predictor(
         directory / candidates.checkpoint.model_dir, dataset.max_length, exact=True
     )
+    started = time.perf_counter()
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from mlrun_assets.calibration import Floats
+from mlrun_assets.files import open_atomically
 from mlrun_assets.metrics import Labels
 from mlrun_assets.stages.evaluation.judging import Judged
 
@@ -35,6 +36,6 @@ def write_predictions(
         },
     }
     file = directory / PREDICTIONS_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
     known = [name for name in ("id", "label", "leaks") if name in judged.frame.columns]
-    judged.frame.select(known).with_columns(**columns).write_parquet(file)
+    with open_atomically(file) as output:
+        judged.frame.select(known).with_columns(**columns).write_parquet(output)
