@@ -44,6 +44,8 @@ lint: $(STAMP)
 	lint-imports
 	mypy
 
+# Two workers with two threads each would stand in each other's way.
+check test: export OMP_NUM_THREADS := 1
 check: lint ## The cheap subset: style, rooms, types and the quick tests.
 	pytest -q -m 'not slow' -n 2
 
@@ -56,7 +58,7 @@ $(VENV)/.mlflow: $(STAMP)
 	touch $@
 
 test: lint $(VENV)/.ray $(VENV)/.mlflow ## Everything.
-	pytest -q -n 2
+	pytest -q -n 2 --dist worksteal
 
 clean: ## Remove .venv and caches; experiments, production and reports stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
