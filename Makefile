@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test check lint clean
+.PHONY: help setup run ui test ray check lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,7 +45,7 @@ lint: $(STAMP)
 	mypy
 
 # Two workers with two threads each would stand in each other's way.
-check test: export OMP_NUM_THREADS := 1
+check test ray: export OMP_NUM_THREADS := 1
 check: lint ## The cheap subset: style, rooms, types and the quick tests.
 	pytest -q -m 'not slow' -n 2
 
@@ -57,8 +57,11 @@ $(VENV)/.mlflow: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mlflow]'
 	touch $@
 
-test: lint $(VENV)/.ray $(VENV)/.mlflow ## Everything.
+test: lint $(VENV)/.mlflow ## Everything but Ray, which takes minutes to come and go.
 	pytest -q -n 2 --dist worksteal
+
+ray: $(VENV)/.ray ## The tests of both backends, with Ray.
+	pytest -q mlrun_assets_tests/trainer/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
 
 clean: ## Remove .venv and caches; experiments, production and reports stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
