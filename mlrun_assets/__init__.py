@@ -22,5 +22,6 @@ Imports go down this list, never up:
     config.py            ml_config.yaml: every setting and its default, once
     config_source.py     YAML with the line of every key
     files.py             files written whole or not at all
+    fresh_process.py     a model served by a process of its own, and what it answers
     errors.py            the tree of errors
 """

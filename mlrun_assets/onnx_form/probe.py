@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -18,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from mlrun_assets.errors import ExportError
+from mlrun_assets.fresh_process import TEXTS_TIMED, TEXTS_TOGETHER, Server, ask
 
-TEXTS_TIMED = 40
-TEXTS_TOGETHER = 64
-TIMEOUT_SECONDS = 1800
+SERVER = Server(
+    module="mlrun_assets.onnx_form.probe",
+    name="onnxruntime",
+    failure="a fresh process can't serve it with onnxruntime",
+    timeout_seconds=1800,
+)
 # What a process that serves ONNX is to do without.
 UNWANTED = ("torch", "transformers", "mlrun_assets.trainer")
 
@@ -44,26 +46,8 @@ def ask_without_torch(onnx_dir: Path, texts: list[str]) -> OnnxAnswers:
     Raises:
         ExportError: it does not load, does not answer for every text, or needed torch.
     """
-    command = [sys.executable, "-m", "mlrun_assets.onnx_form.probe", str(onnx_dir)]
-    try:
-        result = subprocess.run(
-            command,
-            input=json.dumps(texts),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExportError(f"onnxruntime did not answer within {TIMEOUT_SECONDS} s") from None
-    if result.returncode != 0:
-        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
-        raise ExportError(f"a fresh process can't serve it with onnxruntime: {last[0]}")
-    said = json.loads(result.stdout)
-    answers = OnnxAnswers(labels=tuple(said.pop("labels")), **said)
-    if len(answers.labels) != len(texts):
-        raise ExportError(f"{len(answers.labels)} answers to {len(texts)} texts from onnxruntime")
-    return answers
+    said = ask(SERVER, [str(onnx_dir)], texts)
+    return OnnxAnswers(labels=tuple(said.pop("labels")), **said)
 
 
 def _answer(onnx_dir: str, texts: list[str]) -> dict[str, object]:

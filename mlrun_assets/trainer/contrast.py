@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, normalize
-from transformers import Trainer
 
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.trainer.failures import Batch, pretraining_not_finite
+from mlrun_assets.trainer.failures import Batch, HaltingTrainer, pretraining_not_finite
 from mlrun_assets.trainer.span_pairs import EpochsOfPairs
 
 TEMPERATURE = 0.05
@@ -35,7 +33,7 @@ def info_nce(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return (cross_entropy(alike, own) + cross_entropy(alike.T, own)) / 2
 
 
-class ContrastiveTrainer(Trainer):
+class ContrastiveTrainer(HaltingTrainer):
     """Trainer of an encoder without a head, which halts on a loss that is not finite."""
 
     def __init__(self, row_ids: list[str], **settings: Any) -> None:
@@ -56,20 +54,13 @@ class ContrastiveTrainer(Trainer):
         spans, tokens = inputs["input_ids"].shape
         self.batch = Batch(spans, tokens, tuple(self._row_ids[row] for row in rows))
         loss = info_nce(model(**inputs).last_hidden_state, inputs["attention_mask"])
-        if not torch.isfinite(loss):
-            raise self._not_finite("loss")
+        self.require_finite(loss)
         return loss
-
-    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if not math.isfinite(norm):
-            raise self._not_finite("gradient")
-        return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochsOfPairs:
         lengths = self.train_dataset.lengths
         return EpochsOfPairs(lengths, self.args.train_batch_size, self.args.seed)
 
-    def _not_finite(self, what: str) -> TrainingError:
+    def not_finite(self, what: str) -> TrainingError:
         step = self.state.global_step + 1
         return TrainingError(pretraining_not_finite(what, step, self.batch, self.args.bf16))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, TrainerState
+from transformers import PreTrainedModel, Trainer, TrainerState
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.checkpoints import remove_unsound
@@ -45,6 +47,25 @@ class Training(Protocol):
     state: TrainerState
     model: PreTrainedModel
     batch: Batch | None
+
+
+class HaltingTrainer(Trainer):
+    """A Trainer that goes no further once its loss or a gradient is not finite."""
+
+    def require_finite(self, loss: torch.Tensor) -> None:
+        """Raise what `not_finite` says of a loss that is not a number."""
+        if not torch.isfinite(loss):
+            raise self.not_finite("loss")
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(norm):
+            raise self.not_finite("gradient")
+        return norm
+
+    @abstractmethod
+    def not_finite(self, what: str) -> TrainingError:
+        """The error that says where ``what``, loss or gradient, stopped being a number."""
 
 
 def not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Trainer
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import Recipe
-from mlrun_assets.trainer.failures import Batch, not_finite
+from mlrun_assets.trainer.failures import Batch, HaltingTrainer, not_finite
 from mlrun_assets.trainer.row_order import SeededLengthGroups
 
 
-class WeightedTrainer(Trainer):
+class WeightedTrainer(HaltingTrainer):
     """Trainer whose loss is cross-entropy with label weights and label smoothing.
 
     In training each row brings its number (``row``), so that what goes wrong can be traced to the
@@ -53,15 +51,8 @@ class WeightedTrainer(Trainer):
             )
         else:
             loss = cross_entropy(logits, labels)
-        if not torch.isfinite(loss):
-            raise self._not_finite("loss")
+        self.require_finite(loss)
         return (loss, outputs) if return_outputs else loss
-
-    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if not math.isfinite(norm):
-            raise self._not_finite("gradient")
-        return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -76,6 +67,6 @@ class WeightedTrainer(Trainer):
         rows_padded, tokens = input_ids.shape
         return Batch(rows_padded, tokens, ids)
 
-    def _not_finite(self, what: str) -> TrainingError:
+    def not_finite(self, what: str) -> TrainingError:
         step = self.state.global_step + (1 if self.model.training else 0)
         return TrainingError(not_finite(what, step, self.batch, self._recipe.bf16))

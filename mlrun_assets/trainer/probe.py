@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlrun_assets.errors import ExportError
+from mlrun_assets.fresh_process import TEXTS_TIMED, TEXTS_TOGETHER, Server, ask
 
-TEXTS_TIMED = 40
-TEXTS_TOGETHER = 64
-TIMEOUT_SECONDS = 600
+SERVER = Server(
+    module="mlrun_assets.trainer.probe",
+    name="a fresh process",
+    failure="a fresh process can't use the model",
+    timeout_seconds=600,
+)
 
 
 @dataclass(frozen=True)
@@ -40,28 +43,10 @@ def ask_fresh_process(model_dir: Path, texts: list[str], max_length: int) -> Ans
     Raises:
         ExportError: it does not load, or does not answer for every text.
     """
-    command = [sys.executable, "-m", "mlrun_assets.trainer.probe", str(model_dir), str(max_length)]
     try:
-        result = subprocess.run(
-            command,
-            input=json.dumps(texts),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExportError(
-            f"{model_dir}: a fresh process did not answer within {TIMEOUT_SECONDS} s"
-        ) from None
-    if result.returncode != 0:
-        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
-        raise ExportError(f"{model_dir}: a fresh process can't use the model: {last[0]}")
-    said = json.loads(result.stdout)
-    if len(said["labels"]) != len(texts):
-        raise ExportError(
-            f"{model_dir}: {len(said['labels'])} answers to {len(texts)} texts from a fresh process"
-        )
+        said = ask(SERVER, [str(model_dir), str(max_length)], texts)
+    except ExportError as error:
+        raise ExportError(f"{model_dir}: {error}") from None
     return Answers(
         tuple(said["labels"]),
         said["load_seconds"],

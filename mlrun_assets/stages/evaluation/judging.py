@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -41,7 +42,7 @@ class Judged:
     def right(self) -> Right:
         return np.asarray(self.guess == self.truth)
 
-    @property
+    @cached_property
     def slices(self) -> tuple[Part, ...]:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
