@@ -634,11 +634,22 @@ class ReliabilityBin(Record):
     accuracy: float
 
 
+class ErrorByChance(Record):
+    """The calibration error of a perfectly calibrated model on as many rows, as sure of each.
+
+    ``p95``: it is larger in one test split of twenty.
+    """
+
+    mean: float
+    p95: float
+
+
 class Calibration(Record):
     """How far probabilities can be believed, on test; the temperature is fitted on val.
 
     Errors are expected calibration errors, Brier scores sums over the labels (0 to 2). What is
-    ``scaled`` is after division of the logits by the temperature; the bins are before.
+    ``scaled`` is after division of the logits by the temperature; the bins are before. ``chance``
+    is what the errors are to be held against; None: it was recorded before that was known.
     """
 
     temperature: float
@@ -648,6 +659,8 @@ class Calibration(Record):
     brier_scaled: float
     bins: tuple[ReliabilityBin, ...]
     bins_scaled: tuple[ReliabilityBin, ...]
+    chance: ErrorByChance | None = None
+    chance_scaled: ErrorByChance | None = None
 
 
 class TestUse(Record):

@@ -218,6 +218,8 @@ def _calibration(record: EvaluationRecord) -> Metadata:
         return said
     numbers = ("temperature", "error_scaled", "brier", "brier_scaled")
     values = {name: getattr(record.calibration, name) for name in numbers}
+    if record.calibration.chance:
+        values["error_by_chance"] = record.calibration.chance.mean
     return said | _floats(
         {name.replace("error", "calibration_error"): value for name, value in values.items()}
     )

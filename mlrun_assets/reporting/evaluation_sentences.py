@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mlrun_assets.calibration import TEMPERATURES
-from mlrun_assets.records import Calibration, Comparison, EvaluationRecord
+from mlrun_assets.records import Calibration, Comparison, ErrorByChance, EvaluationRecord
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined
 from mlrun_assets.reporting.formats import count, number, score
 
+_CALIBRATED = " gives a perfectly calibrated model on as many rows"
 _TWO_WAY_SLICES = ("truncated", "code-switched")
 
 
@@ -57,11 +58,25 @@ def _errors(calibration: Calibration) -> str:
     elif calibration.temperature > 0.99 * most:
         limit = " (its limit: it is too sure by more than that)"
     return (
-        f"Expected calibration error {score(calibration.error)}, Brier score "
+        f"Expected calibration error {score(calibration.error)}"
+        f"{_beside_chance(calibration.error, calibration.chance, _CALIBRATED)}, Brier score "
         f"{score(calibration.brier)}; with the logits divided by a temperature of "
         f"{number(round(calibration.temperature, 2))}{limit}, fitted on val, "
-        f"{score(calibration.error_scaled)} and {score(calibration.brier_scaled)}. The model is "
-        "deployed without it: its labels would be the same."
+        f"{score(calibration.error_scaled)}"
+        f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled, '')} and "
+        f"{score(calibration.brier_scaled)}. The model is deployed without it: its labels would be "
+        "the same."
+    )
+
+
+def _beside_chance(error: float, chance: ErrorByChance | None, explained: str) -> str:
+    """Whether an error shows anything; nothing where the record does not say what chance does."""
+    if chance is None:
+        return ""
+    judged = "more than" if error > chance.p95 else "no more than"
+    return (
+        f" ({judged} chance{explained}: {score(chance.mean)} on average, at most "
+        f"{score(chance.p95)} in 95 of 100 splits)"
     )
 
 

@@ -32,6 +32,7 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
         0.241,
         0.229,
     )
+    assert numbers["calibration_error_by_chance"] == 0.057
     assert "When it says 98 %" in str(numbers["calibration"])
     assert "| length | short | 52 |" in str(numbers["slices"])
     assert "| length: short | 52 | 0.808 | 0.904 |" in str(numbers["recall_by_part"])

@@ -452,6 +452,8 @@ def calibration() -> r.Calibration:
             r.ReliabilityBin(low=0.6, high=0.6667, rows=36, confidence=0.64, accuracy=0.722),
             r.ReliabilityBin(low=0.9333, high=1.0, rows=100, confidence=0.95, accuracy=0.96),
         ),
+        chance=r.ErrorByChance(mean=0.057, p95=0.089),
+        chance_scaled=r.ErrorByChance(mean=0.064, p95=0.097),
     )
 
 

@@ -47,7 +47,20 @@ def test_what_the_model_says_and_what_is_so(
         + f", it is right {accuracy:.0%} of the time** (90 of 100 rows)".replace("%", " %")
     )
     assert judged in said
-    assert "0.061, Brier score 0.241" in said
+
+
+def test_an_error_is_told_beside_what_chance_gives() -> None:
+    said = calibration_sentence(evaluation())
+    assert (
+        "Expected calibration error 0.061 (no more than chance gives a perfectly calibrated model "
+        "on as many rows: 0.057 on average, at most 0.089 in 95 of 100 splits), Brier score 0.241;"
+    ) in said
+    assert "0.034 (no more than chance: 0.064 on average, at most 0.097 in 95" in said
+    beyond = with_bins((9, 0.9, 1.0), chance=r.ErrorByChance(mean=0.03, p95=0.05))
+    assert "0.061 (more than chance gives" in calibration_sentence(beyond)
+    before = with_bins((9, 0.9, 1.0), chance=None, chance_scaled=None)
+    assert "0.061, Brier score 0.241" in calibration_sentence(before)
+    assert "0.034 and 0.229" in calibration_sentence(before)
 
 
 def test_a_temperature_at_its_limit_is_told_as_one() -> None:

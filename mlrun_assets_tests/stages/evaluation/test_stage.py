@@ -136,6 +136,10 @@ def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -
     assert record.calibration.error == record.calibration_error
     for bins in (record.calibration.bins, record.calibration.bins_scaled):
         assert sum(each.rows for each in bins) == ROWS
+    chance = record.calibration.chance
+    assert chance is not None and 0.0 < chance.mean < chance.p95 < 1.0
+    assert chance != record.calibration.chance_scaled
+    assert evaluate().calibration == record.calibration
 
 
 def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
