@@ -625,13 +625,18 @@ class SeedSpread(Record):
 
 
 class ReliabilityBin(Record):
-    """Rows whose confidence lies in one bin: how sure, and how right, the model is there."""
+    """Rows whose confidence lies in one bin: how sure, and how right, the model is there.
+
+    ``accuracy`` has Wilson's interval; None: it was recorded before it had one.
+    """
 
     low: float
     high: float
     rows: int
     confidence: float
     accuracy: float
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
 
 
 class ErrorByChance(Record):

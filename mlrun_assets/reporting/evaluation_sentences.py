@@ -29,9 +29,11 @@ def _says(calibration: Calibration) -> str:
     """Of the bin that most rows are in."""
     fullest = max(calibration.bins, key=lambda each: each.rows)
     rows = sum(each.rows for each in calibration.bins)
+    low, high = fullest.accuracy_low, fullest.accuracy_high
+    interval = "" if low is None or high is None else f" {_between(low, high)}"
     return (
-        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)} of "
-        f"the time** ({count(fullest.rows)} of {count(rows)} rows)"
+        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)}"
+        f"{interval} of the time** ({count(fullest.rows)} of {count(rows)} rows)"
     )
 
 
@@ -46,7 +48,8 @@ def _on_average(evaluation: EvaluationRecord, calibration: Calibration) -> str:
     else:
         judged = "these rows do not show it to be too sure, or less sure than it could be"
     return (
-        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)}: {judged}"
+        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)} "
+        f"{_between(accuracy.low, accuracy.high)}: {judged}"
     )
 
 
@@ -85,6 +88,10 @@ def _whole(fraction: float) -> str:
     if 0.995 <= fraction < 1.0:
         return "> 99 %"
     return "< 1 %" if 0.0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
+
+
+def _between(low: float, high: float) -> str:
+    return f"[{_whole(low)}, {_whole(high)}]"
 
 
 def undivided_sentence(evaluation: EvaluationRecord) -> Markdown:

@@ -49,6 +49,12 @@ def test_what_the_model_says_and_what_is_so(
     assert judged in said
 
 
+def test_what_is_so_has_an_interval_where_the_record_has_one() -> None:
+    said = calibration_sentence(evaluation())
+    assert said.startswith("**When it says 98 %, it is right 96 % [90 %, 98 %] of the time** (100")
+    assert "on average it says 85 % and is right 85 % [80 %, 90 %]: these rows do" in said
+
+
 def test_an_error_is_told_beside_what_chance_gives() -> None:
     said = calibration_sentence(evaluation())
     assert (

@@ -86,7 +86,9 @@ def evaluate_checkpoint(
     others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
     by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
     write_predictions(directory, judged, test.probabilities, {**others, **by_seed})
-    calibration = calibrate(val.believed, test.believed, config.training.seed)
+    calibration = calibrate(
+        val.believed, test.believed, config.evaluation.confidence, config.training.seed
+    )
     opponents = _opponents(directory, candidates.baseline, production, labels)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,

@@ -17,6 +17,7 @@ from mlrun_assets.metrics import label_numbers
 from mlrun_assets.records import BaselineRecord, EvaluationRecord, ProductionVersion
 from mlrun_assets.stages.baseline import measure_baseline
 from mlrun_assets.stages.evaluation import Candidates, Deployed, evaluate_checkpoint
+from mlrun_assets.statistics import wilson_interval
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import checkpoint_record, dataset_record, split_profile
 
@@ -136,6 +137,9 @@ def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -
     assert record.calibration.error == record.calibration_error
     for bins in (record.calibration.bins, record.calibration.bins_scaled):
         assert sum(each.rows for each in bins) == ROWS
+        for each in bins:
+            interval = wilson_interval(round(each.rows * each.accuracy), each.rows, 0.95)
+            assert (each.accuracy_low, each.accuracy_high) == interval
     chance = record.calibration.chance
     assert chance is not None and 0.0 < chance.mean < chance.p95 < 1.0
     assert chance != record.calibration.chance_scaled
