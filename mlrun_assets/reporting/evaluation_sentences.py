@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from mlrun_assets.calibration import TEMPERATURES
-from mlrun_assets.records import Calibration, Comparison, ErrorByChance, EvaluationRecord
+from mlrun_assets.records import (
+    Calibration,
+    CheckOutcome,
+    Comparison,
+    DatasetRecord,
+    ErrorByChance,
+    EvaluationRecord,
+)
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined
 from mlrun_assets.reporting.formats import count, number, score
 
 _CALIBRATED = " gives a perfectly calibrated model on as many rows"
-_TWO_WAY_SLICES = ("truncated", "code-switched")
+_CODE_SWITCHED = "code-switched"
+_TWO_WAY_SLICES = ("truncated", _CODE_SWITCHED)
 
 
 def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
@@ -94,15 +102,30 @@ def _between(low: float, high: float) -> str:
     return f"[{_whole(low)}, {_whole(high)}]"
 
 
-def undivided_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """Which of the slices with two sides there are not; nothing where there are both."""
+def undivided_sentence(evaluation: EvaluationRecord, dataset: DatasetRecord | None) -> Markdown:
+    """Which of the slices with two sides there are not, and why; nothing where there are both.
+
+    Where code-switching was not looked for, no row is tagged, and that tells nothing of the rows.
+    """
     if evaluation.calibration is None:
         return Markdown("")  # an evaluation from before there were such slices
     found = {part.column for part in evaluation.slices}
     missing = [name for name in _TWO_WAY_SLICES if name not in found]
-    if not missing:
-        return Markdown("")
-    return Markdown(f"{' and '.join(missing).capitalize()}: every test row or none, so no slice.")
+    said = []
+    if _CODE_SWITCHED in missing and not _looked_for_code_switching(dataset):
+        missing.remove(_CODE_SWITCHED)
+        said = ["Code-switched: no slice, since that was not checked."]
+    if missing:
+        named = " and ".join(missing).capitalize()
+        said.insert(0, f"{named}: every test row or none, so no slice.")
+    return Markdown(" ".join(said))
+
+
+def _looked_for_code_switching(dataset: DatasetRecord | None) -> bool:
+    checks = dataset.checks if dataset else ()
+    return any(
+        check.name == "code_switching" and check.outcome is not CheckOutcome.OFF for check in checks
+    )
 
 
 def parts_comparison(evaluation: EvaluationRecord) -> Comparison:

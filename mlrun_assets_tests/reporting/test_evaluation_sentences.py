@@ -15,7 +15,14 @@ from mlrun_assets.reporting.evaluation_sentences import (
     undivided_sentence,
 )
 from mlrun_assets.reporting.score_tables import parts_table
-from mlrun_assets_tests.reporting.conftest import around, calibration, evaluation, part
+from mlrun_assets_tests.reporting.conftest import (
+    around,
+    calibration,
+    check,
+    dataset,
+    evaluation,
+    part,
+)
 
 
 def with_bins(*bins: tuple[int, float, float], **changes: Any) -> r.EvaluationRecord:
@@ -132,12 +139,31 @@ def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_show
 
 
 def test_slices_with_one_side_only_are_named() -> None:
-    assert undivided_sentence(evaluation()).startswith("Truncated and code-switched: every test")
+    known = dataset().model_copy(update={"checks": (check("code_switching", "passed"),)})
+    assert (
+        undivided_sentence(evaluation(), known)
+        == "Truncated and code-switched: every test row or none, so no slice."
+    )
     cut = r.SliceScores(column="truncated", value="yes", rows=40, accuracy=None)
     assert (
-        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}))
+        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}), known)
         == "Code-switched: every test row or none, so no slice."
     )
+    mixed = r.SliceScores(column="code-switched", value="yes", rows=40, accuracy=None)
+    both = evaluation().model_copy(update={"slices": (cut, mixed)})
+    assert undivided_sentence(both, known) == undivided_sentence(both, None) == ""
+
+
+@pytest.mark.parametrize("checks", [(check("code_switching", "off"),), ()])
+def test_code_switching_that_nobody_looked_for_is_not_said_to_be_in_no_row(
+    checks: tuple[r.QualityCheck, ...],
+) -> None:
+    known = dataset().model_copy(update={"checks": checks})
+    assert undivided_sentence(evaluation(), known) == (
+        "Truncated: every test row or none, so no slice. Code-switched: no slice, since that was "
+        "not checked."
+    )
+    assert undivided_sentence(evaluation(), None) == undivided_sentence(evaluation(), known)
 
 
 def test_the_diagram_has_a_point_for_each_bin_and_both_errors() -> None:
