@@ -41,6 +41,7 @@ from mlrun_assets.stages.evaluation.opponents import (
     Opponent,
     open_baseline,
     open_production,
+    read_baseline_predictions,
 )
 from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 
@@ -66,30 +67,37 @@ def evaluate_checkpoint(
 
     What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
     person should label next to ``records/label_next.jsonl``.
+
+    Raises:
+        RecordError: what the baseline left is gone, or can't be read.
     """
     from mlrun_assets.trainer.prediction import Predictor
 
     predictor = Predictor(
         directory / candidates.checkpoint.model_dir, dataset.max_length, exact=True
     )
+    labels = predictor.labels
+    # What can't be read is found before the splits are predicted, which takes minutes.
+    baseline_said = read_baseline_predictions(directory / candidates.baseline.predictions_file)
+    opponents = _kept_baseline(directory, candidates.baseline, labels)
     started = time.perf_counter()
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
     seconds = time.perf_counter() - started
-    labels = predictor.labels
     judged = Judged(test.frame, test.truth, test.guess, labels, config)
     seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
     deployed = candidates.production
     production = open_production(deployed, labels, config.data) if deployed else None
-    others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
+    others = _predict_test(judged, baseline_said, production)
     by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
     write_predictions(directory, judged, test.probabilities, {**others, **by_seed})
     calibration = calibrate(
         val.believed, test.believed, config.evaluation.confidence, config.training.seed
     )
-    opponents = _opponents(directory, candidates.baseline, production, labels)
+    if isinstance(production, Opponent):
+        opponents["production"] = production
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
@@ -160,12 +168,10 @@ def _seed_guesses(
 
 
 def _predict_test(
-    judged: Judged, baseline: Path, production: Opponent | Incomparable | None
+    judged: Judged, baseline: pl.DataFrame, production: Opponent | Incomparable | None
 ) -> dict[str, Labels]:
     """What the other models say to the test rows; the baseline has been asked already."""
-    known = judged.frame.select("id").join(
-        pl.read_parquet(baseline), on="id", how="left", maintain_order="left"
-    )
+    known = judged.frame.select("id").join(baseline, on="id", how="left", maintain_order="left")
     said = {"baseline": label_numbers(known["prediction"], judged.labels)}
     if isinstance(production, Opponent):
         said["production"] = production.predict(judged.frame["text"].to_list())
@@ -182,19 +188,13 @@ def _against_production(
     return judged.compare(production.name, said["production"]) if production else None
 
 
-def _opponents(
-    directory: Path,
-    baseline: BaselineRecord,
-    production: Opponent | Incomparable | None,
-    labels: tuple[str, ...],
+def _kept_baseline(
+    directory: Path, baseline: BaselineRecord, labels: tuple[str, ...]
 ) -> dict[str, Opponent]:
-    """The models that can be asked about any text; old experiments have not kept their baseline."""
-    found = {}
-    if baseline.model_dir:
-        found["baseline"] = open_baseline(directory / baseline.model_dir, labels)
-    if isinstance(production, Opponent):
-        found["production"] = production
-    return found
+    """The baseline as a model that can be asked about any text; old experiments did not keep it."""
+    if baseline.model_dir is None:
+        return {}
+    return {"baseline": open_baseline(directory / baseline.model_dir, labels)}
 
 
 def _choose_rows(

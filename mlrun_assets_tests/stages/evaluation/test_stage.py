@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config
+from mlrun_assets.errors import RecordError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.records import BaselineRecord, EvaluationRecord, ProductionVersion
@@ -188,6 +189,46 @@ def test_texts_without_labels_are_listed_before_val_rows(
         assert row["file"] == "more.jsonl"
         assert "label" not in row
         assert {row["prediction"], row["baseline"]} <= set(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (
+            "baseline",
+            r"experiment/baseline: what the n-gram baseline left can't be read: it is gone",
+        ),
+        ("records/baseline_predictions.parquet", r"baseline_predictions\.parquet: .* it is gone"),
+    ],
+)
+def test_what_the_baseline_left_and_is_gone_is_one_error_before_anything_is_predicted(
+    experiment: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+) -> None:
+    moved = (experiment / lost).rename(experiment / "elsewhere")
+    monkeypatch.setattr("mlrun_assets.trainer.prediction.Predictor.probabilities", None)
+    try:
+        with pytest.raises(RecordError, match=f"{said}; materialize baseline_metrics again"):
+            evaluate()
+    finally:
+        moved.rename(experiment / lost)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["baseline/ngrams/model.safetensors", "records/baseline_predictions.parquet"]
+)
+def test_what_the_baseline_left_and_is_damaged_is_one_error(
+    experiment: Path, evaluate: Evaluate, damaged: str
+) -> None:
+    whole = (experiment / damaged).read_bytes()
+    (experiment / damaged).write_bytes(whole[:20])
+    try:
+        with pytest.raises(
+            RecordError, match=r"can't be read: .*materialize baseline_metrics"
+        ) as told:
+            evaluate()
+        assert "\n" not in str(told.value)
+    finally:
+        (experiment / damaged).write_bytes(whole)
 
 
 def test_production_of_other_labels_is_incomparable(evaluate: Evaluate, experiment: Path) -> None:
