@@ -110,7 +110,7 @@ def text_rows(parsed: Iterable[Parsed], name: str, data: DataConfig) -> Iterator
     steps = language_profile(data.language).steps
     for each in parsed:
         place, row = f"{name}, line {each.line}", each.row
-        size = len(each.raw) if each.raw else 0
+        size = len(each.raw) if each.raw else each.size
         try:
             if isinstance(row, UnusableError):
                 raise row

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mlrun_assets.errors import DataError
-from mlrun_assets.stages.prediction.occlusion import MOST_OCCLUSIONS, Classifier, explain
+from mlrun_assets.stages.prediction.occlusion import (
+    MOST_OCCLUSIONS,
+    WINDOW_CHARACTERS,
+    Classifier,
+    explain,
+)
 
 Answer = dict[str, Any]
 
@@ -15,7 +20,6 @@ Answer = dict[str, Any]
 # something.
 FIRST_ROWS = 64
 WINDOW_ROWS = 4096
-WINDOW_CHARACTERS = 1 << 23
 DECIMALS = 6
 OUR_KEYS = ("label", "probability", "probabilities", "words", "error")
 
@@ -24,7 +28,7 @@ class TextRow(NamedTuple):
     """A row to label: where it stands, what it holds, its text in normal form.
 
     ``problem`` is why it has no text that could be labelled; ``size`` counts the characters of all
-    of it.
+    of it, or the bytes.
     """
 
     place: str

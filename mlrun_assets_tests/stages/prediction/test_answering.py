@@ -11,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import DataError
-from mlrun_assets.stages.prediction import TextRow, Wanted, answer_rows
-from mlrun_assets.stages.prediction.answering import WINDOW_CHARACTERS, WINDOW_ROWS, windows
-from mlrun_assets.stages.prediction.occlusion import MOST_OCCLUSIONS, WORDS_EXPLAINED
+from mlrun_assets.stages.prediction import TextRow, Wanted, answer_rows, occlusion
+from mlrun_assets.stages.prediction.answering import WINDOW_ROWS, windows
+from mlrun_assets.stages.prediction.occlusion import (
+    MOST_OCCLUSIONS,
+    WINDOW_CHARACTERS,
+    WORDS_EXPLAINED,
+)
 
 
 class Counting:
@@ -124,6 +128,21 @@ def test_windows_grow_and_end_early_at_long_rows() -> None:
     assert sizes[:3] == [64, 128, 256] and sizes[6] == WINDOW_ROWS
     long = row("gool")._replace(size=WINDOW_CHARACTERS // 2)
     assert [len(window) for window in windows([long] * 5)] == [2, 2, 1]
+
+
+def test_the_copies_of_long_texts_without_their_words_are_not_all_made_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ["waa gool iyo beer " + "waa " * 300, "gool", "beer " * 300]
+    at_once = answered([row(text) for text in texts], explanation=True)
+    monkeypatch.setattr(occlusion, "WINDOW_CHARACTERS", 5000)
+    classifier = Counting()
+    rows = [row(text) for text in texts]
+    (in_pieces,) = answer_rows(rows, classifier, Wanted(explanation=True))
+    assert in_pieces == at_once
+    whole, *pieces = classifier.asked
+    assert len(pieces) > 10
+    assert max(sum(map(len, piece)) for piece in pieces) < 5000 + max(map(len, whole))
 
 
 def test_no_rows_are_no_question() -> None:
