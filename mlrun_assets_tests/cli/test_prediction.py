@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -209,6 +210,23 @@ def test_a_model_whose_files_were_changed_is_not_asked(
     called = call("-", "--config", str(config), piped=lines(GOAL))
     assert called.code == 1
     assert "not those that were recorded" in called.errors
+
+
+@pytest.mark.parametrize("during", ["__init__", "probabilities"])
+def test_a_model_that_can_not_be_read_is_not_told_as_the_output_file(
+    call: Any, home: Path, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    def fails(*args: Any, **settings: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(f"mlrun_assets.trainer.prediction.Predictor.{during}", fails)
+    called = call("-", "--output", "unread.jsonl", piped=lines(GOAL))
+    assert called.code == 1
+    assert called.errors == (
+        "error: exp_1: the model can't be read: Input/output error; make its files readable, or "
+        "choose another version\n"
+    )
+    assert not list(home.glob("*unread*")) + list(home.glob(".unread*"))
 
 
 ENDLESS = """
