@@ -44,12 +44,15 @@ STANDARD = "-"
 )
 @click.option("--version", help="Ask this version, not the one in production.")
 @with_config
-def predict(
+def predict(  # noqa: PLR0913  click gives every option by its name
     config: LoadedConfig,
+    *,
     source: str,
     output: Path | None,
+    all_labels: bool,
+    explain: bool,
+    skip_bad: bool,
     version: str | None,
-    **wanted: bool,
 ) -> None:
     """Answer row by row; what is in memory is a window of the rows."""
     from mlrun_assets.lifecycle import predicting
@@ -61,7 +64,7 @@ def predict(
         rows = predicting.rows_of_stream(sys.stdin.buffer, "standard input", data)
     else:
         rows = predicting.rows_of_file(Path(source), data)
-    asked = Wanted(wanted["all_labels"], wanted["explain"], wanted["skip_bad"])
+    asked = Wanted(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
     classifier = predicting.load_classifier(config, chosen, exact=asked.exact)
     answers = answer_rows(rows, classifier, asked)
     bad = 0
