@@ -157,7 +157,8 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
     assert record.label_next.rows == len(rows) > 0
     labels = dict(pl.read_parquet(experiment / "data/val.parquet").select("id", "label").rows())
     for row in rows:
-        assert row["split"] == "val"
+        assert (row["split"], row["file"]) == ("val", "val.jsonl")
+        assert row["id"] == f"val-{row['line'] - 1}"
         assert row["label"] == labels[row["id"]]
         assert row["why"]
         assert "text" not in row
