@@ -16,6 +16,7 @@ from mlrun_assets.records import Manifest, Record
 
 MANIFEST = "manifest.json"
 FROZEN_CONFIG = "config.yaml"
+RECORDS_DIR = "records"
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -84,7 +85,7 @@ class Experiment:
         return self._file_of(kind.asset)
 
     def _file_of(self, asset: str) -> Path:
-        return self.directory / "records" / f"{asset}.json"
+        return self.directory / RECORDS_DIR / f"{asset}.json"
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
@@ -113,7 +114,7 @@ def take_directory(parent: Path, now: datetime) -> Path:
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
     """Write the manifest first, then the config with every default spelled out."""
     manifest.save(directory / MANIFEST)
-    for name in ("records", "data", "logs"):
+    for name in (RECORDS_DIR, "data", "logs"):
         (directory / name).mkdir()
     header = "# The config of this experiment, with every default spelled out.\n"
     write_atomically(directory / FROZEN_CONFIG, header + config.config.to_yaml())

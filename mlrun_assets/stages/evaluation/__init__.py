@@ -69,7 +69,8 @@ def evaluate_checkpoint(
     person should label next to ``records/label_next.jsonl``.
 
     Raises:
-        RecordError: what the baseline left is gone, or can't be read.
+        RecordError: what the baseline left is gone, or can't be read, and so with the texts without
+            labels.
     """
     from mlrun_assets.trainer.prediction import Predictor
 
@@ -98,6 +99,9 @@ def evaluate_checkpoint(
     )
     if isinstance(production, Opponent):
         opponents["production"] = production
+    texts, said = _candidates(directory, dataset, predictor, val, config.training.seed)
+    # How sure the challenger says to be is not how sure it may be.
+    believable = scale(said, calibration.temperature)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
@@ -117,9 +121,7 @@ def evaluate_checkpoint(
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=label_next.LABEL_NEXT_FILE,
-        label_next=_choose_rows(
-            directory, (predictor, calibration.temperature), val, opponents, config
-        ),
+        label_next=_choose_rows(directory, (texts, believable), labels, opponents, config),
     )
 
 
@@ -197,26 +199,33 @@ def _kept_baseline(
     return {"baseline": open_baseline(directory / baseline.model_dir, labels)}
 
 
+def _candidates(
+    directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _Answered, seed: int
+) -> tuple[pl.DataFrame, Floats]:
+    """Texts that could be labelled next, and the challenger's probabilities of them.
+
+    Where there are none without labels, val rows are what is left: what they are like is worth
+    labelling, and some of their labels are wrong. Test rows are never chosen from: a test split
+    that is mended where the models fail is no fair test of the next model.
+    """
+    if dataset.unlabelled is None:
+        return val.frame.with_columns(split=pl.lit("val")), val.probabilities
+    frame = label_next.read_unlabelled(directory / dataset.unlabelled.file, seed)
+    return frame, predictor.probabilities(frame["text"].to_list())
+
+
 def _choose_rows(
     directory: Path,
-    challenger: tuple[Predictor, float],
-    val: _Answered,
+    candidates: tuple[pl.DataFrame, Floats],
+    labels: tuple[str, ...],
     opponents: Mapping[str, Opponent],
     config: Config,
 ) -> LabelNext:
-    """Write which texts without labels to label next; without such, which val rows.
-
-    The challenger comes with its temperature: how sure it says to be is not how sure it may be.
-    """
-    predictor, temperature = challenger
-    frame, probabilities = val.frame.with_columns(split=pl.lit("val")), val.probabilities
-    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
-    if unlabelled is not None:
-        frame, probabilities = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
+    """Write which of the candidates to label next; their probabilities are those to believe."""
+    frame, probabilities = candidates
     texts = frame["text"].to_list()
     others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
-    believable = scale(probabilities, temperature)
-    said = label_next.with_predictions(frame, believable, predictor.labels, others)
+    said = label_next.with_predictions(frame, probabilities, labels, others)
     ranked = label_next.rank(said, list(others))
     written = label_next.write_label_next(
         directory, ranked, list(others), show_text=config.reports.show_text

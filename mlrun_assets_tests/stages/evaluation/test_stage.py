@@ -15,7 +15,12 @@ from mlrun_assets.config import Config
 from mlrun_assets.errors import RecordError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
-from mlrun_assets.records import BaselineRecord, EvaluationRecord, ProductionVersion
+from mlrun_assets.records import (
+    BaselineRecord,
+    EvaluationRecord,
+    ProductionVersion,
+    UnlabelledTexts,
+)
 from mlrun_assets.stages.baseline import measure_baseline
 from mlrun_assets.stages.evaluation import Candidates, Deployed, evaluate_checkpoint
 from mlrun_assets.statistics import wilson_interval
@@ -75,13 +80,18 @@ Evaluate = Callable[..., EvaluationRecord]
 
 @pytest.fixture
 def evaluate(experiment: Path) -> Evaluate:
-    def run(production: Deployed | None = None, **sections: Any) -> EvaluationRecord:
+    def run(
+        production: Deployed | None = None,
+        unlabelled: UnlabelledTexts | None = None,
+        **sections: Any,
+    ) -> EvaluationRecord:
         candidates = Candidates(
             checkpoint=checkpoint_record(),
             baseline=BaselineRecord.load(experiment / "baseline.json"),
             production=production,
         )
-        return evaluate_checkpoint(experiment, _dataset(), candidates, Config(**sections))
+        dataset = _dataset().model_copy(update={"unlabelled": unlabelled})
+        return evaluate_checkpoint(experiment, dataset, candidates, Config(**sections))
 
     return run
 
@@ -169,7 +179,7 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
 def test_texts_without_labels_are_listed_before_val_rows(
     experiment: Path, evaluate: Evaluate
 ) -> None:
-    file = experiment / "data/unlabelled.parquet"
+    file = experiment / "data/more.parquet"
     texts = [row["text"] for row in sample_rows("train")[-20:]]
     pl.DataFrame(
         {
@@ -179,10 +189,16 @@ def test_texts_without_labels_are_listed_before_val_rows(
             "line": list(range(1, 21)),
         }
     ).write_parquet(file)
-    try:
-        record = evaluate()
-    finally:
-        file.unlink()
+    record = evaluate(
+        unlabelled=UnlabelledTexts(
+            files=(),
+            file="data/more.parquet",
+            digest="sha256:more",
+            rows_read=20,
+            rows_kept=20,
+            left_out={},
+        )
+    )
     assert record.label_next is not None
     assert (record.label_next.split, record.label_next.candidates) == ("unlabelled", 20)
     for row in listed(experiment, record):
