@@ -63,6 +63,7 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_dataset(record)),
         **_counts({f"{name}_rows": split.rows_kept for name, split in record.splits.items()}),
+        **_counts({f"{name}_bytes": split.source_bytes for name, split in record.splits.items()}),
         "quarantined_rows": dg.MetadataValue.int(
             sum(split.rows_quarantined for split in record.splits.values())
         ),
