@@ -13,6 +13,9 @@ Floats = npt.NDArray[np.float64]
 BINS = 15
 # A model that is right on every val row would be fitted a temperature of 0, and be sure of all.
 TEMPERATURES = (0.2, 5.0)
+DRAWS = 2000
+# How many rows of all draws are in memory at once.
+_ROWS_AT_ONCE = 1 << 21
 
 
 class Bin(NamedTuple):
@@ -25,6 +28,13 @@ class Bin(NamedTuple):
     accuracy: float
 
 
+class ByChance(NamedTuple):
+    """The error of rows that are right as often as was said: its mean, and what 95 % stay below."""
+
+    mean: float
+    p95: float
+
+
 def reliability_bins(probabilities: Floats, truth: Counts, bins: int = BINS) -> list[Bin]:
     """Mean confidence and accuracy in the bins of equal width that hold a row.
 
@@ -35,7 +45,7 @@ def reliability_bins(probabilities: Floats, truth: Counts, bins: int = BINS) -> 
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == truth
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    number = _bin_numbers(confidence, bins)
     return [
         Bin(
             low=float(each / bins),
@@ -56,6 +66,35 @@ def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int =
     found = reliability_bins(probabilities, truth, bins)
     gap = sum(each.rows * abs(each.confidence - each.accuracy) for each in found)
     return gap / max(1, len(truth))
+
+
+def calibration_error_by_chance(
+    probabilities: Floats, seed: int, bins: int = BINS, draws: int = DRAWS
+) -> ByChance:
+    """The expected calibration error of a model that is right just as often as it says.
+
+    It is not zero: in a bin of few rows the share that is right is off by chance, and the error
+    takes each gap without its sign. So rows are drawn right with the model's own confidence, again
+    and again, and the error of each draw is taken (consistency resampling, Broecker and Smith,
+    Weather and Forecasting 22, 2007, 651-661).
+
+    Args:
+        probabilities: shape (rows, labels).
+        seed: of the draws.
+        bins: number of bins between 0 and 1.
+        draws: how often the rows are drawn.
+    """
+    confidence = np.sort(probabilities.max(axis=1))
+    starts = np.unique(_bin_numbers(confidence, bins), return_index=True)[1]
+    generator = np.random.default_rng(seed)
+    gaps = np.zeros((draws, len(starts)))
+    step = max(1, _ROWS_AT_ONCE // len(confidence))
+    for first in range(0, draws, step):
+        some = gaps[first : first + step]
+        right = generator.random((len(some), len(confidence))) < confidence
+        some[:] = np.add.reduceat(confidence - right, starts, axis=1)
+    errors = np.abs(gaps).sum(axis=1) / len(confidence)
+    return ByChance(float(errors.mean()), float(np.quantile(errors, 0.95)))
 
 
 def brier_score(probabilities: Floats, truth: Counts) -> float:
@@ -95,6 +134,10 @@ def scale(probabilities: Floats, temperature: float) -> Floats:
     logits = _logarithms(probabilities) / temperature
     exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+
+def _bin_numbers(confidence: Floats, bins: int) -> Counts:
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def _logarithms(probabilities: Floats) -> Floats:

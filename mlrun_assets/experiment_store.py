@@ -16,6 +16,7 @@ from mlrun_assets.records import Manifest, Record
 
 MANIFEST = "manifest.json"
 FROZEN_CONFIG = "config.yaml"
+RECORDS_DIR = "records"
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -84,7 +85,7 @@ class Experiment:
         return self._file_of(kind.asset)
 
     def _file_of(self, asset: str) -> Path:
-        return self.directory / "records" / f"{asset}.json"
+        return self.directory / RECORDS_DIR / f"{asset}.json"
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
@@ -113,7 +114,7 @@ def take_directory(parent: Path, now: datetime) -> Path:
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
     """Write the manifest first, then the config with every default spelled out."""
     manifest.save(directory / MANIFEST)
-    for name in ("records", "data", "logs"):
+    for name in (RECORDS_DIR, "data", "logs"):
         (directory / name).mkdir()
     header = "# The config of this experiment, with every default spelled out.\n"
     write_atomically(directory / FROZEN_CONFIG, header + config.config.to_yaml())
@@ -122,13 +123,19 @@ def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig)
 
 def all_experiments(parent: Path) -> list[Experiment]:
     """All experiments, the newest first; one whose manifest can't be read is passed over."""
+    return list(_manifests(parent))
+
+
+def _manifests(parent: Path) -> dict[Experiment, Manifest]:
+    """All experiments with their manifests, each read once, the newest first."""
     found = {}
     for file in parent.glob(f"*/{MANIFEST}"):
         try:
-            found[Experiment(file.parent)] = Manifest.load(file).created_at
+            found[Experiment(file.parent)] = Manifest.load(file)
         except RecordError:
             continue
-    return sorted(found, key=lambda each: (found[each], each.id), reverse=True)
+    newest_first = sorted(found, key=lambda each: (found[each].created_at, each.id), reverse=True)
+    return {each: found[each] for each in newest_first}
 
 
 def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:
@@ -145,39 +152,40 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
     Raises:
         ExperimentError: there is no such experiment, or none at all.
     """
+    manifests = _manifests(parent)
     if explicit is not None:
-        return _named(parent, explicit)
+        return _named(parent, manifests, explicit)
     for run_id in run_ids:
-        experiment = experiment_of_run(parent, run_id)
+        experiment = _of_run(manifests, run_id)
         if experiment:
             return experiment
-    experiments = all_experiments(parent)
-    if not experiments:
+    if not manifests:
         raise ExperimentError(
             f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
             "with `mlrun-assets run`"
         )
-    return experiments[0]
+    return next(iter(manifests))
 
 
 def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
     """The experiment that a run opened or worked on; None: it has none."""
-    for experiment in all_experiments(parent):
-        if run_id in experiment.manifest.run_ids:
-            return experiment
-    return None
+    return _of_run(_manifests(parent), run_id)
 
 
-def _named(parent: Path, explicit: str) -> Experiment:
+def _of_run(manifests: dict[Experiment, Manifest], run_id: str) -> Experiment | None:
+    found = (each for each, manifest in manifests.items() if run_id in manifest.run_ids)
+    return next(found, None)
+
+
+def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -> Experiment:
     # Only names of directories that are there are accepted, so none can lead elsewhere.
-    experiments = all_experiments(parent)
-    for experiment in experiments:
+    for experiment in manifests:
         if explicit == experiment.id:
             return experiment
-    for experiment in experiments:
-        if explicit == experiment.manifest.name:
+    for experiment, manifest in manifests.items():
+        if explicit == manifest.name:
             return experiment
-    known = ", ".join(each.id for each in experiments[:5]) or "none"
+    known = ", ".join(each.id for each in list(manifests)[:5]) or "none"
     raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
 
 

@@ -12,6 +12,7 @@ from mlrun_assets.calibration import (
     BINS,
     TEMPERATURES,
     brier_score,
+    calibration_error_by_chance,
     expected_calibration_error,
     fit_temperature,
     log_loss,
@@ -106,6 +107,37 @@ def test_calibration_error_by_hand() -> None:
     truth = np.array([0, 1, 0, 1])
     # Confidence 0.9 is right half of the time, 0.6 always.
     assert expected_calibration_error(probabilities, truth) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+
+
+@pytest.mark.parametrize("rows", [106, 1000])
+def test_what_chance_gives_is_what_calibrated_models_have(rows: int) -> None:
+    """Their labels are drawn here from all of their probabilities, one split at a time."""
+    generator = np.random.default_rng(7)
+    probabilities = softmax(generator.normal(0, 1.5, (rows, 4)), axis=1)
+    below = probabilities.cumsum(axis=1)
+    errors = [
+        expected_calibration_error(
+            probabilities, (generator.random((rows, 1)) > below).sum(axis=1).clip(max=3)
+        )
+        for _ in range(1500)
+    ]
+    chance = calibration_error_by_chance(probabilities, seed=3)
+    assert chance.mean == pytest.approx(np.mean(errors), rel=0.03)
+    assert chance.p95 == pytest.approx(np.quantile(errors, 0.95), rel=0.05)
+    assert chance.mean > 0.08 if rows == 106 else chance.mean < 0.04
+
+
+def test_chance_by_hand_in_whatever_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One row of confidence 0.6 is off by 0.4 six times in ten, and by 0.6 four times.
+    one = np.array([[0.6, 0.4]])
+    chance = calibration_error_by_chance(one, seed=1, draws=20_000)
+    assert chance.mean == pytest.approx(0.48, abs=0.005)
+    assert chance.p95 == pytest.approx(0.6)
+    probabilities = softmax(predictions(1.0, 50)[0], axis=1)
+    whole = calibration_error_by_chance(probabilities, seed=1)
+    monkeypatch.setattr("mlrun_assets.calibration._ROWS_AT_ONCE", 130)
+    assert calibration_error_by_chance(probabilities, seed=1) == whole
+    assert calibration_error_by_chance(probabilities, seed=2) != whole
 
 
 def test_brier_score_by_hand_and_by_scikit_learn() -> None:

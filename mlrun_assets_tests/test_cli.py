@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mlrun_assets.cli import commands
 from mlrun_assets.experiment_store import Experiment, find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.conftest import ROOT, MakeProject
@@ -301,3 +303,14 @@ def test_a_home_of_our_own_has_the_shipped_settings() -> None:
 def test_schema_is_the_shipped_one(tmp_path: Path) -> None:
     printed = call("schema", cwd=tmp_path).stdout
     assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_a_command_names_all_that_it_takes(name: str) -> None:
+    command = commands.commands[name]
+    assert command.callback is not None
+    taken = inspect.signature(command.callback).parameters.values()
+    kinds = {parameter.kind for parameter in taken}
+    assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    named = {parameter.name for parameter in taken} - {"config"}
+    assert named == {option.name for option in command.params} - {"file"}

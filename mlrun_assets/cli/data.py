@@ -42,8 +42,10 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
             if not kept:
                 shutil.rmtree(output)
     if kept:
+        from mlrun_assets.lifecycle.closing import DATASHEET_FILE
+
         click.echo(f"quarantine  {output / dataset.quarantine_file}")
-        click.echo(f"datasheet   {output / 'data/datasheet.md'}")
+        click.echo(f"datasheet   {output / DATASHEET_FILE}")
     sys.exit(0 if dataset.ready else 1)
 
 

@@ -22,7 +22,9 @@ STANDARD = "-"
 @click.command(
     help="Label the rows of FILE (JSON Lines, CSV, TSV or Parquet; `-`: JSON Lines from standard "
     "input) with the model in production. Each row comes back as a line of JSON with `label` and "
-    "`probability`; what it already had under such a name is called `input_label`."
+    "`probability`; what it already had under such a name is called `input_label`. "
+    "A probability has the digits that are sure: two of its distance to 0 or 1, whichever is "
+    "nearer; with --explain, which takes more time, six decimals."
 )
 @click.argument("source", metavar="FILE|-")
 @click.option(
@@ -42,12 +44,15 @@ STANDARD = "-"
 )
 @click.option("--version", help="Ask this version, not the one in production.")
 @with_config
-def predict(
+def predict(  # noqa: PLR0913  click gives every option by its name
     config: LoadedConfig,
+    *,
     source: str,
     output: Path | None,
+    all_labels: bool,
+    explain: bool,
+    skip_bad: bool,
     version: str | None,
-    **wanted: bool,
 ) -> None:
     """Answer row by row; what is in memory is a window of the rows."""
     from mlrun_assets.lifecycle import predicting
@@ -59,8 +64,8 @@ def predict(
         rows = predicting.rows_of_stream(sys.stdin.buffer, "standard input", data)
     else:
         rows = predicting.rows_of_file(Path(source), data)
-    asked = Wanted(wanted["all_labels"], wanted["explain"], wanted["skip_bad"])
-    classifier = predicting.load_classifier(config, chosen, exact=asked.explanation)
+    asked = Wanted(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
+    classifier = predicting.load_classifier(config, chosen, exact=asked.exact)
     answers = answer_rows(rows, classifier, asked)
     bad = 0
     shown = sys.stderr.isatty() and (output or not sys.stdout.isatty())

@@ -110,13 +110,14 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -
 def _tell_end(config: LoadedConfig, experiment: Experiment) -> None:
     """Print how a run ended and where its report is, and exit with the code of that end."""
     from mlrun_assets.lifecycle.closing import run_summary
+    from mlrun_assets.stages.registry import report_file
 
     manifest = experiment.manifest
     click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
         click.echo(manifest.error, err=True)
     click.echo(f"experiment  {experiment.directory}")
-    click.echo(f"report      {config.reports_dir / 'implementation' / manifest.report}.md")
+    click.echo(f"report      {report_file(config.reports_dir, manifest.report)}")
     sys.exit(EXIT_CODES.get(manifest.status, 1))
 
 

@@ -37,9 +37,10 @@ from mlrun_assets.reporting.markdown import render_report
 from mlrun_assets.reporting.plots import draw_pictures
 from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.stages.experiment import timestamp
-from mlrun_assets.stages.registry import write_run_line
+from mlrun_assets.stages.registry import report_file, write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 
+REPORT_COPY = "report.md"
 PLOTS_DIR = "plots"
 DATASHEET_FILE = "data/datasheet.md"
 MODEL_CARD_FILE = "records/model_card.md"
@@ -170,8 +171,8 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     """Write the report in the reports directory and in the experiment, each with its own links."""
     records = run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.directory / PLOTS_DIR)
-    file = config.reports_dir / "implementation" / f"{manifest.report}.md"
-    for target in (file, experiment.directory / "report.md"):
+    file = report_file(config.reports_dir, manifest.report)
+    for target in (file, experiment.directory / REPORT_COPY):
         card = _card_link(experiment, target)
         write_atomically(target, render_report(records, _links(pictures, target), card))
     html_file = file.with_suffix(".html")

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment
+from mlrun_assets.experiment_store import FROZEN_CONFIG, RECORDS_DIR, Experiment
+from mlrun_assets.lifecycle.closing import PLOTS_DIR, REPORT_COPY
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -17,6 +18,7 @@ from mlrun_assets.records import (
     Scores,
     TrainingPlan,
 )
+from mlrun_assets.stages.registry import report_file
 
 # MLflow cuts longer values.
 VALUE_CHARACTERS = 500
@@ -96,10 +98,10 @@ def _scores(prefix: str, scores: Scores) -> Iterator[tuple[str, float]]:
 
 def run_artefacts(experiment: Experiment, reports_dir: Path) -> Iterator[tuple[Path, str | None]]:
     """The report, the config, records and pictures, each with the folder that it goes to."""
-    page = reports_dir / "implementation" / f"{experiment.manifest.report}.html"
-    for file in (experiment.directory / "report.md", page, experiment.directory / FROZEN_CONFIG):
+    page = report_file(reports_dir, experiment.manifest.report).with_suffix(".html")
+    for file in (experiment.directory / REPORT_COPY, page, experiment.directory / FROZEN_CONFIG):
         if file.is_file():
             yield file, None
-    for folder in ("records", "plots"):
+    for folder in (RECORDS_DIR, PLOTS_DIR):
         for file in sorted((experiment.directory / folder).glob("*.*")):
             yield file, folder

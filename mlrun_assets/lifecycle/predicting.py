@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,14 @@ from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import ConfigError, DataError, ProductionError
 from mlrun_assets.files import digest_file, open_atomically
 from mlrun_assets.records import PredictionsRecord, ProductionVersion
-from mlrun_assets.stages.prediction import Answer, Classifier, TextRow, Wanted, answer_rows
+from mlrun_assets.stages.prediction import (
+    Answer,
+    Classifier,
+    Floats,
+    TextRow,
+    Wanted,
+    answer_rows,
+)
 from mlrun_assets.stages.production import read_production, verify, versions
 from mlrun_assets.stages.quality.reading import (
     DataFile,
@@ -79,13 +87,41 @@ def load_classifier(
     than most words move.
 
     Raises:
-        ProductionError: they are not.
+        ProductionError: they are not, or can't be read, now or when the model is asked.
         ExportError: they can't be loaded.
     """
-    model_dir = verify(config.production_dir, version)
     from mlrun_assets.trainer.prediction import Predictor
 
-    return Predictor(model_dir, version.max_length, exact=exact)
+    with _readable(version):
+        model_dir = verify(config.production_dir, version)
+        return _Serving(version, Predictor(model_dir, version.max_length, exact=exact))
+
+
+class _Serving:
+    """The model of a version. An `OSError` of it is told as its own, not as one of the output."""
+
+    def __init__(self, version: ProductionVersion, classifier: Classifier) -> None:
+        self._version, self._classifier = version, classifier
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._classifier.labels
+
+    def probabilities(self, texts: list[str]) -> Floats:
+        """Of shape (texts, labels)."""
+        with _readable(self._version):
+            return self._classifier.probabilities(texts)
+
+
+@contextmanager
+def _readable(version: ProductionVersion) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProductionError(
+            f"{version.version}: the model can't be read: {error.strerror or error}; make its "
+            "files readable, or choose another version"
+        ) from error
 
 
 def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow]:
@@ -110,7 +146,7 @@ def text_rows(parsed: Iterable[Parsed], name: str, data: DataConfig) -> Iterator
     steps = language_profile(data.language).steps
     for each in parsed:
         place, row = f"{name}, line {each.line}", each.row
-        size = len(each.raw) if each.raw else 0
+        size = len(each.raw) if each.raw else each.size
         try:
             if isinstance(row, UnusableError):
                 raise row

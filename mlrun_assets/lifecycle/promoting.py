@@ -25,10 +25,10 @@ from mlrun_assets.stages.evaluation import Deployed
 from mlrun_assets.stages.production import (
     Candidate,
     Reason,
+    model_dir_of,
     promote,
     read_production,
     rollback,
-    version_dir,
 )
 from mlrun_assets.trainer.probe import ask_fresh_process
 
@@ -121,7 +121,7 @@ def deployed_model(config: LoadedConfig) -> Deployed | None:
     version = read_production(config.production_dir)
     if version is None:
         return None
-    return Deployed(version, version_dir(config.production_dir, version.version) / "model")
+    return Deployed(version, model_dir_of(config.production_dir, version.version))
 
 
 def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:

@@ -63,6 +63,7 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_dataset(record)),
         **_counts({f"{name}_rows": split.rows_kept for name, split in record.splits.items()}),
+        **_counts({f"{name}_bytes": split.source_bytes for name, split in record.splits.items()}),
         "quarantined_rows": dg.MetadataValue.int(
             sum(split.rows_quarantined for split in record.splits.values())
         ),
@@ -218,6 +219,8 @@ def _calibration(record: EvaluationRecord) -> Metadata:
         return said
     numbers = ("temperature", "error_scaled", "brier", "brier_scaled")
     values = {name: getattr(record.calibration, name) for name in numbers}
+    if record.calibration.chance:
+        values["error_by_chance"] = record.calibration.chance.mean
     return said | _floats(
         {name.replace("error", "calibration_error"): value for name, value in values.items()}
     )

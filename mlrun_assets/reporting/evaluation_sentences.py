@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from mlrun_assets.calibration import TEMPERATURES
-from mlrun_assets.records import Calibration, Comparison, EvaluationRecord
+from mlrun_assets.records import (
+    Calibration,
+    CheckOutcome,
+    Comparison,
+    DatasetRecord,
+    ErrorByChance,
+    EvaluationRecord,
+)
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined
 from mlrun_assets.reporting.formats import count, number, score
 
-_TWO_WAY_SLICES = ("truncated", "code-switched")
+_CALIBRATED = " gives a perfectly calibrated model on as many rows"
+_CODE_SWITCHED = "code-switched"
+_TWO_WAY_SLICES = ("truncated", _CODE_SWITCHED)
 
 
 def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
@@ -28,9 +37,11 @@ def _says(calibration: Calibration) -> str:
     """Of the bin that most rows are in."""
     fullest = max(calibration.bins, key=lambda each: each.rows)
     rows = sum(each.rows for each in calibration.bins)
+    low, high = fullest.accuracy_low, fullest.accuracy_high
+    interval = "" if low is None or high is None else f" {_between(low, high)}"
     return (
-        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)} of "
-        f"the time** ({count(fullest.rows)} of {count(rows)} rows)"
+        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)}"
+        f"{interval} of the time** ({count(fullest.rows)} of {count(rows)} rows)"
     )
 
 
@@ -45,7 +56,8 @@ def _on_average(evaluation: EvaluationRecord, calibration: Calibration) -> str:
     else:
         judged = "these rows do not show it to be too sure, or less sure than it could be"
     return (
-        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)}: {judged}"
+        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)} "
+        f"{_between(accuracy.low, accuracy.high)}: {judged}"
     )
 
 
@@ -57,11 +69,25 @@ def _errors(calibration: Calibration) -> str:
     elif calibration.temperature > 0.99 * most:
         limit = " (its limit: it is too sure by more than that)"
     return (
-        f"Expected calibration error {score(calibration.error)}, Brier score "
+        f"Expected calibration error {score(calibration.error)}"
+        f"{_beside_chance(calibration.error, calibration.chance, _CALIBRATED)}, Brier score "
         f"{score(calibration.brier)}; with the logits divided by a temperature of "
         f"{number(round(calibration.temperature, 2))}{limit}, fitted on val, "
-        f"{score(calibration.error_scaled)} and {score(calibration.brier_scaled)}. The model is "
-        "deployed without it: its labels would be the same."
+        f"{score(calibration.error_scaled)}"
+        f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled, '')} and "
+        f"{score(calibration.brier_scaled)}. The model is deployed without it: its labels would be "
+        "the same."
+    )
+
+
+def _beside_chance(error: float, chance: ErrorByChance | None, explained: str) -> str:
+    """Whether an error shows anything; nothing where the record does not say what chance does."""
+    if chance is None:
+        return ""
+    judged = "more than" if error > chance.p95 else "no more than"
+    return (
+        f" ({judged} chance{explained}: {score(chance.mean)} on average, at most "
+        f"{score(chance.p95)} in 95 of 100 splits)"
     )
 
 
@@ -72,15 +98,34 @@ def _whole(fraction: float) -> str:
     return "< 1 %" if 0.0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
 
 
-def undivided_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """Which of the slices with two sides there are not; nothing where there are both."""
+def _between(low: float, high: float) -> str:
+    return f"[{_whole(low)}, {_whole(high)}]"
+
+
+def undivided_sentence(evaluation: EvaluationRecord, dataset: DatasetRecord | None) -> Markdown:
+    """Which of the slices with two sides there are not, and why; nothing where there are both.
+
+    Where code-switching was not looked for, no row is tagged, and that tells nothing of the rows.
+    """
     if evaluation.calibration is None:
         return Markdown("")  # an evaluation from before there were such slices
     found = {part.column for part in evaluation.slices}
     missing = [name for name in _TWO_WAY_SLICES if name not in found]
-    if not missing:
-        return Markdown("")
-    return Markdown(f"{' and '.join(missing).capitalize()}: every test row or none, so no slice.")
+    said = []
+    if _CODE_SWITCHED in missing and not _looked_for_code_switching(dataset):
+        missing.remove(_CODE_SWITCHED)
+        said = ["Code-switched: no slice, since that was not checked."]
+    if missing:
+        named = " and ".join(missing).capitalize()
+        said.insert(0, f"{named}: every test row or none, so no slice.")
+    return Markdown(" ".join(said))
+
+
+def _looked_for_code_switching(dataset: DatasetRecord | None) -> bool:
+    checks = dataset.checks if dataset else ()
+    return any(
+        check.name == "code_switching" and check.outcome is not CheckOutcome.OFF for check in checks
+    )
 
 
 def parts_comparison(evaluation: EvaluationRecord) -> Comparison:

@@ -60,8 +60,14 @@ def _comparison(comparison: Comparison, other: Markdown, f1: Markdown) -> Markdo
         shown = f"**The model is not shown to beat {other}**, nor to be worse"
     return Markdown(
         f"{shown}: {f1} {difference(gain)} on the same {count(comparison.rows)} rows"
-        f"{_mcnemar(comparison)}."
+        f"{_of_rows(comparison)}."
     )
+
+
+def _of_rows(comparison: Comparison) -> str:
+    """The difference of accuracy, and whether chance explains it."""
+    gain, tested = comparison.accuracy_difference, _mcnemar(comparison)
+    return tested if gain is None else f"; accuracy {difference(gain)}{tested}"
 
 
 def _mcnemar(comparison: Comparison) -> str:

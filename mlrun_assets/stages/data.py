@@ -104,9 +104,10 @@ def validate_dataset(
     """Read, validate and profile the three splits.
 
     Writes ``data/{train,val,test}.parquet`` (``id``, ``text`` in its normal form, ``label``,
-    ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and what
-    checks add), ``data/quarantine.jsonl`` and ``data/review_labels.jsonl`` below ``directory``, and
-    where the config names texts without labels ``data/unlabelled.parquet``.
+    the ``file`` and ``line`` where it stands, ``language``, ``code_switched``, ``tokens``,
+    `DataConfig.extra_columns` and what checks add), ``data/quarantine.jsonl`` and
+    ``data/review_labels.jsonl`` below ``directory``, and where the config names texts without
+    labels ``data/unlabelled.parquet``.
 
     Raises:
         DataError: a file is missing or can't be read, or a URL can't be fetched. Data that can be

@@ -122,6 +122,11 @@ def _line(report: str, status: Status, summary: str) -> str:
     return f"- {report} | {status} | {one_line(summary.replace('|', '/')) or 'no metrics'}"
 
 
+def report_file(reports_dir: Path, report: str) -> Path:
+    """Where the report of that name is, as Markdown."""
+    return reports_dir / "implementation" / f"{report}.md"
+
+
 def _parse(text: str) -> RunLine | None:
     match = _RUN_LINE.fullmatch(text)
     if not match:
@@ -133,7 +138,7 @@ def _parse(text: str) -> RunLine | None:
 
 
 def _is_free(report: str, lines: MarkdownLines, reports_dir: Path) -> bool:
-    if (reports_dir / "implementation" / f"{report}.md").exists():
+    if report_file(reports_dir, report).exists():
         return False
     # In any form: a hand-edited line holds its name too. File systems may ignore the case.
     mention = re.compile(rf"(?<![\w-]){re.escape(report)}(?![\w-])", re.IGNORECASE)

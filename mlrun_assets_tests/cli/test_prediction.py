@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -62,7 +63,8 @@ def test_a_pipe_is_labelled_line_by_line(call: Any) -> None:
     first = called.answers[0]
     assert {key: first[key] for key in GOAL} == GOAL
     assert first["probability"] == first["probabilities"]["sports"] > 0.5
-    assert sum(first["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert sum(first["probabilities"].values()) == pytest.approx(1.0, abs=0.01)
+    assert round(first["probability"], 3) == first["probability"]
     assert tuple(first["probabilities"]) == LABELS
     assert called.errors == ""
 
@@ -78,7 +80,7 @@ def test_explain_names_the_words_that_decide(call: Any) -> None:
 
 def test_texts_are_asked_in_the_form_in_which_they_were_learned(call: Any) -> None:
     plain, irregular = "waa gool", " waa \u00a0go\u200bol\ufeff\n"
-    called = call("-", piped=lines({"text": plain}, {"text": irregular}))
+    called = call("-", "--explain", piped=lines({"text": plain}, {"text": irregular}))
     assert called.answers[0]["probability"] == called.answers[1]["probability"]
     assert called.answers[1]["text"] == irregular
 
@@ -208,6 +210,23 @@ def test_a_model_whose_files_were_changed_is_not_asked(
     called = call("-", "--config", str(config), piped=lines(GOAL))
     assert called.code == 1
     assert "not those that were recorded" in called.errors
+
+
+@pytest.mark.parametrize("during", ["__init__", "probabilities"])
+def test_a_model_that_can_not_be_read_is_not_told_as_the_output_file(
+    call: Any, home: Path, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    def fails(*args: Any, **settings: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(f"mlrun_assets.trainer.prediction.Predictor.{during}", fails)
+    called = call("-", "--output", "unread.jsonl", piped=lines(GOAL))
+    assert called.code == 1
+    assert called.errors == (
+        "error: exp_1: the model can't be read: Input/output error; make its files readable, or "
+        "choose another version\n"
+    )
+    assert not list(home.glob("*unread*")) + list(home.glob(".unread*"))
 
 
 ENDLESS = """

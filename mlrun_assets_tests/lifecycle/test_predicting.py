@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
-from mlrun_assets.config import load_config
+from mlrun_assets.config import DataConfig, load_config
 from mlrun_assets.errors import ConfigError, DataError
-from mlrun_assets.lifecycle.predicting import label_sources
+from mlrun_assets.lifecycle.predicting import label_sources, rows_of_file
 from mlrun_assets.orchestration.assets import predictions, production_model
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.records import PredictionsRecord
+from mlrun_assets.stages.prediction.answering import windows
+from mlrun_assets.stages.prediction.occlusion import WINDOW_CHARACTERS
 from mlrun_assets_tests.conftest import write_rows
 from mlrun_assets_tests.served import serve_words
 
@@ -96,3 +99,14 @@ def test_rows_that_can_not_be_labelled_are_one_error(
         label_sources(load_config(config_file(home, "new/c.jsonl")), print)
     (home / "new/c.jsonl").unlink(missing_ok=True)
     assert not list((home / "production/predictions").glob("**/.*"))
+
+
+def test_a_window_of_parquet_rows_ends_early_where_they_hold_much(tmp_path: Path) -> None:
+    """The columns that pass through count, not only the text."""
+    picture = bytes(range(256)) * 400
+    frame = pl.DataFrame({"text": ["waa gool"] * 500, "picture": [picture] * 500})
+    frame.write_parquet(tmp_path / "a.parquet", use_pyarrow=True)
+    rows = windows(rows_of_file(tmp_path / "a.parquet", DataConfig()))
+    sizes = [len(window) for window in rows]
+    assert sum(sizes) == 500
+    assert max(sizes) < WINDOW_CHARACTERS / len(picture) + 1

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from mlrun_assets.experiment_store import MANIFEST, Experiment
-from mlrun_assets.orchestration.metadata import evaluation_metadata
-from mlrun_assets_tests.reporting.conftest import checkpoint, evaluation, full_run
+from mlrun_assets.orchestration.metadata import dataset_metadata, evaluation_metadata
+from mlrun_assets_tests.reporting.conftest import checkpoint, dataset, evaluation, full_run
 
 
 @pytest.fixture
@@ -32,12 +32,20 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
         0.241,
         0.229,
     )
+    assert numbers["calibration_error_by_chance"] == 0.057
     assert "When it says 98 %" in str(numbers["calibration"])
     assert "| length | short | 52 |" in str(numbers["slices"])
     assert "| length: short | 52 | 0.808 | 0.904 |" in str(numbers["recall_by_part"])
     assert numbers["label_next"] == str(experiment.directory / "records/label_next.jsonl")
     assert "41 of 148 val rows" in str(numbers["label_next_why"])
     assert isinstance(shown["reliability_picture"], dg.MarkdownMetadataValue)
+
+
+def test_a_dataset_shows_its_rows_and_the_size_of_its_files(experiment: Experiment) -> None:
+    shown = dataset_metadata(dataset(), experiment)
+    sizes = {name: each.value for name, each in shown.items()}
+    assert (sizes["train_rows"], sizes["train_bytes"]) == (1019, 1019 * 900)
+    assert (sizes["test_rows"], sizes["test_bytes"]) == (154, 154 * 900)
 
 
 def test_an_evaluation_of_before_shows_what_it_has(experiment: Experiment) -> None:

@@ -445,13 +445,23 @@ def calibration() -> r.Calibration:
         bins=(
             r.ReliabilityBin(low=0.4, high=0.4667, rows=18, confidence=0.44, accuracy=0.5),
             r.ReliabilityBin(low=0.6667, high=0.7333, rows=36, confidence=0.7, accuracy=0.722),
-            r.ReliabilityBin(low=0.9333, high=1.0, rows=100, confidence=0.981, accuracy=0.96),
+            r.ReliabilityBin(
+                low=0.9333,
+                high=1.0,
+                rows=100,
+                confidence=0.981,
+                accuracy=0.96,
+                accuracy_low=0.9016,
+                accuracy_high=0.9843,
+            ),
         ),
         bins_scaled=(
             r.ReliabilityBin(low=0.3333, high=0.4, rows=18, confidence=0.39, accuracy=0.5),
             r.ReliabilityBin(low=0.6, high=0.6667, rows=36, confidence=0.64, accuracy=0.722),
             r.ReliabilityBin(low=0.9333, high=1.0, rows=100, confidence=0.95, accuracy=0.96),
         ),
+        chance=r.ErrorByChance(mean=0.057, p95=0.089),
+        chance_scaled=r.ErrorByChance(mean=0.064, p95=0.097),
     )
 
 

@@ -15,7 +15,14 @@ from mlrun_assets.reporting.evaluation_sentences import (
     undivided_sentence,
 )
 from mlrun_assets.reporting.score_tables import parts_table
-from mlrun_assets_tests.reporting.conftest import around, calibration, evaluation, part
+from mlrun_assets_tests.reporting.conftest import (
+    around,
+    calibration,
+    check,
+    dataset,
+    evaluation,
+    part,
+)
 
 
 def with_bins(*bins: tuple[int, float, float], **changes: Any) -> r.EvaluationRecord:
@@ -47,7 +54,26 @@ def test_what_the_model_says_and_what_is_so(
         + f", it is right {accuracy:.0%} of the time** (90 of 100 rows)".replace("%", " %")
     )
     assert judged in said
-    assert "0.061, Brier score 0.241" in said
+
+
+def test_what_is_so_has_an_interval_where_the_record_has_one() -> None:
+    said = calibration_sentence(evaluation())
+    assert said.startswith("**When it says 98 %, it is right 96 % [90 %, 98 %] of the time** (100")
+    assert "on average it says 85 % and is right 85 % [80 %, 90 %]: these rows do" in said
+
+
+def test_an_error_is_told_beside_what_chance_gives() -> None:
+    said = calibration_sentence(evaluation())
+    assert (
+        "Expected calibration error 0.061 (no more than chance gives a perfectly calibrated model "
+        "on as many rows: 0.057 on average, at most 0.089 in 95 of 100 splits), Brier score 0.241;"
+    ) in said
+    assert "0.034 (no more than chance: 0.064 on average, at most 0.097 in 95" in said
+    beyond = with_bins((9, 0.9, 1.0), chance=r.ErrorByChance(mean=0.03, p95=0.05))
+    assert "0.061 (more than chance gives" in calibration_sentence(beyond)
+    before = with_bins((9, 0.9, 1.0), chance=None, chance_scaled=None)
+    assert "0.061, Brier score 0.241" in calibration_sentence(before)
+    assert "0.034 and 0.229" in calibration_sentence(before)
 
 
 def test_a_temperature_at_its_limit_is_told_as_one() -> None:
@@ -113,12 +139,31 @@ def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_show
 
 
 def test_slices_with_one_side_only_are_named() -> None:
-    assert undivided_sentence(evaluation()).startswith("Truncated and code-switched: every test")
+    known = dataset().model_copy(update={"checks": (check("code_switching", "passed"),)})
+    assert (
+        undivided_sentence(evaluation(), known)
+        == "Truncated and code-switched: every test row or none, so no slice."
+    )
     cut = r.SliceScores(column="truncated", value="yes", rows=40, accuracy=None)
     assert (
-        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}))
+        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}), known)
         == "Code-switched: every test row or none, so no slice."
     )
+    mixed = r.SliceScores(column="code-switched", value="yes", rows=40, accuracy=None)
+    both = evaluation().model_copy(update={"slices": (cut, mixed)})
+    assert undivided_sentence(both, known) == undivided_sentence(both, None) == ""
+
+
+@pytest.mark.parametrize("checks", [(check("code_switching", "off"),), ()])
+def test_code_switching_that_nobody_looked_for_is_not_said_to_be_in_no_row(
+    checks: tuple[r.QualityCheck, ...],
+) -> None:
+    known = dataset().model_copy(update={"checks": checks})
+    assert undivided_sentence(evaluation(), known) == (
+        "Truncated: every test row or none, so no slice. Code-switched: no slice, since that was "
+        "not checked."
+    )
+    assert undivided_sentence(evaluation(), None) == undivided_sentence(evaluation(), known)
 
 
 def test_the_diagram_has_a_point_for_each_bin_and_both_errors() -> None:

@@ -83,6 +83,8 @@ def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
     assert record.quarantine_reasons["conflicting labels"] == 2
     kept = pl.read_parquet(tmp_path / "run" / train.file)
     assert text_of("c") not in kept["text"].to_list()
+    train_file = str(tmp_path / "data" / "train.jsonl")
+    assert kept.select("file", "line").rows() == [(train_file, line) for line in (1, 2, 5)]
     quarantine = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
     aside = [row for row in map(orjson.loads, quarantine) if row["split"] == "train"]
     assert [(row["line"], row["reason"]) for row in aside] == [

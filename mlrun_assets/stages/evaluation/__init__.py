@@ -41,6 +41,7 @@ from mlrun_assets.stages.evaluation.opponents import (
     Opponent,
     open_baseline,
     open_production,
+    read_baseline_predictions,
 )
 from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 
@@ -66,28 +67,41 @@ def evaluate_checkpoint(
 
     What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
     person should label next to ``records/label_next.jsonl``.
+
+    Raises:
+        RecordError: what the baseline left is gone, or can't be read, and so with the texts without
+            labels.
     """
     from mlrun_assets.trainer.prediction import Predictor
 
     predictor = Predictor(
         directory / candidates.checkpoint.model_dir, dataset.max_length, exact=True
     )
+    labels = predictor.labels
+    # What can't be read is found before the splits are predicted, which takes minutes.
+    baseline_said = read_baseline_predictions(directory / candidates.baseline.predictions_file)
+    opponents = _kept_baseline(directory, candidates.baseline, labels)
     started = time.perf_counter()
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
     seconds = time.perf_counter() - started
-    labels = predictor.labels
     judged = Judged(test.frame, test.truth, test.guess, labels, config)
     seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
     deployed = candidates.production
     production = open_production(deployed, labels, config.data) if deployed else None
-    others = _predict_test(judged, directory / candidates.baseline.predictions_file, production)
+    others = _predict_test(judged, baseline_said, production)
     by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
     write_predictions(directory, judged, test.probabilities, {**others, **by_seed})
-    calibration = calibrate(val.believed, test.believed)
-    opponents = _opponents(directory, candidates.baseline, production, labels)
+    calibration = calibrate(
+        val.believed, test.believed, config.evaluation.confidence, config.training.seed
+    )
+    if isinstance(production, Opponent):
+        opponents["production"] = production
+    texts, said = _candidates(directory, dataset, predictor, val, config.training.seed)
+    # How sure the challenger says to be is not how sure it may be.
+    believable = scale(said, calibration.temperature)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
@@ -107,9 +121,7 @@ def evaluate_checkpoint(
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=label_next.LABEL_NEXT_FILE,
-        label_next=_choose_rows(
-            directory, (predictor, calibration.temperature), val, opponents, config
-        ),
+        label_next=_choose_rows(directory, (texts, believable), labels, opponents, config),
     )
 
 
@@ -158,12 +170,10 @@ def _seed_guesses(
 
 
 def _predict_test(
-    judged: Judged, baseline: Path, production: Opponent | Incomparable | None
+    judged: Judged, baseline: pl.DataFrame, production: Opponent | Incomparable | None
 ) -> dict[str, Labels]:
     """What the other models say to the test rows; the baseline has been asked already."""
-    known = judged.frame.select("id").join(
-        pl.read_parquet(baseline), on="id", how="left", maintain_order="left"
-    )
+    known = judged.frame.select("id").join(baseline, on="id", how="left", maintain_order="left")
     said = {"baseline": label_numbers(known["prediction"], judged.labels)}
     if isinstance(production, Opponent):
         said["production"] = production.predict(judged.frame["text"].to_list())
@@ -180,41 +190,42 @@ def _against_production(
     return judged.compare(production.name, said["production"]) if production else None
 
 
-def _opponents(
-    directory: Path,
-    baseline: BaselineRecord,
-    production: Opponent | Incomparable | None,
-    labels: tuple[str, ...],
+def _kept_baseline(
+    directory: Path, baseline: BaselineRecord, labels: tuple[str, ...]
 ) -> dict[str, Opponent]:
-    """The models that can be asked about any text; old experiments have not kept their baseline."""
-    found = {}
-    if baseline.model_dir:
-        found["baseline"] = open_baseline(directory / baseline.model_dir, labels)
-    if isinstance(production, Opponent):
-        found["production"] = production
-    return found
+    """The baseline as a model that can be asked about any text; old experiments did not keep it."""
+    if baseline.model_dir is None:
+        return {}
+    return {"baseline": open_baseline(directory / baseline.model_dir, labels)}
+
+
+def _candidates(
+    directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _Answered, seed: int
+) -> tuple[pl.DataFrame, Floats]:
+    """Texts that could be labelled next, and the challenger's probabilities of them.
+
+    Where there are none without labels, val rows are what is left: what they are like is worth
+    labelling, and some of their labels are wrong. Test rows are never chosen from: a test split
+    that is mended where the models fail is no fair test of the next model.
+    """
+    if dataset.unlabelled is None:
+        return val.frame.with_columns(split=pl.lit("val")), val.probabilities
+    frame = label_next.read_unlabelled(directory / dataset.unlabelled.file, seed)
+    return frame, predictor.probabilities(frame["text"].to_list())
 
 
 def _choose_rows(
     directory: Path,
-    challenger: tuple[Predictor, float],
-    val: _Answered,
+    candidates: tuple[pl.DataFrame, Floats],
+    labels: tuple[str, ...],
     opponents: Mapping[str, Opponent],
     config: Config,
 ) -> LabelNext:
-    """Write which texts without labels to label next; without such, which val rows.
-
-    The challenger comes with its temperature: how sure it says to be is not how sure it may be.
-    """
-    predictor, temperature = challenger
-    frame, probabilities = val.frame.with_columns(split=pl.lit("val")), val.probabilities
-    unlabelled = label_next.find_unlabelled(directory, config.training.seed)
-    if unlabelled is not None:
-        frame, probabilities = unlabelled, predictor.probabilities(unlabelled["text"].to_list())
+    """Write which of the candidates to label next; their probabilities are those to believe."""
+    frame, probabilities = candidates
     texts = frame["text"].to_list()
     others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
-    believable = scale(probabilities, temperature)
-    said = label_next.with_predictions(frame, believable, predictor.labels, others)
+    said = label_next.with_predictions(frame, probabilities, labels, others)
     ranked = label_next.rank(said, list(others))
     written = label_next.write_label_next(
         directory, ranked, list(others), show_text=config.reports.show_text

@@ -7,13 +7,15 @@ from typing import NamedTuple
 from mlrun_assets.calibration import (
     Floats,
     brier_score,
+    calibration_error_by_chance,
     expected_calibration_error,
     fit_temperature,
     reliability_bins,
     scale,
 )
 from mlrun_assets.metrics import Labels
-from mlrun_assets.records import Calibration, ReliabilityBin
+from mlrun_assets.records import Calibration, ErrorByChance, ReliabilityBin
+from mlrun_assets.statistics import wilson_interval
 
 
 class Believed(NamedTuple):
@@ -23,10 +25,11 @@ class Believed(NamedTuple):
     truth: Labels
 
 
-def calibrate(val: Believed, test: Believed) -> Calibration:
+def calibrate(val: Believed, test: Believed, confidence: float, seed: int) -> Calibration:
     """How far the probabilities on ``test`` can be believed, as they are and with a temperature.
 
-    Test rows have no part in the temperature, so what it mends is not flattered.
+    Test rows have no part in the temperature, so what it mends is not flattered. ``confidence``
+    is that of the intervals of the bins, ``seed`` of the draws that tell what chance does.
     """
     temperature = fit_temperature(*val)
     scaled = Believed(scale(test.probabilities, temperature), test.truth)
@@ -36,10 +39,20 @@ def calibrate(val: Believed, test: Believed) -> Calibration:
         error_scaled=expected_calibration_error(*scaled),
         brier=brier_score(*test),
         brier_scaled=brier_score(*scaled),
-        bins=_bins(test),
-        bins_scaled=_bins(scaled),
+        bins=_bins(test, confidence),
+        bins_scaled=_bins(scaled, confidence),
+        chance=_by_chance(test, seed),
+        chance_scaled=_by_chance(scaled, seed),
     )
 
 
-def _bins(believed: Believed) -> tuple[ReliabilityBin, ...]:
-    return tuple(ReliabilityBin(**each._asdict()) for each in reliability_bins(*believed))
+def _bins(believed: Believed, confidence: float) -> tuple[ReliabilityBin, ...]:
+    bins = []
+    for each in reliability_bins(*believed):
+        low, high = wilson_interval(round(each.accuracy * each.rows), each.rows, confidence)
+        bins.append(ReliabilityBin(**each._asdict(), accuracy_low=low, accuracy_high=high))
+    return tuple(bins)
+
+
+def _by_chance(believed: Believed, seed: int) -> ErrorByChance:
+    return ErrorByChance(**calibration_error_by_chance(believed.probabilities, seed)._asdict())

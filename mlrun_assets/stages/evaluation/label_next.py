@@ -10,12 +10,12 @@ import orjson
 import polars as pl
 
 from mlrun_assets.calibration import Floats
+from mlrun_assets.errors import RecordError
 from mlrun_assets.files import write_atomically
 from mlrun_assets.metrics import Labels
 from mlrun_assets.records import LabelNext
 
 LABEL_NEXT_FILE = "records/label_next.jsonl"
-UNLABELLED_FILE = "data/unlabelled.parquet"
 MOST_ROWS = 100
 MOST_CANDIDATES = 2000
 # Between the two likeliest labels: 0.75 and 0.25 are this far apart.
@@ -24,17 +24,20 @@ _PLACE = ("id", "split", "file", "line", "label")
 _SAID = ("prediction", "probability", "second", "margin")
 
 
-def find_unlabelled(directory: Path, seed: int) -> pl.DataFrame | None:
+def read_unlabelled(file: Path, seed: int) -> pl.DataFrame:
     """The texts without labels of the experiment; of very many a sample of `MOST_CANDIDATES`.
 
-    None: it has none. Then val rows are what is left: what they are like is worth labelling, and
-    some of their labels are wrong. Test rows are never chosen from: a test split that is mended
-    where the models fail is no fair test of the next model.
+    Raises:
+        RecordError: they are gone, or can't be read.
     """
-    file = directory / UNLABELLED_FILE
-    if not file.is_file():
-        return None
-    texts = pl.read_parquet(file).with_columns(split=pl.lit("unlabelled"))
+    try:
+        texts = pl.read_parquet(file).with_columns(split=pl.lit("unlabelled"))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        why = "they are gone" if isinstance(error, FileNotFoundError) else str(error)
+        raise RecordError(
+            f"{file}: the texts without labels can't be read: {why.splitlines()[0]}; materialize "
+            "validated_dataset again, in the same experiment"
+        ) from error
     return texts.sample(MOST_CANDIDATES, seed=seed) if texts.height > MOST_CANDIDATES else texts
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.errors import ExportError
+from mlrun_assets.errors import ExportError, RecordError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import Labels
 from mlrun_assets.records import ProductionVersion
@@ -42,12 +43,42 @@ class Incomparable:
     reason: str
 
 
+def read_baseline_predictions(file: Path) -> pl.DataFrame:
+    """What the baseline said to the test rows: the columns ``id`` and ``prediction``.
+
+    Raises:
+        RecordError: the file is gone, or can't be read.
+    """
+    try:
+        return pl.read_parquet(file, columns=["id", "prediction"])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _lost(file, error) from error
+
+
 def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
-    """The n-gram model that the baseline left in ``model_dir``."""
+    """The n-gram model that the baseline left in ``model_dir``.
+
+    Raises:
+        RecordError: it is gone, or can't be read.
+    """
+    from safetensors import SafetensorError
+
     from mlrun_assets.ngrams.ngram_scorer import NgramScorer
 
-    scorer = NgramScorer(model_dir)
+    try:
+        scorer = NgramScorer(model_dir)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _lost(model_dir, error) from error
     return Opponent(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
+
+
+def _lost(place: Path, error: Exception) -> RecordError:
+    """Without it the labels that a person should look at would be others: it is not left out."""
+    why = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+    return RecordError(
+        f"{place}: what the n-gram baseline left can't be read: {why}; materialize "
+        "baseline_metrics again, in the same experiment"
+    )
 
 
 def open_production(

@@ -6,6 +6,7 @@ A text of many words is taken apart into windows of neighbours, so that it costs
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ MOST_OCCLUSIONS = 64
 # Further on in a text, models do not read: each word is a token at least.
 WORDS_EXPLAINED = 512
 TOLD = 5
+# Of the texts that the classifier is asked about at once; a single one may be longer.
+WINDOW_CHARACTERS = 1 << 23
 _LEAST = 1e-300
 
 Floats = npt.NDArray[np.float64]
@@ -68,18 +71,32 @@ def explain(
     """
     split = [text.split() for text in texts]
     parts = [_windows(words) for words in split]
-    without = [
+    without = (
         " ".join([*words[:start], *words[end:]])
         for words, spans in zip(split, parts, strict=True)
         for start, end in spans
-    ]
-    answers = classifier.probabilities(without)
+    )
+    answers = np.concatenate([classifier.probabilities(piece) for piece in _pieces(without)])
     explained, row = [], 0
     for words, spans, label, whole in zip(split, parts, chosen, probabilities, strict=True):
         left = answers[row : row + len(spans), label]
         explained.append(_strongest(words, spans, left, float(whole[label])))
         row += len(spans)
     return explained
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    """``texts`` in lists that end at some million characters: they are copies of long texts."""
+    piece: list[str] = []
+    characters = 0
+    for text in texts:
+        piece.append(text)
+        characters += len(text)
+        if characters >= WINDOW_CHARACTERS:
+            yield piece
+            piece, characters = [], 0
+    if piece:
+        yield piece
 
 
 def _windows(words: list[str]) -> list[tuple[int, int]]:

@@ -31,9 +31,9 @@ from mlrun_assets.stages.production.store import (
     find_version,
     install,
     load_version,
+    model_dir_of,
     verify,
     verify_files,
-    version_dir,
     versions,
 )
 
@@ -45,13 +45,13 @@ __all__ = [
     "current_model_dir",
     "find_version",
     "history",
+    "model_dir_of",
     "promote",
     "read_production",
     "rollback",
     "served_before",
     "verify",
     "verify_files",
-    "version_dir",
     "versions",
 ]
 
@@ -75,7 +75,7 @@ def current_model_dir(production_dir: Path) -> Path | None:
         ProductionError: the pointer leads to no version.
     """
     version = read_production(production_dir)
-    return None if version is None else version_dir(production_dir, version.version) / "model"
+    return None if version is None else model_dir_of(production_dir, version.version)
 
 
 def promote(

@@ -11,7 +11,15 @@ from mlrun_assets.errors import ProductionError
 from mlrun_assets.files import sync_directory
 from mlrun_assets.records import ProductionVersion
 from mlrun_assets.stages.production.moves import Action, Move, append, history, in_force
-from mlrun_assets.stages.production.store import names, verify_files
+from mlrun_assets.stages.production.store import (
+    MODEL_DIR,
+    VERSIONS_DIR,
+    model_dir_of,
+    names,
+    verify_files,
+)
+
+_LINK = "current"
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,9 @@ def read(production_dir: Path) -> str | None:
     Raises:
         ProductionError: there is something else where the pointer should be.
     """
-    link = production_dir / "current"
+    link = production_dir / _LINK
     if link.is_symlink():
-        return str(link.readlink()).removeprefix("versions/").removesuffix("/model")
+        return str(link.readlink()).removeprefix(f"{VERSIONS_DIR}/").removesuffix(f"/{MODEL_DIR}")
     if link.exists():
         raise ProductionError(
             f"{link}: is not the link that a promotion makes; move it away, then promote"
@@ -92,10 +100,10 @@ def move(
         forced=reason.forced,
         digests={version.version: version.digest for version in (before, after) if version},
     )
-    link = production_dir / "current"
+    link = production_dir / _LINK
     old = link.readlink() if link.is_symlink() else None
     try:
-        _point(link, Path("versions", after.version, "model"))
+        _point(link, model_dir_of(Path(), after.version))
         verify_files(link, after.digest)
         append(production_dir, entry)
     except BaseException:

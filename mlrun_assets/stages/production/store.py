@@ -17,6 +17,9 @@ from mlrun_assets.files import digest_directory, sync_directory, write_atomicall
 from mlrun_assets.records import ProductionVersion
 
 CARD_FILE = "README.md"
+VERSIONS_DIR = "versions"
+MODEL_DIR = "model"
+_RECORD_FILE = "version.json"
 
 Probe = Callable[[Path], None]
 """Loads the model of a directory and predicts with it; raises ExportError if that fails."""
@@ -44,15 +47,20 @@ class Candidate:
 
 def version_dir(production_dir: Path, name: str) -> Path:
     """Where the version ``name`` is, with ``model/`` and ``version.json``."""
-    return production_dir / "versions" / name
+    return production_dir / VERSIONS_DIR / name
+
+
+def model_dir_of(production_dir: Path, name: str) -> Path:
+    """Where the model of the version ``name`` is."""
+    return version_dir(production_dir, name) / MODEL_DIR
 
 
 def names(production_dir: Path) -> list[str]:
     """The versions there are; what is still being copied begins with a dot."""
-    root = production_dir / "versions"
+    root = production_dir / VERSIONS_DIR
     if not root.is_dir():
         return []
-    found = (path.name for path in root.iterdir() if (path / "model").is_dir())
+    found = (path.name for path in root.iterdir() if (path / MODEL_DIR).is_dir())
     return sorted(name for name in found if not name.startswith("."))
 
 
@@ -77,7 +85,7 @@ def load_version(production_dir: Path, name: str) -> ProductionVersion:
     mend = f"choose another with rollback --to ({others})" if others else "promote an experiment"
     if name not in there:
         raise ProductionError(f"{production_dir}: there is no version {name!r}; {mend}")
-    file = version_dir(production_dir, name) / "version.json"
+    file = version_dir(production_dir, name) / _RECORD_FILE
     try:
         return ProductionVersion.load(file)
     except (RecordError, OSError) as error:
@@ -99,7 +107,7 @@ def verify(production_dir: Path, version: ProductionVersion) -> Path:
     Raises:
         ProductionError: it does not.
     """
-    model_dir = version_dir(production_dir, version.version) / "model"
+    model_dir = model_dir_of(production_dir, version.version)
     verify_files(model_dir, version.digest)
     return model_dir
 
@@ -133,20 +141,20 @@ def install(production_dir: Path, candidate: Candidate, probe: Probe) -> Product
         ExportError: it does not load.
         OSError: it can't be copied. Whatever is raised, nothing is left of the copy.
     """
-    root = production_dir / "versions"
+    root = production_dir / VERSIONS_DIR
     root.mkdir(exist_ok=True)
     for stale in root.glob(".incoming-*"):  # of a process that was killed: the lock is ours
         shutil.rmtree(stale)
     name = _free_name(root, candidate.experiment)
     incoming = root / f".incoming-{secrets.token_hex(4)}"
-    model_dir = incoming / "model"
+    model_dir = incoming / MODEL_DIR
     try:
         _copy(candidate.model_dir, model_dir)
         verify_files(model_dir, candidate.digest)
         _add_card(model_dir, candidate.card)
         version = _version(name, candidate, digest_directory(model_dir))
         probe(model_dir)
-        version.save(incoming / "version.json")
+        version.save(incoming / _RECORD_FILE)
         incoming.rename(root / name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)  # it has its name by now, or it failed

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlrun_assets.errors import RecordError
 from mlrun_assets.stages.evaluation.label_next import (
     LABEL_NEXT_FILE,
     MOST_CANDIDATES,
     MOST_ROWS,
-    find_unlabelled,
     rank,
+    read_unlabelled,
     summarise,
     with_predictions,
     write_label_next,
@@ -114,15 +115,12 @@ def test_at_most_a_hundred_rows_are_listed_and_texts_only_where_that_is_allowed(
 
 
 def test_of_very_many_texts_a_sample_is_looked_at(tmp_path: Path) -> None:
-    assert find_unlabelled(tmp_path, 1) is None
-    (tmp_path / "data").mkdir()
+    file = tmp_path / "unlabelled.parquet"
+    with pytest.raises(RecordError, match=r"they are gone; materialize validated_dataset again"):
+        read_unlabelled(file, 1)
     many = MOST_CANDIDATES + 500
-    pl.DataFrame({"id": [str(each) for each in range(many)]}).write_parquet(
-        tmp_path / "data/unlabelled.parquet"
-    )
-    first, second = (find_unlabelled(tmp_path, 1) for _ in range(2))
-    assert first is not None
-    assert second is not None
+    pl.DataFrame({"id": [str(each) for each in range(many)]}).write_parquet(file)
+    first, second = (read_unlabelled(file, 1) for _ in range(2))
     assert first["id"].n_unique() == MOST_CANDIDATES
     assert first.equals(second)
 

@@ -12,11 +12,18 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config
+from mlrun_assets.errors import RecordError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
-from mlrun_assets.records import BaselineRecord, EvaluationRecord, ProductionVersion
+from mlrun_assets.records import (
+    BaselineRecord,
+    EvaluationRecord,
+    ProductionVersion,
+    UnlabelledTexts,
+)
 from mlrun_assets.stages.baseline import measure_baseline
 from mlrun_assets.stages.evaluation import Candidates, Deployed, evaluate_checkpoint
+from mlrun_assets.statistics import wilson_interval
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import checkpoint_record, dataset_record, split_profile
 
@@ -73,13 +80,18 @@ Evaluate = Callable[..., EvaluationRecord]
 
 @pytest.fixture
 def evaluate(experiment: Path) -> Evaluate:
-    def run(production: Deployed | None = None, **sections: Any) -> EvaluationRecord:
+    def run(
+        production: Deployed | None = None,
+        unlabelled: UnlabelledTexts | None = None,
+        **sections: Any,
+    ) -> EvaluationRecord:
         candidates = Candidates(
             checkpoint=checkpoint_record(),
             baseline=BaselineRecord.load(experiment / "baseline.json"),
             production=production,
         )
-        return evaluate_checkpoint(experiment, _dataset(), candidates, Config(**sections))
+        dataset = _dataset().model_copy(update={"unlabelled": unlabelled})
+        return evaluate_checkpoint(experiment, dataset, candidates, Config(**sections))
 
     return run
 
@@ -136,6 +148,13 @@ def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -
     assert record.calibration.error == record.calibration_error
     for bins in (record.calibration.bins, record.calibration.bins_scaled):
         assert sum(each.rows for each in bins) == ROWS
+        for each in bins:
+            interval = wilson_interval(round(each.rows * each.accuracy), each.rows, 0.95)
+            assert (each.accuracy_low, each.accuracy_high) == interval
+    chance = record.calibration.chance
+    assert chance is not None and 0.0 < chance.mean < chance.p95 < 1.0
+    assert chance != record.calibration.chance_scaled
+    assert evaluate().calibration == record.calibration
 
 
 def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
@@ -148,7 +167,8 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
     assert record.label_next.rows == len(rows) > 0
     labels = dict(pl.read_parquet(experiment / "data/val.parquet").select("id", "label").rows())
     for row in rows:
-        assert row["split"] == "val"
+        assert (row["split"], row["file"]) == ("val", "val.jsonl")
+        assert row["id"] == f"val-{row['line'] - 1}"
         assert row["label"] == labels[row["id"]]
         assert row["why"]
         assert "text" not in row
@@ -159,7 +179,7 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
 def test_texts_without_labels_are_listed_before_val_rows(
     experiment: Path, evaluate: Evaluate
 ) -> None:
-    file = experiment / "data/unlabelled.parquet"
+    file = experiment / "data/more.parquet"
     texts = [row["text"] for row in sample_rows("train")[-20:]]
     pl.DataFrame(
         {
@@ -169,10 +189,16 @@ def test_texts_without_labels_are_listed_before_val_rows(
             "line": list(range(1, 21)),
         }
     ).write_parquet(file)
-    try:
-        record = evaluate()
-    finally:
-        file.unlink()
+    record = evaluate(
+        unlabelled=UnlabelledTexts(
+            files=(),
+            file="data/more.parquet",
+            digest="sha256:more",
+            rows_read=20,
+            rows_kept=20,
+            left_out={},
+        )
+    )
     assert record.label_next is not None
     assert (record.label_next.split, record.label_next.candidates) == ("unlabelled", 20)
     for row in listed(experiment, record):
@@ -180,6 +206,46 @@ def test_texts_without_labels_are_listed_before_val_rows(
         assert row["file"] == "more.jsonl"
         assert "label" not in row
         assert {row["prediction"], row["baseline"]} <= set(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (
+            "baseline",
+            r"experiment/baseline: what the n-gram baseline left can't be read: it is gone",
+        ),
+        ("records/baseline_predictions.parquet", r"baseline_predictions\.parquet: .* it is gone"),
+    ],
+)
+def test_what_the_baseline_left_and_is_gone_is_one_error_before_anything_is_predicted(
+    experiment: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+) -> None:
+    moved = (experiment / lost).rename(experiment / "elsewhere")
+    monkeypatch.setattr("mlrun_assets.trainer.prediction.Predictor.probabilities", None)
+    try:
+        with pytest.raises(RecordError, match=f"{said}; materialize baseline_metrics again"):
+            evaluate()
+    finally:
+        moved.rename(experiment / lost)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["baseline/ngrams/model.safetensors", "records/baseline_predictions.parquet"]
+)
+def test_what_the_baseline_left_and_is_damaged_is_one_error(
+    experiment: Path, evaluate: Evaluate, damaged: str
+) -> None:
+    whole = (experiment / damaged).read_bytes()
+    (experiment / damaged).write_bytes(whole[:20])
+    try:
+        with pytest.raises(
+            RecordError, match=r"can't be read: .*materialize baseline_metrics"
+        ) as told:
+            evaluate()
+        assert "\n" not in str(told.value)
+    finally:
+        (experiment / damaged).write_bytes(whole)
 
 
 def test_production_of_other_labels_is_incomparable(evaluate: Evaluate, experiment: Path) -> None:

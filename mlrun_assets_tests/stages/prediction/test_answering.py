@@ -11,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import DataError
-from mlrun_assets.stages.prediction import TextRow, Wanted, answer_rows
-from mlrun_assets.stages.prediction.answering import WINDOW_CHARACTERS, WINDOW_ROWS, windows
-from mlrun_assets.stages.prediction.occlusion import MOST_OCCLUSIONS, WORDS_EXPLAINED
+from mlrun_assets.stages.prediction import TextRow, Wanted, answer_rows, occlusion
+from mlrun_assets.stages.prediction.answering import WINDOW_ROWS, draft_digits, windows
+from mlrun_assets.stages.prediction.occlusion import (
+    MOST_OCCLUSIONS,
+    WINDOW_CHARACTERS,
+    WORDS_EXPLAINED,
+)
 
 
 class Counting:
@@ -49,13 +53,37 @@ def answered(rows: list[TextRow], **wanted: bool) -> list[dict[str, Any]]:
 
 def test_an_answer_has_the_keys_of_its_row_and_ours() -> None:
     assert answered([row("gool gool", id=7)]) == [
-        {"text": "gool gool", "id": 7, "label": "sports", "probability": 0.880797}
+        {"text": "gool gool", "id": 7, "label": "sports", "probability": 0.88}
     ]
 
 
 def test_all_probabilities() -> None:
     answer = answered([row("beer")], all_labels=True)[0]
+    assert answer["probabilities"] == {"farming": 0.88, "sports": 0.12}
+
+
+def test_probabilities_that_were_read_exactly_have_six_decimals() -> None:
+    answer = answered([row("beer")], all_labels=True, explanation=True)[0]
+    assert answer["probability"] == 0.880797
     assert answer["probabilities"] == {"farming": 0.880797, "sports": 0.119203}
+
+
+@given(st.floats(-12, 12), st.sampled_from([-0.07, 0.07]))
+def test_the_digits_of_a_draft_are_as_true_as_it_is(logit: float, error: float) -> None:
+    """The logit is off by what was measured at most; no digit says more, and the order stays."""
+    true, read = (1 / (1 + np.exp(-each)) for each in (logit, logit + error))
+    told = float(draft_digits(np.array([[read]]))[0, 0])
+    nearest = min(read, 1 - read)
+    assert abs(told - read) <= max(0.05 * nearest, 5e-7) * 1.001
+    assert abs(told - true) <= max(0.13 * nearest, 1e-6)
+    assert 0.0 < told < 1.0 if nearest > 1e-6 else True
+    assert len(f"{told:f}".rstrip("0").partition(".")[2]) <= 6
+
+
+def test_drafts_by_hand() -> None:
+    drafts = np.array([[0.834567, 0.5, 0.962345, 0.0371234, 0.998712, 0.00000012, 1.0, 0.0]])
+    wanted = [[0.83, 0.5, 0.962, 0.037, 0.9987, 0.0, 1.0, 0.0]]
+    assert draft_digits(drafts).tolist() == wanted
 
 
 def test_what_a_row_has_under_a_name_of_ours_is_kept() -> None:
@@ -65,7 +93,7 @@ def test_what_a_row_has_under_a_name_of_ours_is_kept() -> None:
         "input_label": "farming",
         "input_error": None,
         "label": "sports",
-        "probability": 0.731059,
+        "probability": 0.73,
     }
 
 
@@ -124,6 +152,21 @@ def test_windows_grow_and_end_early_at_long_rows() -> None:
     assert sizes[:3] == [64, 128, 256] and sizes[6] == WINDOW_ROWS
     long = row("gool")._replace(size=WINDOW_CHARACTERS // 2)
     assert [len(window) for window in windows([long] * 5)] == [2, 2, 1]
+
+
+def test_the_copies_of_long_texts_without_their_words_are_not_all_made_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ["waa gool iyo beer " + "waa " * 300, "gool", "beer " * 300]
+    at_once = answered([row(text) for text in texts], explanation=True)
+    monkeypatch.setattr(occlusion, "WINDOW_CHARACTERS", 5000)
+    classifier = Counting()
+    rows = [row(text) for text in texts]
+    (in_pieces,) = answer_rows(rows, classifier, Wanted(explanation=True))
+    assert in_pieces == at_once
+    whole, *pieces = classifier.asked
+    assert len(pieces) > 10
+    assert max(sum(map(len, piece)) for piece in pieces) < 5000 + max(map(len, whole))
 
 
 def test_no_rows_are_no_question() -> None:

@@ -4,12 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
-from mlrun_assets.stages.quality.reading import DataFile, SplitRows, read_split
+from mlrun_assets.stages.quality.reading import (
+    DataFile,
+    SplitRows,
+    UnusableError,
+    read_split,
+    read_whole_rows,
+)
+from mlrun_assets.stages.quality.reading.parquet import BATCH_BYTES
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
 
 GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}
@@ -133,6 +141,29 @@ def test_parquet(tmp_path: Path) -> None:
     path.write_bytes(b"not parquet")
     with pytest.raises(DataError, match="not a Parquet file that can be read"):
         read(path)
+
+
+def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    rows, each = 3200, 20_000
+    blobs = np.random.default_rng(1).bytes(rows * each)
+    frame = pl.DataFrame(
+        {
+            "text": [f"waa {number}" for number in range(rows)],
+            "picture": [blobs[each * number : each * (number + 1)] for number in range(rows)],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    frame.write_parquet(path, row_group_size=rows)
+    held, most = pa.total_allocated_bytes(), 0
+    for number, row in enumerate(read_whole_rows(DataFile("a.parquet", path), DataConfig())):
+        most = max(most, pa.total_allocated_bytes() - held)
+        assert not isinstance(row.row, UnusableError)
+        assert (row.line, row.row["text"]) == (number + 1, f"waa {number}")
+        assert each <= row.size < 1.1 * each
+    assert number == rows - 1
+    assert most < 3 * BATCH_BYTES < frame.estimated_size() / 2
 
 
 def test_schema_puts_aside_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:

@@ -36,11 +36,15 @@ class UnusableError(Exception):
 
 
 class Parsed(NamedTuple):
-    """One row of a file, its line counted from 1; or why there is no row."""
+    """One row of a file, its line counted from 1; or why there is no row.
+
+    ``size`` is what a row without ``raw`` takes, in bytes: the mean of those read with it.
+    """
 
     line: int
     raw: bytes | str | None
     row: dict[str, Any] | UnusableError
+    size: int = 0
 
     def shown(self) -> str:
         """The row as the quarantine file quotes it."""

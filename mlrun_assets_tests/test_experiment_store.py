@@ -1,0 +1,79 @@
+"""Experiments on the disk: where things stand in them, and how one is found."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import mlrun_assets
+from mlrun_assets.errors import ExperimentError
+from mlrun_assets.experiment_store import MANIFEST, Experiment, experiment_of_run, find_experiment
+from mlrun_assets.records import Manifest, Status
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Path:
+    for number in range(5):
+        directory = tmp_path / f"exp_{number}"
+        Manifest(
+            id=directory.name,
+            name=f"name-{number}",
+            original_name=None,
+            report=f"impl-ml-run-{number}",
+            status=Status.COMPLETE,
+            created_at=f"2026-11-0{number + 1}T00:00:00Z",
+            run_ids=(f"run-{number}",),
+        ).save(directory / MANIFEST)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("explicit", "run_ids", "wanted"),
+    [
+        ("exp_1", ("run-3",), "exp_1"),
+        ("name-2", (), "exp_2"),
+        (None, ("gone", "away", "run-3", "run-1"), "exp_3"),
+        (None, ("gone", "away"), "exp_4"),
+    ],
+)
+def test_an_experiment_is_found_with_each_manifest_read_once(
+    experiments: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    explicit: str | None,
+    run_ids: tuple[str, ...],
+    wanted: str,
+) -> None:
+    read: Counter[Path] = Counter()
+    load = Manifest.load.__func__
+
+    def counted(kind: type[Manifest], path: Path) -> Manifest:
+        read[path] += 1
+        return load(kind, path)
+
+    monkeypatch.setattr(Manifest, "load", classmethod(counted))
+    assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
+    assert len(read) == 5 and set(read.values()) == {1}
+
+
+def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
+        find_experiment(experiments, "exp_9", ())
+    with pytest.raises(ExperimentError, match=r"no experiment yet; materialize"):
+        find_experiment(tmp_path / "empty", None, ("run-1",))
+    assert experiment_of_run(experiments, "run-9") is None
+    assert experiment_of_run(experiments, "run-0") == Experiment(experiments / "exp_0")
+
+
+def test_a_path_in_an_experiment_has_one_name() -> None:
+    """Such as ``records/predictions.parquet``: written twice, it is changed once."""
+    paths: Counter[str] = Counter()
+    for file in Path(mlrun_assets.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                paths[node.value] += bool(re.fullmatch(r"[\w-]+/[\w-]+\.\w+", node.value))
+    assert paths["records/predictions.parquet"] == 1
+    assert [path for path, times in paths.items() if times > 1] == []
