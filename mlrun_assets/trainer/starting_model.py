@@ -37,13 +37,25 @@ def load_start(
         drop_no_attention(model)
     if not torch.cuda.is_available():
         tune_for_cpu(model, job.recipe.bf16)
-    if not job.recipe.trim_vocabulary:
-        return model, tokenizer, None
-    seen = texts_of(job.train_file)
-    if job.pretraining and job.pretraining.unlabelled_file:
-        seen += texts_of(job.pretraining.unlabelled_file)
-    trimmed, trim = encoders.trim(tokenizer, model, seen, texts_of(job.val_file))
-    return model, trimmed, trim
+    trim = None
+    if job.recipe.trim_vocabulary:
+        seen = texts_of(job.train_file)
+        if job.pretraining and job.pretraining.unlabelled_file:
+            seen += texts_of(job.pretraining.unlabelled_file)
+        tokenizer, trim = encoders.trim(tokenizer, model, seen, texts_of(job.val_file))
+    _leave_the_file(model)
+    return model, tokenizer, trim
+
+
+def _leave_the_file(model: PreTrainedModel) -> None:
+    """Copy the weights into memory of their own.
+
+    Loaded weights are views into the encoder's file. While one is left, all of the file that was
+    touched counts as memory, rows of the vocabulary that were trimmed away included, and a file
+    that someone cuts short would end the training.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def texts_of(file: Path) -> list[str]:
