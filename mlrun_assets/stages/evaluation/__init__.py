@@ -79,29 +79,24 @@ def evaluate_checkpoint(
     )
     labels = predictor.labels
     # What can't be read is found before the splits are predicted, which takes minutes.
-    baseline_said = read_baseline_predictions(directory / candidates.baseline.predictions_file)
-    opponents = _kept_baseline(directory, candidates.baseline, labels)
+    opponents = _open_opponents(directory, candidates, labels, config)
     started = time.perf_counter()
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
     seconds = time.perf_counter() - started
     judged = Judged(test.frame, test.truth, test.guess, labels, config)
-    seed_guesses = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
-    seeds = tuple(seed_scores(seed, judged.truth, said) for seed, said in seed_guesses.items())
-    deployed = candidates.production
-    production = open_production(deployed, labels, config.data) if deployed else None
-    others = _predict_test(judged, baseline_said, production)
-    by_seed = {f"seed_{seed}": said for seed, said in seed_guesses.items()}
-    write_predictions(directory, judged, test.probabilities, {**others, **by_seed})
+    said = opponents.predict_test(judged)
+    by_seed = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
+    named = {f"seed_{seed}": guess for seed, guess in by_seed.items()}
+    write_predictions(directory, judged, test.probabilities, {**said, **named})
+    seeds = tuple(seed_scores(seed, judged.truth, guess) for seed, guess in by_seed.items())
     calibration = calibrate(
         val.believed, test.believed, config.evaluation.confidence, config.training.seed
     )
-    if isinstance(production, Opponent):
-        opponents["production"] = production
-    texts, said = _candidates(directory, dataset, predictor, val, config.training.seed)
+    frame, probabilities = _candidates(directory, dataset, predictor, val, config.training.seed)
     # How sure the challenger says to be is not how sure it may be.
-    believable = scale(said, calibration.temperature)
+    believable = scale(probabilities, calibration.temperature)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
@@ -112,8 +107,8 @@ def evaluate_checkpoint(
         test_without_leaks=judged.score_without_leaks(),
         calibration_error=calibration.error,
         slices=judged.score_slices(),
-        baseline=judged.compare(BASELINE, others["baseline"]),
-        production=_against_production(judged, production, others),
+        baseline=judged.compare(BASELINE, said["baseline"]),
+        production=opponents.compare_production(judged, said),
         predictions_file=PREDICTIONS_FILE,
         seconds=seconds,
         rows_per_second=(val.frame.height + test.frame.height) / seconds,
@@ -121,7 +116,53 @@ def evaluate_checkpoint(
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=label_next.LABEL_NEXT_FILE,
-        label_next=_choose_rows(directory, (texts, believable), labels, opponents, config),
+        label_next=_choose_rows(directory, (frame, believable), labels, opponents.asked, config),
+    )
+
+
+@dataclass(frozen=True)
+class _Opponents:
+    """The baseline, with what it said to the test rows, and the model in production."""
+
+    baseline_said: pl.DataFrame
+    baseline: Opponent | None
+    production: Opponent | Incomparable | None
+
+    @property
+    def asked(self) -> dict[str, Opponent]:
+        """Those that can be asked about any text."""
+        models = {"baseline": self.baseline, "production": self.production}
+        return {name: model for name, model in models.items() if isinstance(model, Opponent)}
+
+    def predict_test(self, judged: Judged) -> dict[str, Labels]:
+        """What they say to the test rows; the baseline has been asked already."""
+        rows = judged.frame.select("id")
+        known = rows.join(self.baseline_said, on="id", how="left", maintain_order="left")
+        said = {"baseline": label_numbers(known["prediction"], judged.labels)}
+        if isinstance(self.production, Opponent):
+            said["production"] = self.production.predict(judged.frame["text"].to_list())
+        return said
+
+    def compare_production(self, judged: Judged, said: Mapping[str, Labels]) -> Comparison | None:
+        """The challenger beside production; None: there is none."""
+        production = self.production
+        if isinstance(production, Incomparable):
+            return Comparison(
+                against=production.name, comparable=False, reason=production.reason, rows=0
+            )
+        return judged.compare(production.name, said["production"]) if production else None
+
+
+def _open_opponents(
+    directory: Path, candidates: Candidates, labels: tuple[str, ...], config: Config
+) -> _Opponents:
+    """Old experiments did not keep their baseline: then nobody can ask it about other texts."""
+    baseline, deployed = candidates.baseline, candidates.production
+    kept = baseline.model_dir
+    return _Opponents(
+        baseline_said=read_baseline_predictions(directory / baseline.predictions_file),
+        baseline=open_baseline(directory / kept, labels) if kept is not None else None,
+        production=open_production(deployed, labels, config.data) if deployed else None,
     )
 
 
@@ -167,36 +208,6 @@ def _seed_guesses(
             predictor = Predictor(directory / seed.model_dir, max_length, exact=True)
             guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
     return guesses
-
-
-def _predict_test(
-    judged: Judged, baseline: pl.DataFrame, production: Opponent | Incomparable | None
-) -> dict[str, Labels]:
-    """What the other models say to the test rows; the baseline has been asked already."""
-    known = judged.frame.select("id").join(baseline, on="id", how="left", maintain_order="left")
-    said = {"baseline": label_numbers(known["prediction"], judged.labels)}
-    if isinstance(production, Opponent):
-        said["production"] = production.predict(judged.frame["text"].to_list())
-    return said
-
-
-def _against_production(
-    judged: Judged, production: Opponent | Incomparable | None, said: Mapping[str, Labels]
-) -> Comparison | None:
-    if isinstance(production, Incomparable):
-        return Comparison(
-            against=production.name, comparable=False, reason=production.reason, rows=0
-        )
-    return judged.compare(production.name, said["production"]) if production else None
-
-
-def _kept_baseline(
-    directory: Path, baseline: BaselineRecord, labels: tuple[str, ...]
-) -> dict[str, Opponent]:
-    """The baseline as a model that can be asked about any text; old experiments did not keep it."""
-    if baseline.model_dir is None:
-        return {}
-    return {"baseline": open_baseline(directory / baseline.model_dir, labels)}
 
 
 def _candidates(
