@@ -18,8 +18,8 @@ Imports go down this list, never up:
     experiment_store.py  experiments on the disk
     registry_file.py     Markdown files that others write to as well
     text/                orthography, keys and languages
-    records.py           what flows between the stages
-    config.py            ml_config.yaml: every setting and its default, once
+    records/             what flows between the stages
+    config/              ml_config.yaml: every setting and its default, once
     config_source.py     YAML with the line of every key
     files.py             files written whole or not at all
     fresh_process.py     a model served by a process of its own, and what it answers

@@ -17,7 +17,7 @@ INTRODUCTION = """\
 # Every key of ml_config.yaml
 
 All may be left out. `auto` leaves the choice to the training plan; a value always wins. Relative
-paths are relative to the config file. Made from the models in `mlrun_assets/config.py` by
+paths are relative to the config file. Made from the models in `mlrun_assets/config/` by
 `python -m mlrun_assets_tests.regenerate_docs`.
 """
 

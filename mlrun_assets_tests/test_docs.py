@@ -56,7 +56,7 @@ def test_the_map_of_the_rooms_is_complete() -> None:
 
 def test_the_maps_inside_the_rooms_name_every_module() -> None:
     root = Path(mlrun_assets.__file__).parent
-    for room in ("cli", "lifecycle", "orchestration", "trainer", "encoders"):
+    for room in ("cli", "lifecycle", "orchestration", "trainer", "encoders", "records", "config"):
         text = (root / room / "__init__.py").read_text(encoding="utf-8")
         for module in (root / room).glob("*.py"):
             if module.name != "__init__.py":

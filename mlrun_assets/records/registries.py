@@ -1,0 +1,59 @@
+"""What a run writes down for people: its line, its tech debt, its report."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mlrun_assets.records.record import Record
+
+
+class DebtItem(Record):
+    """One item of the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+    done: bool
+
+
+class RegistryRecord(Record):
+    """This run's line."""
+
+    asset: ClassVar[str] = "experiment_registry"
+
+    file: str
+    line: str
+    lines_before: int
+
+
+class DebtChange(Record):
+    """One item that this run wrote to the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+    change: str
+
+
+class TechDebtRecord(Record):
+    """New, repeated and resolved items."""
+
+    asset: ClassVar[str] = "tech_debt_registry"
+
+    file: str
+    changes: tuple[DebtChange, ...]
+
+    def numbers(self, change: str) -> list[str]:
+        """The items with ``change`` (new, repeated, resolved), as ``TD-NNN``."""
+        return [f"TD-{item.number:03d}" for item in self.changes if item.change == change]
+
+
+class ReportRecord(Record):
+    """The report and its pictures."""
+
+    asset: ClassVar[str] = "deployment_report"
+
+    file: str
+    html_file: str
+    pictures: tuple[str, ...]
+    sentence: str
