@@ -68,6 +68,16 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     assert (home / "production" / "current").exists()
 
 
+def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -> None:
+    command = [*COMMAND, "status", "--config", str(make_project())]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False
+        )
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
+
+
 @pytest.mark.parametrize("content", ["", "not json\n" * 5])
 def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
     home = make_project().parent
