@@ -39,6 +39,10 @@ nux:
   enabled: false
 python_logs:
   python_log_level: INFO
+# A Ctrl-C ends the run, and not what shows its lines.
+compute_logs:
+  module: mlrun_assets.orchestration.compute_logs
+  class: CalmComputeLogManager
 """
 
 
@@ -117,10 +121,12 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
+    from mlrun_assets.orchestration.compute_logs import ctrl_c_held_back
+
     home = Path(os.environ["DAGSTER_HOME"])
     try:
         # Two processes that create the same history at once leave one that nobody can open.
-        with FileLock(home / ".lock"):
+        with FileLock(home / ".lock"), ctrl_c_held_back():
             instance = dg.DagsterInstance.get()
         with instance:
             yield instance
