@@ -68,6 +68,14 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     assert (home / "production" / "current").exists()
 
 
+def test_a_run_without_a_config_says_so(tmp_path: Path) -> None:
+    result = call("run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file, so the defaults hold\n" in (
+        result.stderr
+    )
+
+
 def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -> None:
     command = [*COMMAND, "status", "--config", str(make_project())]
     with Path("/dev/full").open("w") as full:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from filelock import FileLock
 
-from mlrun_assets.cli.options import note, with_config
+from mlrun_assets.cli.options import note, note_defaults, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment_store import Experiment, experiment_of_run
@@ -64,6 +64,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         raise click.UsageError(
             "a NAME opens a new experiment, and --resume goes on with an earlier one: leave out one"
         )
+    note_defaults(config)
     if name:
         slug(name)
     taken_up = take_up(config, resume, note) if resume is not None else None
