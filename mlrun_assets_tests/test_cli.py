@@ -227,6 +227,8 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: Ma
                 process.kill()
                 break
     expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
+    status = call("status", cwd=home).stdout
+    assert f"was killed: `mlrun-assets run --resume {killed.id}`" in status
     before = killed.manifest.stages
     assert killed.manifest.status is Status.RUNNING
     assert before["trained_checkpoint"].status == "running"
