@@ -106,9 +106,8 @@ def parse_source(text: str, name: str) -> ConfigSource:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"{name}: line 1: holds a {type(values).__name__}; write sections such as `data:`"
-        )
+        kind = "a list" if isinstance(values, list) else "a single value"
+        raise ConfigError(f"{name}: line 1: holds {kind}; write sections such as `data:`")
     lines: dict[Location, int] = {}
     repeated: list[Mistake] = []
     if node:

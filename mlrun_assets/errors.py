@@ -66,3 +66,17 @@ class PublishError(MlrunError):
 
 class RecordError(MlrunError):
     """A record is missing or can't be read: an earlier stage did not finish."""
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says to people; of one of the file system, where and what can be done as well.
+
+    >>> message_of(FileNotFoundError(2, "No such file or directory", "a.csv"))
+    'a.csv: No such file or directory; make room, or make it readable and writable, and run again'
+    """
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename or 'a file'}: {error.strerror or error}; make room, or make it "
+            "readable and writable, and run again"
+        )
+    return str(error)

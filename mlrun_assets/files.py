@@ -44,8 +44,10 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         if path.exists():
             temporary.chmod(path.stat().st_mode & 0o777)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # the system names no file that was open already
         raise
     sync_directory(path.parent)
 

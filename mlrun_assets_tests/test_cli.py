@@ -70,6 +70,24 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
     assert (home / "production" / "current").exists()
 
 
+def test_a_run_without_a_config_says_so(tmp_path: Path) -> None:
+    result = call("run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file, so the defaults hold\n" in (
+        result.stderr
+    )
+
+
+def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -> None:
+    command = [*COMMAND, "status", "--config", str(make_project())]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False
+        )
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
+
+
 @pytest.mark.parametrize("content", ["", "not json\n" * 5])
 def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
     home = make_project().parent
@@ -211,6 +229,8 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: Ma
                 process.kill()
                 break
     expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
+    status = call("status", cwd=home).stdout
+    assert f"was killed: `mlrun-assets run --resume {killed.id}`" in status
     before = killed.manifest.stages
     assert killed.manifest.status is Status.RUNNING
     assert before["trained_checkpoint"].status == "running"
@@ -291,6 +311,59 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
     assert result.returncode == 0, result.stderr
     registry = (config.parent / ".claude/reports/_registry.md").read_text()
     assert "| Complete | accuracy" in registry
+
+
+def test_a_history_that_dagster_cannot_read_is_one_message(
+    make_project: MakeProject, dagster_home: Path
+) -> None:
+    history = dagster_home / "history" / "runs.db"
+    history.parent.mkdir()
+    history.write_bytes(b"no database " * 1000)
+    result = call("run", cwd=make_project().parent)
+    assert result.returncode == 1
+    assert f"error: {dagster_home}: Dagster's history can't be kept here" in result.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from dagster._core.executor.in_process import InProcessExecutor
+from mlrun_assets.cli import main
+
+after, execute = sys.argv.pop(), InProcessExecutor.execute
+
+def interrupted(*arguments):
+    for event in execute(*arguments):
+        yield event
+        if event.event_type_value == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+InProcessExecutor.execute = interrupted
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "last", "opened"),
+    [
+        ("ENGINE_EVENT", "cancelled", False),
+        ("STEP_SUCCESS", "Cancelled: cancelled between two assets", True),
+    ],
+)
+def test_ctrl_c_while_no_asset_runs(
+    make_project: MakeProject, after: str, last: str, opened: bool
+) -> None:
+    home = make_project().parent
+    command = [sys.executable, "-c", INTERRUPTED, "run", "stopped", after]
+    result = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 130, result.stderr
+    assert last in (result.stdout + result.stderr).splitlines()
+    assert "Traceback" not in result.stderr
+    if opened:
+        registry = (home / ".claude/reports/_registry.md").read_text()
+        assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+    assert len(list((home / "experiments").glob("exp_*"))) == opened
 
 
 def test_a_home_of_our_own_has_the_shipped_settings() -> None:

@@ -15,6 +15,7 @@ prediction.py  predict
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -24,7 +25,7 @@ from mlrun_assets.cli.overview import schema, status
 from mlrun_assets.cli.prediction import predict
 from mlrun_assets.cli.production import diff, promote, push, rollback
 from mlrun_assets.cli.running import run
-from mlrun_assets.errors import MlrunError
+from mlrun_assets.errors import MlrunError, message_of
 
 __all__ = ["commands", "main"]
 
@@ -40,15 +41,29 @@ for command in (run, check_data, status, promote, rollback, diff, push, predict,
 
 
 def main() -> None:
-    """The entry point: errors of ours are shown without a traceback."""
+    """The entry point: errors of ours and of the file system are shown without a traceback."""
+    _open_standard_streams()
     try:
         commands(standalone_mode=False)
     except MlrunError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"error: {message_of(error)}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("cancelled", err=True)
         sys.exit(130)
+
+
+def _open_standard_streams() -> None:
+    """Let a standard stream that was closed be empty, and swallow what is written to it.
+
+    Its number would go to the next file that is opened, and what a library prints into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mlrun_assets.cli.options import note, with_config
+from mlrun_assets.cli.options import note, note_defaults, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError
 from mlrun_assets.records import DatasetRecord
@@ -29,6 +29,7 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
     Token counts need the encoder's tokenizer. Where it can't be loaded, a note says so, the checks
     that need the counts are off, and the others run.
     """
+    note_defaults(config)
     if output:
         dataset = _validate(config, output)
         kept = True

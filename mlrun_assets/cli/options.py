@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import click
 
-from mlrun_assets.config import CONFIG_VARIABLE, load_config
+from mlrun_assets.config import CONFIG_VARIABLE, DEFAULT_CONFIG_FILE, LoadedConfig, load_config
 
 P = ParamSpec("P")
 
@@ -28,6 +28,12 @@ def with_config(command: Callable[P, None]) -> Callable[..., None]:
         command(load_config(file), *args, **kwargs)  # type: ignore[arg-type]
 
     return wrapped
+
+
+def note_defaults(config: LoadedConfig) -> None:
+    """Say that there is no config file, where the command works with the data that it names."""
+    if config.file is None:
+        note(f"{config.directory / DEFAULT_CONFIG_FILE}: no such file, so the defaults hold")
 
 
 def note(line: str) -> None:

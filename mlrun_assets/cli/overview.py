@@ -8,7 +8,8 @@ import click
 
 from mlrun_assets.cli.options import with_config
 from mlrun_assets.config import LoadedConfig, json_schema
-from mlrun_assets.experiment_store import all_experiments
+from mlrun_assets.experiment_store import Experiment, all_experiments
+from mlrun_assets.records import Status
 
 
 @click.command(help="What is in production, the latest runs and the open tech debt.")
@@ -27,11 +28,25 @@ def status(config: LoadedConfig, limit: int) -> None:
         click.echo("production  nothing deployed yet")
     for experiment in all_experiments(config.experiments_dir)[:limit]:
         manifest = experiment.manifest
-        click.echo(
-            f"{manifest.status:<11} {experiment.id}  {run_summary(experiment, manifest.error)}"
-        )
+        said = run_summary(experiment, manifest.error)
+        if _was_killed(experiment):
+            said += f"; was killed: `mlrun-assets run --resume {experiment.id}` goes on with it"
+        click.echo(f"{manifest.status:<11} {experiment.id}  {said}")
     for item in read_open_debt(config.reports_dir):
         click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
+
+
+def _was_killed(experiment: Experiment) -> bool:
+    """Whether it runs by its manifest, and no process works on it.
+
+    A person who may not write there can't know.
+    """
+    from mlrun_assets.lifecycle.holding import is_held
+
+    try:
+        return experiment.manifest.status is Status.RUNNING and not is_held(experiment.directory)
+    except OSError:
+        return False
 
 
 @click.command(help="The JSON Schema of ml_config.yaml, for editors.")

@@ -60,19 +60,24 @@ def predict(  # noqa: PLR0913  click gives every option by its name
 
     chosen = predicting.serving_version(config, version)
     data = predicting.data_of(chosen, config.config.data)
+    name = source
     if source == STANDARD:
-        rows = predicting.rows_of_stream(sys.stdin.buffer, "standard input", data)
+        name = "standard input"
+        rows = predicting.rows_of_stream(sys.stdin.buffer, name, data)
     else:
         rows = predicting.rows_of_file(Path(source), data)
     asked = Wanted(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
     classifier = predicting.load_classifier(config, chosen, exact=asked.exact)
     answers = answer_rows(rows, classifier, asked)
-    bad = 0
+    told, bad = 0, 0
     shown = sys.stderr.isatty() and (output or not sys.stdout.isatty())
     with _opened(output) as file, _bar(shown=bool(shown)) as bar:
         for window in predicting.write_answers(answers, file):
+            told += len(window)
             bad += sum("error" in answer for answer in window)
             bar.update(len(window))
+        if not told:
+            note(f"{name} holds no row")
     if bad:
         note(f"{bad:,} rows could not be labelled; `error` says why")
 

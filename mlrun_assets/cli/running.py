@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from filelock import FileLock
 
-from mlrun_assets.cli.options import note, with_config
+from mlrun_assets.cli.options import note, note_defaults, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment_store import Experiment, experiment_of_run
 from mlrun_assets.records import Status
 
 if TYPE_CHECKING:
+    import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
+
     from mlrun_assets.lifecycle.resuming import TakenUp
 
 EXIT_CODES = {
@@ -25,6 +30,7 @@ EXIT_CODES = {
     Status.BLOCKED: 3,
     Status.CANCELLED: 130,
 }
+INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 DAGSTER_YAML = """\
 # No telemetry, no questions to newcomers, and no debug lines on the terminal.
 telemetry:
@@ -33,6 +39,10 @@ nux:
   enabled: false
 python_logs:
   python_log_level: INFO
+# A Ctrl-C ends the run, and not what shows its lines.
+compute_logs:
+  module: mlrun_assets.orchestration.compute_logs
+  class: CalmComputeLogManager
 """
 
 
@@ -54,6 +64,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         raise click.UsageError(
             "a NAME opens a new experiment, and --resume goes on with an earlier one: leave out one"
         )
+    note_defaults(config)
     if name:
         slug(name)
     taken_up = take_up(config, resume, note) if resume is not None else None
@@ -87,10 +98,7 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -
     if taken_up:
         resource["experiment_id"], ops = taken_up.experiment.id, {}
         selection = [dg.AssetKey(stage) for stage in taken_up.stages]
-    with FileLock(Path(os.environ["DAGSTER_HOME"]) / ".lock"):
-        # Two processes that create the same history at once leave one that nobody can open.
-        instance = dg.DagsterInstance.get()
-    with instance:
+    with _dagster_instance() as instance:
         result = defs.resolve_job_def("ml_run").execute_in_process(
             instance=instance,
             raise_on_error=False,
@@ -101,9 +109,62 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -
                 "loggers": {"plain": {}},
             },
         )
+    return _closed(config, result)
+
+
+@contextmanager
+def _dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster with its history, in DAGSTER_HOME.
+
+    Raises:
+        MlrunError: the history can't be read or written.
+    """
+    import dagster as dg
+    from sqlalchemy.exc import DBAPIError
+
+    from mlrun_assets.orchestration.compute_logs import ctrl_c_held_back
+
+    home = Path(os.environ["DAGSTER_HOME"])
+    try:
+        # Two processes that create the same history at once leave one that nobody can open.
+        with FileLock(home / ".lock"), ctrl_c_held_back():
+            instance = dg.DagsterInstance.get()
+        with instance:
+            yield instance
+    except DBAPIError as error:
+        raise MlrunError(
+            f"{home}: Dagster's history can't be kept here: {error.orig}; make room, or export "
+            "DAGSTER_HOME as the absolute path of another directory; `mlrun-assets run --resume` "
+            "goes on with a run that had begun"
+        ) from None
+
+
+def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experiment:
+    """The experiment of a run that has ended.
+
+    Dagster holds a Ctrl-C back until the next asset begins, where no stage of ours sees it; the
+    experiment is closed here then.
+
+    Raises:
+        MlrunError: the run failed before it came to an experiment, or how can't be written down.
+        KeyboardInterrupt: it was cancelled before it came to an experiment.
+    """
+    from mlrun_assets.lifecycle.stages import Stage, close_after_error
+
     experiment = experiment_of_run(config.experiments_dir, result.run_id)
+    errors = list(_errors(result))
+    cancelled = any(error.cls_name in INTERRUPTS for error in errors)
+    if experiment is None and cancelled:
+        raise KeyboardInterrupt
+    why = errors[0].message.strip() if errors else "the run ended before its first asset"
     if experiment is None:
-        raise MlrunError(_first_error(result))
+        raise MlrunError(why)
+    if experiment.manifest.status is Status.RUNNING:
+        status = Status.CANCELLED if cancelled else Status.FAILED
+        stage = Stage(experiment, experiment.config(config), result.run_id, note)
+        close_after_error(stage, status, "cancelled between two assets" if cancelled else why)
+    if experiment.manifest.status is Status.RUNNING:
+        raise MlrunError(why)
     return experiment
 
 
@@ -144,9 +205,13 @@ def use_dagster_home(config: LoadedConfig) -> None:
         os.environ["DAGSTER_HOME"] = str(home)
 
 
-def _first_error(result: object) -> str:
-    """What the first step that failed says."""
-    for event in result.all_events:  # type: ignore[attr-defined]
-        if event.is_step_failure:
-            return str(event.step_failure_data.error.message).strip()
-    return "the run failed before its first asset; see the log above"
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo]:
+    """What the steps that failed say, then the run as a whole."""
+    said = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    said += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    return (_innermost(error) for error in said if error)
+
+
+def _innermost(error: SerializableErrorInfo) -> SerializableErrorInfo:
+    """The error that Dagster has wrapped into others."""
+    return _innermost(error.cause) if error.cause else error

@@ -44,4 +44,9 @@ def _expectation(detail: dict[str, Any]) -> str:
     said = str(detail["msg"]).removeprefix("Input ")
     if detail["type"] == "string_type" and isinstance(detail["input"], bool):
         return f"{said}: YAML reads a bare yes, no, on or off as a truth value; put it in quotes"
+    if detail["type"] == "tuple_type":
+        return "should be a list"  # of YAML; a tuple is ours
+    if detail["type"] == "too_short":
+        fewest = detail["ctx"]["min_length"]
+        return f"should have at least {fewest} item{'s' if fewest > 1 else ''}"
     return said

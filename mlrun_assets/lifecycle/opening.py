@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import DataError, MlrunError
+from mlrun_assets.errors import DataError, MlrunError, message_of
 from mlrun_assets.experiment_store import (
     Experiment,
     all_experiments,
@@ -126,7 +126,7 @@ def sweep_abandoned(
                 close_experiment(experiment, experiment.config(config), status)
                 swept.append(experiment)
         except (MlrunError, OSError) as error:
-            report(f"{experiment.id}: abandoned, and can't be closed: {error}")
+            report(f"{experiment.id}: abandoned, and can't be closed: {message_of(error)}")
         finally:
             release(experiment.directory)
     return swept

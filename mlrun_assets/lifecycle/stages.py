@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import DataBlockedError, MlrunError
+from mlrun_assets.errors import DataBlockedError, MlrunError, message_of
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
@@ -75,12 +75,10 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     try:
         yield stage
     except Exception as error:
-        clock.stop("failed")
-        _close(stage, Status.FAILED, f"{name}: {error}")
+        close_after_error(stage, Status.FAILED, f"{name}: {message_of(error)}", clock)
         raise
     except BaseException:
-        clock.stop("cancelled")
-        _close(stage, Status.CANCELLED, f"cancelled in {name}")
+        close_after_error(stage, Status.CANCELLED, f"cancelled in {name}", clock)
         raise
     else:
         clock.stop("done")
@@ -99,7 +97,7 @@ def require_ready(stage: Stage) -> None:
     why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
     if why:
         stage.save(blocked(why, stage.config.config.deployment))
-        _close(stage, Status.BLOCKED, why)
+        close_after_error(stage, Status.BLOCKED, why)
         raise DataBlockedError(
             "the data does not meet the standards; mend it, or name a check in data.quality.skip:"
             f"\n{why}\nevery row that was put aside, with its reason: "
@@ -111,14 +109,20 @@ def _has_ended_badly(manifest: Manifest, run_id: str) -> bool:
     return manifest.status in ENDED_BADLY and manifest.closed_by == run_id
 
 
-def _close(stage: Stage, status: Status, why: str) -> None:
-    """Close the experiment after an error; an error on top of it must not hide the first one."""
-    if _has_ended_badly(stage.experiment.manifest, stage.run_id):
-        return
+def close_after_error(stage: Stage, status: Status, why: str, clock: _Clock | None = None) -> None:
+    """Close the experiment after an error; an error on top of it must not hide the first one.
+
+    The ``clock`` is that of the stage that the error stopped; None: no stage was under way.
+    """
     try:
-        close_experiment(stage.experiment, stage.config, status, error=why, run_id=stage.run_id)
+        if clock:
+            clock.stop(status.lower())
+        if not _has_ended_badly(stage.experiment.manifest, stage.run_id):
+            close_experiment(stage.experiment, stage.config, status, error=why, run_id=stage.run_id)
     except (MlrunError, OSError) as error:
-        stage.report(f"{stage.experiment.id}: {status}, but not written down everywhere: {error}")
+        stage.report(
+            f"{stage.experiment.id}: {status}, but not written down everywhere: {message_of(error)}"
+        )
 
 
 class _Clock:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from mlrun_assets.files import write_atomically
 from mlrun_assets.ngrams.candidates import WORDS_READ, Fitted
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
 
@@ -17,7 +18,7 @@ Floats32 = npt.NDArray[np.float32]
 
 def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> None:
     """Write the model to ``ngrams/`` in ``model_dir``; alone it serves with the weights 0 and 1."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     union, classifier = (step for _, step in fitted.model.steps)
     vectorizers = [vectorizer for _, vectorizer in union.transformer_list]
@@ -43,8 +44,8 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
     }
     directory = model_dir / NGRAMS_DIR
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, directory / "model.safetensors")
-    (directory / "model.json").write_bytes(orjson.dumps(settings))
+    write_atomically(directory / "model.safetensors", save(arrays))
+    write_atomically(directory / "model.json", orjson.dumps(settings))
 
 
 def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> None:
@@ -52,7 +53,7 @@ def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> 
     file = model_dir / NGRAMS_DIR / "model.json"
     settings = orjson.loads(file.read_bytes())
     settings |= {"encoder_weight": encoder_weight, "ngram_weight": ngram_weight}
-    file.write_bytes(orjson.dumps(settings))
+    write_atomically(file, orjson.dumps(settings))
 
 
 def _of_all_labels(classifier: Any, count: int) -> tuple[Floats32, Floats32]:

@@ -9,7 +9,7 @@ from dagster_shared.error import SerializableErrorInfo
 from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig, load_config
-from mlrun_assets.errors import MlrunError
+from mlrun_assets.errors import MlrunError, message_of
 from mlrun_assets.experiment_store import Experiment, find_experiment
 from mlrun_assets.lifecycle.stages import Stage, run_stage
 
@@ -76,18 +76,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (MlrunError, OSError) as error:
-        message = _said(error)
+        message = message_of(error)
         said = SerializableErrorInfo(f"{message}\n", stack=[], cls_name=type(error).__name__)
         raise DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
             message, user_code_process_error_infos=[said]
         ) from error
-
-
-def _said(error: MlrunError | OSError) -> str:
-    """What the error says; for one of the file system, what can be done as well."""
-    if isinstance(error, OSError):
-        return (
-            f"{error.filename or 'a file'}: {error.strerror or error}; make room, or make it "
-            "readable and writable, and run again"
-        )
-    return str(error)

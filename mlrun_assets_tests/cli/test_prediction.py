@@ -34,15 +34,17 @@ class Called:
 
 @pytest.fixture
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: Any) -> Any:
-    def run(*words: str, piped: bytes = b"") -> Called:
+    def run(*words: str, piped: bytes | None = b"") -> Called:
         monkeypatch.chdir(home)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+        stdin = None if piped is None else io.TextIOWrapper(io.BytesIO(piped))  # None: closed
+        monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "argv", ["mlrun-assets", "predict", *words])
         code = 0
         try:
             main()
         except SystemExit as end:
             code = int(str(end.code))
+        sys.stdin.close()
         captured = capsysbinary.readouterr()
         return Called(code, captured.out, captured.err.decode())
 
@@ -275,3 +277,11 @@ def test_ctrl_c_leaves_no_half_file(call: Any, home: Path, monkeypatch: pytest.M
     called = call("-", "--output", "stopped.jsonl", piped=lines(GOAL) * 200)
     assert (called.code, called.errors.strip()) == (130, "cancelled")
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))
+
+
+@pytest.mark.parametrize("piped", [b"", None])
+def test_no_row_is_told_and_no_error(call: Any, piped: bytes | None) -> None:
+    called = call("-", piped=piped)
+    assert called.code == 0, called.errors
+    assert called.answers == []
+    assert called.errors == "note: standard input holds no row\n"

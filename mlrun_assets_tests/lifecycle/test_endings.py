@@ -77,6 +77,29 @@ def test_an_error_ends_it_as_failed(config: LoadedConfig) -> None:
     assert experiment.manifest.stages["training_plan"].status == "failed"
 
 
+def test_a_full_disk_does_not_hide_the_error(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    told: list[str] = []
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill_the_disk_and_fail() -> None:
+        monkeypatch.setattr(os, "fsync", full)
+        raise ZeroDivisionError
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        run_stage(Stage(experiment, config, "run-1", told.append), "training_plan"),
+    ):
+        fill_the_disk_and_fail()
+    manifest = experiment.directory / "manifest.json"
+    (line,) = told
+    assert line.startswith(f"{experiment.id}: Failed, but not written down everywhere: {manifest}:")
+
+
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_ctrl_c_ends_it_as_cancelled(config: LoadedConfig, interrupt: type[BaseException]) -> None:
     experiment = open_experiment(config, None, "run-1")

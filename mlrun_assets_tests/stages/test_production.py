@@ -309,6 +309,7 @@ def test_a_dangling_pointer_says_how_to_mend_it_and_both_ways_do(root, serve):
         read_production(root)
     record = rollback(root, "exp_1", BECAUSE, loads)
     assert (record.before, serving(root)) == (None, "exp_1")
+    assert record.sentence.startswith("exp_1 serves, instead of exp_2, which can't be read: ")
     assert history(root)[-1].before == "exp_2"
     shutil.rmtree(root / "versions" / "exp_1")
     with pytest.raises(ProductionError, match="promote an experiment"):

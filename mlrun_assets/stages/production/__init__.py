@@ -93,7 +93,7 @@ def promote(
             the new version is left.
     """
     with _moving(production_dir, f"{candidate.experiment} was not promoted"):
-        before = _serving(production_dir)
+        left, before = _serving(production_dir)
         if before and _is_same(production_dir, before, candidate):
             return _unmoved(before)
         after = install(production_dir, candidate, probe)
@@ -103,7 +103,7 @@ def promote(
             if pointer.read(production_dir) != after.version:
                 discard(production_dir, after)
             raise
-    return _moved(before, after, reason)
+    return _moved(left, before, after, reason)
 
 
 def rollback(
@@ -118,22 +118,22 @@ def rollback(
             another process holds the lock; the pointer is where it was.
     """
     with _moving(production_dir, "no rollback was made"):
-        before = _serving(production_dir)
+        left, before = _serving(production_dir)
         after = load_version(production_dir, to or pointer.replaced(production_dir))
         probe(verify(production_dir, after))
         if before == after:
             return _unmoved(after)
         pointer.move(production_dir, "rollback", (before, after), reason)
-    return _moved(before, after, reason)
+    return _moved(left, before, after, reason)
 
 
-def _serving(production_dir: Path) -> ProductionVersion | None:
-    """The version that serves; None also if it can't be read, which a move mends."""
+def _serving(production_dir: Path) -> tuple[str | None, ProductionVersion | None]:
+    """The name that the pointer has, and its version; None if it can't be read: a move mends it."""
     name = pointer.read(production_dir)
     try:
-        return None if name is None else load_version(production_dir, name)
+        return name, None if name is None else load_version(production_dir, name)
     except ProductionError:
-        return None
+        return name, None
 
 
 def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candidate) -> bool:
@@ -148,9 +148,10 @@ def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candid
 
 
 def _moved(
-    before: ProductionVersion | None, after: ProductionVersion, reason: Reason
+    left: str | None, before: ProductionVersion | None, after: ProductionVersion, reason: Reason
 ) -> ProductionRecord:
-    instead = f"instead of {before.version}" if before else "and nothing did before"
+    lost = "" if before else ", which can't be read"
+    instead = f"instead of {left}{lost}" if left else "and nothing did before"
     sentence = f"{after.version} serves, {instead}: {reason.why}"
     return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 

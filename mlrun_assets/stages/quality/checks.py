@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import polars as pl
@@ -214,12 +215,12 @@ ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 
 def _commonest_reasons(dataset: Dataset) -> str:
-    counts: dict[str, int] = {}
-    for name in SPLITS:
-        for bad in dataset.splits[name].bad:
-            counts[bad.reason] = counts.get(bad.reason, 0) + 1
-    commonest = sorted(counts.items(), key=lambda item: -item[1])[:3]
-    return ", ".join(f"{reason}: {count}" for reason, count in commonest)
+    """How many rows there are of each reason, and the first row of the commonest."""
+    bad = [row for name in SPLITS for row in dataset.splits[name].bad]
+    commonest = Counter(row.reason for row in bad).most_common(3)
+    counts = ", ".join(f"{reason}: {count}" for reason, count in commonest)
+    first = next(row for row in bad if row.reason == commonest[0][0])
+    return f"{counts}; such as {first.split}, line {first.line}: {first.detail}"
 
 
 def _label_rows(dataset: Dataset, split: str) -> dict[str, int]:

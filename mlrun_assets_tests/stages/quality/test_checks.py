@@ -82,7 +82,7 @@ def test_schema_blocks_beyond_the_share() -> None:
     result = check("schema", bad=3, max_invalid_fraction=0.05)
     assert result.blocks
     assert result.rows == 9
-    assert "not JSON: 9" in result.message
+    assert "(not JSON: 9; such as train, line 0: ?)" in result.message
 
 
 def test_an_empty_split_blocks() -> None:
