@@ -5,15 +5,17 @@ from __future__ import annotations
 from mlrun_assets.encoders import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError
 from mlrun_assets.stages.plan.choosing import Ruling, choose
-from mlrun_assets.stages.plan.situation import Situation
+from mlrun_assets.stages.plan.situation import SMALL_BATCH, Situation
 
 LARGE_VOCABULARY = 50_000
 WORTHWHILE_BF16_SPEEDUP = 1.2
 HEAD_ONLY_ROWS = 20
 # In float32: the weight, its gradient and AdamW's two moments.
 BYTES_A_TRAINED_PARAMETER = 16
-# What the process and the activations took beside them, at 16 rows a batch on a CPU.
-OTHER_MEMORY_GB = 1.4
+# Of each token of a batch, layer and unit of width: what is kept for the way back. With the process
+# itself it gives what was measured on a CPU (docs/decisions/009).
+ACTIVATION_BYTES = 80
+PROCESS_GB = 0.7
 # Sixteen digits behind "sha256:" tell encoders apart and fit a table.
 DIGEST_SHOWN = 23
 
@@ -45,9 +47,9 @@ def freeze(situation: Situation) -> Ruling:
 def needed_memory_gb(situation: Situation) -> float:
     """About what training the whole encoder takes, in GB of 2**30 bytes, on this machine's memory.
 
-    Each worker holds all of it.
-    A layer has 12 times its width squared in parameters: four products in the attention, two of
-    four times the width after it.
+    Each worker holds all of the weights, and its part of a batch of texts that fill
+    ``model.max_length``. A layer has 12 times its width squared in parameters: four products in
+    the attention, two of four times the width after it.
     """
     circumstances = situation.circumstances
     pieces = circumstances.vocabulary
@@ -55,10 +57,14 @@ def needed_memory_gb(situation: Situation) -> float:
         pieces = min(pieces, VOCABULARY_BUDGET)
     hidden = circumstances.hidden_size
     parameters = pieces * hidden + circumstances.layers * 12 * hidden**2
-    process = parameters * BYTES_A_TRAINED_PARAMETER / 2**30 + OTHER_MEMORY_GB
     training = situation.config.training
-    shared = circumstances.accelerator is None and training.ray_address is None
-    return process * (training.num_workers if shared else 1)
+    rows = SMALL_BATCH if training.batch_size == "auto" else training.batch_size
+    tokens = rows * situation.config.model.max_length
+    activations = tokens * hidden * circumstances.layers * ACTIVATION_BYTES / 2**30
+    process = parameters * BYTES_A_TRAINED_PARAMETER / 2**30 + PROCESS_GB
+    if circumstances.accelerator is None and training.ray_address is None:
+        return process * training.num_workers + activations
+    return process + activations / training.num_workers
 
 
 def check_frozen_layers(situation: Situation) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mlrun_assets.stages.plan.choosing import Ruling, choose
 from mlrun_assets.stages.plan.encoder import freeze
 from mlrun_assets.stages.plan.history import best_learning_rate
-from mlrun_assets.stages.plan.situation import Situation
+from mlrun_assets.stages.plan.situation import SMALL_BATCH, Situation
 
 VERY_SMALL_DATA_ROWS = 1_000
 LONG_TEXT_TOKENS = 128
@@ -20,7 +20,8 @@ def batch_size(situation: Situation) -> Ruling:
     """Small batches for small data: an epoch must have steps enough."""
     workers = situation.config.training.num_workers
     return Ruling(
-        -(-(16 if situation.is_small else 32) // workers) * workers,  # each has an equal part
+        -(-(SMALL_BATCH if situation.is_small else 2 * SMALL_BATCH) // workers)
+        * workers,  # each has an equal part
         "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
         situation.said_rows,
     )

@@ -15,15 +15,30 @@ def test_very_few_rows_freeze_the_encoder(fewest: int, part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "layers", "trims", "measured"),
-    [(384, 12, True, 2.0), (768, 12, True, 2.7), (768, 12, False, 5.6)],
+    ("hidden", "trims", "max_length", "measured"),
+    [
+        (384, True, 128, 1.97),
+        (384, True, 256, 2.68),
+        (768, True, 64, 2.7),
+        (768, False, 64, 5.6),
+    ],
 )
 def test_the_memory_that_training_needs_is_about_what_was_measured(
-    hidden: int, layers: int, trims: bool, measured: float
+    hidden: int, trims: bool, max_length: int, measured: float
 ) -> None:
-    machine = replace(LAPTOP, hidden_size=hidden, layers=layers)
-    made = situation(circumstances=machine, model={"trim_vocabulary": trims})
+    machine = replace(LAPTOP, hidden_size=hidden)
+    model = {"trim_vocabulary": trims, "max_length": max_length}
+    made = situation(circumstances=machine, model=model)
     assert needed_memory_gb(made) == pytest.approx(measured, rel=0.15)
+
+
+def test_memory_grows_with_the_batch_and_workers_share_one() -> None:
+    one, larger = situation(), situation(training={"batch_size": 64})
+    two = situation(training={"batch_size": 16, "backend": "torchrun", "num_workers": 2})
+    process = 2 * needed_memory_gb(one) - needed_memory_gb(situation(training={"batch_size": 32}))
+    activations = needed_memory_gb(one) - process
+    assert needed_memory_gb(larger) == pytest.approx(process + 4 * activations)
+    assert needed_memory_gb(two) == pytest.approx(2 * process + activations)
 
 
 def test_short_memory_freezes_the_embeddings() -> None:
