@@ -100,9 +100,12 @@ def validated_dataset(
     context: dg.AssetExecutionContext, ml_run: MlRun
 ) -> Iterator[dg.MaterializeResult]:
     """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
+    from mlrun_assets.trainer.trackers import resolve_trackers
+
     with ml_run.stage(context) as stage:
         encoder = _encoder(stage)
         check_requirements(encoder, stage.config.config.model)
+        resolve_trackers(stage.config.config.training.report_to)
         if head := describe_head(encoder):
             stage.report(head)
         count = data.token_counter(encoder)

@@ -1,4 +1,4 @@
-"""An encoder that can't be used ends the run with one message, before the data is read."""
+"""An encoder or tracker that can't be used: one message, before the data is read."""
 
 from __future__ import annotations
 
@@ -135,3 +135,13 @@ def test_other_labels_than_the_config_s_are_one(make_project: MakeProject) -> No
     assert manifest.status is Status.BLOCKED
     assert "model.num_labels is 4" in (manifest.error or "")
     assert "trained_checkpoint" not in manifest.stages
+
+
+def test_a_tracker_that_is_not_known_is_told_before_the_data_is_read(
+    make_project: MakeProject,
+) -> None:
+    config = make_project(training={"report_to": ["tensorbord"]})
+    shutil.rmtree(config.parent / "data")
+    manifest = run(config)
+    assert manifest.status is Status.FAILED
+    assert "transformers knows no tracker `tensorbord`" in (manifest.error or "")
