@@ -18,10 +18,10 @@ NARROW_ENCODER = 512
 
 def batch_size(situation: Situation) -> Ruling:
     """Small batches for small data: an epoch must have steps enough."""
+    rows = SMALL_BATCH if situation.is_small else 2 * SMALL_BATCH
     workers = situation.config.training.num_workers
     return Ruling(
-        -(-(SMALL_BATCH if situation.is_small else 2 * SMALL_BATCH) // workers)
-        * workers,  # each has an equal part
+        -(-rows // workers) * workers,  # each has an equal part
         "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
         situation.said_rows,
     )
