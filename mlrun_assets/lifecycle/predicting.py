@@ -83,8 +83,8 @@ def load_classifier(
 ) -> Classifier:
     """The model of a version, whose files are those that were promoted.
 
-    ``exact`` probabilities are those of float32; others may differ by a hundredth, which is more
-    than most words move.
+    ``exact`` probabilities are those of float32; others may differ by some hundredths, which is
+    more than most words move.
 
     Raises:
         ProductionError: they are not, or can't be read, now or when the model is asked.

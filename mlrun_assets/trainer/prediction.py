@@ -31,9 +31,10 @@ class Predictor:
     """A trained model directory, ready to predict.
 
     On a CPU that multiplies bfloat16 in hardware, texts are read in bfloat16 first, and again in
-    float32 where two labels are a close call: twice as fast, labels that are float32's in all but
-    rare cases, and probabilities within a hundredth or so. ``exact`` reads all in float32, as what
-    is judged must be.
+    float32 where two labels are a close call: twice as fast or more, labels that are float32's in
+    all but the rarest cases, and probabilities within a hundredth, of one text in a hundred within
+    some. ``exact`` reads all in float32: for what is held against another form of the same model,
+    and for differences as small as a word's.
 
     Raises:
         ExportError: the directory holds no model that can be loaded.

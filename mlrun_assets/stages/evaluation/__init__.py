@@ -74,9 +74,7 @@ def evaluate_checkpoint(
     """
     from mlrun_assets.trainer.prediction import Predictor
 
-    predictor = Predictor(
-        directory / candidates.checkpoint.model_dir, dataset.max_length, exact=True
-    )
+    predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
     labels = predictor.labels
     # What can't be read is found before the splits are predicted, which takes minutes.
     opponents = _open_opponents(directory, candidates, labels, config)
@@ -205,7 +203,7 @@ def _seed_guesses(
     for seed in checkpoint.seeds:
         guesses[seed.seed] = judged.guess
         if seed.seed != checkpoint.seed:
-            predictor = Predictor(directory / seed.model_dir, max_length, exact=True)
+            predictor = Predictor(directory / seed.model_dir, max_length)
             guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
     return guesses
 

@@ -98,7 +98,7 @@ def open_production(
     if reason := _other_texts(version, data) or _harmed(deployed):
         return incomparable(reason)
     try:
-        predictor = Predictor(deployed.model_dir, version.max_length, exact=True)
+        predictor = Predictor(deployed.model_dir, version.max_length)
     except ExportError as error:
         return incomparable(f"the model in production can't be used: {error}")
     if set(predictor.labels) != set(labels):

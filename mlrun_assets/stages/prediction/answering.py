@@ -125,7 +125,7 @@ def _given(texts: list[str], classifier: Classifier, wanted: Wanted) -> list[Ans
 
 
 def draft_digits(probabilities: Floats) -> Floats:
-    """``probabilities`` with the digits that are true of drafts: 0.83, 0.962, 0.9987.
+    """``probabilities`` with the digits that drafts can tell: 0.83, 0.962, 0.9987.
 
     At most `DECIMALS`. It is the logits that are off by as much everywhere, so the nearer to 0 or 1
     a probability is, the further its decimals hold.

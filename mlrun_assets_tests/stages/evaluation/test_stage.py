@@ -157,6 +157,25 @@ def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -
     assert evaluate().calibration == record.calibration
 
 
+def test_scores_are_those_of_float32(
+    evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.trainer import prediction
+
+    production = deployed(classifier(tiny_encoder, tmp_path / "production", LABELS, seed=5))
+
+    def scored(*, drafting: bool) -> EvaluationRecord:
+        monkeypatch.setattr(prediction, "_multiplies_bfloat16", lambda: drafting)
+        return evaluate(production)
+
+    exact, drafted = scored(drafting=False), scored(drafting=True)
+    assert drafted.calibration_error != exact.calibration_error
+    for part in ("val", "test", "test_without_leaks", "slices", "baseline", "production"):
+        assert getattr(drafted, part) == getattr(exact, part)
+    assert drafted.calibration is not None and exact.calibration is not None
+    assert drafted.calibration.brier == pytest.approx(exact.calibration.brier, abs=0.002)
+
+
 def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
     experiment: Path, evaluate: Evaluate
 ) -> None:

@@ -68,16 +68,16 @@ def test_probabilities_that_were_read_exactly_have_six_decimals() -> None:
     assert answer["probabilities"] == {"farming": 0.880797, "sports": 0.119203}
 
 
-@given(st.floats(-12, 12), st.sampled_from([-0.07, 0.07]))
-@example(-11.734375, -0.07)
+@given(st.floats(-12, 12), st.sampled_from([-0.09, 0.09]))
+@example(-11.734375, -0.09)
 def test_the_digits_of_a_draft_are_as_true_as_it_is(logit: float, error: float) -> None:
-    """The logit is off by what was measured at most; no digit says more, and the order stays."""
+    """Off by as much as the logits of 99 texts in 100; no digit says more, and the order stays."""
     true, read = (1 / (1 + np.exp(-each)) for each in (logit, logit + error))
     told = float(draft_digits(np.array([[read]]))[0, 0])
     nearest = min(read, 1 - read)
     rounding = max(0.05 * nearest, 5e-7) * 1.001
     assert abs(told - read) <= rounding
-    assert abs(told - true) <= rounding + 0.08 * nearest
+    assert abs(told - true) <= rounding + 0.1 * nearest
     assert 0.0 < told < 1.0 if nearest > 1e-6 else True
     assert len(f"{told:f}".rstrip("0").partition(".")[2]) <= 6
 
