@@ -141,6 +141,7 @@ def _job(
         )
         if recipe.pretraining_epochs
         else None,
+        name=f"{directory.name} {own}".strip(),
     )
 
 

@@ -41,7 +41,12 @@ from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
 from mlrun_assets.trainer.optimizer import build_optimizer
 from mlrun_assets.trainer.progress import Progress
 from mlrun_assets.trainer.starting_model import load_start
-from mlrun_assets.trainer.trackers import TENSORBOARD, TrainingCurves, resolve_trackers
+from mlrun_assets.trainer.trackers import (
+    TENSORBOARD,
+    TrainingCurves,
+    resolve_trackers,
+    runs_that_end,
+)
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -76,7 +81,7 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     trainer = _trainer(job, arguments, model, tokenizer, (train, val))
     trainer.add_callback(progress)
     set_seed(recipe.seed + arguments.process_index)  # dropout of its own for each process
-    with quiet_transformers(), closing(progress), explained(trainer, job):
+    with quiet_transformers(), closing(progress), runs_that_end(), explained(trainer, job):
         _train(trainer, checkpoint)
         if arguments.should_save:
             _save(trainer.model, tokenizer, job.model_dir)
@@ -201,6 +206,7 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to=[name for name in job.report_to if name != TENSORBOARD],
+        run_name=job.name,
     )
     if arguments.n_gpu > 1:
         # Else the Trainer would give each GPU a whole batch: torchrun is what uses several.

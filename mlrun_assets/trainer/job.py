@@ -49,8 +49,8 @@ class FineTuningJob:
 
     ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
     columns ``id``, ``text``, ``label``, and so is ``pretraining.unlabelled_file``, without labels.
-    With ``pretraining`` fine-tuning starts from the weights that stand there by then. A job is
-    plain values: it can go to another process.
+    With ``pretraining`` fine-tuning starts from the weights that stand there by then; ``name`` is
+    what trackers call it. A job is plain values: it can go to another process.
     """
 
     recipe: Recipe
@@ -64,6 +64,7 @@ class FineTuningJob:
     model_dir: Path
     report_to: tuple[str, ...]
     pretraining: PretrainingFiles | None = None
+    name: str | None = None
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,27 @@ def resolve_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"{', '.join(sorted(INTEGRATION_TO_CALLBACK))}"
             )
     return tuple(dict.fromkeys(resolved))
+
+
+@contextmanager
+def runs_that_end() -> Iterator[None]:
+    """End the run that wandb opened within, which the Trainer leaves open for what follows.
+
+    The next seed would be logged into it. A run that was open before is its opener's.
+    """
+    before = _open_run()
+    status = 1
+    try:
+        yield
+        status = 0
+    finally:
+        run = _open_run()
+        if run is not None and run is not before:
+            run.finish(exit_code=status)
+
+
+def _open_run() -> Any:
+    return getattr(sys.modules.get("wandb"), "run", None)
 
 
 class TrainingCurves(TensorBoardCallback):

@@ -14,7 +14,7 @@ from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.fine_tuning import fine_tune
 from mlrun_assets.trainer.job import FineTuningJob
 from mlrun_assets.trainer.progress import Pace
-from mlrun_assets.trainer.trackers import resolve_trackers
+from mlrun_assets.trainer.trackers import resolve_trackers, runs_that_end
 from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job
 
 
@@ -94,3 +94,41 @@ def test_a_tracker_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_trackers_the_log_stands_alone(job: FineTuningJob) -> None:
     fine_tune(replace(job, report_to=()))
     assert [file.name for file in job.logs_dir.iterdir()] == ["metrics.jsonl"]
+
+
+class Tracked:
+    """What wandb shows of itself: the run that is open."""
+
+    def __init__(self) -> None:
+        self.run: Tracked.Run | None = None
+        self.ended: list[int] = []
+
+    def open(self) -> None:
+        self.run = self.run or Tracked.Run(self)
+
+    class Run:
+        def __init__(self, tracked: Tracked) -> None:
+            self._tracked = tracked
+
+        def finish(self, exit_code: int) -> None:
+            self._tracked.run = None
+            self._tracked.ended.append(exit_code)
+
+
+def test_a_training_ends_the_run_that_wandb_opened_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = Tracked()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+
+    def train(error: TrainingError | None = None) -> None:
+        with runs_that_end():
+            wandb.open()
+            if error:
+                raise error
+
+    train()
+    with pytest.raises(TrainingError, match="not finite"):
+        train(TrainingError("not finite"))
+    assert wandb.ended == [0, 1]
+    wandb.open()
+    train()
+    assert wandb.run is not None, "it was opened by somebody else"
