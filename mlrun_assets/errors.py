@@ -9,6 +9,7 @@
     ├── TrainingError          a recipe that can't be trained, a loss that is not finite
     ├── ExportError            an exported model that does not answer like its checkpoint
     ├── ProductionError        a promotion or rollback that can't be done
+    │   └── ComparisonError    production has moved since a model was compared with it
     ├── PublishError           a model that can't be pushed to where it was to go
     └── RecordError            a stage is missing what an earlier stage should have recorded
 
@@ -58,6 +59,10 @@ class ExportError(MlrunError):
 
 class ProductionError(MlrunError):
     """The production pointer can't be moved; it still points where it did."""
+
+
+class ComparisonError(ProductionError):
+    """What serves is not what the model was compared with; nobody knows which is better."""
 
 
 class PublishError(MlrunError):

@@ -50,7 +50,7 @@ def serve_words(
         f1=0.9,
         text_columns=text_columns,
     )
-    promote(home / "production", candidate, Reason("a test", "nobody"), lambda _: None)
+    promote(home / "production", candidate, lambda *_: Reason("a test", "nobody"), lambda _: None)
     config = home / "ml_config.yaml"
     config.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return config

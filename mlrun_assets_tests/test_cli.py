@@ -49,9 +49,7 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
 
     differs = call("diff", "first", cwd=home)
     assert differs.returncode == 0, differs.stderr
-    assert re.search(
-        r"^why +only model there is \(against the verdict\)", differs.stdout, re.MULTILINE
-    )
+    assert re.search(r"^why +only model there is \(forced\)", differs.stdout, re.MULTILINE)
     pushed = call("push", "out/model", "--version", "first", cwd=home)
     assert pushed.returncode == 1 and "the Hub wants a token" in pushed.stderr
     pushed = call("push", "./out/model", cwd=home)

@@ -11,7 +11,10 @@ from mlrun_assets.experiment_store import find_experiment
 
 @click.command(help="Deploy the model of EXPERIMENT (its id or name).")
 @click.argument("experiment")
-@click.option("--reason", help="Why; needed where the verdict is not APPROVED.")
+@click.option(
+    "--reason",
+    help="Why; needed where the verdict is not APPROVED, or production has moved since.",
+)
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """A person's decision."""

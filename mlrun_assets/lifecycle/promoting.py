@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.errors import ConfigError, ExportError, ProductionError
+from mlrun_assets.errors import ComparisonError, ConfigError, ProductionError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import refresh_registry_and_report
 from mlrun_assets.lifecycle.describing import write_model_card
@@ -23,6 +23,7 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.stages.evaluation import Deployed
 from mlrun_assets.stages.production import (
+    Approve,
     Candidate,
     Reason,
     model_dir_of,
@@ -51,24 +52,11 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         approved = decision.verdict is Verdict.APPROVED
         why = "auto_deploy is off" if approved else f"the verdict is {decision.verdict}"
         return _unmoved(serving, why)
-    compared = experiment.load(EvaluationRecord).production
-    judged_against = compared.against if compared else None
-
-    def probe_unmoved(model_dir: Path) -> None:
-        # Asked while the production lock is held: nobody moves the pointer after this.
-        now = read_production(config.production_dir)
-        if (now.version if now else None) != judged_against:
-            raise ExportError("production has moved since the comparison")
-        probe(model_dir)
-
-    if (serving.version if serving else None) != judged_against:
-        return _unmoved(
-            serving,
-            "production has moved since the comparison; materialize evaluation_metrics and what "
-            "follows again",
-        )
-    reason = Reason(why=f"verdict {decision.verdict}", by="auto_deploy")
-    return promote(config.production_dir, candidate, reason, probe_unmoved)
+    approve = _approval(experiment, None, "auto_deploy")
+    try:
+        return promote(config.production_dir, candidate, approve, probe)
+    except ComparisonError as error:
+        return _unmoved(read_production(config.production_dir), str(error))
 
 
 def _unmoved(serving: ProductionVersion | None, why: str) -> ProductionRecord:
@@ -84,7 +72,26 @@ def promote_by_hand(
 
     Raises:
         RecordError: the experiment has no exported and judged model.
-        ProductionError: the verdict is against it and no reason is given, or the move failed.
+        ProductionError: the verdict is against it, or it was not compared with what serves, and no
+            reason is given; or the move failed.
+    """
+    approve = _approval(experiment, reason, by)
+    record = promote(config.production_dir, candidate_of(experiment, config), approve, probe)
+    experiment.save(record)
+    refresh_registry_and_report(experiment, config)
+    mirror_production(config)
+    return record
+
+
+def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
+    """Who may move production to an experiment's model: its verdict, or a person with a reason.
+
+    A verdict is about a model and what served when it was judged: it says nothing once another
+    serves, unless that is a model of the same experiment. The comparison may have found that the
+    two can't be compared; then too it names what served.
+
+    Raises:
+        ProductionError: the verdict is against it, and no reason is given.
     """
     decision = experiment.load(DecisionRecord)
     approved = decision.verdict is Verdict.APPROVED
@@ -93,12 +100,22 @@ def promote_by_hand(
             f"{experiment.id}: the verdict is {decision.verdict} ({decision.sentence}); to deploy "
             "it all the same, say why with --reason"
         )
-    why = Reason(why=reason or f"verdict {decision.verdict}", by=by, forced=not approved)
-    record = promote(config.production_dir, candidate_of(experiment, config), why, probe)
-    experiment.save(record)
-    refresh_registry_and_report(experiment, config)
-    mirror_production(config)
-    return record
+    compared = experiment.load(EvaluationRecord).production
+    served = compared.against if compared else None
+
+    def approve(serving: str | None, version: ProductionVersion | None) -> Reason:
+        own = version is not None and version.experiment == experiment.id
+        moved = serving != served and not own
+        if moved and not reason:
+            raise ComparisonError(
+                f"production has moved since the comparison: {served or 'nothing'} served when "
+                f"{experiment.id} was judged, {serving or 'nothing'} serves now; materialize "
+                "evaluation_metrics and what follows again, or promote it with --reason WHY"
+            )
+        why = reason or f"verdict {decision.verdict}"
+        return Reason(why=why, by=by, forced=moved or not approved)
+
+    return approve
 
 
 def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> ProductionRecord:

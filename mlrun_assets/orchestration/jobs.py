@@ -22,7 +22,8 @@ class PromotionConfig(dg.Config):
 
     experiment: str = Field(description="The experiment's id or name.")
     reason: str | None = Field(
-        default=None, description="Why; needed where the verdict is not APPROVED."
+        default=None,
+        description="Why; needed where the verdict is not APPROVED, or production has moved since.",
     )
 
 

@@ -118,7 +118,7 @@ def _origin(side: Side) -> Facts:
     if side.move:
         yield "serves since", side.move.when
         yield "by", side.move.by
-        yield "why", f"{side.move.why}{' (against the verdict)' if side.move.forced else ''}"
+        yield "why", f"{side.move.why}{' (forced)' if side.move.forced else ''}"
     if side.run and side.run.decision:
         yield "verdict", str(side.run.decision.verdict)
 

@@ -12,7 +12,8 @@ from mlrun_assets.experiment_store import Experiment, create_experiment, take_di
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle import closing, promoting
 from mlrun_assets.records import Record, Verdict
-from mlrun_assets_tests.reporting.conftest import full_run
+from mlrun_assets.stages.production import read_production
+from mlrun_assets_tests.reporting.conftest import comparison, full_run
 
 
 def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
@@ -30,9 +31,14 @@ def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
 def finished(
     config: LoadedConfig, name: str, verdict: Verdict = Verdict.APPROVED, *changed: Record
 ) -> Experiment:
-    """An experiment with all records, those of ``changed`` in the place of the usual ones."""
+    """An experiment with all records, those of ``changed`` in the place of the usual ones.
+
+    It was compared with what serves now.
+    """
     run = full_run()
-    assert run.export and run.decision
+    assert run.evaluation and run.export and run.decision
+    serving = read_production(config.production_dir)
+    against = comparison(serving.version, 0.004, 0.081) if serving else None
     directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
     manifest = run.manifest.model_copy(
         update={"id": directory.name, "name": name, "report": f"impl-ml-run-{name}-20261123"}
@@ -48,7 +54,7 @@ def finished(
         run.plan,
         run.baseline,
         run.checkpoint,
-        run.evaluation,
+        run.evaluation.model_copy(update={"production": against}),
         run.export.model_copy(update={"digest": digest}),
         run.decision.model_copy(update={"verdict": verdict}),
         *changed,

@@ -85,7 +85,7 @@ def deploy(config: LoadedConfig, experiment: Experiment) -> None:
         accuracy=0.9,
         f1=0.9,
     )
-    promote(config.production_dir, candidate, Reason("a test", "nobody"), lambda _: None)
+    promote(config.production_dir, candidate, lambda *_: Reason("a test", "nobody"), lambda _: None)
 
 
 def fail(line: str) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.errors import ExperimentError, MlrunError, ProductionError
+from mlrun_assets.errors import ComparisonError, ExperimentError, MlrunError, ProductionError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle.closing import write_report
 from mlrun_assets.lifecycle.comparing import two_sides
 from mlrun_assets.lifecycle.promoting import deploy_if_approved, mover, promote_by_hand, roll_back
-from mlrun_assets.records import Verdict
+from mlrun_assets.records import Comparison, DecisionRecord, Verdict
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
-from mlrun_assets.stages.production import read_production
+from mlrun_assets.stages.production import history, read_production
 from mlrun_assets_tests.lifecycle.finished import finished, project
 from mlrun_assets_tests.reporting.conftest import checkpoint, comparison, digest, evaluation, plan
 from mlrun_assets_tests.reporting.markdown_structure import uneven_rows
@@ -100,6 +100,65 @@ def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
     assert moved.after and moved.after.labels == ("other", "labels")
 
 
+def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
+    config: LoadedConfig,
+) -> None:
+    first, second = finished(config, "first"), finished(config, "second")
+    promote_by_hand(first, config, None, "Hodan")
+    with pytest.raises(ComparisonError) as refused:
+        promote_by_hand(second, config, None, "Hodan")
+    assert str(refused.value) == (
+        f"production has moved since the comparison: nothing served when {second.id} was judged, "
+        f"{first.id} serves now; materialize evaluation_metrics and what follows again, or promote "
+        "it with --reason WHY"
+    )
+    assert [move.after for move in history(config.production_dir)] == [first.id]
+    promote_by_hand(second, config, "better on the radio", "Hodan")
+    assert [move.forced for move in history(config.production_dir)] == [False, True]
+
+
+def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    promote_by_hand(second, config, "I like it", "Hodan")
+    assert [move.forced for move in history(config.production_dir)] == [False, False]
+    # The first was judged when nothing served; it serves again, and is what it is.
+    roll_back(config, None, "worse on the radio", "Hodan")
+    assert not promote_by_hand(first, config, None, "Hodan").moved
+    weights = (config.production_dir / "current" / "weights").resolve()
+    weights.unlink()
+    weights.write_text("harmed")
+    assert promote_by_hand(first, config, None, "Hodan").moved
+
+
+def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
+    """With ``policy: off`` a model is approved though it can't be compared with production."""
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
+    judged = evaluation().model_copy(update={"production": other})
+    second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
+    promote_by_hand(second, config, None, "Hodan")
+    with pytest.raises(ComparisonError, match=f"{first.id} served when {third.id} was judged"):
+        promote_by_hand(third, config, None, "Hodan")
+
+
+def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_with(
+    config: LoadedConfig,
+) -> None:
+    first, second = finished(config, "first"), finished(config, "second")
+    for experiment in (first, second):
+        approved = experiment.load(DecisionRecord).model_copy(update={"deploys": True})
+        experiment.save(approved)
+    assert deploy_if_approved(first, config).moved
+    kept = deploy_if_approved(second, config)
+    assert not kept.moved and kept.after and kept.after.version == first.id
+    assert kept.sentence.startswith(
+        "Production stays as it is: production has moved since the comparison: nothing served when "
+    )
+
+
 def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:
     promote_by_hand(finished(config, "old"), config, None, "Hodan")
     new = finished(config, "new")
@@ -128,7 +187,7 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     listing = list_differences(*sides)
     told = rows(listing)
     assert told[first.id] == [second.id]
-    assert told["why"] == ["verdict APPROVED", "sure of it (against the verdict)"]
+    assert told["why"] == ["verdict APPROVED", "sure of it (forced)"]
     assert told["by"] == ["Hodan", "Cali"]
     assert told["verdict"] == ["APPROVED", "REJECTED"]
     assert told["learning_rate"] == ["0.0001", "3e-05"]
@@ -143,7 +202,7 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     roll_back(config, None, "wrong on the radio", "Hodan")
     back = rows(list_differences(*two_sides(config, (second.id,))))
     assert back[first.id] == [second.id]
-    assert back["why"] == ["wrong on the radio", "sure of it (against the verdict)"]
+    assert back["why"] == ["wrong on the radio", "sure of it (forced)"]
 
 
 def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(

@@ -55,6 +55,18 @@ def test_a_person_looks_approves_and_goes_back(config: LoadedConfig) -> None:
     assert [move.why for move in moves] == ["verdict APPROVED", "I am sure", "I was not"]
 
 
+def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
+    config: LoadedConfig,
+) -> None:
+    finished(config, "first"), finished(config, "second")
+    move = ("promote_experiment", "move_production")
+    assert execute(config, *move, experiment="first").success
+    refused = failure(execute(config, *move, experiment="second"))
+    assert refused.startswith("production has moved since the comparison: nothing served when")
+    assert execute(config, *move, experiment="second", reason="better on the radio").success
+    assert history(config.production_dir)[-1].forced
+
+
 def test_what_can_not_be_compared_fails_with_one_message(config: LoadedConfig) -> None:
     said = failure(execute(config, "compare_two_models", "compare_models", models=["nobody"]))
     assert "nothing is in production" in said

@@ -11,6 +11,7 @@ import pytest
 
 from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.files import digest_directory
+from mlrun_assets.records import ProductionVersion
 from mlrun_assets.stages import production
 from mlrun_assets.stages.production import (
     Candidate,
@@ -25,6 +26,10 @@ from mlrun_assets.stages.production import (
 )
 
 BECAUSE = Reason(why="all rules passed", by="a test")
+
+
+def because(serving: str | None, version: ProductionVersion | None) -> Reason:
+    return BECAUSE
 
 
 def loads(model_dir: Path) -> None:
@@ -57,7 +62,7 @@ def root(tmp_path) -> Path:
 def serve(tmp_path, root):
     def promote_all(*names: str) -> None:
         for name in names:
-            promote(root, candidate(tmp_path, name), BECAUSE, loads)
+            promote(root, candidate(tmp_path, name), because, loads)
 
     return promote_all
 
@@ -88,7 +93,7 @@ def test_nothing_is_deployed_at_first(root):
 
 def test_a_promotion_serves_the_files_and_tells_what_they_are(tmp_path, root):
     first = candidate(tmp_path, "exp_1")
-    record = promote(root, first, BECAUSE, loads)
+    record = promote(root, first, because, loads)
     version = read_production(root)
     assert record.moved
     assert record.before is None
@@ -125,12 +130,12 @@ def test_production_can_be_moved_to_another_place(root, serve, tmp_path):
 
 
 def test_an_experiment_promoted_again_gets_a_suffix_only_if_it_changed(tmp_path, root):
-    promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    promote(root, candidate(tmp_path, "exp_1"), because, loads)
     before = tree(root)
-    again = promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    again = promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert (again.moved, again.before, tree(root)) == (False, again.after, before)
 
-    promote(root, candidate(tmp_path, "exp_1", weights="other"), BECAUSE, loads)
+    promote(root, candidate(tmp_path, "exp_1", weights="other"), because, loads)
     assert [each.version for each in versions(root)] == ["exp_1", "exp_1-2"]
     assert (root / "versions" / "exp_1" / "model" / "weights").read_text() == "exp_1"
     assert (root / "current" / "weights").read_text() == "other"
@@ -139,7 +144,7 @@ def test_an_experiment_promoted_again_gets_a_suffix_only_if_it_changed(tmp_path,
 def test_a_version_that_was_harmed_is_mended_by_promoting_it_again(tmp_path, root, serve):
     serve("exp_1")
     harm(root, "exp_1")
-    promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+    promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert serving(root) == "exp_1-2"
 
 
@@ -159,7 +164,7 @@ def test_files_that_are_not_what_was_recorded_are_not_promoted(tmp_path, root, s
     second = candidate(tmp_path, "exp_2")
     (second.model_dir / "weights").write_text("tampered")
     with pytest.raises(ProductionError, match="not those that were recorded"):
-        promote(root, second, BECAUSE, loads)
+        promote(root, second, because, loads)
     assert tree(root) == before
     assert serving(root) == "exp_1"
 
@@ -173,14 +178,14 @@ def test_a_model_that_does_not_load_is_not_promoted(tmp_path, root, serve):
         raise ExportError("the weights are cut off")
 
     with pytest.raises(ProductionError, match=r"exp_2 was not promoted.*weights are cut off"):
-        promote(root, candidate(tmp_path, "exp_2"), BECAUSE, fails)
+        promote(root, candidate(tmp_path, "exp_2"), because, fails)
     assert tree(root) == before
 
 
 def test_a_first_promotion_that_fails_leaves_nothing_deployed(tmp_path, root, monkeypatch):
     monkeypatch.setattr(production.pointer, "append", disk_full)
     with pytest.raises(ProductionError, match="No space left"):
-        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+        promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert read_production(root) is None
     assert tree(root) == {}
 
@@ -211,7 +216,7 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_half_made(
     with monkeypatch.context() as patch:
         patch.setattr(*targets[step])
         with pytest.raises(ProductionError, match=r"exp_2 was not promoted \(No space left"):
-            promote(root, candidate(tmp_path, "exp_2"), BECAUSE, loads)
+            promote(root, candidate(tmp_path, "exp_2"), because, loads)
     assert tree(root) == before
     assert not list((root / "versions").glob(".*"))
     serve("exp_2")
@@ -231,7 +236,7 @@ def test_what_a_killed_promotion_left_is_cleared_away_and_is_no_version(root, se
 def test_an_experiment_that_leaves_its_directory_is_refused(tmp_path, root, name):
     facts = candidate(tmp_path, "exp_1")
     with pytest.raises(ProductionError, match="can't be a directory's name"):
-        promote(root, Candidate(**{**vars(facts), "experiment": name}), BECAUSE, loads)
+        promote(root, Candidate(**{**vars(facts), "experiment": name}), because, loads)
     assert tree(root) == {}
 
 
@@ -239,7 +244,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path, root):
     facts = candidate(tmp_path, "exp_1")
     shutil.rmtree(facts.model_dir)
     with pytest.raises(ProductionError, match="no such model directory"):
-        promote(root, facts, BECAUSE, loads)
+        promote(root, facts, because, loads)
 
 
 def test_rollbacks_go_back_one_promotion_each(root, serve):
@@ -332,7 +337,7 @@ def test_something_else_in_the_place_of_the_pointer_is_left_alone(tmp_path, root
     with pytest.raises(ProductionError, match="move it away"):
         read_production(root)
     with pytest.raises(ProductionError, match="move it away"):
-        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+        promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert not (root / "versions").exists()
 
 
@@ -370,14 +375,14 @@ def test_a_production_directory_that_can_not_be_made_is_an_error(tmp_path, root)
     root.write_text("a file")
     assert read_production(root) is None
     with pytest.raises(ProductionError, match=r"was not promoted.*make the directory writable"):
-        promote(root, candidate(tmp_path, "exp_1"), BECAUSE, loads)
+        promote(root, candidate(tmp_path, "exp_1"), because, loads)
 
 
 def test_a_lock_that_another_holds_is_an_error_in_the_end(tmp_path, root, monkeypatch):
     monkeypatch.setattr(production, "LOCK_SECONDS", 0.05)
     facts = candidate(tmp_path, "exp_1")
     with production._moving(root, "held"), ThreadPoolExecutor(1) as pool:
-        attempt = pool.submit(promote, root, facts, BECAUSE, loads)
+        attempt = pool.submit(promote, root, facts, because, loads)
         with pytest.raises(ProductionError, match="another process"):
             attempt.result()
     assert tree(root) == {}
@@ -432,7 +437,7 @@ def test_readers_see_one_model_at_every_moment_of_100_promotions_and_rollbacks(
 def test_promotions_at_once_are_made_one_after_the_other(tmp_path, root):
     candidates = [candidate(tmp_path, f"exp_{number}") for number in range(6)]
     with ThreadPoolExecutor(3) as pool:
-        records = list(pool.map(lambda each: promote(root, each, BECAUSE, loads), candidates))
+        records = list(pool.map(lambda each: promote(root, each, because, loads), candidates))
     moves = history(root)
     assert [move.before for move in moves] == [None, *(move.after for move in moves[:-1])]
     assert serving(root) == moves[-1].after
@@ -450,7 +455,8 @@ root, model_dir, name = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sy
 candidate = Candidate(model_dir, name, name, digest_directory(model_dir), ("a", "b"), 8, None, None)
 print("ready", flush=True)
 sys.stdin.readline()
-print(promote(root, candidate, Reason("x", name), lambda model_dir: time.sleep(0.2)).sentence)
+approve = lambda *_: Reason("x", name)
+print(promote(root, candidate, approve, lambda model_dir: time.sleep(0.2)).sentence)
 """
 
 
@@ -499,7 +505,7 @@ def test_a_disk_that_is_really_full_leaves_the_old_model(tmp_path, root, serve):
 
 def test_a_version_holds_the_card_and_is_known_by_all_of_its_files(tmp_path, root):
     facts = replace(candidate(tmp_path, "exp_1"), card="# A model\n")
-    version = promote(root, facts, BECAUSE, loads).after
+    version = promote(root, facts, because, loads).after
     assert version is not None
     card = root / "current" / "README.md"
     assert card.read_text() == "# A model\n"
@@ -507,10 +513,10 @@ def test_a_version_holds_the_card_and_is_known_by_all_of_its_files(tmp_path, roo
     assert not (facts.model_dir / "README.md").exists()
     assert version.export_digest == facts.digest
     assert version.digest == digest_directory(root / "current") != facts.digest
-    assert not promote(root, facts, BECAUSE, loads).moved
+    assert not promote(root, facts, because, loads).moved
     card.chmod(0o644)
     card.write_text("# Another\n")
-    assert promote(root, facts, BECAUSE, loads).moved
+    assert promote(root, facts, because, loads).moved
     assert (root / "current").readlink() == Path("versions/exp_1-2/model")
 
 
@@ -522,7 +528,7 @@ def test_a_version_of_before_there_were_cards_serves_on(tmp_path, root, serve):
     record.write_text(json.dumps(facts))
     assert serving(root) == "exp_1"
     again = replace(candidate(tmp_path, "exp_1"), card="# A model\n")
-    assert not promote(root, again, BECAUSE, loads).moved
+    assert not promote(root, again, because, loads).moved
     serve("exp_2")
     rollback(root, None, BECAUSE, loads)
     assert serving(root) == "exp_1"
@@ -532,7 +538,7 @@ def test_files_that_change_while_they_are_tried_do_not_stay_in_force(tmp_path, r
     serve("exp_1")
     before = tree(root)
     with pytest.raises(ProductionError, match="current: its files are not those"):
-        promote(root, candidate(tmp_path, "exp_2"), BECAUSE, harm_files)
+        promote(root, candidate(tmp_path, "exp_2"), because, harm_files)
     assert tree(root) == before
     serve("exp_2")
     with pytest.raises(ProductionError, match="current: its files are not those"):

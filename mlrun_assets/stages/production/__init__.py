@@ -23,7 +23,7 @@ from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.records import ProductionRecord, ProductionVersion
 from mlrun_assets.stages.production import pointer
 from mlrun_assets.stages.production.moves import Move, history
-from mlrun_assets.stages.production.pointer import Reason, served_before
+from mlrun_assets.stages.production.pointer import Approve, Reason, served_before
 from mlrun_assets.stages.production.store import (
     Candidate,
     Probe,
@@ -38,6 +38,7 @@ from mlrun_assets.stages.production.store import (
 )
 
 __all__ = [
+    "Approve",
     "Candidate",
     "Move",
     "Probe",
@@ -79,23 +80,25 @@ def current_model_dir(production_dir: Path) -> Path | None:
 
 
 def promote(
-    production_dir: Path, candidate: Candidate, reason: Reason, probe: Probe
+    production_dir: Path, candidate: Candidate, approve: Approve, probe: Probe
 ) -> ProductionRecord:
     """Copy a model to a new version, prove that it loads, and let the pointer go to it.
 
     The files have the digest before they are copied to their place, and after the pointer moved.
 
-    A candidate that serves already, unharmed, is not copied again.
+    A candidate that serves already, unharmed, is not copied again, and asks for no approval. Any
+    other is approved of with the lock held: what it is to replace stays until it does.
 
     Raises:
-        ProductionError: the files do not have the digest, the model does not load, the disk is
-            full, or another process holds the lock; the pointer is where it was, and nothing of
-            the new version is left.
+        ProductionError: it is not approved of, the files do not have the digest, the model does not
+            load, the disk is full, or another process holds the lock; the pointer is where it was,
+            and nothing of the new version is left.
     """
     with _moving(production_dir, f"{candidate.experiment} was not promoted"):
         left, before = _serving(production_dir)
         if before and _is_same(production_dir, before, candidate):
             return _unmoved(before)
+        reason = approve(left, before)
         after = install(production_dir, candidate, probe)
         try:
             pointer.move(production_dir, "promote", (before, after), reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +25,22 @@ _LINK = "current"
 
 @dataclass(frozen=True)
 class Reason:
-    """Why the pointer moves, who says so, and whether against the verdict."""
+    """Why the pointer moves and who says so.
+
+    ``forced`` is a move against the verdict, or to a model that was never compared with what it
+    replaces.
+    """
 
     why: str
     by: str
     forced: bool = False
+
+
+Approve = Callable[[str | None, ProductionVersion | None], Reason]
+"""Gives the reason to replace what serves, or raises ProductionError where there is none.
+
+It is told the name of what serves and its version (None: it can't be read), while the lock is held.
+"""
 
 
 def read(production_dir: Path) -> str | None:
