@@ -10,6 +10,7 @@
     ├── ExportError            an exported model that does not answer like its checkpoint
     ├── ProductionError        a promotion or rollback that can't be done
     │   └── ComparisonError    production has moved since a model was compared with it
+    ├── UntoldMoveError        production has moved, and not all that tells so could be written
     ├── PublishError           a model that can't be pushed to where it was to go
     └── RecordError            a stage is missing what an earlier stage should have recorded
 
@@ -65,6 +66,10 @@ class ComparisonError(ProductionError):
     """What serves is not what the model was compared with; nobody knows which is better."""
 
 
+class UntoldMoveError(MlrunError):
+    """Production has moved; a registry line or a report that tells so can't be written."""
+
+
 class PublishError(MlrunError):
     """A model can't be pushed; nothing half-made is left where it was to go."""
 
@@ -80,8 +85,12 @@ def message_of(error: BaseException) -> str:
     'a.csv: No such file or directory; make room, or make it readable and writable, and run again'
     """
     if isinstance(error, OSError):
-        return (
-            f"{error.filename or 'a file'}: {error.strerror or error}; make room, or make it "
-            "readable and writable, and run again"
-        )
+        return f"{cause_of(error)}; make room, or make it readable and writable, and run again"
+    return str(error)
+
+
+def cause_of(error: BaseException) -> str:
+    """What went wrong and where; of an error of the file system without what can be done."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
     return str(error)

@@ -11,6 +11,7 @@ describing.py the model card of an experiment
 comparing.py  two models side by side
 publishing.py a model given away
 promoting.py  an experiment's model to production, and back
+telling.py    what is told of that, once it is done
 predicting.py the model in production asked about rows without labels
 mirroring.py  runs and the registered model, mirrored to MLflow
 mirrored.py   what of a run goes there

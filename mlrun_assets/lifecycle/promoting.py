@@ -9,9 +9,9 @@ from pathlib import Path
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import ComparisonError, ConfigError, ProductionError
 from mlrun_assets.experiment_store import Experiment
-from mlrun_assets.lifecycle.closing import refresh_registry_and_report
 from mlrun_assets.lifecycle.describing import write_model_card
 from mlrun_assets.lifecycle.mirroring import mirror_production
+from mlrun_assets.lifecycle.telling import tell_of_production
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -44,6 +44,7 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
 
     Raises:
         ProductionError: the move failed; the old model keeps serving.
+        UntoldMoveError: it did not, and the report of the model before can't be written.
     """
     decision = experiment.load(DecisionRecord)
     candidate = candidate_of(experiment, config)
@@ -54,9 +55,11 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         return _unmoved(serving, why)
     approve = _approval(experiment, None, "auto_deploy")
     try:
-        return promote(config.production_dir, candidate, approve, probe)
+        record = promote(config.production_dir, candidate, approve, probe)
     except ComparisonError as error:
         return _unmoved(read_production(config.production_dir), str(error))
+    tell_of_production(config, record)
+    return record
 
 
 def _unmoved(serving: ProductionVersion | None, why: str) -> ProductionRecord:
@@ -74,12 +77,11 @@ def promote_by_hand(
         RecordError: the experiment has no exported and judged model.
         ProductionError: the verdict is against it, or it was not compared with what serves, and no
             reason is given; or the move failed.
+        UntoldMoveError: the model serves, and that can't be written everywhere.
     """
     approve = _approval(experiment, reason, by)
     record = promote(config.production_dir, candidate_of(experiment, config), approve, probe)
-    experiment.save(record)
-    refresh_registry_and_report(experiment, config)
-    mirror_production(config)
+    _tell_everybody(config, record)
     return record
 
 
@@ -123,10 +125,19 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
 
     Raises:
         ProductionError: there is no such version, or it can't be used any more.
+        UntoldMoveError: it serves, and that can't be written everywhere.
     """
     record = rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
-    mirror_production(config)
+    _tell_everybody(config, record)
     return record
+
+
+def _tell_everybody(config: LoadedConfig, record: ProductionRecord) -> None:
+    """Also MLflow, which gets the report as it is by now, or was."""
+    try:
+        tell_of_production(config, record)
+    finally:
+        mirror_production(config)
 
 
 def deployed_model(config: LoadedConfig) -> Deployed | None:

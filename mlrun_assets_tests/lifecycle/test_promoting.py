@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.errors import ComparisonError, ExperimentError, MlrunError, ProductionError
+from mlrun_assets.errors import (
+    ComparisonError,
+    ExperimentError,
+    MlrunError,
+    ProductionError,
+    UntoldMoveError,
+)
+from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
+from mlrun_assets.lifecycle import closing
 from mlrun_assets.lifecycle.closing import write_report
 from mlrun_assets.lifecycle.comparing import two_sides
+from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.promoting import deploy_if_approved, mover, promote_by_hand, roll_back
-from mlrun_assets.records import Comparison, DecisionRecord, Verdict
+from mlrun_assets.records import Comparison, DecisionRecord, ProductionRecord, Verdict
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
 from mlrun_assets.stages.production import history, read_production
 from mlrun_assets_tests.lifecycle.finished import finished, project
@@ -157,6 +168,110 @@ def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_wit
     assert kept.sentence.startswith(
         "Production stays as it is: production has moved since the comparison: nothing served when "
     )
+
+
+def told(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
+    """The end of an experiment's registry line, and what its report says below the verdict."""
+    name = experiment.manifest.report
+    registry = (config.reports_dir / "_registry.md").read_text(encoding="utf-8")
+    (line,) = (line for line in registry.splitlines() if line.startswith(f"- {name} |"))
+    report = (config.reports_dir / "implementation" / f"{name}.md").read_text(encoding="utf-8")
+    assert (experiment.directory / "report.md").exists()
+    return line.rpartition(", ")[2], report.splitlines()[4]
+
+
+def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    assert told(config, first) == (
+        "deployed",
+        f"{first.id} serves, and nothing did before: verdict APPROVED",
+    )
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    now = f"{second.id} serves, instead of {first.id}: verdict APPROVED"
+    assert [told(config, each) for each in (first, second)] == [
+        ("not deployed", now),
+        ("deployed", now),
+    ]
+    roll_back(config, None, "wrong on the radio", "Cali")
+    now = f"{first.id} serves, instead of {second.id}: wrong on the radio"
+    assert [told(config, each) for each in (first, second)] == [
+        ("deployed", now),
+        ("not deployed", now),
+    ]
+    # Once more moves nothing, and leaves what is told.
+    roll_back(config, first.id, "to be sure", "Cali")
+    assert told(config, first) == ("deployed", now)
+
+
+def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    shutil.rmtree(first.directory)
+    roll_back(config, None, "wrong on the radio", "Cali")
+    assert told(config, second)[0] == "not deployed"
+    assert not first.directory.exists()
+
+
+def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    hold(first.directory)
+    try:
+        promote_by_hand(second, config, None, "Hodan")
+    finally:
+        release(first.directory)
+    assert told(config, first)[0] == "deployed"
+    after = first.load(ProductionRecord).after
+    assert after and after.version == second.id
+
+
+def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(path: Path, content: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def untold(move: Callable[[], object]) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(closing, "write_atomically", disk_full)
+            with pytest.raises(UntoldMoveError) as error:
+                move()
+        return str(error.value)
+
+    first = finished(config, "first")
+    said = untold(lambda: promote_by_hand(first, config, None, "Hodan"))
+    report = config.reports_dir / "implementation" / f"{first.manifest.report}.md"
+    assert said == (
+        f"{first.id} serves now, and {config.production_dir} holds all of the move; but a registry "
+        f"line or report that tells of it can't be written ({report}: No space left on device): "
+        f"make room, or make it writable, then `mlrun-assets rollback --to {first.id} --reason "
+        "WHY` writes them and moves nothing"
+    )
+    assert [move.after for move in history(config.production_dir)] == [first.id]
+    roll_back(config, first.id, "room again", "Hodan")
+    assert told(config, first)[1] == f"{first.id} serves, and nothing did before: verdict APPROVED"
+
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    assert f"{first.id} serves now" in untold(lambda: roll_back(config, None, "worse", "Hodan"))
+    assert not roll_back(config, first.id, "room again", "Hodan").moved
+    assert [told(config, each)[0] for each in (first, second)] == ["deployed", "not deployed"]
+
+
+def test_an_approval_that_deploys_by_itself_tells_of_the_model_before(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    second.save(second.load(DecisionRecord).model_copy(update={"deploys": True}))
+    assert deploy_if_approved(second, config).moved
+    assert told(config, first)[0] == "not deployed"
 
 
 def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:

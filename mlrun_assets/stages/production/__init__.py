@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.records import ProductionRecord, ProductionVersion
 from mlrun_assets.stages.production import pointer
-from mlrun_assets.stages.production.moves import Move, history
+from mlrun_assets.stages.production.moves import Move, history, last_move_to
 from mlrun_assets.stages.production.pointer import Approve, Reason, served_before
 from mlrun_assets.stages.production.store import (
     Candidate,
@@ -46,6 +46,7 @@ __all__ = [
     "current_model_dir",
     "find_version",
     "history",
+    "last_move_to",
     "model_dir_of",
     "promote",
     "read_production",

@@ -50,6 +50,16 @@ def history(production_dir: Path) -> tuple[Move, ...]:
     return tuple(move for move in map(_parse, lines) if move)
 
 
+def last_move_to(production_dir: Path, version: str) -> Move | None:
+    """The move since which a version that serves does so; None: its line was lost.
+
+    Raises:
+        ProductionError: the history can't be read.
+    """
+    moves = history(production_dir)
+    return next((move for move in reversed(moves) if move.after == version), None)
+
+
 def append(production_dir: Path, move: Move) -> None:
     """Add a move, flushed to the disk; all of its line or nothing.
 
