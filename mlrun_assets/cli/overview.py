@@ -18,12 +18,13 @@ from mlrun_assets.records import Status
 def status(config: LoadedConfig, limit: int) -> None:
     """Print what the records say; changes nothing."""
     from mlrun_assets.lifecycle.closing import run_summary
-    from mlrun_assets.stages.production import read_production
+    from mlrun_assets.stages.production import last_move_to, read_production
     from mlrun_assets.stages.tech_debt import read_open_debt
 
     serving = read_production(config.production_dir)
     if serving:
-        click.echo(f"production  {serving.version}, since {serving.promoted_at}")
+        move = last_move_to(config.production_dir, serving.version)
+        click.echo(f"production  {serving.version}" + (f", since {move.when}" if move else ""))
     else:
         click.echo("production  nothing deployed yet")
     for experiment in all_experiments(config.experiments_dir)[:limit]:

@@ -11,7 +11,7 @@ from mlrun_assets.reporting.model_diff import Side
 from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.stages.production import (
     find_version,
-    history,
+    last_move_to,
     read_production,
     served_before,
     versions,
@@ -53,8 +53,8 @@ def two_sides(config: LoadedConfig, names: tuple[str, ...]) -> tuple[Side, Side]
 def _side(config: LoadedConfig, name: str) -> Side:
     version = find_version(config.production_dir, name)
     if version:
-        moves = [move for move in history(config.production_dir) if move.after == name]
-        return Side(name, version, moves[-1] if moves else None, _run_of(config, version))
+        move = last_move_to(config.production_dir, name)
+        return Side(name, version, move, _run_of(config, version))
     try:
         experiment = find_experiment(config.experiments_dir, name, ())
     except ExperimentError as error:
