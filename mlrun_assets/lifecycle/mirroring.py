@@ -190,9 +190,7 @@ def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> Non
     serving = read_production(config.production_dir)
     if serving is None:
         return
-    # The card that lies beside a served model is not in the digest of what was exported.
-    digest = serving.export_digest or serving.digest
-    version = _version_of(client, name, serving.experiment, digest)
+    version = _version_of(client, name, serving.experiment, serving.exported)
     if version is None:
         experiment = find_experiment(config.experiments_dir, serving.experiment, ())
         _, version = _register(client, experiment, config)

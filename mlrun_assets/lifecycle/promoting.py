@@ -52,6 +52,8 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
     if not decision.deploys:
         approved = decision.verdict is Verdict.APPROVED
         why = "auto_deploy is off" if approved else f"the verdict is {decision.verdict}"
+        if serving and serving.is_export(experiment.id, candidate.digest):
+            why = f"{serving.version} serves already"
         return _unmoved(serving, why)
     approve = _approval(experiment, None, "auto_deploy")
     try:

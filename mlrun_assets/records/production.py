@@ -29,6 +29,15 @@ class ProductionVersion(Record):
     text_columns: tuple[str, ...] | None = None
     language: str | None = None
 
+    @property
+    def exported(self) -> str:
+        """The digest of the files that the experiment exported."""
+        return self.export_digest or self.digest
+
+    def is_export(self, experiment: str, digest: str) -> bool:
+        """Whether it is what an experiment exported: one may have exported several models."""
+        return (self.experiment, self.exported) == (experiment, digest)
+
 
 class ProductionRecord(Record):
     """Where production points after the run."""

@@ -80,10 +80,17 @@ def next_steps(records: RunRecords) -> list[str]:
     if ended_early(records):
         steps.append(Markdown(_NEXT[records.manifest.status]))
     if records.decision:
-        steps += records.decision.next_steps
+        steps += [
+            step for step in records.decision.next_steps if not _promotes_what_serves(step, records)
+        ]
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
     if labelling:
         steps.append(labelling)
     if records.plan:
         steps += [advice.sentence for advice in records.plan.advice]
     return steps
+
+
+def _promotes_what_serves(step: str, records: RunRecords) -> bool:
+    """Whether a step is to promote the model, which serves by now."""
+    return records.serves and f"mlrun-assets promote {records.manifest.id}" in step

@@ -40,3 +40,9 @@ class RunRecords:
     production: ProductionRecord | None = None
     registry: RegistryRecord | None = None
     tech_debt: TechDebtRecord | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether the exported model is the one in production, as far as the run was told."""
+        export, serving = self.export, self.production.after if self.production else None
+        return bool(export and serving and serving.is_export(self.manifest.id, export.digest))

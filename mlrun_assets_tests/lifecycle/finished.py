@@ -12,6 +12,7 @@ from mlrun_assets.experiment_store import Experiment, create_experiment, take_di
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle import closing, promoting
 from mlrun_assets.records import Record, Verdict
+from mlrun_assets.stages.decision import conclude
 from mlrun_assets.stages.production import read_production
 from mlrun_assets_tests.reporting.conftest import comparison, full_run
 
@@ -48,6 +49,7 @@ def finished(
     (directory / "export" / "weights").write_text(name)
     (directory / "export" / "config.json").write_text("{}")
     digest = digest_directory(directory / "export")
+    advice = conclude((), config.config.deployment, directory.name).next_steps
     for record in (
         run.experiment,
         run.dataset,
@@ -56,7 +58,7 @@ def finished(
         run.checkpoint,
         run.evaluation.model_copy(update={"production": against}),
         run.export.model_copy(update={"digest": digest}),
-        run.decision.model_copy(update={"verdict": verdict}),
+        run.decision.model_copy(update={"verdict": verdict, "next_steps": advice}),
         *changed,
     ):
         assert record is not None

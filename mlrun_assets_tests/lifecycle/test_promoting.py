@@ -25,7 +25,7 @@ from mlrun_assets.lifecycle.closing import write_report
 from mlrun_assets.lifecycle.comparing import two_sides
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.promoting import deploy_if_approved, mover, promote_by_hand, roll_back
-from mlrun_assets.records import Comparison, DecisionRecord, ProductionRecord, Verdict
+from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
 from mlrun_assets.stages.production import history, read_production
 from mlrun_assets_tests.lifecycle.finished import finished, project
@@ -203,6 +203,37 @@ def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedCo
     # Once more moves nothing, and leaves what is told.
     roll_back(config, first.id, "to be sure", "Cali")
     assert told(config, first) == ("deployed", now)
+
+
+def test_a_report_does_not_advise_to_deploy_what_serves(config: LoadedConfig) -> None:
+    def advised(experiment: Experiment) -> bool:
+        report = (experiment.directory / "report.md").read_text(encoding="utf-8")
+        assert "## What to do next\n" in report and "Label more texts" in report
+        return "mlrun-assets promote" in report
+
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    assert not advised(first)
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    assert advised(first) and not advised(second)
+
+
+@pytest.mark.parametrize("deploys", [True, False])
+def test_production_made_again_of_what_serves_says_that_it_serves(
+    config: LoadedConfig, deploys: bool
+) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    first.save(first.load(DecisionRecord).model_copy(update={"deploys": deploys}))
+    again = deploy_if_approved(first, config)
+    assert not again.moved and f"{first.id} serves already" in again.sentence
+
+    # Another model of the same experiment is not the one that serves.
+    (first.directory / "export" / "weights").write_text("trained again")
+    digest = digest_directory(first.directory / "export")
+    first.save(first.load(ExportRecord).model_copy(update={"digest": digest}))
+    assert deploy_if_approved(first, config).moved is deploys
 
 
 def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> None:

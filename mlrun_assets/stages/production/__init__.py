@@ -141,8 +141,7 @@ def _serving(production_dir: Path) -> tuple[str | None, ProductionVersion | None
 
 
 def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candidate) -> bool:
-    exported = serving.export_digest or serving.digest
-    if (serving.experiment, exported) != (candidate.experiment, candidate.digest):
+    if not serving.is_export(candidate.experiment, candidate.digest):
         return False
     try:
         verify(production_dir, serving)
