@@ -195,6 +195,11 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
+def told_p(p: float) -> str:
+    """``= 0.043``, or ``< 0.001``, to follow a p."""
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def paired_proportion_difference(
     outcomes: tuple[int, int, int, int], confidence: float
 ) -> PairedDifference:
@@ -327,6 +332,16 @@ def rows_to_settle(
     if distance <= reach / 10:
         return None
     return max(rows, math.ceil(rows * (reach / distance) ** 2))
+
+
+def scarce_label(label_rows: Counts) -> int | None:
+    """The label whose rows make more than half of the variance of a macro average; None: none does.
+
+    More rows of all labels in their shares tell little then: those of this one are wanted.
+    """
+    shares = np.divide(1.0, label_rows, out=np.zeros(len(label_rows)), where=label_rows > 0)
+    most = int(shares.argmax())
+    return most if shares[most] > shares.sum() / 2 else None
 
 
 def rows_behind_macro_average(label_rows: Counts) -> float:
