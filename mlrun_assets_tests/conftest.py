@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -22,9 +22,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# A busy machine is no reason to fail.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+# A busy machine is no reason to fail, and no run draws examples that nobody has seen before. New
+# ones are looked for with --hypothesis-profile=new_examples.
+settings.register_profile(
+    "new_examples", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("same_examples", settings.get_profile("new_examples"), derandomize=True)
+settings.load_profile("same_examples")
 
 
 @pytest.fixture(autouse=True)

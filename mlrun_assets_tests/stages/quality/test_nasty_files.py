@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +232,11 @@ LINES = st.one_of(
         lambda values: ",".join(values).encode()
     ),
 )
-PACKINGS = st.sampled_from([bytes, gzip.compress, zstd])
+PACKINGS = st.sampled_from([bytes, partial(gzip.compress, mtime=0), zstd])
 HEADERS = {".csv": [b"text,label\n", b""], ".tsv": [b"text\tlabel\n"], ".jsonl": [b""]}
-ANY_TEMPORARY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+ANY_TEMPORARY = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def takes(path: Path) -> None:
