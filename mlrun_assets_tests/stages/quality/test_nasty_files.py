@@ -47,7 +47,7 @@ LABELS = ("x", "y")
 
 
 @contextmanager
-def no_hang(seconds: int = 30) -> Iterator[None]:
+def no_hang(seconds: int = 300) -> Iterator[None]:
     """An alarm, since a reader that waits for ever would stop all tests."""
 
     def ring(*_: object) -> None:
