@@ -69,7 +69,7 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
             env=environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
             check=False,
         )
 

@@ -35,7 +35,7 @@ def test_a_run_shows_the_progress_of_other_processes(
     make_project: MakeProject, backend: str
 ) -> None:
     home = make_project(training={"backend": backend, "num_workers": 2}).parent
-    ran = subprocess.run(RUN, cwd=home, capture_output=True, text=True, timeout=300, check=False)
+    ran = subprocess.run(RUN, cwd=home, capture_output=True, text=True, timeout=1200, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "training: epoch 2, val macro-F1" in ran.stderr
     assert "[pipes]" not in ran.stderr and "Warning" not in ran.stderr
