@@ -214,22 +214,32 @@ def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
     assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
 
 
+KILLED = """
+import os, signal
+from mlrun_assets.cli import main
+from mlrun_assets.trainer.progress import Progress
+
+on_evaluate = Progress.on_evaluate
+
+def killed(progress, arguments, state, *others, **more):
+    on_evaluate(progress, arguments, state, *others, **more)
+    if state.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.on_evaluate = killed
+main()
+"""
+
+
 def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: MakeProject) -> None:
     home = make_project(rows=400, training={"epochs": 4}).parent
     undisturbed = call("run", "undisturbed", cwd=home)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    with subprocess.Popen(
-        [*COMMAND, "run", "killed"],
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch 2," in line:
-                process.kill()
-                break
+    command = [sys.executable, "-c", KILLED, "run", "killed"]
+    ended = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
     status = call("status", cwd=home).stdout
     assert f"was killed: `mlrun-assets run --resume {killed.id}`" in status
