@@ -488,7 +488,11 @@ def test_a_disk_that_is_really_full_leaves_the_old_model(tmp_path, root, serve):
     serve("exp_1")
     before = tree(root)
     facts = candidate(tmp_path, "exp_2", weights="x" * 100_000)
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    limit = (
+        "import resource, sys\n"
+        "sys.dont_write_bytecode = True\n"  # a module compiled from here on would be cut off
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    )
     process = other_process(root, facts, limit)
     _, errors = process.communicate("\n", timeout=300)
     assert process.returncode == 1
