@@ -14,16 +14,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mlrun_assets.trainer import launching, torchrun
 from mlrun_assets_tests.conftest import MakeProject
 
 pytestmark = pytest.mark.slow
 RUN = [sys.executable, "-m", "mlrun_assets.cli", "run", "other-processes"]
 STOP_SECONDS = 60
-"""On an idle machine it is what `launching` says; on any, far less than the training would take."""
+"""Enough on a busy machine, and far less than the training would go on for."""
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
     reason="Ray is not installed: pip install -e '.[ray]'",
 )
+
+
+def test_a_person_waits_for_less_than_ten_seconds_after_ctrl_c() -> None:
+    assert torchrun.SHUTDOWN_SECONDS < launching.STOP_SECONDS < 10
 
 
 def registry(home: Path) -> str:
