@@ -31,8 +31,11 @@ Wrong = dict[str, int]
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    import torch
+
     from mlrun_assets import encoders
 
+    torch.manual_seed(0)  # for the head, which is drawn
     directory = tmp_path_factory.mktemp("classifier")
     source = encoders.resolve_encoder(str(tiny_encoder), None, directory)
     encoders.load_classifier(source, LABELS).save_pretrained(str(directory / "model"))

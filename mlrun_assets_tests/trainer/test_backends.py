@@ -166,9 +166,9 @@ def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.
     """Kill one training process as soon as it is ``ready``."""
 
     def wait() -> None:
-        while not ready():
+        while not (ready() and (found := workers())):
             time.sleep(0.02)
-        os.kill(workers()[-1], signal.SIGKILL)
+        os.kill(found[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=wait, daemon=True)
     killer.start()
@@ -177,13 +177,13 @@ def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.
 
 def workers() -> list[int]:
     """The ids of the processes below this one that train."""
-    below = psutil.Process().children(recursive=True)
-    return [
-        process.pid
-        for process in below
-        if (
-            "mlrun_assets.trainer.worker" in (said := " ".join(process.cmdline()))
-            and "torch.distributed.run" not in said
-        )
-        or "RayTrainWorker" in said
-    ]
+    return [each.pid for each in psutil.Process().children(recursive=True) if trains(each)]
+
+
+def trains(process: psutil.Process) -> bool:
+    try:
+        said = " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
+    ours = "mlrun_assets.trainer.worker" in said and "torch.distributed.run" not in said
+    return ours or "RayTrainWorker" in said

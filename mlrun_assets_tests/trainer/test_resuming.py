@@ -50,7 +50,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     directory = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-m", "mlrun_assets_tests.trainer.killed"]
     words = [*command, str(tiny_encoder), str(directory), *MOMENTS]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
     assert result.returncode == 0, result.stderr
     return directory
 
