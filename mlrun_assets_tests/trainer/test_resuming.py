@@ -24,7 +24,7 @@ RESUMES_FROM = {
     "while a checkpoint is written": 6,
     "between weights and seal": 6,
     "after the seal": 12,
-    "while an old checkpoint is removed": 18,
+    "while an old checkpoint is removed": 12,
     "after the last step": 18,
     "while the model is written": 18,
     "when the model is written": 18,
