@@ -115,8 +115,8 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             intermediate_size=64,
             max_position_embeddings=64,
             pad_token_id=1,
-            # At 0.02, the default, the first token's state hardly depends on the others in so narrow
-            # a model: it would say one label to all texts, whatever it is taught.
+            # At 0.02, the default, the first token's state hardly depends on the others in so
+            # narrow a model: it would say one label to all texts, whatever it is taught.
             initializer_range=0.2,
         )
     ).save_pretrained(str(directory))
