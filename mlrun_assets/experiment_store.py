@@ -134,8 +134,12 @@ def _manifests(parent: Path) -> dict[Experiment, Manifest]:
             found[Experiment(file.parent)] = Manifest.load(file)
         except RecordError:
             continue
-    newest_first = sorted(found, key=lambda each: (found[each].created_at, each.id), reverse=True)
-    return {each: found[each] for each in newest_first}
+
+    def age(each: Experiment) -> tuple[str, int, str]:
+        # Of those that began in the same second, the tenth has a longer suffix than the second.
+        return found[each].created_at, len(each.id), each.id
+
+    return {each: found[each] for each in sorted(found, key=age, reverse=True)}
 
 
 def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:

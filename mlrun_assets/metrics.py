@@ -53,7 +53,11 @@ def combined_metrics() -> Any:
             return {self.config_name: float(self._score(references, predictions))}
 
     def f1(average: str) -> Any:
-        return lambda truth, guess: f1_score(truth, guess, average=average, zero_division=0)
+        def of_labels_with_rows(truth: Labels, guess: Labels) -> float:
+            judged = np.unique(truth)
+            return float(f1_score(truth, guess, labels=judged, average=average, zero_division=0))
+
+        return of_labels_with_rows
 
     return evaluate.combine(
         [

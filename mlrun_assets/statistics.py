@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Present = npt.NDArray[np.bool_]
 Average = Literal["macro", "weighted"]
 
 
@@ -20,17 +21,22 @@ def confusion_matrix(truth: Counts, guess: Counts, labels: int) -> Counts:
     return flat.reshape(labels, labels).astype(np.int64)
 
 
-def f1_of_confusion(confusion: Counts, average: Average) -> Floats:
+def f1_of_confusion(confusion: Counts, average: Average, judged: Present | None = None) -> Floats:
     """F1 of confusion matrices of shape (..., labels, labels); the result has shape (...).
 
-    A label that neither occurs nor is predicted is left out of the macro average, as scikit-learn
-    does; one that is never right counts as 0.
+    The macro average is that of the labels that have rows, or, of matrices that were drawn from
+    another, of ``judged``: those that have rows there, shape (labels,). A label without rows can't
+    be got right, and its F1 of 0, which scikit-learn averages in as soon as one row is predicted to
+    have it, would say something of the test split only.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     support = confusion.sum(axis=-1)
     union = support + confusion.sum(axis=-2)
     f1 = np.divide(2.0 * right, union, out=np.zeros(right.shape), where=union > 0)
-    weights = (union > 0) if average == "macro" else support
+    if average == "weighted":
+        weights = support
+    else:
+        weights = (support if judged is None else union * judged) > 0
     return np.asarray((f1 * weights).sum(axis=-1) / weights.sum(axis=-1))
 
 
@@ -44,11 +50,43 @@ def bootstrap_f1(
     too: an F1 depends on it, and an interval that takes the counts for given is too narrow.
     Percentiles of few rows are too narrow as well: these are expanded to what Student's t would
     take (Hesterberg, The American Statistician 69, 2015, 371-386).
+
+    A bootstrap knows no mistake that it has not seen: of a model that happens to be right on thirty
+    rows it would be certain that it is always right. So it draws from the rows and one more that is
+    right and one that is wrong, as Agresti and Coull (1998) add two of each to a proportion
+    (docs/decisions/014 has what that changes).
     """
     generator = np.random.default_rng(seed)
-    drawn = _resample(confusion.ravel(), resamples, generator).reshape(-1, *confusion.shape)
-    expanded = _expanded(confidence, confusion.sum(axis=1), average)
-    return percentile_interval(f1_of_confusion(drawn, average), expanded)
+    support = confusion.sum(axis=1)
+    extra = _unseen_row(support, average)[:, None]
+    rows = confusion + extra * np.eye(len(support)) + extra * _mistakes(support)
+    drawn = generator.multinomial(support.sum(), (rows / rows.sum()).ravel(), size=resamples)
+    values = f1_of_confusion(drawn.reshape(-1, *confusion.shape), average, support > 0)
+    return percentile_interval(values, _expanded(confidence, support, average))
+
+
+def _unseen_row(support: Counts, average: Average) -> Floats:
+    """The parts, one a label, of a row that could have been drawn and was not.
+
+    The labels whose rows move the F1 most have the largest: what was not seen there would change
+    it most.
+    """
+    parts = np.zeros(len(support))
+    present = support > 0
+    parts[present] = 1.0 / support[present] ** 2 if average == "macro" else 1.0
+    return np.asarray(parts / parts.sum())
+
+
+def _mistakes(support: Counts) -> Floats:
+    """How likely a mistake is to be which, before any was seen: shape (labels, labels).
+
+    Rows are the true labels. All labels that have rows themselves are as likely; where there is
+    none, all others.
+    """
+    others = ~np.eye(len(support), dtype=bool)
+    among = others & (support > 0)
+    chances = np.where(among.any(axis=1, keepdims=True), among, others)
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
 def _expanded(confidence: float, support: Counts, average: Average) -> float:
@@ -102,7 +140,7 @@ def paired_f1_difference(
     pairs = _joint_counts(truth, guesses, labels)
     support = pairs.sum(axis=(1, 2))
     drawn = np.zeros((2, resamples, labels, labels), dtype=np.int64)
-    extra = _discordant_rows(support, average)
+    extra = _unseen_row(support, average)[:, None] * _mistakes(support)
     for label in np.flatnonzero(support):
         cells, chances = _chances(pairs[label], label, extra[label])
         sample = generator.multinomial(support[label], chances, size=resamples)
@@ -110,8 +148,8 @@ def paired_f1_difference(
             for number, predicted in enumerate(cells[side]):
                 drawn[side, :, label, predicted] += sample[:, number]
     first, second = (float(f1_of_confusion(pairs.sum(axis=axis), average)) for axis in (2, 1))
-    differences = f1_of_confusion(drawn[0], average) - f1_of_confusion(drawn[1], average)
-    return PairedDifference(first - second, *percentile_interval(differences, confidence))
+    ours, theirs = (f1_of_confusion(each, average, support > 0) for each in drawn)
+    return PairedDifference(first - second, *percentile_interval(ours - theirs, confidence))
 
 
 def _joint_counts(truth: Counts, guesses: tuple[Counts, Counts], labels: int) -> Counts:
@@ -120,24 +158,14 @@ def _joint_counts(truth: Counts, guesses: tuple[Counts, Counts], labels: int) ->
     return np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
 
 
-def _discordant_rows(support: Counts, average: Average) -> Floats:
-    """The parts, one a label, of a row that just one of two models gets right.
+def _chances(pairs: Counts, label: np.intp, extra: Floats) -> tuple[Counts, Floats]:
+    """What the two models may say of a row of ``label``, shape (2, cells), and how likely.
 
-    The labels whose rows move the F1 most have the largest: what was not seen there would change
-    it most.
+    ``extra`` are the parts, one a label, of the row more that only one of them gets right.
     """
-    parts = np.zeros(len(support))
-    present = support > 0
-    parts[present] = 1.0 / support[present] ** 2 if average == "macro" else 1.0
-    return np.asarray(parts / parts.sum())
-
-
-def _chances(pairs: Counts, label: np.intp, extra: float) -> tuple[Counts, Floats]:
-    """What the two models may say of a row of ``label``, shape (2, cells), and how likely."""
     rows = pairs.astype(np.float64)
-    others = np.arange(len(pairs)) != label
-    rows[label, others] += extra / others.sum()
-    rows[others, label] += extra / others.sum()
+    rows[label] += extra
+    rows[:, label] += extra
     cells = np.nonzero(rows)
     return np.stack(cells), rows[cells] / rows.sum()
 
@@ -165,6 +193,11 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def told_p(p: float) -> str:
+    """``= 0.043``, or ``< 0.001``, to follow a p."""
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def paired_proportion_difference(
@@ -301,6 +334,16 @@ def rows_to_settle(
     return max(rows, math.ceil(rows * (reach / distance) ** 2))
 
 
+def scarce_label(label_rows: Counts) -> int | None:
+    """The label whose rows make more than half of the variance of a macro average; None: none does.
+
+    More rows of all labels in their shares tell little then: those of this one are wanted.
+    """
+    shares = np.divide(1.0, label_rows, out=np.zeros(len(label_rows)), where=label_rows > 0)
+    most = int(shares.argmax())
+    return most if shares[most] > shares.sum() / 2 else None
+
+
 def rows_behind_macro_average(label_rows: Counts) -> float:
     """How many balanced rows tell as much of a macro average as ``label_rows`` do.
 
@@ -309,11 +352,3 @@ def rows_behind_macro_average(label_rows: Counts) -> float:
     """
     present = label_rows[label_rows > 0]
     return float(len(present) ** 2 / (1.0 / present).sum()) if len(present) else 0.0
-
-
-def _resample(counts: Counts, resamples: int, generator: np.random.Generator) -> Counts:
-    """Bootstrap draws of category counts, shape (resamples, categories)."""
-    total = int(counts.sum())
-    if total == 0:
-        return np.zeros((resamples, len(counts)), dtype=np.int64)
-    return generator.multinomial(total, counts / total, size=resamples)

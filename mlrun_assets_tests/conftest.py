@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -22,9 +22,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# A busy machine is no reason to fail.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+# A busy machine is no reason to fail, and no run draws examples that nobody has seen before. New
+# ones are looked for with --hypothesis-profile=new_examples.
+settings.register_profile(
+    "new_examples", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("same_examples", settings.get_profile("new_examples"), derandomize=True)
+settings.load_profile("same_examples")
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +57,17 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
+def settled(pieces: list[tuple[str, float]], special: int) -> list[tuple[str, float]]:
+    """Trained Unigram pieces in an order and with scores that are the same each time.
+
+    The trainer goes through a hash table: sums differ in their last digits from process to process,
+    letters that it must keep are numbered as they come, each 0.0001 behind the one before, and what
+    is equally likely changes places. That is other ids for the same texts, and another model.
+    """
+    rounded = [(piece, round(score, 2)) for piece, score in pieces[special:]]
+    return [*pieces[:special], *sorted(rounded, key=lambda each: (-each[1], each[0]))]
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two narrow layers with a Unigram tokenizer, as a plain transformers directory."""
@@ -73,6 +88,8 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             show_progress=False,
         ),
     )
+    trained = [tuple(each) for each in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    tokenizer.model = models.Unigram(settled(trained, special=4), unk_id=3)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> $B </s>",
@@ -98,6 +115,9 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             intermediate_size=64,
             max_position_embeddings=64,
             pad_token_id=1,
+            # At 0.02, the default, the first token's state hardly depends on the others in so
+            # narrow a model: it would say one label to all texts, whatever it is taught.
+            initializer_range=0.2,
         )
     ).save_pretrained(str(directory))
     return directory

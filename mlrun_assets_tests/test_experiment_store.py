@@ -5,13 +5,21 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import mlrun_assets
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.experiment_store import MANIFEST, Experiment, experiment_of_run, find_experiment
+from mlrun_assets.experiment_store import (
+    MANIFEST,
+    Experiment,
+    all_experiments,
+    experiment_of_run,
+    find_experiment,
+    take_directory,
+)
 from mlrun_assets.records import Manifest, Status
 
 
@@ -57,6 +65,22 @@ def test_an_experiment_is_found_with_each_manifest_read_once(
     monkeypatch.setattr(Manifest, "load", classmethod(counted))
     assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
     assert len(read) == 5 and set(read.values()) == {1}
+
+
+def test_the_newest_of_many_that_began_in_one_second(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    taken = [take_directory(tmp_path, now) for _ in range(11)]
+    for directory in taken:
+        Manifest(
+            id=directory.name,
+            name="name",
+            original_name=None,
+            report="impl-ml-run-name",
+            status=Status.COMPLETE,
+            created_at="2026-11-01T00:00:00Z",
+            run_ids=(),
+        ).save(directory / MANIFEST)
+    assert [each.directory for each in all_experiments(tmp_path)] == taken[::-1]
 
 
 def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> None:

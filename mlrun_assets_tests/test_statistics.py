@@ -25,12 +25,26 @@ pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, ma
 
 
 @given(pairs, st.sampled_from(["macro", "weighted"]))
-def test_f1_of_a_confusion_is_that_of_scikit_learn(
+def test_f1_of_a_confusion_is_that_of_scikit_learn_for_labels_with_rows(
     rows: list[tuple[int, int]], average: str
 ) -> None:
     truth, guess = (np.array(column) for column in zip(*rows, strict=True))
     ours = f1_of_confusion(confusion_matrix(truth, guess, 4), average)  # type: ignore[arg-type]
-    assert float(ours) == pytest.approx(f1_score(truth, guess, average=average, zero_division=0))
+    theirs = f1_score(truth, guess, labels=np.unique(truth), average=average, zero_division=0)
+    assert float(ours) == pytest.approx(theirs)
+
+
+def test_a_mistake_costs_as_much_whichever_label_is_said() -> None:
+    """Label 3 has no rows; scikit-learn's default would take a fourth off for one such guess."""
+    truth = np.repeat([0, 1, 2], 100)
+    wrong = np.where(np.arange(300) % 5 == 0, (truth + 1) % 3, truth)
+    absent = wrong.copy()
+    absent[0] = 3
+    seen, unseen = (
+        float(f1_of_confusion(confusion_matrix(truth, guess, 4), "macro"))
+        for guess in (wrong, absent)
+    )
+    assert unseen == pytest.approx(seen, abs=0.002)
 
 
 def test_wilson_interval_of_the_design() -> None:
@@ -105,20 +119,40 @@ def test_balanced_rows_count_whole_and_absent_labels_not_at_all() -> None:
     assert rows_behind_macro_average(np.array([0, 0])) == 0.0
 
 
+@pytest.mark.parametrize("right", [(0.9, 0.75, 0.8), (0.98, 0.97, 0.99)])
 @pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.7, 0.2, 0.1)])
-def test_bootstrap_interval_covers_the_true_f1_in_simulation(shares: tuple[float, ...]) -> None:
+def test_bootstrap_interval_covers_the_true_f1_in_simulation(
+    shares: tuple[float, ...], right: tuple[float, ...]
+) -> None:
     """A test split is drawn whole: how many rows a label has is chance as well."""
     generator, trials, covered = np.random.default_rng(1), 400, 0
-    right = np.array([0.9, 0.75, 0.8])
-    chances = (np.diag(right) + (1 - np.eye(3)) * (1 - right[:, None]) / 2) * np.array(shares)[
-        :, None
-    ]
+    wrong = (1 - np.array(right)) / 2
+    chances = np.diag(right) + (1 - np.eye(3)) * wrong[:, None]
+    chances *= np.array(shares)[:, None]
     true_f1 = float(f1_of_confusion(np.rint(chances * 1e6).astype(np.int64), "macro"))
     for trial in range(trials):
         confusion = generator.multinomial(150, chances.ravel()).reshape(3, 3)
         low, high = bootstrap_f1(confusion, "macro", 500, 0.95, trial)
         covered += low <= true_f1 <= high
     assert covered / trials >= 0.93
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=2, max_size=4).filter(any),
+    st.sampled_from(["macro", "weighted"]),
+    st.booleans(),
+)
+def test_rows_that_are_all_right_or_all_wrong_leave_a_doubt(
+    support: list[int], average: str, right: bool
+) -> None:
+    confusion = np.diag(support) if right else np.roll(np.diag(support), 1, axis=1)
+    low, high = bootstrap_f1(confusion, average, 500, 0.95, 0)  # type: ignore[arg-type]
+    assert (0 <= low < high == 1) if right else (0 == low < high <= 1)
+
+
+def test_thirty_rows_that_are_all_right_say_no_more_than_wilson() -> None:
+    low, _ = bootstrap_f1(np.diag([10, 10, 10]), "macro", 4000, 0.95, 0)
+    assert low == pytest.approx(wilson_interval(30, 30, 0.95)[0], abs=0.02)
 
 
 def test_bootstrap_is_the_same_for_the_same_seed() -> None:
@@ -152,6 +186,15 @@ def test_a_model_is_as_good_as_itself_and_more_rows_make_that_surer() -> None:
     # What one row each way may do: 1.96 times the root of two rows, as in Bonett and Price (2012).
     assert half_widths[0] == pytest.approx(0.06, abs=0.03)
     assert half_widths[1] < half_widths[0] / 5
+
+
+@pytest.mark.parametrize("absent", [0, 1, 2, 3])
+def test_a_label_without_rows_makes_no_difference_whichever_it_is(absent: int) -> None:
+    present = np.delete(np.arange(4), absent)
+    truth, said = np.repeat(present, 300), np.tile([0, 1, 2, 0, 1, 2, 0, 1, 2, 2], 90)
+    guess = np.where(np.arange(900) % 5 == 0, present[said], truth)
+    difference = paired_f1_difference(truth, (guess, guess), "macro", (2000, 0.95, 1))
+    assert -0.005 < difference.low < 0 < difference.high < 0.005
 
 
 def test_models_that_agree_by_chance_are_not_shown_to_be_equal() -> None:

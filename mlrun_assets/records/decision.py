@@ -23,7 +23,8 @@ class RuleResult(Record):
     """One rule, what it compared, and what follows.
 
     ``rows_needed`` is how many test rows would settle a rule that is inconclusive; None: there is
-    nothing to settle, or no number of rows would.
+    nothing to settle, or no number of rows would. ``scarce_label`` is the label that has too few of
+    them for any number of the others to tell.
     """
 
     rule: str
@@ -34,6 +35,7 @@ class RuleResult(Record):
     high: float | None = None
     sentence: str
     rows_needed: int | None = None
+    scarce_label: str | None = None
 
 
 class Verdict(StrEnum):

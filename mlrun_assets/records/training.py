@@ -39,7 +39,7 @@ class VocabularyTrim(Record):
 class SeedResult(Record):
     """The model of one seed on val, at its best epoch.
 
-    Of a mixture with n-grams only the F1 is its own: accuracy and loss are the encoder's.
+    Of a mixture with n-grams F1 and accuracy are its own, and the loss is the encoder's.
     """
 
     seed: int
@@ -53,7 +53,10 @@ class SeedResult(Record):
 
 
 class EnsembleRecord(Record):
-    """An encoder mixed with an n-gram model: the weights, and what each reaches on val."""
+    """An encoder mixed with an n-gram model: the weights, and what each reaches on val.
+
+    ``val_accuracy_mixed`` is not known of old runs.
+    """
 
     ngram_model: str
     encoder_weight: float
@@ -61,6 +64,7 @@ class EnsembleRecord(Record):
     val_f1_encoder: float
     val_f1_ngrams: float
     val_f1_mixed: float
+    val_accuracy_mixed: float | None = None
 
 
 class PretrainingRecord(Record):

@@ -6,6 +6,7 @@ import math
 
 from mlrun_assets.records import Score, Spread
 from mlrun_assets.reporting.escaping import Markdown, code
+from mlrun_assets.statistics import told_p
 
 NOTHING = Markdown("\N{EN DASH}")
 
@@ -62,7 +63,7 @@ def percent(fraction: float | None) -> Markdown:
 
 def p_value(value: float) -> Markdown:
     """``= 0.043``, or ``< 0.001``, to follow a p."""
-    return Markdown(f"= {value:.3f}" if value >= 0.001 else "< 0.001")
+    return Markdown(told_p(value))
 
 
 def seconds(value: float | None) -> Markdown:

@@ -174,7 +174,7 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
     return SeedResult(
         seed=trained.job.recipe.seed,
         val_f1_macro=trained.val_f1_macro,
-        val_accuracy=best.val_accuracy,
+        val_accuracy=trained.val_accuracy,
         val_loss=best.val_loss,
         best_epoch=best.epoch,
         seconds=trained.tuned.seconds,

@@ -51,14 +51,16 @@ def add_ngrams(
     weights = fit_weights(logits, scores, truth)
     set_weights(model_dir, weights.encoder, weights.ngrams)
     _serve(model_dir)
-    mixed = weights.encoder * logits + weights.ngrams * scores
+    mixture = weights.encoder * logits + weights.ngrams * scores
+    mixed = val_metrics(truth, np.argmax(mixture, axis=1))
     return EnsembleRecord(
         ngram_model=fitted.name,
         encoder_weight=weights.encoder,
         ngram_weight=weights.ngrams,
         val_f1_encoder=val_metrics(truth, np.argmax(logits, axis=1))["f1_macro"],
         val_f1_ngrams=val_metrics(truth, np.argmax(scores, axis=1))["f1_macro"],
-        val_f1_mixed=val_metrics(truth, np.argmax(mixed, axis=1))["f1_macro"],
+        val_f1_mixed=mixed["f1_macro"],
+        val_accuracy_mixed=mixed["accuracy"],
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,4 +89,7 @@ def _answer(model_dir: str, max_length: int, texts: list[str]) -> dict[str, obje
 
 
 if __name__ == "__main__":
-    json.dump(_answer(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin)), sys.stdout)
+    # transformers copies a model's code before it imports it: into one place, which others use too.
+    with tempfile.TemporaryDirectory() as modules:
+        os.environ["HF_MODULES_CACHE"] = modules
+        json.dump(_answer(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin)), sys.stdout)

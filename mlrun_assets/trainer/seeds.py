@@ -46,6 +46,13 @@ class Trained:
         ensemble = self.tuned.ensemble
         return ensemble.val_f1_mixed if ensemble else self.best.val_f1_macro
 
+    @property
+    def val_accuracy(self) -> float:
+        """Of the same; of an old mixture only that of its encoder is known."""
+        ensemble = self.tuned.ensemble
+        mixed = ensemble.val_accuracy_mixed if ensemble else None
+        return self.best.val_accuracy if mixed is None else mixed
+
 
 def train_seeds(jobs: Sequence[FineTuningJob], run: Run, report: Report) -> list[Trained]:
     """Train the jobs one after the other, without those that an interrupted run had finished.

@@ -1,4 +1,4 @@
-"""Small encoders as the families publish them, their tokenizers trained on the sample.
+"""Small encoders as the families publish them, their tokenizers made from the sample.
 
 Each is what a download would be: the family's own tokenizer class, ids in its order, and, as for
 mDeBERTa and E5, more rows of embeddings than the tokenizer has ids.
@@ -7,13 +7,15 @@ mDeBERTa and E5, more rows of embeddings than the tokenizer has ids.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.conftest import sample_rows, settled
 from mlrun_assets_tests.encoders.conftest import OTHERS
 
+VOCABULARY = 1500
 POSITIONS = 66
 SPARE_ROWS = 7
 
@@ -37,9 +39,29 @@ def unigram_pieces(special: list[str]) -> list[tuple[str, float]]:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=1500, special_tokens=special, unk_token=special[3], show_progress=False
+        vocab_size=VOCABULARY, special_tokens=special, unk_token=special[3], show_progress=False
     )
-    return [(piece, score) for piece, score in trained(tokenizer, trainer)["vocab"]]
+    pieces = [(piece, score) for piece, score in trained(tokenizer, trainer)["vocab"]]
+    return settled(pieces, len(special))
+
+
+def wordpieces(special: list[str]) -> dict[str, int]:
+    """The commonest parts of words; `WordPieceTrainer` takes others each time it trains."""
+    from tokenizers import pre_tokenizers
+
+    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    counts = Counter(
+        f"{'##' if start else ''}{word[start:end]}"
+        for text in corpus()
+        for word, _ in split(text)
+        for start in range(len(word))
+        for end in range(start + 1, len(word) + 1)
+    )
+    characters = sorted(piece for piece in counts if len(piece.removeprefix("##")) == 1)
+    longer = sorted(counts.keys() - {*characters}, key=lambda piece: (-counts[piece], piece))
+    return {
+        piece: number for number, piece in enumerate([*special, *characters, *longer][:VOCABULARY])
+    }
 
 
 def xlmr_tokenizer() -> Any:
@@ -75,19 +97,10 @@ def albert_tokenizer() -> Any:
 
 def mbert_tokenizer() -> Any:
     """Unused pieces stand between the padding and the other special tokens."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertTokenizer
 
     unused = [f"[unused{number}]" for number in range(1, 20)]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=1500,
-        special_tokens=["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-        show_progress=False,
-    )
-    vocabulary = trained(tokenizer, trainer)["vocab"]
+    vocabulary = wordpieces(["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     return BertTokenizer(vocab=vocabulary, do_lower_case=False)
 
 
@@ -98,7 +111,7 @@ def roberta_tokenizer() -> Any:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=1500,
+        vocab_size=VOCABULARY,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

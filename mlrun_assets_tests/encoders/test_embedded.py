@@ -170,7 +170,7 @@ def test_two_processes_at_once_write_once_and_both_succeed(tmp_path: Path) -> No
     ]
     for process in processes:
         process.start()
-    assert [answers.get(timeout=60) for _ in processes] == ["whole", "whole"]
+    assert [answers.get(timeout=300) for _ in processes] == ["whole", "whole"]
     for process in processes:
         process.join()
     assert (tmp_path / "writers").read_text() == "one\n"

@@ -127,7 +127,7 @@ def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None
 
 def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: Path) -> None:
     script = (
-        "import sys, time\n"
+        "import sys\n"
         "from mlrun_assets.config import load_config\n"
         "from mlrun_assets.lifecycle.opening import open_experiment\n"
         "from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage\n"
@@ -135,10 +135,12 @@ def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: P
         "experiment = open_experiment(config, 'killed', 'run-1')\n"
         "with run_stage(Stage(experiment, config, 'run-1', print), 'trained_checkpoint'):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script, str(config.file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         (killed,) = all_experiments(config.experiments_dir)

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,11 +166,13 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+# It takes whatever port is free, and says which once it listens there.
 SERVER = """
-import sys
 from mlflow.server import app
-from werkzeug.serving import run_simple
-run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True)
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.port, flush=True)
+server.serve_forever()
 """
 
 
@@ -179,9 +180,6 @@ run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True)
 def server(tmp_path: Path) -> Iterator[str]:
     """MLflow's own server, in a process of its own; the package `mlflow` adds only its pages."""
     pytest.importorskip("flask_cors", reason="MLflow's server needs flask-cors")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -192,20 +190,20 @@ def server(tmp_path: Path) -> Iterator[str]:
     }
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(port)], env=environment, stdout=log, stderr=log
+            [sys.executable, "-c", SERVER],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
         try:
-            while True:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            assert port, (tmp_path / "server.log").read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @needs_mlflow
@@ -226,17 +224,17 @@ def test_a_server_is_given_the_files_themselves(tmp_path: Path, server: str) -> 
 
 
 def test_a_server_that_does_not_answer_costs_a_warning_and_no_run(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://user:secret@127.0.0.1:{port}"
-    config = config_of(tmp_path, mlflow=True, mlflow_uri=uri)
-    said: list[str] = []
-    if importlib.util.find_spec("mlflow"):
-        check_mlflow(config, said.append)
-        assert "the run goes on" in said.pop()
-    mirror_run(finished(config, "exp_1"), config, said.append)
-    mirror_production(config, said.append)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        uri = f"http://user:secret@127.0.0.1:{port}"
+        config = config_of(tmp_path, mlflow=True, mlflow_uri=uri)
+        said: list[str] = []
+        if importlib.util.find_spec("mlflow"):
+            check_mlflow(config, said.append)
+            assert "the run goes on" in said.pop()
+        mirror_run(finished(config, "exp_1"), config, said.append)
+        mirror_production(config, said.append)
     assert len(said) == 2
     assert f"MLflow at http://127.0.0.1:{port} was not updated" in said[0]
     assert "Connection refused" in said[0] and "secret" not in said[0]

@@ -91,7 +91,7 @@ def test_the_command_asks_the_hub_that_the_environment_names(config: LoadedConfi
             env={**os.environ, **settings, "HF_HUB_DISABLE_XET": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert result.returncode == 0, result.stderr

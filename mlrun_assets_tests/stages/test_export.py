@@ -31,8 +31,11 @@ Wrong = dict[str, int]
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    import torch
+
     from mlrun_assets import encoders
 
+    torch.manual_seed(0)  # for the head, which is drawn
     directory = tmp_path_factory.mktemp("classifier")
     source = encoders.resolve_encoder(str(tiny_encoder), None, directory)
     encoders.load_classifier(source, LABELS).save_pretrained(str(directory / "model"))
@@ -113,9 +116,10 @@ def test_int8_that_answers_otherwise_gives_way_to_float32(
 
 
 def test_int8_that_costs_f1_is_kept_only_where_the_config_allows_it(run_export: Export) -> None:
-    record = run_export({"int8": 1, "float32": 0})
+    # One of 205 rows that are shared evenly by the labels is 0.0049; shared otherwise, it is more.
+    record = run_export({"int8": 1, "float32": 0}, max_int8_loss=0.001)
     assert forms(record) == [("int8", False), ("float32", True)]
-    assert "deployment.max_int8_loss allows 0.0050" in record.onnx_left_out[0]
+    assert "deployment.max_int8_loss allows 0.0010" in record.onnx_left_out[0]
     assert forms(run_export({"int8": 1}, max_int8_loss=1.0)) == [("int8", True)]
 
 

@@ -425,7 +425,7 @@ def test_readers_see_one_model_at_every_moment_of_100_promotions_and_rollbacks(
             rollback(root, None, BECAUSE, loads)
     finally:
         done.touch()
-        ends = [reader.communicate(timeout=60) for reader in readers]
+        ends = [reader.communicate(timeout=300) for reader in readers]
     for output, errors in ends:
         assert errors == ""
         reads, seen = map(int, output.split())
@@ -481,7 +481,7 @@ def test_two_processes_that_promote_at_once_do_so_one_after_the_other(tmp_path, 
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60) for process in processes]
+    said = [process.communicate(timeout=300) for process in processes]
     assert [errors for _, errors in said] == ["", ""]
     assert {output.split()[0] for output, _ in said} == set(names)
     first, second = history(root)
@@ -494,9 +494,13 @@ def test_a_disk_that_is_really_full_leaves_the_old_model(tmp_path, root, serve):
     serve("exp_1")
     before = tree(root)
     facts = candidate(tmp_path, "exp_2", weights="x" * 100_000)
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    limit = (
+        "import resource, sys\n"
+        "sys.dont_write_bytecode = True\n"  # a module compiled from here on would be cut off
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    )
     process = other_process(root, facts, limit)
-    _, errors = process.communicate("\n", timeout=60)
+    _, errors = process.communicate("\n", timeout=300)
     assert process.returncode == 1
     assert "exp_2 was not promoted (File too large); the pointer is where it was" in errors
     assert tree(root) == before

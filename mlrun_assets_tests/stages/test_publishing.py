@@ -156,12 +156,12 @@ def test_a_hub_that_can_not_be_reached(
 ) -> None:
     from huggingface_hub import constants
 
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-    with pytest.raises(PublishError, match=r"the Hub can't be reached .*HF_ENDPOINT"):
-        publish(model, "hodan/news", public=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        with pytest.raises(PublishError, match=r"the Hub can't be reached .*HF_ENDPOINT"):
+            publish(model, "hodan/news", public=False)
 
 
 def test_offline_says_so(model: Published, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

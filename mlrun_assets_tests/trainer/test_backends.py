@@ -31,7 +31,9 @@ from mlrun_assets_tests.trainer.tiny_job import weights as weights_of
 
 job = test_fine_tuning.job
 TOLERANCE = 1e-4
-"""On losses and weights: the sums of two processes are rounded in another order."""
+"""On losses and scores: the sums of two processes are rounded in another order."""
+WEIGHTS_TOLERANCE = 1e-3
+"""Half a step of AdamW, which makes a whole one of any gradient, however near to zero."""
 
 
 def torchrun(job: FineTuningJob) -> FineTuned:
@@ -119,7 +121,7 @@ def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -
     for one, other in zip(expected.history, found.history, strict=True):
         assert other.model_dump() == pytest.approx(one.model_dump(), abs=TOLERANCE)
     for name, weight in weights_of(steady.model_dir).items():
-        assert abs(weight - weights[name]).max() < TOLERANCE
+        assert abs(weight - weights[name]).max() < WEIGHTS_TOLERANCE
     assert (found.steps, found.tokens) == (expected.steps, expected.tokens)
     assert len(log.read_text().splitlines()) == lines
     assert "training: step 21 of 21" in (steady.logs_dir / "workers/output.log").read_text()
@@ -166,9 +168,9 @@ def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.
     """Kill one training process as soon as it is ``ready``."""
 
     def wait() -> None:
-        while not ready():
+        while not (ready() and (found := workers())):
             time.sleep(0.02)
-        os.kill(workers()[-1], signal.SIGKILL)
+        os.kill(found[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=wait, daemon=True)
     killer.start()
@@ -177,13 +179,13 @@ def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.
 
 def workers() -> list[int]:
     """The ids of the processes below this one that train."""
-    below = psutil.Process().children(recursive=True)
-    return [
-        process.pid
-        for process in below
-        if (
-            "mlrun_assets.trainer.worker" in (said := " ".join(process.cmdline()))
-            and "torch.distributed.run" not in said
-        )
-        or "RayTrainWorker" in said
-    ]
+    return [each.pid for each in psutil.Process().children(recursive=True) if trains(each)]
+
+
+def trains(process: psutil.Process) -> bool:
+    try:
+        said = " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
+    ours = "mlrun_assets.trainer.worker" in said and "torch.distributed.run" not in said
+    return ours or "RayTrainWorker" in said

@@ -74,7 +74,8 @@ FILES = ("model.safetensors", "optimizer.pt", STATE, SEAL)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(name=st.sampled_from(FILES), share=st.floats(0.0, 1.0, exclude_max=True))
 def test_whatever_is_cut_off_wherever_is_passed_over(

@@ -37,7 +37,10 @@ def test_labels_are_those_of_float32(
     monkeypatch.setattr(prediction, "_multiplies_bfloat16", lambda: True)
     predictor = prediction.Predictor(undecided.model_dir, 32)
     quick = predictor.probabilities(TEXTS)
-    assert (quick.argmax(axis=1) == exact.argmax(axis=1)).all()
+    # Labels that are closer together than float32 can tell are no label's.
+    told_apart = np.diff(np.sort(exact, axis=1)[:, -2:])[:, 0] > 1e-6
+    assert told_apart.mean() > 0.9
+    assert (quick.argmax(axis=1) == exact.argmax(axis=1))[told_apart].all()
     monkeypatch.setattr(prediction, "CLOSE_CALL", 0.0)
     draft = predictor.probabilities(TEXTS)
     assert (draft.argmax(axis=1) != exact.argmax(axis=1)).any()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from statistics import mean
 from typing import Any
 
 import polars as pl
@@ -59,20 +61,41 @@ def test_it_reads_all_texts_and_changes_the_encoder(
 ) -> None:
     job, record, said = undisturbed
     assert (record.texts, record.pairs, record.epochs) == (TEXTS, 2 * TEXTS, 2)
-    assert record.last_loss < record.first_loss
+    lines = (job.logs_dir / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+    assert (record.first_loss, record.last_loss) == pytest.approx(
+        (mean(losses[:8]), mean(losses[8:]))
+    )
     assert said[0] == "pretraining: 16 steps, at most 2 epochs"
-    from safetensors.numpy import load_file
-
-    before, after = load_file(tiny_encoder / "model.safetensors"), adapted(job)
+    after = adapted(job)
     assert not any(name.startswith(("embeddings.word", "pooler")) for name in after)
     assert any(name.startswith("encoder.layer.1.") for name in after)
-    assert any((before[name] != after[name]).any() for name in after)
+    assert loss_of(tiny_encoder, after) < loss_of(tiny_encoder, {}) - 0.01
     assert job.pretraining
     assert {file.name for file in job.pretraining.directory.iterdir()} == {
         "encoder.safetensors",
         "finished.json",
     }
-    assert (job.logs_dir / "pretraining.jsonl").is_file()
+
+
+def loss_of(encoder: Path, weights: dict[str, Any]) -> float:
+    """On the same pairs each time and without dropout, which move it more than two epochs do."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from mlrun_assets.trainer.contrast import info_nce
+    from mlrun_assets.trainer.span_pairs import PairCollator, SpanPairs
+
+    model = AutoModel.from_pretrained(str(encoder)).eval()
+    model.load_state_dict(
+        {name: torch.from_numpy(value) for name, value in weights.items()}, strict=False
+    )
+    pairs = SpanPairs([row["text"] for row in sample_rows("train")[:TEXTS]], 16, seed=1)
+    collate = PairCollator(AutoTokenizer.from_pretrained(str(encoder)), 32)
+    batch = collate([pairs[row] for row in range(TEXTS)])
+    del batch["row"]
+    with torch.no_grad():
+        return float(info_nce(model(**batch).last_hidden_state, batch["attention_mask"]))
 
 
 def test_what_is_done_is_not_done_again_unless_its_weights_are_damaged(

@@ -24,7 +24,7 @@ RESUMES_FROM = {
     "while a checkpoint is written": 6,
     "between weights and seal": 6,
     "after the seal": 12,
-    "while an old checkpoint is removed": 18,
+    "while an old checkpoint is removed": 12,
     "after the last step": 18,
     "while the model is written": 18,
     "when the model is written": 18,
@@ -50,7 +50,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
     directory = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-m", "mlrun_assets_tests.trainer.killed"]
     words = [*command, str(tiny_encoder), str(directory), *MOMENTS]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
     assert result.returncode == 0, result.stderr
     return directory
 

@@ -135,7 +135,7 @@ def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
     assert best_on_val(train_seeds(jobs, Scored(), ignore)).job.recipe.seed == SEEDS[best]
 
 
-def test_a_mixture_counts_with_its_own_f1(jobs: list[FineTuningJob]) -> None:
+def test_a_mixture_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> None:
     mixed = EnsembleRecord(
         ngram_model="linear SVM",
         encoder_weight=1.0,
@@ -143,6 +143,7 @@ def test_a_mixture_counts_with_its_own_f1(jobs: list[FineTuningJob]) -> None:
         val_f1_encoder=0.2,
         val_f1_ngrams=0.7,
         val_f1_mixed=0.9,
+        val_accuracy_mixed=0.95,
     )
 
     class Mixed(Trainer):
@@ -154,3 +155,6 @@ def test_a_mixture_counts_with_its_own_f1(jobs: list[FineTuningJob]) -> None:
     trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
     assert trained[0].tuned.ensemble == mixed
     assert best_on_val(trained).job.recipe.seed == 13
+    assert trained[0].val_accuracy == 0.95
+    old = replace(trained[0].tuned, ensemble=mixed.model_copy(update={"val_accuracy_mixed": None}))
+    assert replace(trained[0], tuned=old).val_accuracy == trained[0].best.val_accuracy

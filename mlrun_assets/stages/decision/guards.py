@@ -29,7 +29,7 @@ def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleR
     outcome, silent = _never_predicted(evaluation.test)
     if not silent:
         return losses
-    if losses.outcome is RuleOutcome.OFF:
+    if losses.outcome in (RuleOutcome.OFF, RuleOutcome.PASSED):
         return RuleResult(
             rule="class_guard", outcome=outcome, value=None, limit=None, sentence=silent
         )
@@ -55,12 +55,7 @@ def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
     return measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
 
 
-_SEVEREST_FIRST = (
-    RuleOutcome.FAILED,
-    RuleOutcome.INCONCLUSIVE,
-    RuleOutcome.WARNED,
-    RuleOutcome.PASSED,
-)
+_SEVEREST_FIRST = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.WARNED)
 _SAYS = {
     RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
     RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
@@ -73,10 +68,12 @@ def _losses(
     rule: str, kind: str, evaluation: EvaluationRecord, config: DeploymentConfig
 ) -> RuleResult:
     limit, production = config.max_recall_loss, evaluation.production
-    if production is None or not production.comparable:
-        return off(rule, "there is no model in production to compare with")
     if limit >= 1:
         return off(rule, "turned off in deployment.max_recall_loss")
+    if production is None:
+        return off(rule, "there is no model in production to compare with")
+    if not production.comparable:
+        return off(rule, "production can't be compared, as versus_production says")
     parts = production.labels if kind == "label" else production.slices
     judged = [part for part in parts if part.rows >= MIN_ROWS]
     if not judged:

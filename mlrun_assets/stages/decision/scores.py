@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.records import Comparison, EvaluationRecord, RuleOutcome, RuleResult, Score
 from mlrun_assets.stages.decision.results import measured, off, passed_if
-from mlrun_assets.statistics import PairedDifference, rows_to_settle
+from mlrun_assets.statistics import PairedDifference, rows_to_settle, scarce_label, told_p
 
 
 def min_accuracy(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -35,25 +37,31 @@ def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> Ru
         outcome = RuleOutcome.INCONCLUSIVE if mode == "strict" else RuleOutcome.WARNED
         says = f"not shown to beat a model that trains in seconds: {shown}"
     result = measured("beats_baseline", outcome, says, difference, 0.0)
-    return _with_rows_needed(result, comparison, evaluation.confidence)
+    return _with_rows_needed(result, comparison, evaluation)
 
 
 def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """What ``deployment.policy`` asks for against the model in production holds."""
+    """What ``deployment.policy`` asks for against the model in production holds.
+
+    It speaks for the guards as well where production can't be compared: that is never a silent
+    pass, unless they are turned off too.
+    """
     policy, comparison = config.policy, evaluation.production
-    if policy == "off":
-        return off("versus_production", "turned off in deployment.policy")
     if comparison is None:
         return off("versus_production", "nothing is in production yet")
     difference = comparison.f1_difference
-    if not comparison.comparable or difference is None:
+    incomparable = not comparison.comparable or difference is None
+    if incomparable and (policy != "off" or config.max_recall_loss < 1):
+        guarded = " (deployment.max_recall_loss: 1 turns off what compares labels and slices)"
         return RuleResult(
             rule="versus_production",
             outcome=RuleOutcome.INCOMPARABLE,
             value=None,
             limit=None,
-            sentence=comparison.reason,
+            sentence=comparison.reason + (guarded if policy == "off" else ""),
         )
+    if policy == "off" or difference is None:
+        return off("versus_production", "turned off in deployment.policy")
     outcome = judge_difference(config, difference)
     says = {
         RuleOutcome.PASSED: f"{_POLICY_SAYS[policy]}: {_points(difference)}",
@@ -65,7 +73,7 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
     }[outcome]
     says += _mcnemar(comparison)
     result = measured("versus_production", outcome, says, difference, _limit(config))
-    return _with_rows_needed(result, comparison, evaluation.confidence)
+    return _with_rows_needed(result, comparison, evaluation)
 
 
 def judge_difference(config: DeploymentConfig, difference: Score) -> RuleOutcome:
@@ -82,14 +90,27 @@ def _limit(config: DeploymentConfig) -> float:
     return -config.margin if config.policy == "non_inferior" else 0.0
 
 
-def _with_rows_needed(result: RuleResult, comparison: Comparison, confidence: float) -> RuleResult:
-    """``result`` and, where these rows do not tell, how many would."""
+def _with_rows_needed(
+    result: RuleResult, comparison: Comparison, evaluation: EvaluationRecord
+) -> RuleResult:
+    """``result`` and, where these rows do not tell, how many would, or of which label."""
     difference, limit = comparison.f1_difference, result.limit
     if result.outcome is not RuleOutcome.INCONCLUSIVE or difference is None or limit is None:
         return result
     interval = PairedDifference(difference.value, difference.low, difference.high)
-    needed = rows_to_settle(comparison.rows, interval, limit, confidence)
-    return result.model_copy(update={"rows_needed": needed})
+    needed = rows_to_settle(comparison.rows, interval, limit, evaluation.confidence)
+    return result.model_copy(
+        update={"rows_needed": needed, "scarce_label": _scarce_label(evaluation)}
+    )
+
+
+def _scarce_label(evaluation: EvaluationRecord) -> str | None:
+    """The label with so few test rows that the F1 hangs on them."""
+    if evaluation.f1_kind != "macro":
+        return None
+    per_class = evaluation.test.per_class
+    scarce = scarce_label(np.array([one.support for one in per_class]))
+    return None if scarce is None else per_class[scarce].label
 
 
 _POLICY_SAYS = {
@@ -106,9 +127,17 @@ def _threshold(
     gated = score.low if strict else score.value
     what = f"the lower bound of the test {name}" if strict else f"test {name}"
     outcome = passed_if(gated >= limit)
-    says = f"{'reaches' if outcome is RuleOutcome.PASSED else 'is below'} {limit:.3f}"
+    says = "reaches" if outcome is RuleOutcome.PASSED else "is below"
+    digits = _digits_that_differ(gated, limit)
     shown = Score(value=gated, low=score.low, high=score.high)
-    return measured(rule, outcome, f"{what} {gated:.3f} {says}", shown, limit)
+    sentence = f"{what} {gated:.{digits}f} {says} {limit:.{digits}f}"
+    return measured(rule, outcome, sentence, shown, limit)
+
+
+def _digits_that_differ(value: float, limit: float) -> int:
+    """Three, or as many as tell the two apart: 0.850 is not below 0.850."""
+    differ = (n for n in range(3, 7) if f"{value:.{n}f}" != f"{limit:.{n}f}")
+    return next(differ, 3)
 
 
 def _points(difference: Score) -> str:
@@ -123,5 +152,5 @@ def _mcnemar(comparison: Comparison) -> str:
         return ""
     return (
         f"; {comparison.only_challenger_right} rows only this model gets right, "
-        f"{comparison.only_other_right} only production (McNemar p {comparison.mcnemar_p:.3f})"
+        f"{comparison.only_other_right} only production (McNemar p {told_p(comparison.mcnemar_p)})"
     )

@@ -70,10 +70,16 @@ def _next_steps(
 def _remedy(rule: RuleResult) -> str:
     if rule.outcome is not RuleOutcome.INCONCLUSIVE:
         return RULES[rule.rule].remedy
+    if rule.scarce_label is not None:
+        return (
+            f"To settle {rule.rule}, label test rows of {rule.scarce_label} first: it has so few "
+            "that they weigh more than those of all other labels together."
+        )
     if rule.rows_needed is None:
         return (
-            f"More test rows hardly settle {rule.rule}: the difference lies at its limit. Train a "
-            "model that is better, or decide by hand."
+            f"More test rows hardly settle {rule.rule}: the difference lies so near its limit that "
+            "a hundred times as many would not tell. Train a model that is better, or decide by "
+            "hand."
         )
     part = " of the part that it names first" if rule.rule in GUARDS else ""
     return (

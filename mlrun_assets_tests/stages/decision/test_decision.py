@@ -117,6 +117,26 @@ def test_production_that_can_not_be_compared_is_never_a_silent_pass() -> None:
     assert "other labels" in record.sentence
 
 
+def test_the_guards_need_production_too() -> None:
+    """`policy: off` turns off one rule: the guards still can't say that no label has lost."""
+    evaluation = evaluation_record(production=comparison(None, "exp_0"))
+    record = decision(evaluation, auto_deploy=True, policy="off")
+    assert record.verdict is Verdict.INCOMPARABLE
+    assert "other labels (deployment.max_recall_loss: 1 turns off" in record.sentence
+    for guard in ("class_guard", "slice_guard"):
+        assert rule(record, guard).outcome is RuleOutcome.OFF
+        assert "can't be compared" in rule(record, guard).sentence
+    nothing_asked = decision(evaluation, auto_deploy=True, policy="off", max_recall_loss=1.0)
+    assert nothing_asked.verdict is Verdict.APPROVED
+
+
+def test_a_value_that_rounds_to_its_limit_is_told_apart_from_it() -> None:
+    below = decision(evaluation_record(accuracy=0.8497), min_accuracy=0.85)
+    assert rule(below, "min_accuracy").sentence == "test accuracy 0.8497 is below 0.8500"
+    equal = decision(evaluation_record(accuracy=0.85), min_accuracy=0.85)
+    assert rule(equal, "min_accuracy").sentence == "test accuracy 0.850 reaches 0.850"
+
+
 def test_an_export_that_answers_otherwise_rejects() -> None:
     record = decision(evaluation_record(), agreement=0.99)
     assert record.verdict is Verdict.REJECTED
@@ -140,6 +160,18 @@ def test_only_an_approval_deploys(
     assert record.deploys == (record.verdict is Verdict.APPROVED)
     decisive = {RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE}
     assert record.deploys == (not decisive & {result.outcome for result in record.rules})
+
+
+def test_a_label_with_few_rows_is_what_more_rows_are_wanted_of() -> None:
+    evaluation = against_production(-0.2, 0.0, 0.2)
+    first, *others = evaluation.test.per_class
+    per_class = (first.model_copy(update={"support": 1}), *others)
+    test = evaluation.test.model_copy(update={"per_class": per_class})
+    record = decision(evaluation.model_copy(update={"test": test}))
+    assert rule(record, "versus_production").scarce_label == first.label
+    assert f"label test rows of {first.label} first" in record.next_steps[0]
+    weighted = evaluation.model_copy(update={"test": test, "f1_kind": "weighted"})
+    assert rule(decision(weighted), "versus_production").scarce_label is None
 
 
 def test_what_is_inconclusive_says_how_many_rows_would_tell() -> None:
