@@ -144,7 +144,7 @@ def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: Load
 
 
 def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
-    """With ``policy: off`` a model is approved though it can't be compared with production."""
+    """A comparison that was not possible names what served, as one that was does."""
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
     other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
