@@ -124,7 +124,7 @@ def _readable(version: ProductionVersion) -> Iterator[None]:
         ) from error
 
 
-def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow]:
+def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
     """The rows of a data file; those of a named pipe are JSON Lines.
 
     Raises:
@@ -136,15 +136,20 @@ def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow]:
     return text_rows(read_whole_rows(file, data), file.name, data)
 
 
-def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow]:
-    """The rows of a pipe, which are JSON Lines."""
+def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow | None]:
+    """The rows of a pipe, which are JSON Lines; None where nothing more has come for a while."""
     return text_rows(read_stream(stream, name), name, data)
 
 
-def text_rows(parsed: Iterable[Parsed], name: str, data: DataConfig) -> Iterator[TextRow]:
+def text_rows(
+    parsed: Iterable[Parsed | None], name: str, data: DataConfig
+) -> Iterator[TextRow | None]:
     """Rows as the model is asked: their texts in the normal form in which it learned them."""
     steps = language_profile(data.language).steps
     for each in parsed:
+        if each is None:
+            yield None
+            continue
         place, row = f"{name}, line {each.line}", each.row
         size = len(each.raw) if each.raw else each.size
         try:

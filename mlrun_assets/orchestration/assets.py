@@ -350,8 +350,10 @@ def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg
     """The rows of data.predict_path with the labels that the model in production gives them."""
     with plain_errors():
         current = ml_run.load_config()
-        if current.config.data.predict_path is None and len(context.selected_asset_keys) > 1:
-            context.log.info("data.predict_path is not set: there are no rows to label")
+        # The context's own `selected_asset_keys` are those of its step.
+        selected = context.job_def.asset_layer.selected_asset_keys
+        if current.config.data.predict_path is None and len(selected) > 1:
+            context.log.info("skipped: data.predict_path is not set, so no rows are to be labelled")
             return
         record = predicting.label_sources(current, context.log.info)
         yield dg.MaterializeResult(

@@ -28,6 +28,7 @@
     failures.py       not finite, no memory, no room on the disk: said in words
     partner.py        an n-gram model beside the trained encoder, served as one
     prediction.py     probabilities for texts, in batches of like length
+    ids_read.py       the ids that a model reads of a text of any length
     probe.py          a fresh process that loads a model directory and answers
 
 Those that work with tensors import torch or transformers at their top: import them inside the

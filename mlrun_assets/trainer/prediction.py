@@ -19,6 +19,7 @@ from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.errors import ExportError
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR, NgramScorer
 from mlrun_assets.trainer.cpu_training import tune_for_cpu
+from mlrun_assets.trainer.ids_read import ids_read
 
 # What fits into a CPU's cache; an accelerator wants more at once.
 TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16_384}
@@ -79,12 +80,7 @@ class Predictor:
         return np.asarray(self._ngrams.mix(logits, scores))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []  # which tokenizers do not take
-        ids: list[list[int]] = self._tokenizer(
-            texts, truncation=True, max_length=self._max_length, return_attention_mask=False
-        )["input_ids"]
-        return ids
+        return ids_read(self._tokenizer, texts, self._max_length)
 
     def _logits(self, encoded: list[list[int]], draft: bool) -> Floats:
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)

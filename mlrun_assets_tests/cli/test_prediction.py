@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,11 @@ class Called:
 
 
 @pytest.fixture
-def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: Any) -> Any:
+def call(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: Any) -> Any:
     def run(*words: str, piped: bytes | None = b"") -> Called:
         monkeypatch.chdir(home)
-        stdin = None if piped is None else io.TextIOWrapper(io.BytesIO(piped))  # None: closed
+        (tmp_path / "piped").write_bytes(piped or b"")
+        stdin = None if piped is None else (tmp_path / "piped").open()  # None: closed
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "argv", ["mlrun-assets", "predict", *words])
         code = 0
@@ -241,6 +244,32 @@ except BrokenPipeError:
 """
 
 
+def test_a_slow_pipe_is_answered_before_more_of_it_comes(home: Path) -> None:
+    """Rows, a part of a row, and blank lines; then Ctrl-C while nothing comes."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlrun_assets.cli", "predict", "-"],
+        cwd=home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as predict:
+        assert predict.stdin and predict.stdout and predict.stderr
+        # One that waits for more than it was given would wait for ever.
+        end = threading.Timer(300, predict.kill)
+        end.daemon = True
+        end.start()
+        whole = lines(GOAL, CATTLE)
+        for piped in (whole + whole[:20], whole[20:] + b"\n", whole):
+            predict.stdin.write(piped)
+            predict.stdin.flush()
+            told = [json.loads(predict.stdout.readline())["label"] for _ in range(2)]
+            assert told == ["sports", "farming"]
+        predict.send_signal(signal.SIGINT)
+        assert (predict.wait(), predict.stderr.read().strip()) == (130, b"cancelled")
+        assert predict.stdout.read() == b""
+        end.cancel()
+
+
 def test_a_reader_that_leaves_ends_it_quietly(home: Path) -> None:
     """Rows without end: what is answered at all is answered as they come."""
     with (
@@ -263,18 +292,15 @@ def test_a_reader_that_leaves_ends_it_quietly(home: Path) -> None:
     assert (predict.returncode, said) == (0, b"")
 
 
-class Interrupted(io.BytesIO):
-    """Ctrl-C in the middle of the rows."""
-
-    def __next__(self) -> bytes:
-        if self.tell() > 2000:
-            raise KeyboardInterrupt
-        return super().__next__()
-
-
 def test_ctrl_c_leaves_no_half_file(call: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io, "BytesIO", Interrupted)
-    called = call("-", "--output", "stopped.jsonl", piped=lines(GOAL) * 200)
+    def interrupted(stream: Any) -> Iterator[bytes]:
+        yield from [lines(GOAL)] * 100
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "mlrun_assets.stages.quality.reading.whole_rows.arriving_lines", interrupted
+    )
+    called = call("-", "--output", "stopped.jsonl")
     assert (called.code, called.errors.strip()) == (130, "cancelled")
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))
 

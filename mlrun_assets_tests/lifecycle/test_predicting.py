@@ -82,6 +82,36 @@ def test_without_rows_to_label_the_asset_says_which_key_to_set(home: Path) -> No
     assert not error.stack
 
 
+def test_without_rows_to_label_a_larger_selection_passes_it_over(home: Path) -> None:
+    """Such as all assets, which is a button in the UI; what is made from the answers is too."""
+
+    @dg.asset
+    def beside() -> None: ...
+
+    @dg.asset(deps=[predictions])
+    def made_from_them() -> None: ...
+
+    def all_of_them(predict_path: object) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [predictions, *production_model.to_source_assets(), beside, made_from_them],
+            resources={"ml_run": MlRun(config_file=str(config_file(home, predict_path)))},
+        )
+
+    def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+        return {
+            event.asset_key.to_user_string()
+            for event in result.get_asset_materialization_events()
+            if event.asset_key
+        }
+
+    result = all_of_them(None)
+    assert result.success
+    assert materialized(result) == {"beside"}
+    write_rows(home / "new/d.jsonl", [{"text": "waa gool"}])
+    everything = {"beside", "predictions", "made_from_them"}
+    assert materialized(all_of_them("new/d.jsonl")) == everything
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

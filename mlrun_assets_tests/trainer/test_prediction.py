@@ -6,6 +6,7 @@ import pytest
 from mlrun_assets.trainer.job import FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.trainer.test_fine_tuning import job as job  # noqa: PLC0414  a fixture
+from mlrun_assets_tests.trainer.test_ids_read import Spy
 
 TEXTS = [row["text"] for split in ("train", "val", "test") for row in sample_rows(split)]
 
@@ -51,3 +52,17 @@ def test_no_texts_have_no_probabilities(undecided: FineTuningJob) -> None:
     from mlrun_assets.trainer.prediction import Predictor
 
     assert Predictor(undecided.model_dir, 32).probabilities([]).shape == (0, 3)
+
+
+def test_a_long_text_is_not_tokenised_whole(
+    undecided: FineTuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.trainer.prediction import Predictor
+
+    predictor = Predictor(undecided.model_dir, 32, exact=True)
+    text = " ".join(TEXTS)
+    spy = Spy(predictor._tokenizer)
+    monkeypatch.setattr(predictor, "_tokenizer", spy)
+    logits = predictor.logits([text])
+    assert max(spy.given) < 1000 < len(text)
+    assert (logits == predictor.logits([text[:400]])).all()

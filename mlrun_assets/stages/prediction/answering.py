@@ -59,13 +59,14 @@ class Wanted:
 
 
 def answer_rows(
-    rows: Iterable[TextRow], classifier: Classifier, wanted: Wanted
+    rows: Iterable[TextRow | None], classifier: Classifier, wanted: Wanted
 ) -> Iterator[list[Answer]]:
     """The keys of each row with ``label``, ``probability`` and what is wanted, a list a window.
 
     A row without a text to label gets ``error`` instead, if such rows are to be skipped. What a row
     already has under a name of ours goes on as ``input_label``, or ``input_input_label`` where
-    that is taken too.
+    that is taken too. None among the rows: nothing more has come yet, so those before it are
+    answered now.
 
     Raises:
         DataError: a row has no text to label; all rows before it have been answered.
@@ -80,13 +81,21 @@ def answer_rows(
             )
 
 
-def windows(rows: Iterable[TextRow], most: int | None = None) -> Iterator[list[TextRow]]:
-    """``rows`` in lists that grow to ``most`` rows or to some million characters."""
+def windows(rows: Iterable[TextRow | None], most: int | None = None) -> Iterator[list[TextRow]]:
+    """``rows`` in lists that grow to ``most`` rows or to some million characters, or end at None.
+
+    The longer ones are for the rows that come faster than they are answered.
+    """
     most = most or WINDOW_ROWS
     wanted = min(FIRST_ROWS, most)
     window: list[TextRow] = []
     characters = 0
     for row in rows:
+        if row is None:
+            if window:
+                yield window
+            window, characters = [], 0
+            continue
         window.append(row)
         characters += row.size
         if len(window) >= wanted or characters >= WINDOW_CHARACTERS:

@@ -152,6 +152,8 @@ def test_a_million_lines_are_never_in_memory_at_once(wanted: Wanted) -> None:
 def test_windows_grow_and_end_early_at_long_rows() -> None:
     sizes = [len(window) for window in windows(row("gool") for _ in range(10_000))]
     assert sizes[:3] == [64, 128, 256] and sizes[6] == WINDOW_ROWS
+    waiting = [None, row("gool"), row("beer"), None, None, row("gool"), None]
+    assert [len(window) for window in windows(waiting)] == [2, 1]
     long = row("gool")._replace(size=WINDOW_CHARACTERS // 2)
     assert [len(window) for window in windows([long] * 5)] == [2, 2, 1]
 

@@ -5,6 +5,7 @@ remote.py       URLs, read once through fsspec
 content.py      bytes of a file: unpacked, of the format that its name says, and no more of them
                 than it had when it was opened
 json_lines.py   bytes → rows
+arriving.py     pipes → lines, and when none came
 tables.py       bytes → rows, of CSV and TSV
 parquet.py      files → rows
 rows.py         what a row must hold, and what is kept of it

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
 
 import orjson
 
@@ -18,14 +18,26 @@ _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _LEVELS_LOOKED_AT = 200
 
 
-def parse_json_lines(file: BinaryIO, *, whole: bool = False) -> Iterator[Parsed]:
-    """The rows of ``file``; blank lines are none. ``whole`` rows can be written as they were read.
+@overload
+def parse_json_lines(lines: Iterable[bytes], *, whole: bool = False) -> Iterator[Parsed]: ...
+@overload
+def parse_json_lines(
+    lines: Iterable[bytes | None], *, whole: bool = False
+) -> Iterator[Parsed | None]: ...
+def parse_json_lines(
+    lines: Iterable[bytes | None], *, whole: bool = False
+) -> Iterator[Parsed | None]:
+    """The rows of ``lines``; blank ones are none. ``whole`` rows can be written as they were read.
 
     A carriage return alone ends a line, as on old Macs, where the line can't be read otherwise.
+    None is no line and is handed on: nothing more has come yet.
     """
     parse = _parse_whole if whole else _parse_object
     line = 0
-    for content in file:
+    for content in lines:
+        if content is None:
+            yield None
+            continue
         line += 1
         stripped = content.removeprefix(_BYTE_ORDER_MARK).strip()
         if not stripped:

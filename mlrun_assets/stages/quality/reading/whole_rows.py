@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
+from mlrun_assets.stages.quality.reading.arriving import arriving_lines
 from mlrun_assets.stages.quality.reading.json_lines import parse_json_lines
 from mlrun_assets.stages.quality.reading.rows import Parsed
 from mlrun_assets.stages.quality.reading.splits import DataFile, parse_file
@@ -23,14 +24,14 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
         yield from parse_file(file, data.texts_only(), whole=True)
 
 
-def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed]:
-    """The JSON Lines of a pipe, as they come.
+def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed | None]:
+    """The JSON Lines of a pipe, as they come; None where nothing more has come for a while.
 
     Raises:
         DataError: it can't be read.
     """
     with _readable(name):
-        yield from parse_json_lines(stream, whole=True)
+        yield from parse_json_lines(arriving_lines(stream), whole=True)
 
 
 @contextmanager
