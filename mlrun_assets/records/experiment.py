@@ -71,8 +71,8 @@ class Environment(Record):
 class PriorRun(Record):
     """An earlier experiment, as its records and its registry line tell it.
 
-    ``val_f1_macro`` is that of the trained checkpoint, the mean over its seeds; ``verdict_reason``
-    is what the rules said that decided.
+    ``val_f1_macro`` is that of the trained checkpoint, the mean over its seeds;
+    ``comparable_digest`` is the recipe's; ``verdict_reason`` is what the rules said that decided.
     """
 
     report: str
@@ -86,11 +86,8 @@ class PriorRun(Record):
     test_digest: str | None = None
     recipe_digest: str | None = None
     recipe_summary: str | None = None
-    encoder: str | None = None
+    comparable_digest: str | None = None
     learning_rate: float | None = None
-    freeze: str | int | None = None
-    ensemble: bool = False
-    pretraining_epochs: int = 0
     val_digest: str | None = None
     val_f1_macro: float | None = None
     verdict: str | None = None

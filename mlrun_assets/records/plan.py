@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
+from mlrun_assets.files import digest_bytes
 from mlrun_assets.records.record import Record
 
 
@@ -33,6 +35,17 @@ class Recipe(Record):
     ensemble: bool = False
     pretraining_epochs: int = 0
     unlabelled_digest: str | None = None
+
+    @property
+    def comparable_digest(self) -> str:
+        """The same for recipes whose scores on one val split tell their learning rates apart.
+
+        What a few rows more of training data or another machine change does not count.
+        """
+        facts = self.model_dump(
+            mode="json", exclude={"learning_rate", "seed", "class_weights", "bf16"}
+        )
+        return digest_bytes(json.dumps(facts, sort_keys=True).encode())
 
 
 class Choice(Record):

@@ -141,8 +141,9 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
 
 
 @pytest.mark.slow
-def test_a_label_with_one_training_row_warns_and_still_trains(make_project: MakeProject) -> None:
-    config = make_project(training={"epochs": 1}, data={"quality": {"skip": ["split_drift"]}})
+def test_a_label_with_one_training_row_trains_where_nobody_asks(make_project: MakeProject) -> None:
+    skipped = ["split_drift", "every_label_in_every_split"]
+    config = make_project(training={"epochs": 1}, data={"quality": {"skip": skipped}})
     file = config.parent / "data/train.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     one = next(row for row in rows if row["label"] == "health")

@@ -55,7 +55,7 @@ def experiment(config: LoadedConfig) -> Experiment:
 def test_a_run_is_told_by_its_records(experiment: Experiment) -> None:
     (run,) = collect_prior_runs([experiment], [])
     assert (run.experiment, run.data_name) == (experiment.id, "som")
-    assert (run.encoder, run.freeze) == ("embedded:multilingual-e5-small", 2)
+    assert run.comparable_digest == plan(training={"freeze": 2}).recipe.comparable_digest
     assert run.learning_rate == 5e-5
     assert run.val_digest == "sha256:1"
     assert run.val_f1_macro == pytest.approx(0.8)

@@ -2,7 +2,8 @@
 
     situation     all that a rule may look at
     choosing      how one choice is made: the config wins over the rule
-    optimisation  rules: batch size, learning rate, epochs, warm-up, decay
+    batch         rule: batch size
+    optimisation  rules: learning rate, epochs, warm-up, decay
     labels        rules: label smoothing and weights
     encoder       rules: freezing, pooling, trimming, precision
     history       earlier runs: what is known of this plan, of others, of learning rates
@@ -15,23 +16,31 @@ in `RULES`, beside its key in the config and its field in `Recipe`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.records import Recipe, TrainingPlan
-from mlrun_assets.stages.plan import encoder, labels, optimisation
+from mlrun_assets.stages.plan import batch, encoder, labels, optimisation
 from mlrun_assets.stages.plan.advice import ADVICE
-from mlrun_assets.stages.plan.choosing import Rule, choose
-from mlrun_assets.stages.plan.history import rejected_recipes, reusable_run, seen_before
+from mlrun_assets.stages.plan.choosing import Chosen, Rule, choose
+from mlrun_assets.stages.plan.history import (
+    best_learning_rate,
+    rejected_recipes,
+    reusable_run,
+    seen_before,
+)
 from mlrun_assets.stages.plan.settings import settings, shown_digest
 from mlrun_assets.stages.plan.situation import Situation
 
 __all__ = ["ADVICE_TOPICS", "Situation", "plan_training", "recipe_digest"]
 
 ADVICE_TOPICS = tuple(ADVICE)
+RATE = "training.learning_rate"
 RULES: dict[str, Rule] = {
-    "training.batch_size": optimisation.batch_size,
-    "training.learning_rate": optimisation.learning_rate,
+    "training.batch_size": batch.batch_size,
+    RATE: optimisation.learning_rate,
     "training.epochs": optimisation.epochs,
     "training.early_stopping_patience": optimisation.early_stopping_patience,
     "training.warmup_fraction": optimisation.warmup_fraction,
@@ -55,15 +64,22 @@ def plan_training(situation: Situation) -> TrainingPlan:
         ConfigError: a value in the config does not fit the encoder.
     """
     encoder.check_frozen_layers(situation)
-    ruled = [choose(key, rule, situation) for key, rule in RULES.items()]
-    recipe = _recipe(situation, {chosen.field: chosen.value for chosen in ruled})
+    ruled = {key: choose(key, rule, situation) for key, rule in RULES.items()}
+    # All else is settled by now: which rate was the best of the same recipe can be asked.
+    by_rule = _recipe(situation, ruled.values())
+    ruled[RATE] = choose(
+        RATE,
+        lambda found: best_learning_rate(found, by_rule) or RULES[RATE](found),
+        situation,
+    )
+    recipe = _recipe(situation, ruled.values())
     digest = recipe_digest(recipe, situation.seeds)
     advice = (advise(situation) for advise in ADVICE.values())
     return TrainingPlan(
         recipe=recipe,
         recipe_digest=digest,
         seeds=situation.seeds,
-        choices=tuple(chosen.choice for chosen in (*settings(situation), *ruled)),
+        choices=tuple(chosen.choice for chosen in (*settings(situation), *ruled.values())),
         advice=tuple(each for each in advice if each),
         seen_before=seen_before(situation, digest),
         rejected=rejected_recipes(situation),
@@ -77,8 +93,9 @@ def recipe_digest(recipe: Recipe, seeds: tuple[int, ...]) -> str:
     return digest_bytes(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
 
 
-def _recipe(situation: Situation, ruled: dict[str, object]) -> Recipe:
+def _recipe(situation: Situation, chosen: Iterable[Chosen]) -> Recipe:
     model, training = situation.config.model, situation.config.training
+    ruled = {each.field: each.value for each in chosen}
     return Recipe.model_validate(
         {
             **ruled,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mlrun_assets.encoders import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError
+from mlrun_assets.stages.plan.batch import rows_a_batch
 from mlrun_assets.stages.plan.choosing import Ruling, choose
-from mlrun_assets.stages.plan.situation import SMALL_BATCH, Situation
+from mlrun_assets.stages.plan.situation import Situation
 
 LARGE_VOCABULARY = 50_000
 WORTHWHILE_BF16_SPEEDUP = 1.2
@@ -58,8 +59,7 @@ def needed_memory_gb(situation: Situation) -> float:
     hidden = circumstances.hidden_size
     parameters = pieces * hidden + circumstances.layers * 12 * hidden**2
     training = situation.config.training
-    rows = SMALL_BATCH if training.batch_size == "auto" else training.batch_size
-    tokens = rows * situation.config.model.max_length
+    tokens = rows_a_batch(situation) * situation.config.model.max_length
     activations = tokens * hidden * circumstances.layers * ACTIVATION_BYTES / 2**30
     process = parameters * BYTES_A_TRAINED_PARAMETER / 2**30 + PROCESS_GB
     if circumstances.accelerator is None and training.ray_address is None:

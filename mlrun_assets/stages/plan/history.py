@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlrun_assets.records import PriorRun, Verdict
+from mlrun_assets.records import PriorRun, Recipe, Verdict
 from mlrun_assets.stages.plan.choosing import Ruling
 from mlrun_assets.stages.plan.situation import Situation
 
@@ -10,20 +10,16 @@ MOST_REJECTED = 5
 NOT_APPROVED = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
 
 
-def best_learning_rate(situation: Situation, frozen: object) -> Ruling | None:
+def best_learning_rate(situation: Situation, recipe: Recipe) -> Ruling | None:
     """The rate with the best val macro-F1, where earlier runs have tried more than one.
 
-    They count when they started from this encoder, pretrained it as long, froze the same of it,
-    mixed it with n-grams or not as this run does, and chose on this val split: only then can their
-    scores be compared.
+    They count when they chose on this val split, and trained by ``recipe`` in all but the rate: a
+    short trial, or another encoder under the same name, says nothing of a rate.
     """
     best: dict[float, tuple[float, str]] = {}
     for run in _on_this_data(situation):
         comparable = (
-            run.encoder == situation.config.model.name
-            and run.freeze == frozen
-            and run.ensemble == situation.config.model.ensemble
-            and run.pretraining_epochs == situation.config.training.pretraining_epochs
+            run.comparable_digest == recipe.comparable_digest
             and run.val_digest == situation.dataset.splits["val"].source_digest
         )
         if comparable and run.learning_rate is not None and run.val_f1_macro is not None:

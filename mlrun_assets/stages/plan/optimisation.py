@@ -8,32 +8,16 @@ from __future__ import annotations
 
 from mlrun_assets.stages.plan.choosing import Ruling, choose
 from mlrun_assets.stages.plan.encoder import freeze
-from mlrun_assets.stages.plan.history import best_learning_rate
-from mlrun_assets.stages.plan.situation import SMALL_BATCH, Situation
+from mlrun_assets.stages.plan.situation import Situation
 
 VERY_SMALL_DATA_ROWS = 1_000
 LONG_TEXT_TOKENS = 128
 NARROW_ENCODER = 512
 
 
-def batch_size(situation: Situation) -> Ruling:
-    """Small batches for small data: an epoch must have steps enough."""
-    rows = SMALL_BATCH if situation.is_small else 2 * SMALL_BATCH
-    workers = situation.config.training.num_workers
-    return Ruling(
-        -(-rows // workers) * workers,  # each has an equal part
-        "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
-        situation.said_rows,
-    )
-
-
 def learning_rate(situation: Situation) -> Ruling:
-    """That of the best earlier run on this data; else by what is trained and how wide it is."""
-    frozen = choose("training.freeze", freeze, situation).value
-    earlier = best_learning_rate(situation, frozen)
-    if earlier:
-        return earlier
-    if frozen == "encoder":
+    """By what is trained and how wide it is; earlier runs may have settled it (`history`)."""
+    if choose("training.freeze", freeze, situation).value == "encoder":
         return Ruling(
             1e-2,
             "a linear head alone starts from nothing and has nothing to forget",

@@ -9,8 +9,6 @@ from mlrun_assets.records import DatasetRecord, PriorRun
 from mlrun_assets.trainer.circumstances import Circumstances
 
 SMALL_DATA_ROWS = 2_000
-# Rows a batch of small data, and of a laptop.
-SMALL_BATCH = 16
 
 
 @dataclass(frozen=True)

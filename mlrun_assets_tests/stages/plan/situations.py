@@ -48,7 +48,7 @@ def choice(of: TrainingPlan, key: str) -> Choice:
 
 
 def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRun:
-    """A run on the same data, with the encoder of the defaults."""
+    """A run on the same data, by the recipe of the defaults."""
     facts: dict[str, Any] = {
         "report": report,
         "status": "Complete",
@@ -57,9 +57,8 @@ def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRu
         "labels": ("a", "b"),
         "data_name": "som",
         "data_digest": "sha256:data",
-        "encoder": "embedded:multilingual-e5-small",
+        "comparable_digest": plan().recipe.comparable_digest,
         "learning_rate": 1e-4,
-        "freeze": "none",
         "val_digest": "sha256:1",
         "val_f1_macro": 0.8,
     }

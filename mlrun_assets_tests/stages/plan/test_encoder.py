@@ -41,6 +41,13 @@ def test_memory_grows_with_the_batch_and_workers_share_one() -> None:
     assert needed_memory_gb(two) == pytest.approx(2 * process + activations)
 
 
+def test_the_memory_is_that_of_the_batch_that_is_planned() -> None:
+    rows = {"a": 1_500, "b": 1_500}
+    as_planned, as_configured = situation(rows), situation(rows, training={"batch_size": 32})
+    assert plan(rows).recipe.batch_size == 32
+    assert needed_memory_gb(as_planned) == needed_memory_gb(as_configured)
+
+
 def test_short_memory_freezes_the_embeddings() -> None:
     needed = needed_memory_gb(situation())
     short = plan(circumstances=replace(LAPTOP, available_memory_gb=needed - 0.01))

@@ -13,9 +13,6 @@ from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, prio
     [
         {"data_name": "other"},
         {"val_digest": "sha256:other"},
-        {"encoder": "xlm-roberta-base"},
-        {"freeze": "encoder"},
-        {"ensemble": True},
         {"val_f1_macro": None},
         {"learning_rate": None},
         {"learning_rate": 1e-4},
@@ -24,6 +21,29 @@ from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, prio
 def test_learning_rates_that_can_not_be_compared_choose_nothing(changes: dict[str, Any]) -> None:
     other = prior_run("b", **{"learning_rate": 3e-4, "val_f1_macro": 0.99, **changes})
     assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"model": {"name": "xlm-roberta-base"}},
+        {"model": {"ensemble": True}},
+        {"training": {"freeze": "encoder"}},
+        {"training": {"epochs": 1}},
+        {"circumstances": replace(LAPTOP, encoder_digest="sha256:other files")},
+    ],
+)
+def test_learning_rates_of_other_recipes_choose_nothing(otherwise: dict[str, Any]) -> None:
+    recipe = plan(**otherwise).recipe
+    other = prior_run("b", learning_rate=3e-4, comparable_digest=recipe.comparable_digest)
+    assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
+
+
+def test_a_machine_and_another_seed_leave_learning_rates_comparable() -> None:
+    slow = plan(circumstances=replace(LAPTOP, bf16_speedup=1.0), training={"seed": 7}).recipe
+    other = prior_run("b", learning_rate=3e-4, comparable_digest=slow.comparable_digest)
+    tried = (prior_run("a", val_f1_macro=0.7), other)
+    assert plan(prior=tried).recipe.learning_rate == 3e-4
 
 
 def test_a_good_test_score_does_not_choose() -> None:

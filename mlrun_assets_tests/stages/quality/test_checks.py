@@ -114,6 +114,15 @@ def test_a_label_missing_from_val_blocks_and_from_test_warns() -> None:
     assert result.message == "test lacks b"
 
 
+def test_a_label_with_a_single_training_row_blocks() -> None:
+    others = [row for row in CLEAN["train"] if row[1] != "b"]
+    one = next(row for row in CLEAN["train"] if row[1] == "b")
+    result = check("every_label_in_every_split", {"train": [*others, one]})
+    assert result.blocks
+    assert result.message.startswith("train has a single row of b, and one row is not enough")
+    assert not check("every_label_in_every_split", {"train": [*others, one, ("kale", "b")]}).blocks
+
+
 def test_exact_duplicates_warn_whatever_case_and_punctuation() -> None:
     result = check("exact_duplicates", {"train": [*CLEAN["train"], ("TRAIN, qoraal 0 a!", "a")]})
     assert result.warns
