@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from mlrun_assets.config import LoadedConfig, parse_config
+from mlrun_assets.config import Config, LoadedConfig, parse_config
 from mlrun_assets.config_source import read_source
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.files import write_atomically
@@ -49,6 +49,11 @@ class Experiment:
         """
         frozen = parse_config(read_source(self.directory / FROZEN_CONFIG))
         return current.model_copy(update={"config": frozen})
+
+    def freeze(self, config: Config) -> None:
+        """Write the config that the experiment has from here on."""
+        header = "# The config of this experiment, with every default spelled out.\n"
+        write_atomically(self.directory / FROZEN_CONFIG, header + config.to_yaml())
 
     def load(self, kind: type[AnyRecord]) -> AnyRecord:
         """The record of the asset that ``kind`` names.
@@ -116,9 +121,9 @@ def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig)
     manifest.save(directory / MANIFEST)
     for name in (RECORDS_DIR, "data", "logs"):
         (directory / name).mkdir()
-    header = "# The config of this experiment, with every default spelled out.\n"
-    write_atomically(directory / FROZEN_CONFIG, header + config.config.to_yaml())
-    return Experiment(directory)
+    experiment = Experiment(directory)
+    experiment.freeze(config.config)
+    return experiment
 
 
 def all_experiments(parent: Path) -> list[Experiment]:

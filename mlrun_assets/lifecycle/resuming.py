@@ -12,7 +12,16 @@ from mlrun_assets.lifecycle.closing import is_done
 from mlrun_assets.lifecycle.holding import hold
 from mlrun_assets.lifecycle.opening import input_digests
 from mlrun_assets.lifecycle.order import MADE_FROM, dependants
-from mlrun_assets.records import DatasetRecord, ExperimentRecord, Record
+from mlrun_assets.records import (
+    CheckpointRecord,
+    DatasetRecord,
+    ExperimentRecord,
+    Record,
+    TrainingPlan,
+)
+
+# What trains, which is no part of what is trained.
+EXECUTION_KEYS = ("backend", "num_workers", "ray_address")
 
 
 class TakenUp(NamedTuple):
@@ -30,11 +39,13 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
     """Hold an experiment (its id or name) that was stopped, and find what is left of it.
 
     It goes on with its own config and with the rows that it has validated; ``report`` is told where
-    the files say something else by now.
+    the files say something else by now. What is to train may be gone by then: if training is left,
+    the ``EXECUTION_KEYS`` are those of the current config, and its own is rewritten.
 
     Raises:
         ExperimentError: there is no such experiment, another process works on it, it was killed
-            while it was being opened, or the data changed before it was validated.
+            while it was being opened, the data changed before it was validated, or the workers
+            can't share its batches.
     """
     experiment = find_experiment(config.experiments_dir, wanted, ())
     hold(experiment.directory)
@@ -46,6 +57,8 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
         )
     if left:
         _compare_data(experiment, config, DatasetRecord.asset not in left, report)
+        if CheckpointRecord.asset in left:
+            _adopt_execution(experiment, config, TrainingPlan.asset not in left, report)
         if experiment.config(config).config != config.config:
             report(
                 f"the config has changed since {experiment.id} was opened, which goes on with its "
@@ -82,3 +95,35 @@ def _compare_data(
         f"the files of {changed} have changed since {experiment.id} was opened, which goes on with "
         "the rows that it validated"
     )
+
+
+def _adopt_execution(
+    experiment: Experiment, config: LoadedConfig, planned: bool, report: Callable[[str], None]
+) -> None:
+    own = experiment.config(config).config
+    then, now = (
+        {key: getattr(training, key) for key in EXECUTION_KEYS}
+        for training in (own.training, config.config.training)
+    )
+    if then == now:
+        return
+    batch = experiment.load(TrainingPlan).recipe.batch_size if planned else own.training.batch_size
+    workers = config.config.training.num_workers
+    if batch != "auto" and batch % workers:
+        raise ExperimentError(
+            f"{experiment.id}: trains with batches of {batch} rows, of which training.num_workers "
+            f"{workers} can't have equal parts: set it to a divisor of {batch}, or start a new run "
+            "with `mlrun-assets run`"
+        )
+    training = own.training.model_copy(update=now)
+    experiment.freeze(own.model_copy(update={"training": training}))
+    changes = ", ".join(
+        f"training.{key} is {_shown(now[key])} instead of {_shown(then[key])}"
+        for key in EXECUTION_KEYS
+        if then[key] != now[key]
+    )
+    report(f"{experiment.id} trains as the config says now: {changes}")
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else str(value)

@@ -10,6 +10,7 @@ from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
+from mlrun_assets.trainer.circumstances import digest_encoder
 from mlrun_assets.trainer.job import (
     FineTuned,
     FineTuningJob,
@@ -78,7 +79,8 @@ def train_checkpoint(
     ``seeds/SEED/model``, and one that is finished is not trained again.
 
     Raises:
-        TrainingError: the dataset is not ready, or training can't go on.
+        TrainingError: the dataset is not ready, the encoder is not the one that was planned for, or
+            training can't go on.
         EncoderError: the encoder can't be loaded.
     """
     if not dataset.ready:
@@ -92,6 +94,7 @@ def train_checkpoint(
         if isinstance(taken, CheckpointRecord):
             return taken
         not_reused = taken
+    _compare_encoder(request.recipes[0], request.encoder)
     jobs = [_job(directory, dataset, request, recipe) for recipe in request.recipes]
     if len(jobs) > 1:
         trained = train_seeds(jobs, tools.train, tools.report)
@@ -103,6 +106,28 @@ def train_checkpoint(
         shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
     seeds = tuple(_seed_result(each, directory) for each in trained)
     return _record(chosen, directory).model_copy(update={"seeds": seeds, "not_reused": not_reused})
+
+
+def _compare_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
+    """Make sure that the encoder's files are those that the plan was made for.
+
+    Checkpoints hold the weights of the old ones, and its tokenizer is read again. Old plans did not
+    note which files they were made for.
+
+    Raises:
+        TrainingError: they are others.
+    """
+    planned = recipe.encoder_digest
+    if not planned:
+        return
+    found = digest_encoder(encoder)
+    if not found.startswith(planned):  # a plan notes as many digits as a table can show
+        raise TrainingError(
+            f"{encoder.name} ({encoder.location}): the files of the encoder are not those that the "
+            f"training plan of this experiment was made for: their digest is {planned} there and "
+            f"{found[: len(planned)]} now. Restore them, without files that were added, or start a "
+            "new run with `mlrun-assets run`"
+        )
 
 
 def _take(directory: Path, earlier: str, report: Report) -> CheckpointRecord | str:

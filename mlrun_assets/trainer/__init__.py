@@ -23,6 +23,7 @@
     batches.py        memory-mapped splits, tokens and padding
     checkpoints.py    sealed checkpoints, and the newest sound one
     callbacks.py      metrics.jsonl, the sealing of checkpoints
+    training_time.py  the seconds of all attempts, which checkpoints keep
     progress.py       a bar on a terminal, a line every tenth of the steps elsewhere
     trackers.py       TensorBoard and what else a run reports to
     failures.py       not finite, no memory, no room on the disk: said in words

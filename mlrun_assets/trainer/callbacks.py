@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import EpochMetrics
 from mlrun_assets.trainer.checkpoints import remove_others, seal
+from mlrun_assets.trainer.training_time import TrainingTime
 
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
@@ -52,8 +53,8 @@ class SealedCheckpoints(TrainerCallback):
     old. This is left out where several processes train: their clocks would have to agree.
     """
 
-    def __init__(self, job: str) -> None:
-        self._job = job
+    def __init__(self, job: str, time_taken: TrainingTime) -> None:
+        self._job, self._time_taken = job, time_taken
         self._last = time.monotonic()
 
     def on_step_end(
@@ -77,6 +78,7 @@ class SealedCheckpoints(TrainerCallback):
         args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            self._time_taken.note_in(checkpoint)
             seal(checkpoint, self._job)
             remove_others(checkpoint)
         self._last = time.monotonic()

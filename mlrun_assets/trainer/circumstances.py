@@ -51,7 +51,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     config = encoders.load_config(encoder)
     has_accelerator = torch.cuda.is_available()
     return Circumstances(
-        encoder_digest=digest_directory(Path(encoders.source_directory(encoder))),
+        encoder_digest=digest_encoder(encoder),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
         available_memory_gb=_available_memory(has_accelerator) / 2**30,
         bf16_speedup=_bf16_speedup(has_accelerator),
@@ -62,6 +62,15 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
         trained_by_mean=encoder.kind == "embedded",
         untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
     )
+
+
+def digest_encoder(encoder: EncoderSource) -> str:
+    """One digest of all files of the encoder, wherever they are.
+
+    Raises:
+        EncoderError: a model of the hub can't be fetched.
+    """
+    return digest_directory(Path(encoders.source_directory(encoder)))
 
 
 def _available_memory(has_accelerator: bool) -> int:

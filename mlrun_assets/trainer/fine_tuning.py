@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +46,7 @@ from mlrun_assets.trainer.trackers import (
     resolve_trackers,
     runs_that_end,
 )
+from mlrun_assets.trainer.training_time import TrainingTime
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -65,7 +65,7 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
         TrainingError: a tracker is not there, loss or gradient is not finite, or memory or room on
             the disk runs out.
     """
-    started = time.perf_counter()
+    time_taken = TrainingTime()
     job = replace(job, report_to=resolve_trackers(job.report_to))
     arguments = _arguments(job)
     set_seed(job.recipe.seed)
@@ -77,9 +77,13 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
         train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
         val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
         checkpoint, passed_over = _last_attempt(job, report)
+    if checkpoint:
+        time_taken.go_on_from(checkpoint)
+    had_ended = checkpoint is not None and is_last(checkpoint)
     progress = Progress(report, len(val) / len(train))
     trainer = _trainer(job, arguments, model, tokenizer, (train, val))
     trainer.add_callback(progress)
+    trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
     set_seed(recipe.seed + arguments.process_index)  # dropout of its own for each process
     with quiet_transformers(), closing(progress), runs_that_end(), explained(trainer, job):
         _train(trainer, checkpoint)
@@ -88,18 +92,16 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     trainer.accelerator.wait_for_everyone()
     history = epoch_history(trainer.state.log_history)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
-    resumed = step_of(checkpoint) if checkpoint else 0
-    steps_an_epoch = max(1, trainer.state.max_steps // recipe.epochs)
     return FineTuned(
         history=history,
         best_epoch=max(history, key=lambda entry: entry.val_f1_macro).epoch,
         steps=trainer.state.global_step,
         stopped_early=trainer.state.global_step < trainer.state.max_steps,
-        resumed_from_step=resumed or None,
+        resumed_from_step=step_of(checkpoint) if checkpoint else None,
         passed_over=passed_over,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        tokens=round(sum(train["length"]) * (epochs - resumed / steps_an_epoch)),
-        seconds=time.perf_counter() - started,
+        tokens=round(sum(train["length"]) * epochs),
+        seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=summed(peak_memory_mb(), arguments.device),
         trim=trim,
         threads=torch.get_num_threads(),
@@ -163,7 +165,7 @@ def _trainer(
 
 def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
     """What keeps the scores and the weights of a training, and may stop it early."""
-    callbacks = [MetricsLog(job.logs_dir / METRICS_FILE), SealedCheckpoints(job.digest)]
+    callbacks: list[TrainerCallback] = [MetricsLog(job.logs_dir / METRICS_FILE)]
     if TENSORBOARD in job.report_to:
         callbacks.append(TrainingCurves(job.logs_dir))
     if job.recipe.early_stopping_patience:

@@ -69,8 +69,9 @@ class Handover:
         except FileNotFoundError:
             raise TrainingError(
                 f"the training processes ended without a result; what they said last stands in "
-                f"{self.log}. One that was killed (exit code -9) commonly was out of memory: lower "
-                "training.batch_size or training.num_workers. The newest checkpoint is kept, and "
-                "training in this experiment continues from it"
+                f"{self.log}. One that was killed (exit code -9) commonly was out of memory: "
+                "lower training.num_workers and `mlrun-assets run --resume` this experiment, which "
+                "continues from its newest checkpoint, or start a new run with a smaller "
+                "training.batch_size"
             ) from None
         return TypeAdapter(FineTuned).validate_json(content)

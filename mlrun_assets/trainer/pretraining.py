@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from mlrun_assets.trainer.optimizer import build_optimizer
 from mlrun_assets.trainer.progress import Progress
 from mlrun_assets.trainer.span_pairs import PairCollator, SpanPairs
 from mlrun_assets.trainer.starting_model import load_start
+from mlrun_assets.trainer.training_time import TrainingTime
 
 LEARNING_RATE = 5e-5
 WARMUP_FRACTION = 0.1
@@ -64,8 +64,8 @@ def pretrain(
     if finished:
         report("pretraining: was done before")
         return finished.done
-    started = time.perf_counter()
-    trainer = _adapt(job, files, report)
+    time_taken = TrainingTime()
+    trainer = _adapt(job, files, report, time_taken)
     losses = _losses(trainer.state.log_history, job.recipe.pretraining_epochs)
     texts = len(trainer.train_dataset)
     done = PretrainingRecord(
@@ -74,7 +74,7 @@ def pretrain(
         epochs=job.recipe.pretraining_epochs,
         first_loss=losses[0],
         last_loss=losses[-1],
-        seconds=time.perf_counter() - started,
+        seconds=time_taken.seconds,
     )
     finished = FinishedPretraining(job=job.digest, weights=digest_file(files.weights), done=done)
     finished.save(files.finished)
@@ -92,16 +92,20 @@ def find_finished(job: FineTuningJob, files: PretrainingFiles) -> FinishedPretra
     return finished if whole else None
 
 
-def _adapt(job: FineTuningJob, files: PretrainingFiles, report: Report) -> ContrastiveTrainer:
+def _adapt(
+    job: FineTuningJob, files: PretrainingFiles, report: Report, time_taken: TrainingTime
+) -> ContrastiveTrainer:
     """Train, from the newest sound checkpoint on, and write the weights."""
     own = replace(job, checkpoints_dir=files.checkpoints)
     checkpoint, _ = newest_sound(files.checkpoints, job.digest)
     if checkpoint:
         report(f"pretraining: continues from {checkpoint.name}")
+        time_taken.go_on_from(checkpoint)
     else:
         shutil.rmtree(files.checkpoints, ignore_errors=True)
     progress = Progress(report, 0.0, "pretraining")
     trainer = _trainer(own, files, progress)
+    trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
     set_seed(job.recipe.seed)
     with quiet_transformers(), closing(progress), explained(trainer, own):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -132,11 +136,7 @@ def _trainer(job: FineTuningJob, files: PretrainingFiles, progress: Progress) ->
         # About as many words as tokens fit: half of them do, or more.
         train_dataset=SpanPairs(texts["text"].to_list(), recipe.max_length // 2, recipe.seed),
         data_collator=PairCollator(tokenizer, recipe.max_length),
-        callbacks=[
-            progress,
-            MetricsLog(job.logs_dir / METRICS_FILE),
-            SealedCheckpoints(job.digest),
-        ],
+        callbacks=[progress, MetricsLog(job.logs_dir / METRICS_FILE)],
         optimizers=(build_optimizer(encoder, recipe.model_copy(update=steady)), None),
     )
     trainer.remove_callback(PrinterCallback)

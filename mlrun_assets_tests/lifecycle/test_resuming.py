@@ -5,20 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.lifecycle import resuming
 from mlrun_assets.lifecycle.holding import is_held, release
 from mlrun_assets.lifecycle.opening import open_experiment, sweep_abandoned
 from mlrun_assets.lifecycle.order import MADE_FROM
 from mlrun_assets.lifecycle.resuming import take_up
 from mlrun_assets.lifecycle.stages import Stage, run_stage
-from mlrun_assets.records import Status
+from mlrun_assets.records import Status, TrainingPlan
 from mlrun_assets_tests.conftest import MakeProject
 from mlrun_assets_tests.records_factory import dataset_record
+from mlrun_assets_tests.trainer.tiny_job import RECIPE
 
 EVERYTHING_ELSE = tuple(MADE_FROM)[2:]
 
@@ -109,6 +112,72 @@ def test_data_that_changed_before_it_was_validated_is_another_experiment(
 def add_a_row(config: LoadedConfig) -> None:
     with (config.directory / "data" / "val.jsonl").open("a") as file:
         file.write('{"text": "x", "label": "health"}\n')
+
+
+ON_A_CLUSTER = {"backend": "ray", "num_workers": 2, "ray_address": "gone:6379"}
+PLAN = TrainingPlan(
+    recipe=RECIPE.model_copy(update={"batch_size": 16}),
+    recipe_digest="sha256:recipe",
+    choices=(),
+    advice=(),
+    seen_before=(),
+)
+
+
+def changed(config: LoadedConfig, **training: Any) -> LoadedConfig:
+    section = config.config.training.model_copy(update=training)
+    whole = config.config.model_copy(update={"training": section})
+    return config.model_copy(update={"config": whole})
+
+
+def test_what_trains_is_what_the_config_says_now(config: LoadedConfig) -> None:
+    experiment = stopped(changed(config, **ON_A_CLUSTER), validated=True)
+    said: list[str] = []
+    assert take_up(config, "stopped", said.append).stages == EVERYTHING_ELSE
+    assert said == [
+        f"{experiment.id} trains as the config says now: training.backend is inline instead of "
+        "ray, training.num_workers is 1 instead of 2, training.ray_address is unset instead of "
+        "gone:6379"
+    ]
+    assert experiment.config(config) == config
+    assert quietly(config) == EVERYTHING_ELSE
+
+
+def test_nothing_but_what_trains_is_taken_from_the_config(config: LoadedConfig) -> None:
+    experiment = stopped(changed(config, epochs=3, **ON_A_CLUSTER), validated=True)
+    said: list[str] = []
+    take_up(changed(config, epochs=7, seed=5), "stopped", said.append)
+    assert len(said) == 2 and said[1].startswith("the config has changed since")
+    assert experiment.config(config) == changed(config, epochs=3)
+
+
+def test_what_trained_is_kept_where_training_has_ended(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_cluster = changed(config, **ON_A_CLUSTER)
+    experiment = stopped(on_a_cluster, validated=True)
+    monkeypatch.setattr(resuming, "_stages_left", lambda _: ("evaluation_metrics",))
+    said: list[str] = []
+    take_up(config, "stopped", said.append)
+    assert [line.split(" since")[0] for line in said] == ["the config has changed"]
+    assert experiment.config(config) == on_a_cluster
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_workers_that_can_not_share_a_batch_are_not_taken(
+    config: LoadedConfig, planned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = changed(config, batch_size="auto" if planned else 16)
+    experiment = stopped(own, validated=True)
+    if planned:
+        stage = Stage(experiment, own, "run-1", lambda _: None)
+        with run_stage(stage, "training_plan"):
+            stage.save(PLAN)
+        release(experiment.directory)
+    three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
+    with pytest.raises(ExperimentError, match=r"batches of 16 rows.*set it to a divisor of 16"):
+        take_up(three, "stopped", print)
+    assert experiment.config(config) == own
 
 
 def test_one_that_was_stopped_while_it_was_opened_has_nothing_to_go_on_with(

@@ -21,6 +21,7 @@ from mlrun_assets.stages.training import (
     remove_checkpoints,
     train_checkpoint,
 )
+from mlrun_assets.trainer.circumstances import digest_encoder
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.records_factory import dataset_record, split_profile
@@ -231,3 +232,29 @@ def test_data_that_is_not_ready_is_not_trained_on(
     blocked = dataset.model_copy(update={"ready": False})
     with pytest.raises(TrainingError, match="not ready"):
         train_checkpoint(directory, blocked, request_of_one, SILENT)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
+    directory: Path,
+    dataset: DatasetRecord,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    seeds: tuple[int, ...],
+) -> None:
+    files = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, files)
+    encoder = resolve_encoder(str(files), None, tmp_path)
+    digest = digest_encoder(encoder)[:23]  # as the plan notes it
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "encoder_digest": digest}) for seed in seeds
+    )
+    request = TrainingRequest(recipes, encoder, ())
+    tokenizer = files / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    with pytest.raises(TrainingError, match=r"the files of the encoder are not .* new run") as said:
+        train_checkpoint(directory, dataset, request, SILENT)
+    assert str(files) in str(said.value) and digest in str(said.value)
+    assert {path.name for path in directory.iterdir()} == {"data"}
+    shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
+    assert train_checkpoint(directory, dataset, request, SILENT).steps

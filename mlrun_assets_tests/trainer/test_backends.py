@@ -80,8 +80,11 @@ def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
     assert Handover(handover.directory).job() == job
     handover.finish(tuned())
     assert handover.outcome() == tuned()
-    with pytest.raises(TrainingError, match=r"ended without a result.*output\.log"):
+    with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as said:
         Handover.of(job).outcome()
+    # A resumed experiment takes the number of workers from the config, and keeps its batches.
+    assert "lower training.num_workers and `mlrun-assets run --resume`" in str(said.value)
+    assert "start a new run with a smaller training.batch_size" in str(said.value)
 
 
 def test_the_first_error_is_the_one_that_comes_back(job: FineTuningJob) -> None:

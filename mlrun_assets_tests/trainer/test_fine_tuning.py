@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,36 @@ def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None
     assert tuned.resumed_from_step is None
     assert tuned.passed_over == ("checkpoint-6",)
     assert "other data" not in (job.logs_dir / "metrics.jsonl").read_text()
+
+
+def test_time_and_tokens_are_those_of_all_attempts(
+    job: FineTuningJob, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.trainer import fine_tuning
+
+    trainer, steps = fine_tuning.DataParallelTrainer, 0
+    real: Callable[..., Any] = trainer.training_step
+
+    def slowly_and_cut_off(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 15:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "training_step", slowly_and_cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tuning.fine_tune(job)
+    resumed = fine_tuning.fine_tune(job)
+    assert resumed.resumed_from_step == 12
+    assert resumed.seconds > 12 * 0.2
+    undisturbed = fine_tuning.fine_tune(tiny_job(tmp_path / "other", tiny_encoder))
+    assert resumed.tokens == undisturbed.tokens
+    once_more = fine_tuning.fine_tune(job)
+    assert once_more.tokens == undisturbed.tokens
+    assert 12 * 0.2 < once_more.seconds <= resumed.seconds
 
 
 def test_a_loss_that_is_not_finite_names_step_and_rows(
