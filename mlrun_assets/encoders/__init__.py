@@ -2,7 +2,7 @@
 
     source          what a name means: embedded, a directory, the hub
     directory       what a directory must hold: config, safetensors, tokenizer
-    weights_file    whether a safetensors file is whole
+    weights_file    whether a safetensors file is whole, and what is in it
     hub             a model of the hub as a directory, from its cache or downloaded
     embedded        multilingual-e5-small out of an installed package, without a network
     q4_file         the file of that package: its weights and pieces, as data
@@ -11,6 +11,7 @@
     encoder_config  what a config says: how many tokens the encoder reads
     loading         the tokenizer and the classifier
     requirements    whether the encoder can do what the config asks
+    trained_head    the classifier that an encoder brings along
     trimming        an encoder with the word pieces that a language needs
     piece_selection which ids are kept for some texts
     piece_ranking   which pieces a language is likely to need
@@ -38,8 +39,9 @@ from mlrun_assets.encoders.encoder_config import (
 )
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.encoders.mean_pooling import POOLED_TYPES, pool_by_mean
-from mlrun_assets.encoders.requirements import check_requirements, describe_head
+from mlrun_assets.encoders.requirements import check_requirements
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.encoders.trained_head import check_head, describe_head
 from mlrun_assets.encoders.trimming import (
     VOCABULARY_BUDGET,
     can_trim,
@@ -53,6 +55,7 @@ __all__ = [
     "VOCABULARY_BUDGET",
     "EncoderSource",
     "can_trim",
+    "check_head",
     "check_max_length",
     "check_requirements",
     "describe_head",

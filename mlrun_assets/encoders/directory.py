@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from mlrun_assets.encoders.weights_file import COPY_AGAIN, check_whole
+from mlrun_assets.encoders.weights_file import COPY_AGAIN, check_whole, tensor_names
 from mlrun_assets.errors import EncoderError
 
 CONFIG_FILE = "config.json"
@@ -54,6 +54,13 @@ def check_directory(path: Path) -> None:
             f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}). "
             "Add the encoder's own with `tokenizer.save_pretrained(directory)`."
         )
+
+
+def weight_names(path: Path) -> frozenset[str]:
+    """The names of the weights in a directory that was checked; only headers are read."""
+    if (path / WEIGHTS_FILE).is_file():
+        return tensor_names(path / WEIGHTS_FILE)
+    return frozenset(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"])
 
 
 def _check_weights(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether a safetensors file is whole, by its first and last byte only."""
+"""A safetensors file without its tensors: whether it is whole, and what is in it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def check_whole(file: Path) -> None:
             f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
             f"download did not end. {COPY_AGAIN.capitalize()}"
         )
+
+
+def tensor_names(file: Path) -> frozenset[str]:
+    """The names of the tensors of a safetensors file that is whole (see ``check_whole``)."""
+    with file.open("rb") as opened:
+        header_bytes = int.from_bytes(opened.read(LENGTH_BYTES), "little")
+        return frozenset(orjson.loads(opened.read(header_bytes))) - {"__metadata__"}
 
 
 def _tensor_bytes(file: Path, header: bytes) -> int:

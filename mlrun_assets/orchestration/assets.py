@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mlrun_assets.encoders import (
     EncoderSource,
+    check_head,
     check_requirements,
     describe_head,
     resolve_encoder,
@@ -104,7 +105,7 @@ def validated_dataset(
 
     with ml_run.stage(context) as stage:
         encoder = _encoder(stage)
-        check_requirements(encoder, stage.config.config.model)
+        check_requirements(encoder, stage.config.config)
         resolve_trackers(stage.config.config.training.report_to)
         if head := describe_head(encoder):
             stage.report(head)
@@ -118,6 +119,7 @@ def validated_dataset(
             data_version=dg.DataVersion(record.digest),
         )
         require_ready(stage)
+        check_head(encoder, len(record.labels), "the training split")
 
 
 @dg.asset(

@@ -9,6 +9,7 @@
     pretraining.py    the encoder adapted to texts without labels, before that
     contrast.py       the loss of the pretraining
     span_pairs.py     what it compares: two spans of a text
+    depth.py          where in the encoder a parameter stands
     freezing.py       which parts are not trained
     cpu_training.py   attention and precision that suit a CPU
     data_parallel.py  several processes train as one

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from mlrun_assets.errors import TrainingError
+from mlrun_assets.trainer.depth import is_below_layers, layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 def freeze(model: PreTrainedModel, part: str | int) -> None:
@@ -19,7 +17,8 @@ def freeze(model: PreTrainedModel, part: str | int) -> None:
     Args:
         model: a classifier.
         part: ``none``, ``embeddings`` (of the word pieces), ``encoder`` (all but the head), or the
-            number of the lowest layers, which are frozen together with all embeddings.
+            number of the lowest layers, which are frozen together with all embeddings (those of
+            relative positions, which every layer reads, among them).
 
     Raises:
         TrainingError: the encoder has fewer layers that can be told apart.
@@ -33,13 +32,12 @@ def freeze(model: PreTrainedModel, part: str | int) -> None:
 
 
 def _freeze_layers(model: PreTrainedModel, lowest: int) -> None:
-    prefix = f"{model.base_model_prefix}."
     found = set()
     for name, parameter in model.named_parameters():
-        layer = _LAYER.search(name)
-        if layer:
-            found.add(int(layer[1]))
-        if (layer and int(layer[1]) < lowest) or name.startswith(f"{prefix}embeddings."):
+        layer = layer_of(name)
+        if layer is not None:
+            found.add(layer)
+        if is_below_layers(model, name) or (layer is not None and layer < lowest):
             parameter.requires_grad_(False)
     if len(found) < lowest:
         raise TrainingError(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from transformers import PreTrainedModel
 
 from mlrun_assets.records import Recipe
-
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
+from mlrun_assets.trainer.depth import is_below_layers, layer_of
 
 
 def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
@@ -25,7 +22,7 @@ def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decayed = parameter.ndim >= 2
-            key = (_distance_from_head(name, model.base_model_prefix, depth), decayed)
+            key = (_distance_from_head(model, name, depth), decayed)
             groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -41,9 +38,9 @@ def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW
     )
 
 
-def _distance_from_head(name: str, prefix: str, depth: int) -> int:
+def _distance_from_head(model: PreTrainedModel, name: str, depth: int) -> int:
     """Layers between a parameter and the head: 0 for the head, ``depth + 1`` for embeddings."""
-    layer = _LAYER.search(name)
-    if layer:
-        return depth - int(layer.group(1))
-    return depth + 1 if name.startswith(f"{prefix}.embeddings") else 0
+    layer = layer_of(name)
+    if layer is not None:
+        return depth - layer
+    return depth + 1 if is_below_layers(model, name) else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,13 @@ from mlrun_assets.trainer.launching import exit_with_launcher, launch, threads_p
 
 MAX_RESTARTS = 3
 REACH_SECONDS = 5
+# Ray answers in two, most of which its own import takes.
+ANSWER_SECONDS = 15
+REMEDY = (
+    "give the port of `ray start --head` (6379, unless it was told another one; neither the "
+    "dashboard's nor Ray Client's), start a cluster there, or remove the key to train on this "
+    "machine"
+)
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -45,10 +53,10 @@ def train_with_ray(
 
 
 def check_ray(address: str | None) -> None:
-    """Make sure that Ray is installed and that somebody answers at ``address``.
+    """Make sure that Ray is installed and that a Ray cluster answers at ``address``.
 
     Raises:
-        TrainingError: it is not, or nobody does.
+        TrainingError: it is not, or none does.
     """
     if importlib.util.find_spec("ray") is None:
         raise TrainingError(
@@ -60,10 +68,40 @@ def check_ray(address: str | None) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
         except OSError as error:
-            raise TrainingError(
-                f"training.ray_address {address}: no Ray cluster answers there: {error}; start "
-                "one with `ray start --head`, or remove the key to train on this machine"
-            ) from None
+            raise _unreachable(address, f"nothing answers there: {error}") from None
+        _ask_cluster(address)
+
+
+def _ask_cluster(address: str) -> None:
+    """Have Ray's own command ask; a driver of Ray waits for minutes for what is no cluster."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, **QUIET},
+            timeout=ANSWER_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        said = f"something listens there, and gave no answer of a Ray cluster in {ANSWER_SECONDS} s"
+        raise _unreachable(address, said) from None
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        said = f"what listens there is no Ray cluster that can be used: {lines[-1]}"
+        raise _unreachable(address, said) from None
+
+
+def _unreachable(address: str, said: str) -> TrainingError:
+    """The error for a cluster that can't be used, by the name that it has in the config."""
+    if "AuthenticationError" in said:
+        return TrainingError(
+            f"training.ray_address {address}: {said} Set RAY_AUTH_MODE=token for the run too."
+        )
+    return TrainingError(f"training.ray_address {address}: {said}; {REMEDY}")
 
 
 def _drive(handover: Handover, workers: int, address: str | None) -> None:
@@ -75,8 +113,11 @@ def _drive(handover: Handover, workers: int, address: str | None) -> None:
         else:
             cores = threads_per_worker(1)
             ray.init(num_cpus=max(cores, workers), include_dashboard=False, log_to_driver=True)
-    except (ConnectionError, RuntimeError, TimeoutError) as error:
-        raise TrainingError(f"Ray can't be started or reached: {error}") from error
+    except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
+        if address:
+            said = f"Ray can't connect to it: {type(error).__name__}: {error}"
+            raise _unreachable(address, said) from error
+        raise TrainingError(f"Ray can't be started: {error}") from error
     there = ray.cluster_resources()
     use_gpu = there.get("GPU", 0) > 0
     for kind in ("CPU", "GPU") if use_gpu else ("CPU",):

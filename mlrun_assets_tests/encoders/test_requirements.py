@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets.config import ModelConfig
-from mlrun_assets.encoders import check_requirements, describe_head, load_classifier
+from mlrun_assets.config import Config
+from mlrun_assets.encoders import check_requirements, load_classifier
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config, wrapped
 
 
-def asked(**settings: Any) -> ModelConfig:
-    return ModelConfig.model_validate({"max_length": 62, **settings})
+def asked(**settings: Any) -> Config:
+    return Config.model_validate({"model": {"max_length": 62, **settings}})
 
 
 @pytest.mark.parametrize("trim", [True, False, "auto"])
@@ -47,10 +47,14 @@ def test_trimming_that_is_asked_for_must_be_possible(tmp_path: Path) -> None:
     check_requirements(source, asked(trim_vocabulary=False))
 
 
-def test_a_head_that_is_not_used_is_mentioned(xlmr_copy: Path) -> None:
+def test_labels_that_the_config_names_must_be_as_many_as_the_head_s(xlmr_copy: Path) -> None:
     source = directory_source(xlmr_copy)
-    assert describe_head(source) is None
+    check_requirements(source, asked(num_labels=3))
     load_classifier(source, ("ciyaaro", "caafimaad")).save_pretrained(xlmr_copy)
-    said = str(describe_head(source))
-    assert "classifier of 2 labels (ciyaaro, caafimaad)" in said
-    assert "drawn anew" in said
+    check_requirements(source, asked(num_labels=2))
+    check_requirements(source, asked())
+    with pytest.raises(EncoderError, match=r"and model\.num_labels says 3\. Set model\.name to"):
+        check_requirements(source, asked(num_labels=3))
+    config = Config.model_validate({"data": {"labels": ["a", "b", "c"]}, "model": asked().model})
+    with pytest.raises(EncoderError, match=r"and data\.labels says 3\. Set"):
+        check_requirements(source, config)

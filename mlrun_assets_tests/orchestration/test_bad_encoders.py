@@ -13,6 +13,7 @@ import pytest
 
 from mlrun_assets.config import load_config
 from mlrun_assets.definitions import defs
+from mlrun_assets.encoders import EncoderSource, load_classifier
 from mlrun_assets.experiment_store import all_experiments
 from mlrun_assets.orchestration import assets
 from mlrun_assets.records import Manifest, Status
@@ -74,6 +75,14 @@ def of_whole_words(encoder: Path) -> None:
     ).save_pretrained(str(encoder))
 
 
+def with_a_head(labels: str) -> Callable[[Path], None]:
+    def change(encoder: Path) -> None:
+        source = EncoderSource(encoder.name, str(encoder), None, "directory")
+        load_classifier(source, tuple(labels)).save_pretrained(encoder)
+
+    return change
+
+
 def unchanged(encoder: Path) -> None:
     assert encoder.is_dir()
 
@@ -89,6 +98,7 @@ def unchanged(encoder: Path) -> None:
         (of_type("vit"), {}, "no sequence classifier"),
         (of_type("own", auto_map={"AutoConfig": "own.Config"}), {}, "needs code of its own"),
         (of_whole_words, {"trim_vocabulary": True}, "set model.trim_vocabulary to false"),
+        (with_a_head("abcde"), {}, "5 labels (a, b, c, d, e), and model.num_labels says 3"),
         (unchanged, {"max_length": 65}, "set model.max_length to 64 or less"),
     ],
 )
@@ -110,12 +120,11 @@ def test_each_bad_encoder_has_its_message(
     assert set(manifest.stages) == {"experiment", "validated_dataset"}
 
 
-def test_a_classifier_for_other_labels_is_only_mentioned(
+def test_a_classifier_for_as_many_other_labels_is_only_mentioned(
     make_project: MakeProject, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     encoder = Path(shutil.copytree(tiny_encoder, tmp_path / "encoder"))
-    names = {"id2label": dict(enumerate("abcde")), "label2id": {}}
-    of_type("bert", architectures=["BertForSequenceClassification"], **names)(encoder)
+    with_a_head("abc")(encoder)
     config = make_project(model={"name": "./encoder"})
     instance = dg.DagsterInstance.get()
     result = dg.materialize(
@@ -127,7 +136,19 @@ def test_a_classifier_for_other_labels_is_only_mentioned(
     )
     assert result.success
     said = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    assert [line for line in said if "is a classifier of 5 labels (a, b, c, d, e)" in line]
+    assert [line for line in said if "is a classifier of 3 labels (a, b, c)" in line]
+
+
+def test_a_classifier_for_another_number_than_the_data_s_ends_the_run(
+    make_project: MakeProject, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """Where the config does not say how many, the data does."""
+    encoder = Path(shutil.copytree(tiny_encoder, tmp_path / "encoder"))
+    with_a_head("abcde")(encoder)
+    manifest = run(make_project(model={"name": "./encoder", "num_labels": None}))
+    assert manifest.status is Status.FAILED
+    assert "5 labels (a, b, c, d, e), and the training split says 3" in (manifest.error or "")
+    assert set(manifest.stages) == {"experiment", "validated_dataset"}
 
 
 def test_other_labels_than_the_config_s_are_one(make_project: MakeProject) -> None:

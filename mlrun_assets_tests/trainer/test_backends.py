@@ -7,11 +7,16 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
@@ -20,6 +25,7 @@ import pytest
 from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
 from mlrun_assets.records import EpochMetrics
+from mlrun_assets.trainer import ray_train
 from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Runner
 from mlrun_assets.trainer.ray_train import check_ray, train_with_ray
@@ -40,8 +46,12 @@ def torchrun(job: FineTuningJob) -> FineTuned:
     return train_with_torchrun(Handover.of(job), 2, {})
 
 
-def ray(job: FineTuningJob) -> FineTuned:
+def needs_ray() -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+
+def ray(job: FineTuningJob) -> FineTuned:
+    needs_ray()
     return train_with_ray(Handover.of(job), 2, None, {})
 
 
@@ -105,8 +115,105 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
-        with pytest.raises(TrainingError, match=r"no Ray cluster answers there"):
+        with pytest.raises(TrainingError, match=r"nothing answers there: .*; give the port of"):
             check_ray(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@contextmanager
+def http_server() -> Iterator[int]:
+    with HTTPServer(("", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [silent_server, http_server])
+def test_what_answers_and_is_no_cluster(
+    server: Callable[[], AbstractContextManager[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's driver would wait for 14 minutes; Ray asks by the address of this machine."""
+    needs_ray()
+    monkeypatch.setattr(ray_train, "ANSWER_SECONDS", 6)
+    with server() as port:
+        begun = time.monotonic()
+        with pytest.raises(TrainingError) as caught:
+            check_ray(f"127.0.0.1:{port}")
+    assert time.monotonic() - begun < 12
+    said = str(caught.value)
+    assert said.startswith(f"training.ray_address 127.0.0.1:{port}: something listens there, and ")
+    assert "no answer of a Ray cluster in 6 s" in said
+    assert "give the port of `ray start --head`" in said
+
+
+CLUSTER = """
+import ray
+cluster = ray.init(num_cpus=1, include_dashboard=False)
+print(cluster.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+@contextmanager
+def cluster(auth_mode: str) -> Iterator[str]:
+    """The address of a Ray cluster that ends with the test."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ray_train.QUIET, "RAY_AUTH_MODE": auth_mode},
+    ) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.communicate("\n")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs_ray()
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    with cluster("token") as address:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        check_ray(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(TrainingError, match=r"Set RAY_AUTH_MODE=token for the run too\.$"):
+            check_ray(address)
+
+
+@pytest.mark.slow
+def test_a_driver_that_can_not_connect_names_the_key(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster may go between the question and the training."""
+    needs_ray()
+
+    def lost(**settings: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setattr("ray.init", lost)
+    handover = Handover.of(job)
+    monkeypatch.setattr("sys.argv", ["ray_train", str(handover.directory), "2", "head:6379"])
+    monkeypatch.setattr(ray_train, "exit_with_launcher", lambda: None)
+    with pytest.raises(SystemExit):
+        ray_train.main()
+    with pytest.raises(
+        TrainingError, match=r"training\.ray_address head:6379: Ray can't connect .*; give the port"
+    ):
+        handover.outcome()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Which parameters are not trained, in encoders of several families."""
+"""Which parameters are not trained, and how fast the others learn, in several families."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from transformers import (
     AlbertForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
+    XLMRobertaXLConfig,
+    XLMRobertaXLForSequenceClassification,
 )
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.freezing import freeze
+from mlrun_assets.trainer.optimizer import build_optimizer
+from mlrun_assets_tests.trainer.tiny_job import RECIPE
 
 SMALL = {
     "vocab_size": 20,
@@ -26,6 +34,15 @@ SMALL = {
     "num_attention_heads": 2,
     "intermediate_size": 8,
 }
+DEBERTA = DebertaV2Config(
+    **SMALL,
+    relative_attention=True,
+    pos_att_type=["p2c", "c2p"],
+    position_buckets=4,
+    norm_rel_ebd="layer_norm",
+    conv_kernel_size=3,
+    conv_act="gelu",
+)
 FAMILIES = [
     (BertForSequenceClassification, BertConfig(**SMALL)),
     (XLMRobertaForSequenceClassification, XLMRobertaConfig(**SMALL)),
@@ -33,11 +50,24 @@ FAMILIES = [
         DistilBertForSequenceClassification,
         DistilBertConfig(vocab_size=20, dim=8, n_layers=3, n_heads=2, hidden_dim=8),
     ),
+    (DebertaV2ForSequenceClassification, DEBERTA),
+    (MPNetForSequenceClassification, MPNetConfig(**SMALL)),
 ]
 
 
 def trained(model: Any) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def beside_layers(model: Any) -> set[str]:
+    """What of the encoder is in none of its layers, but for a pooler, which reads the last one."""
+    names = {name for name, _ in model.named_parameters()}
+    prefix = f"{model.base_model_prefix}."
+    return {
+        name
+        for name in names
+        if name.startswith(prefix) and not any(part in name for part in (".layer.", ".pooler."))
+    }
 
 
 @pytest.mark.parametrize(("family", "config"), FAMILIES)
@@ -50,6 +80,7 @@ def test_the_embeddings_and_the_lowest_layers(family: Any, config: Any, lowest: 
     layers = {int(name.split("layer.")[1].split(".")[0]) for name in left if "layer." in name}
     assert layers == set(range(lowest, 3))
     assert any(name.startswith(("classifier", "pre_classifier")) for name in left)
+    assert not beside_layers(model) & set(left)
 
 
 @pytest.mark.parametrize(("family", "config"), FAMILIES)
@@ -63,6 +94,30 @@ def test_named_parts(family: Any, config: Any) -> None:
     assert frozen == {f"{prefix}.embeddings.word_embeddings.weight"}
     freeze(whole, "encoder")
     assert not any(name.startswith(f"{prefix}.") for name in trained(whole))
+
+
+@pytest.mark.parametrize(("family", "config"), FAMILIES)
+def test_what_all_layers_build_on_learns_as_slowly_as_the_embeddings(
+    family: Any, config: Any
+) -> None:
+    model = family(config)
+    groups = build_optimizer(model, RECIPE).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    found = {name: rates[id(model.get_parameter(name))] for name in beside_layers(model)}
+    lowest = RECIPE.learning_rate * RECIPE.layerwise_decay**4
+    assert found == pytest.approx(dict.fromkeys(found, lowest))
+
+
+def test_the_norm_behind_the_last_layer_is_trained_like_the_head() -> None:
+    model = XLMRobertaXLForSequenceClassification(XLMRobertaXLConfig(**SMALL))
+    freeze(model, 3)
+    assert "roberta.encoder.LayerNorm.weight" in trained(model)
+    [group] = [
+        group
+        for group in build_optimizer(model, RECIPE).param_groups
+        if any(each is model.roberta.encoder.LayerNorm.weight for each in group["params"])
+    ]
+    assert group["lr"] == RECIPE.learning_rate
 
 
 def test_layers_that_share_their_weights_can_not_be_told_apart() -> None:
