@@ -53,11 +53,10 @@ def combined_metrics() -> Any:
             return {self.config_name: float(self._score(references, predictions))}
 
     def f1(average: str) -> Any:
-        def of_labels_with_rows(truth: Labels, guess: Labels) -> float:
-            judged = np.unique(truth)
-            return float(f1_score(truth, guess, labels=judged, average=average, zero_division=0))
-
-        return of_labels_with_rows
+        # Of the labels that have rows, as in `f1_of_confusion`.
+        return lambda truth, guess: f1_score(
+            truth, guess, labels=np.unique(truth), average=average, zero_division=0
+        )
 
     return evaluate.combine(
         [

@@ -27,16 +27,21 @@ from mlrun_assets.records import Manifest, Status
 def experiments(tmp_path: Path) -> Path:
     for number in range(5):
         directory = tmp_path / f"exp_{number}"
-        Manifest(
-            id=directory.name,
-            name=f"name-{number}",
-            original_name=None,
-            report=f"impl-ml-run-{number}",
-            status=Status.COMPLETE,
-            created_at=f"2026-11-0{number + 1}T00:00:00Z",
-            run_ids=(f"run-{number}",),
-        ).save(directory / MANIFEST)
+        finish(directory, number, created_at=f"2026-11-0{number + 1}T00:00:00Z")
     return tmp_path
+
+
+def finish(directory: Path, number: int, created_at: str) -> None:
+    """Make ``directory`` an experiment that is complete."""
+    Manifest(
+        id=directory.name,
+        name=f"name-{number}",
+        original_name=None,
+        report=f"impl-ml-run-{number}",
+        status=Status.COMPLETE,
+        created_at=created_at,
+        run_ids=(f"run-{number}",),
+    ).save(directory / MANIFEST)
 
 
 @pytest.mark.parametrize(
@@ -70,16 +75,8 @@ def test_an_experiment_is_found_with_each_manifest_read_once(
 def test_the_newest_of_many_that_began_in_one_second(tmp_path: Path) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     taken = [take_directory(tmp_path, now) for _ in range(11)]
-    for directory in taken:
-        Manifest(
-            id=directory.name,
-            name="name",
-            original_name=None,
-            report="impl-ml-run-name",
-            status=Status.COMPLETE,
-            created_at="2026-11-01T00:00:00Z",
-            run_ids=(),
-        ).save(directory / MANIFEST)
+    for number, directory in enumerate(taken):
+        finish(directory, number, created_at="2026-11-01T00:00:00Z")
     assert [each.directory for each in all_experiments(tmp_path)] == taken[::-1]
 
 

@@ -105,8 +105,8 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
         name: [label for label in dataset.labels if label not in set(rows.frame["label"])]
         for name, rows in dataset.splits.items()
     }
-    counts = Counter(dataset.splits["train"].frame["label"])
-    few = [label for label in dataset.labels if 0 < counts[label] < LEARNABLE_ROWS]
+    counts = _label_rows(dataset, "train")
+    few = [label for label, count in counts.items() if 0 < count < LEARNABLE_ROWS]
     count = len(few) + sum(len(labels) for labels in missing.values())
     if count == 0:
         return passed("every_label_in_every_split", "every label is in every split", Measured(0, 0))
