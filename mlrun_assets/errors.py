@@ -17,6 +17,9 @@
 A message is complete on its own: it is what people see, without a traceback.
 """
 
+import errno
+import socket
+
 
 class MlrunError(Exception):
     """Base of all errors that a person can do something about."""
@@ -78,19 +81,53 @@ class RecordError(MlrunError):
     """A record is missing or can't be read: an earlier stage did not finish."""
 
 
+_CHECK_NETWORK = "check the network, the address and the proxy"
+_ADVICE = (
+    ("make room", (errno.ENOSPC, errno.EDQUOT)),
+    ("change its permissions, or choose a place you may write to", (errno.EACCES, errno.EPERM)),
+    ("choose a place that is not read-only", (errno.EROFS,)),
+    ("check the path", (errno.ENOENT, errno.ENOTDIR)),
+    (
+        _CHECK_NETWORK,
+        (
+            errno.ECONNREFUSED,
+            errno.ECONNRESET,
+            errno.ECONNABORTED,
+            errno.EPIPE,
+            errno.ETIMEDOUT,
+            errno.ENETUNREACH,
+            errno.EHOSTUNREACH,
+            errno.ENETDOWN,
+        ),
+    ),
+)
+
+
 def message_of(error: BaseException) -> str:
-    """What an error says to people; of one of the file system, where and what can be done as well.
+    """The message for a user; of an operating-system error also where, and what to do.
 
     >>> message_of(FileNotFoundError(2, "No such file or directory", "a.csv"))
-    'a.csv: No such file or directory; make room, or make it readable and writable, and run again'
+    'a.csv: No such file or directory; check the path and run again'
     """
-    if isinstance(error, OSError):
-        return f"{cause_of(error)}; make room, or make it readable and writable, and run again"
-    return str(error)
+    advice = _advice(error)
+    return f"{cause_of(error)}; {advice} and run again" if advice else cause_of(error)
 
 
 def cause_of(error: BaseException) -> str:
-    """What went wrong and where; of an error of the file system without what can be done."""
+    """The cause, and the file where the operating system names one; no advice."""
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}"
+        cause = error.strerror or str(error) or type(error).__name__
+        return f"{error.filename}: {cause}" if error.filename is not None else cause
     return str(error)
+
+
+def _advice(error: BaseException) -> str | None:
+    """What a user can do about an operating-system error; None: nothing that is known."""
+    if not isinstance(error, OSError):
+        return None
+    for advice, numbers in _ADVICE:
+        if error.errno in numbers:
+            return advice
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # raised without errno
+        return _CHECK_NETWORK
+    return None
