@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlrun_assets.config import LoadedConfig
@@ -29,6 +28,7 @@ from mlrun_assets.records import (
     Status,
     TechDebtRecord,
     TrainingPlan,
+    timestamp,
 )
 from mlrun_assets.reporting.datasheet import render_datasheet
 from mlrun_assets.reporting.formats import spread
@@ -36,7 +36,6 @@ from mlrun_assets.reporting.html import render_html
 from mlrun_assets.reporting.markdown import render_report
 from mlrun_assets.reporting.plots import draw_pictures
 from mlrun_assets.reporting.run_records import RunRecords
-from mlrun_assets.stages.experiment import timestamp
 from mlrun_assets.stages.registry import report_file, write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 
@@ -118,7 +117,7 @@ def _ended(
 ) -> Manifest:
     changes = {
         "status": status,
-        "closed_at": timestamp(datetime.now(UTC)),
+        "closed_at": timestamp(),
         "closed_by": run_id,
         "error": error,
     }

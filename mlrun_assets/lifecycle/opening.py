@@ -19,8 +19,8 @@ from mlrun_assets.experiment_store import (
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.lifecycle.closing import close_experiment
 from mlrun_assets.lifecycle.holding import hold, is_held, release, try_hold
-from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status
-from mlrun_assets.stages.experiment import best_run, observe_environment, slug, timestamp
+from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status, timestamp
+from mlrun_assets.stages.experiment import best_run, observe_environment, slug
 from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs
 from mlrun_assets.stages.production import read_production
 from mlrun_assets.stages.quality.reading import digest_sources, split_sources

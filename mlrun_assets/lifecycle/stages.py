@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +15,9 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
-from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
+from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status, timestamp
 from mlrun_assets.stages.data import QUARANTINE_FILE
 from mlrun_assets.stages.decision import blocked
-from mlrun_assets.stages.experiment import timestamp
 from mlrun_assets.trainer.circumstances import peak_memory_mb
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -131,7 +129,7 @@ class _Clock:
     def __init__(self, experiment: Experiment, name: str) -> None:
         self._experiment, self._name = experiment, name
         self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self._started = timestamp(datetime.now(UTC))
+        self._started = timestamp()
         self._write(StageRun(status="running", started_at=self._started))
 
     def stop(self, status: str) -> None:

@@ -47,7 +47,7 @@ from mlrun_assets.records.experiment import (
 from mlrun_assets.records.export import ExportRecord, OnnxExport
 from mlrun_assets.records.plan import Advice, Choice, Recipe, TrainingPlan
 from mlrun_assets.records.production import PredictionsRecord, ProductionRecord, ProductionVersion
-from mlrun_assets.records.record import Record
+from mlrun_assets.records.record import Record, timestamp
 from mlrun_assets.records.registries import (
     DebtChange,
     DebtItem,
@@ -130,4 +130,5 @@ __all__ = [
     "UnlabelledTexts",
     "Verdict",
     "VocabularyTrim",
+    "timestamp",
 ]

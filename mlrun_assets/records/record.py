@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -9,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlrun_assets.errors import RecordError
 from mlrun_assets.files import write_atomically
+
+
+def timestamp(now: datetime | None = None) -> str:
+    """``now``, or the present, in UTC to the second: ``2026-11-23T03:15:00Z``."""
+    return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Record(BaseModel):

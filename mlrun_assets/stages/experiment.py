@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import unicodedata
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -49,11 +48,6 @@ def slug(name: str) -> str:
             "`xlm-r-fine-tune-v2`"
         )
     return kept
-
-
-def timestamp(now: datetime) -> str:
-    """UTC to the second, as records write it."""
-    return f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def observe_environment(directory: Path) -> Environment:

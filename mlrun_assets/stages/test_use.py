@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.records import TestUse
+from mlrun_assets.records import TestUse, timestamp
 
 LOOKS_FILE = "test_looks.jsonl"
 LOCK_SECONDS = 60.0
@@ -88,7 +87,7 @@ def _looks(file: Path) -> Iterator[dict[str, str]]:
 
 def _append(file: Path, look: dict[str, str]) -> None:
     """One more line, on the disk when this returns; one that was cut off before stays as it is."""
-    line = json.dumps({**look, "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}) + "\n"
+    line = json.dumps({**look, "at": timestamp()}) + "\n"
     with file.open("ab+") as ledger:
         if ledger.tell():
             ledger.seek(-1, os.SEEK_END)

@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -120,7 +121,13 @@ def test_the_history_tells_every_move(root, serve):
     assert (lines[2]["why"], lines[2]["by"]) == ("wrong on the radio news", "Hodan")
     assert [line["forced"] for line in lines] == [False, False, True]
     assert lines[2]["digests"] == {each.version: each.digest for each in versions(root)}
-    assert lines[2]["when"].endswith("+00:00")
+    assert lines[2]["when"].endswith("Z")
+
+
+def test_times_of_moves_and_versions_have_one_form(root, serve):
+    serve("first")
+    times = (production.history(root)[0].when, production.versions(root)[0].promoted_at)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time in times)
 
 
 def test_production_can_be_moved_to_another_place(root, serve, tmp_path):

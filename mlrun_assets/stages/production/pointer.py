@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlrun_assets.errors import ProductionError
 from mlrun_assets.files import sync_directory
-from mlrun_assets.records import ProductionVersion
+from mlrun_assets.records import ProductionVersion, timestamp
 from mlrun_assets.stages.production.moves import Action, Move, append, history, in_force
 from mlrun_assets.stages.production.store import (
     MODEL_DIR,
@@ -103,7 +102,7 @@ def move(
     """
     before, after = versions
     entry = Move(
-        when=datetime.now(UTC).isoformat(),
+        when=timestamp(),
         action=action,
         before=read(production_dir),
         after=after.version,

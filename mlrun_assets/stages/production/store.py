@@ -8,13 +8,12 @@ import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 
 from mlrun_assets.errors import ProductionError, RecordError
 from mlrun_assets.files import digest_directory, sync_directory, write_atomically
-from mlrun_assets.records import ProductionVersion
+from mlrun_assets.records import ProductionVersion, timestamp
 
 CARD_FILE = "README.md"
 VERSIONS_DIR = "versions"
@@ -71,7 +70,12 @@ def versions(production_dir: Path) -> tuple[ProductionVersion, ...]:
         ProductionError: the record of one can't be read.
     """
     stored = (load_version(production_dir, name) for name in names(production_dir))
-    return tuple(sorted(stored, key=lambda version: (version.promoted_at, version.version)))
+    return tuple(sorted(stored, key=_age))
+
+
+def _age(version: ProductionVersion) -> tuple[str, int, str]:
+    # Of versions promoted in the same second, the tenth has a longer suffix than the second.
+    return version.promoted_at, len(version.version), version.version
 
 
 def load_version(production_dir: Path, name: str) -> ProductionVersion:
@@ -175,7 +179,7 @@ def _version(name: str, candidate: Candidate, digest: str) -> ProductionVersion:
         digest=digest,
         labels=candidate.labels,
         max_length=candidate.max_length,
-        promoted_at=datetime.now(UTC).isoformat(),
+        promoted_at=timestamp(),
         accuracy=candidate.accuracy,
         f1=candidate.f1,
         export_digest=None if candidate.card is None else candidate.digest,
