@@ -44,7 +44,7 @@ from mlrun_assets.records.experiment import (
     StageRun,
     Status,
 )
-from mlrun_assets.records.export import ExportRecord, OnnxExport
+from mlrun_assets.records.export import MIN_AGREEMENT, ExportRecord, OnnxExport
 from mlrun_assets.records.plan import Advice, Choice, Recipe, TrainingPlan
 from mlrun_assets.records.production import PredictionsRecord, ProductionRecord, ProductionVersion
 from mlrun_assets.records.record import Record, timestamp
@@ -56,6 +56,7 @@ from mlrun_assets.records.registries import (
     TechDebtRecord,
 )
 from mlrun_assets.records.scores import (
+    MIN_ROWS_JUDGED,
     ClassScores,
     Score,
     Scores,
@@ -74,6 +75,8 @@ from mlrun_assets.records.training import (
 )
 
 __all__ = [
+    "MIN_AGREEMENT",
+    "MIN_ROWS_JUDGED",
     "SPLITS",
     "Advice",
     "BaselineCandidate",

@@ -6,6 +6,9 @@ from typing import ClassVar
 
 from mlrun_assets.records.record import Record
 
+MIN_AGREEMENT = 0.995
+"""Share of rows on which an exported form must give the checkpoint's label."""
+
 
 class OnnxExport(Record):
     """One ONNX form of the model, as a process without torch saw it.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from mlrun_assets.records.record import Record
 
+MIN_ROWS_JUDGED = 30
+"""A label or slice with fewer test rows is neither scored nor judged: too few to tell."""
+
 
 class Score(Record):
     """A score with the interval of the configured confidence."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.records import ExportRecord, RuleResult
+from mlrun_assets.records import MIN_AGREEMENT, ExportRecord, RuleResult
 from mlrun_assets.stages.decision.results import measured, off, passed_if
-
-MIN_AGREEMENT = 0.995
 
 
 def export_parity(export: ExportRecord) -> RuleResult:

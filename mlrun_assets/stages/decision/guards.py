@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.records import (
+    MIN_ROWS_JUDGED,
     EvaluationRecord,
     PartComparison,
     RuleOutcome,
@@ -19,8 +20,6 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.stages.decision.results import measured, off
 from mlrun_assets.statistics import PairedDifference, rows_to_settle
-
-MIN_ROWS = 30
 
 
 def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -75,13 +74,13 @@ def _losses(
     if not production.comparable:
         return off(rule, "production can't be compared, as versus_production says")
     parts = production.labels if kind == "label" else production.slices
-    judged = [part for part in parts if part.rows >= MIN_ROWS]
+    judged = [part for part in parts if part.rows >= MIN_ROWS_JUDGED]
     if not judged:
-        return off(rule, f"no {kind} has {MIN_ROWS} test rows: insufficient evidence")
+        return off(rule, f"no {kind} has {MIN_ROWS_JUDGED} test rows: insufficient evidence")
     outcome, named = grade_losses(judged, limit)
     says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_told, named))}"
     few = len(parts) - len(judged)
-    says += f"; {few} with fewer than {MIN_ROWS} rows not judged" if few else ""
+    says += f"; {few} with fewer than {MIN_ROWS_JUDGED} rows not judged" if few else ""
     result = measured(rule, outcome, says, named[0].loss, limit)
     return result.model_copy(
         update={
@@ -132,7 +131,7 @@ def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:
     Of 30 rows a label with a recall of 0.2 would be predicted 999 times in 1,000.
     """
     silent = [one for one in test.per_class if one.support and not one.predicted]
-    enough = any(one.support >= MIN_ROWS for one in silent)
+    enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
     named = ", ".join(f"{one.label} ({one.support:,} test rows)" for one in silent)
     outcome = RuleOutcome.FAILED if enough else RuleOutcome.WARNED
     return outcome, f"never predicted: {named}" if silent else ""

@@ -10,9 +10,15 @@ import polars as pl
 
 from mlrun_assets.config import Config
 from mlrun_assets.metrics import Labels, score
-from mlrun_assets.records import Comparison, PartComparison, Score, Scores, SliceScores
+from mlrun_assets.records import (
+    MIN_ROWS_JUDGED,
+    Comparison,
+    PartComparison,
+    Score,
+    Scores,
+    SliceScores,
+)
 from mlrun_assets.stages.evaluation.parts import (
-    MIN_SLICE_ROWS,
     Part,
     Right,
     compare_part,
@@ -105,7 +111,7 @@ class Judged:
 
 def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
     """Those, by the name they are called by, that have rows enough to tell."""
-    return {name: part for name, part in parts.items() if len(part.rows) >= MIN_SLICE_ROWS}
+    return {name: part for name, part in parts.items() if len(part.rows) >= MIN_ROWS_JUDGED}
 
 
 def _compare_parts(

@@ -11,10 +11,8 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.metrics import Labels
-from mlrun_assets.records import PartComparison, Score, SliceScores
+from mlrun_assets.records import MIN_ROWS_JUDGED, PartComparison, Score, SliceScores
 from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
-
-MIN_SLICE_ROWS = 30
 
 Right = npt.NDArray[np.bool_]
 
@@ -61,7 +59,7 @@ def labels_of(truth: Labels, labels: tuple[str, ...]) -> tuple[Part, ...]:
 def score_slice(part: Part, right: Right, confidence: float) -> SliceScores:
     """Accuracy with Wilson's interval; none of a slice with too few rows to tell."""
     rows, accuracy = len(part.rows), None
-    if rows >= MIN_SLICE_ROWS:
+    if rows >= MIN_ROWS_JUDGED:
         correct = int(right[part.rows].sum())
         low, high = wilson_interval(correct, rows, confidence)
         accuracy = Score(value=correct / rows, low=low, high=high)

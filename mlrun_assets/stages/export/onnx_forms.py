@@ -15,10 +15,9 @@ from mlrun_assets.files import size_in_bytes
 from mlrun_assets.metrics import Labels, label_numbers, val_metrics
 from mlrun_assets.onnx_form.directory import MODEL_FILE, add_what_serves
 from mlrun_assets.onnx_form.probe import ask_without_torch
-from mlrun_assets.records import OnnxExport
+from mlrun_assets.records import MIN_AGREEMENT, OnnxExport
 
 ONNX_DIR = "onnx"
-MIN_AGREEMENT = 0.995
 FLOAT32, INT8 = "float32", "int8"
 
 
