@@ -22,6 +22,7 @@ Imports go down this list, never up:
     config/              ml_config.yaml: every setting and its default, once
     config_source.py     YAML with the line of every key
     files.py             files written whole or not at all
+    machine.py           CPUs and memory that this process may use
     fresh_process.py     a model served by a process of its own, and what it answers
     errors.py            the tree of errors
 """

@@ -71,7 +71,11 @@ class OnnxClassifier:
 
 def _threads() -> int:
     """As many as torch would take; onnxruntime counts the machine's CPUs, not those allowed."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    if limit := os.environ.get("OMP_NUM_THREADS"):
+        return int(limit)
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _ngram_scorer(place: Path) -> Any:

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mlrun_assets.errors import ExperimentError
+from mlrun_assets.machine import total_memory_bytes, usable_cpus
 from mlrun_assets.records import Environment, PriorRun
 
 LONGEST_NAME = 60
@@ -57,8 +58,8 @@ def observe_environment(directory: Path) -> Environment:
     return Environment(
         python=sys.version.split()[0],
         platform=platform.platform(),
-        cpu_count=_usable_cpus(),
-        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        cpu_count=usable_cpus(),
+        memory_gb=round(total_memory_bytes() / 2**30, 1),
         accelerator=_accelerator(),
         packages={name: _version(name) for name in PACKAGES},
         git_commit=commit,
@@ -72,10 +73,6 @@ def best_run(prior_runs: tuple[PriorRun, ...], test_digest: str | None) -> Prior
     """The earlier run with the highest F1 on the same test file: others can't be compared."""
     scored = [run for run in prior_runs if run.f1 is not None and run.test_digest == test_digest]
     return max(scored, key=lambda run: run.f1 or 0.0, default=None)
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_model() -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlrun_assets import encoders
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.files import digest_directory
+from mlrun_assets.machine import available_memory_bytes
 
 PROBE_SIZE = 768
 PROBE_REPEATS = 12
@@ -75,12 +76,11 @@ def digest_encoder(encoder: EncoderSource) -> str:
 
 def _available_memory(has_accelerator: bool) -> int:
     """Bytes that a process can have without others being swapped out."""
-    import psutil
     import torch
 
     if has_accelerator:
         return int(torch.cuda.mem_get_info(0)[0])
-    return int(psutil.virtual_memory().available)
+    return available_memory_bytes()
 
 
 def peak_memory_mb() -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from mlrun_assets.config import COLUMNS_VARIABLE
+from mlrun_assets.machine import usable_cpus
 from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuned
 
@@ -73,5 +74,4 @@ def exit_with_launcher() -> None:
 
 def threads_per_worker(workers: int) -> int:
     """The cores that each of ``workers`` processes of this machine may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // workers)
+    return max(1, usable_cpus() // workers)

@@ -1,0 +1,102 @@
+"""CPUs and memory that this process may use: the host's, within affinity and cgroup limits.
+
+A container sees all CPUs and all memory of its host; what it may use is in the cgroup files, of
+version 1 or 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html). Systems without these files,
+macOS among them, have no such limit. ``root`` is the root of the file system; tests pass another.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path("/")
+
+
+def usable_cpus(root: Path = ROOT) -> int:
+    """CPUs that this process may use: at least 1; a part of a CPU counts as one."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return max(1, min([allowed, *map(math.ceil, _cpu_quotas(root))]))
+
+
+def available_memory_bytes(root: Path = ROOT) -> int:
+    """Memory that this process can still take without swapping or being killed."""
+    import psutil
+
+    left = [limit - used for limit, used in _memory_limits(root)]
+    return max(0, min([int(psutil.virtual_memory().available), *left]))
+
+
+def total_memory_bytes(root: Path = ROOT) -> int:
+    """Memory of the machine, or of the container where that is less."""
+    import psutil
+
+    limits = [limit for limit, _ in _memory_limits(root)]
+    return min([int(psutil.virtual_memory().total), *limits])
+
+
+def _cpu_quotas(root: Path) -> Iterator[float]:
+    """The quota of every cgroup that this process is in, in CPUs."""
+    for group in _groups(root, ""):
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            yield int(quota) / int(period)
+    for group in _groups(root, "cpu"):
+        quota_us = _number(group / "cpu.cfs_quota_us")  # -1: unlimited
+        period_us = _number(group / "cpu.cfs_period_us")
+        if quota_us is not None and quota_us > 0 and period_us:
+            yield quota_us / period_us
+
+
+def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use, in bytes, of every cgroup with a limit that this process is in."""
+    for group in _groups(root, ""):
+        yield from _memory_limit(group, ("memory.max", "memory.current", "inactive_file"))
+    for group in _groups(root, "memory"):
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        yield from _memory_limit(group, names)
+
+
+def _memory_limit(group: Path, names: tuple[str, str, str]) -> Iterator[tuple[int, int]]:
+    limit, used = _number(group / names[0]), _number(group / names[1])
+    if limit is None or used is None:
+        return
+    # The kernel takes cached files back before it refuses memory: they do not count as used.
+    stat = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines())
+    yield limit, max(0, used - int(stat.get(names[2], 0)))
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The cgroup of this process and all above it, as directories.
+
+    Args:
+        root: the root of the file system.
+        controller: one of version 1; empty for version 2, which has all in one tree.
+    """
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            # In a container the path is the host's, and the tree may begin at the container.
+            tree = root / "sys/fs/cgroup" / controller
+            own = tree / path.lstrip("/")
+            yield from (each for each in (own, *own.parents) if each.is_relative_to(tree))
+
+
+def _number(file: Path) -> int | None:
+    """The number in ``file``; None: there is no such file, or it has no number (``max``)."""
+    try:
+        return int(_text(file))
+    except ValueError:
+        return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,134 @@
+"""CPUs and memory within a container, on fake cgroup files of both versions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from mlrun_assets.machine import available_memory_bytes, total_memory_bytes, usable_cpus
+from mlrun_assets_tests.stages.plan.situations import LAPTOP, plan
+
+GB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with 16 CPUs and 64 GB, of which 60 GB are available."""
+    memory = SimpleNamespace(total=64 * GB, available=60 * GB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+
+def files(root: Path, contents: dict[str, object]) -> Path:
+    for name, content in contents.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{content}\n")
+    return root
+
+
+def version_2(root: Path, group: str = "/") -> Path:
+    """A container of 4 GB, 3 of them used, 1 of those by cached files, and 2.5 CPUs."""
+    place = f"sys/fs/cgroup{group.rstrip('/')}"
+    return files(
+        root,
+        {
+            "proc/self/cgroup": f"0::{group}",
+            f"{place}/memory.max": 4 * GB,
+            f"{place}/memory.current": 3 * GB,
+            f"{place}/memory.stat": f"anon {2 * GB}\ninactive_file {GB}",
+            f"{place}/cpu.max": "250000 100000",
+        },
+    )
+
+
+def version_1(root: Path) -> Path:
+    """The same container in version 1; its path is the host's, which is not mounted in it."""
+    memory, cpu = "sys/fs/cgroup/memory", "sys/fs/cgroup/cpu,cpuacct"
+    files(
+        root,
+        {
+            "proc/self/cgroup": "4:memory:/docker/a1b2\n1:cpu,cpuacct:/docker/a1b2\n0::/",
+            f"{memory}/memory.limit_in_bytes": 4 * GB,
+            f"{memory}/memory.usage_in_bytes": 3 * GB,
+            f"{memory}/memory.stat": f"inactive_file 0\ntotal_inactive_file {GB}",
+            f"{cpu}/cpu.cfs_quota_us": 250000,
+            f"{cpu}/cpu.cfs_period_us": 100000,
+        },
+    )
+    (root / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
+    return root
+
+
+@pytest.mark.parametrize("container", [version_1, version_2])
+def test_a_container_of_4_gb_on_a_host_of_64_gb_has_4_gb(tmp_path: Path, container) -> None:
+    root = container(tmp_path)
+    assert available_memory_bytes(root) == 2 * GB
+    assert total_memory_bytes(root) == 4 * GB
+    assert usable_cpus(root) == 3
+
+
+def test_memory_is_short_in_a_container_and_not_on_its_host(tmp_path: Path) -> None:
+    base = replace(LAPTOP, hidden_size=768)
+    frozen = {}
+    for name, root in {"host": tmp_path / "none", "container": version_2(tmp_path)}.items():
+        machine = replace(base, available_memory_gb=available_memory_bytes(root) / GB)
+        frozen[name] = plan(circumstances=machine).recipe.freeze
+    assert frozen == {"host": "none", "container": "embeddings"}
+
+
+def test_a_limit_of_a_group_above_holds_as_well(tmp_path: Path) -> None:
+    root = version_2(tmp_path, "/kubepods")
+    files(
+        root,
+        {
+            "proc/self/cgroup": "0::/kubepods/pod/container",
+            "sys/fs/cgroup/kubepods/pod/container/memory.max": "max",
+            "sys/fs/cgroup/kubepods/pod/container/memory.current": GB,
+            "sys/fs/cgroup/kubepods/pod/container/cpu.max": "max 100000",
+        },
+    )
+    assert available_memory_bytes(root) == 2 * GB
+    assert usable_cpus(root) == 3
+
+
+def test_without_a_limit_the_host_counts(tmp_path: Path) -> None:
+    files(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/\n1:cpu:/",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": GB,
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": -1,
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": 100000,
+        },
+    )
+    assert available_memory_bytes(tmp_path) == 60 * GB
+    assert total_memory_bytes(tmp_path) == 64 * GB
+    assert usable_cpus(tmp_path) == 16
+
+
+def test_affinity_counts_where_it_is_less_than_the_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    assert usable_cpus(version_2(tmp_path)) == 1
+
+
+def test_a_system_without_affinity_and_cgroups_counts_its_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert usable_cpus(tmp_path) == 8
+    assert available_memory_bytes(tmp_path) == 60 * GB
+
+
+def test_a_container_that_used_up_its_memory_has_none_left(tmp_path: Path) -> None:
+    root = files(version_2(tmp_path), {"sys/fs/cgroup/memory.current": 6 * GB})
+    assert available_memory_bytes(root) == 0
