@@ -80,7 +80,7 @@ def check(directory: Path) -> None:
 
     paths = {f"{split}_path": f"{split}.jsonl" for split in SHARES}
     config = Config.model_validate({"data": {**paths, "labels": list(LABELS)}})
-    loaded = LoadedConfig(config=config, directory=directory)
+    loaded = LoadedConfig(settings=config, directory=directory)
     record = validate_dataset(loaded, directory / "run", no_tokens)
     for each in record.checks:
         print(f"    {each.name}: {each.outcome} ({each.rows} rows) {each.message[:110]}")

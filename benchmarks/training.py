@@ -48,7 +48,7 @@ class Task:
         data = {**paths, "text_columns": self.text_columns, "quality": {"skip": skipped}}
         model = {"name": ENCODER, "max_length": self.max_length}
         config = Config.model_validate({"data": data, "model": model})
-        return LoadedConfig(config=config, directory=self.directory)
+        return LoadedConfig(settings=config, directory=self.directory)
 
 
 def train_stock(task: Task) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def train_planned(task: Task) -> dict[str, Any]:
         if not dataset.ready:
             sys.exit("\n".join(check.message for check in dataset.checks if check.blocks))
         circumstances = observe(source, task.max_length)
-        plan = plan_training(Situation(loaded.config, dataset, circumstances, ()))
+        plan = plan_training(Situation(loaded.settings, dataset, circumstances, ()))
         ends: list[float] = []
         started = time.perf_counter()
 

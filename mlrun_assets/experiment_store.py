@@ -48,7 +48,7 @@ class Experiment:
             ConfigError: the frozen config was edited into one that is wrong.
         """
         frozen = parse_config(read_source(self.directory / FROZEN_CONFIG))
-        return current.model_copy(update={"config": frozen})
+        return current.model_copy(update={"settings": frozen})
 
     def freeze(self, config: Config) -> None:
         """Write the config that the experiment has from here on."""
@@ -122,7 +122,7 @@ def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig)
     for name in (RECORDS_DIR, "data", "logs"):
         (directory / name).mkdir()
     experiment = Experiment(directory)
-    experiment.freeze(config.config)
+    experiment.freeze(config.settings)
     return experiment
 
 

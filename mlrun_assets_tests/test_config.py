@@ -89,7 +89,7 @@ def test_missing_sections_take_their_defaults(text: str) -> None:
 def test_no_file_means_all_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     loaded = load_config()
-    assert loaded.config == Config()
+    assert loaded.settings == Config()
     assert loaded.file is None
     assert loaded.experiments_dir == tmp_path / "experiments"
 
@@ -98,7 +98,7 @@ def test_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file = tmp_path / "other.yaml"
     file.write_text("training: {seed: 7}\n", encoding="utf-8")
     monkeypatch.setenv("MLRUN_CONFIG", str(file))
-    assert load_config().config.training.seed == 7
+    assert load_config().settings.training.seed == 7
     monkeypatch.setenv("MLRUN_CONFIG", str(tmp_path / "absent.yaml"))
     with pytest.raises(ConfigError, match=r"absent\.yaml: no such config file; create it"):
         load_config()

@@ -57,7 +57,7 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     from mlrun_assets.reporting.check_listing import list_checks
     from mlrun_assets.stages.data import token_counter, validate_dataset
 
-    model = config.config.model
+    model = config.settings.model
     try:
         counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))
     except EncoderError as error:

@@ -59,7 +59,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     from mlrun_assets.stages.prediction import Wanted, answer_rows
 
     chosen = predicting.serving_version(config, version)
-    data = predicting.data_of(chosen, config.config.data)
+    data = predicting.data_of(chosen, config.settings.data)
     name = source
     if source == STANDARD:
         name = "standard input"

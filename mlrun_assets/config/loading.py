@@ -32,9 +32,9 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
     named = file or os.environ.get(CONFIG_VARIABLE)
     path = Path(named or DEFAULT_CONFIG_FILE).expanduser().absolute()
     if not named and not path.exists():
-        return LoadedConfig(config=Config(), directory=path.parent)
+        return LoadedConfig(settings=Config(), directory=path.parent)
     source = read_source(path)
-    return LoadedConfig(config=parse_config(source), directory=path.parent, file=path)
+    return LoadedConfig(settings=parse_config(source), directory=path.parent, file=path)
 
 
 def parse_config(source: ConfigSource) -> Config:

@@ -38,7 +38,7 @@ class Config(Section):
 class LoadedConfig(Section):
     """A config together with the place it came from."""
 
-    config: Config
+    settings: Config
     directory: Path = Field(description="What relative paths are relative to; absolute.")
     file: Path | None = Field(None, description="The file, absolute; None: all defaults.")
 
@@ -48,15 +48,15 @@ class LoadedConfig(Section):
 
     @property
     def experiments_dir(self) -> Path:
-        return self.path(self.config.experiments.dir)
+        return self.path(self.settings.experiments.dir)
 
     @property
     def production_dir(self) -> Path:
-        return self.path(self.config.deployment.production_dir)
+        return self.path(self.settings.deployment.production_dir)
 
     @property
     def reports_dir(self) -> Path:
-        return self.path(self.config.reports.dir)
+        return self.path(self.settings.reports.dir)
 
 
 def json_schema() -> dict[str, Any]:

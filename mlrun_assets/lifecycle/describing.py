@@ -24,7 +24,7 @@ def write_model_card(experiment: Experiment, config: LoadedConfig) -> str:
     for needed in (DatasetRecord, EvaluationRecord, ExportRecord):
         experiment.load(needed)
     own = experiment.config(config)
-    origin = Origin(own.config.data.language, own.config.data.licence, _base_model(own))
+    origin = Origin(own.settings.data.language, own.settings.data.licence, _base_model(own))
     card = render_model_card(run_records(experiment.manifest, experiment), origin)
     write_atomically(experiment.directory / MODEL_CARD_FILE, card)
     return card
@@ -32,7 +32,7 @@ def write_model_card(experiment: Experiment, config: LoadedConfig) -> str:
 
 def _base_model(config: LoadedConfig) -> str | None:
     """The Hub id of the encoder; None: it is a directory, or was one that is gone."""
-    model = config.config.model
+    model = config.settings.model
     if model.name in HUB_IDS:
         return HUB_IDS[model.name]
     try:

@@ -59,7 +59,7 @@ def check_mlflow(config: LoadedConfig, report: Report = _warn) -> None:
     Raises:
         ConfigError: MLflow is not installed, or the URI is none.
     """
-    if not config.config.tracking.mlflow:
+    if not config.settings.tracking.mlflow:
         return
     if importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
@@ -95,19 +95,19 @@ def mirror_production(config: LoadedConfig, report: Report = _warn) -> None:
 
 def store_uri(config: LoadedConfig) -> str:
     """The server or store that the config names, else a SQLite file beside the experiments."""
-    uri = config.config.tracking.mlflow_uri
+    uri = config.settings.tracking.mlflow_uri
     return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
 
 
 def model_name(config: LoadedConfig) -> str:
     """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
-    name = config.config.tracking.registered_model or data_name(config)
+    name = config.settings.tracking.registered_model or data_name(config)
     return name.replace("/", "-").replace(":", "-")
 
 
 def _mirror(config: LoadedConfig, report: Report, work: Callable[[MlflowClient], None]) -> None:
     """Do the work where something is to be mirrored; what goes wrong in it is reported."""
-    if not config.config.tracking.mlflow:
+    if not config.settings.tracking.mlflow:
         return
     uri = store_uri(config)
     try:

@@ -60,7 +60,7 @@ def open_experiment(
             name=manifest.name,
             original_name=manifest.original_name,
             report=manifest.report,
-            config_digest=digest_bytes(config.config.to_yaml().encode()),
+            config_digest=digest_bytes(config.settings.to_yaml().encode()),
             environment=observe_environment(config.directory),
             prior_runs=prior,
             best_run=best.report if best else None,

@@ -188,7 +188,7 @@ def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> Predic
         ProductionError: nothing is in production, or its files were changed.
         DataError: a file can't be read, or has not one row that can be labelled.
     """
-    if config.config.data.predict_path is None:
+    if config.settings.data.predict_path is None:
         raise ConfigError(
             f"{config.file or 'ml_config.yaml'}: data.predict_path is not set; let it name the "
             "rows to label: a file, a pattern, a URL, or a list of them"
@@ -203,7 +203,7 @@ def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> Predic
         classifier = load_classifier(config, version)
         started = time.perf_counter()
         with open_atomically(config.production_dir / f"{stem}.jsonl") as output:
-            data = data_of(version, config.config.data)
+            data = data_of(version, config.settings.data)
             label_rows, unusable = _label(files, classifier, data, output)
         seconds = time.perf_counter() - started
     rows = label_rows.total()

@@ -163,7 +163,7 @@ def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
     try:
-        learned: DataConfig | None = experiment.config(config).config.data
+        learned: DataConfig | None = experiment.config(config).settings.data
         card: str | None = write_model_card(experiment, config)
     except ConfigError:
         learned, card = None, None

@@ -59,7 +59,7 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
         _compare_data(experiment, config, DatasetRecord.asset not in left, report)
         if CheckpointRecord.asset in left:
             _adopt_execution(experiment, config, TrainingPlan.asset not in left, report)
-        if experiment.config(config).config != config.config:
+        if experiment.config(config).settings != config.settings:
             report(
                 f"the config has changed since {experiment.id} was opened, which goes on with its "
                 f"own: {experiment.directory / FROZEN_CONFIG}"
@@ -100,15 +100,15 @@ def _compare_data(
 def _adopt_execution(
     experiment: Experiment, config: LoadedConfig, planned: bool, report: Callable[[str], None]
 ) -> None:
-    own = experiment.config(config).config
+    own = experiment.config(config).settings
     then, now = (
         {key: getattr(training, key) for key in EXECUTION_KEYS}
-        for training in (own.training, config.config.training)
+        for training in (own.training, config.settings.training)
     )
     if then == now:
         return
     batch = experiment.load(TrainingPlan).recipe.batch_size if planned else own.training.batch_size
-    workers = config.config.training.num_workers
+    workers = config.settings.training.num_workers
     if batch != "auto" and batch % workers:
         raise ExperimentError(
             f"{experiment.id}: trains with batches of {batch} rows, of which training.num_workers "

@@ -94,7 +94,7 @@ def require_ready(stage: Stage) -> None:
     checks = stage.load(DatasetRecord).checks
     why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
     if why:
-        stage.save(blocked(why, stage.config.config.deployment))
+        stage.save(blocked(why, stage.config.settings.deployment))
         close_after_error(stage, Status.BLOCKED, why)
         raise DataBlockedError(
             "the data does not meet the standards; mend it, or name a check in data.quality.skip:"

@@ -82,7 +82,7 @@ def experiment(
         tag_run(context, opened)
         stage = Stage(opened, current, run_id, context.log.info)
         with run_stage(stage, ExperimentRecord.asset):
-            backends.check_backend(current.config.training)
+            backends.check_backend(current.settings.training)
             mirroring.check_mlflow(current, context.log.warning)
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
@@ -105,8 +105,8 @@ def validated_dataset(
 
     with ml_run.stage(context) as stage:
         encoder = _encoder(stage)
-        check_requirements(encoder, stage.config.config)
-        resolve_trackers(stage.config.config.training.report_to)
+        check_requirements(encoder, stage.config.settings)
+        resolve_trackers(stage.config.settings.training.report_to)
         if head := describe_head(encoder):
             stage.report(head)
         count = data.token_counter(encoder)
@@ -128,7 +128,7 @@ def validated_dataset(
 def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The recipe that is used, with a reason and the evidence for each choice."""
     with ml_run.stage(context) as stage:
-        config = stage.config.config
+        config = stage.config.settings
         circumstances = observe(_encoder(stage), config.model.max_length)
         prior_runs = stage.load(ExperimentRecord).prior_runs
         situation = plan.Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
@@ -143,7 +143,7 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
 def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """What the commonest label and an n-gram model, chosen on val, reach on test."""
     with ml_run.stage(context) as stage:
-        config = stage.config.config
+        config = stage.config.settings
         record = stage.save(
             baseline.measure_baseline(
                 stage.directory, stage.load(DatasetRecord), config.evaluation, config.training.seed
@@ -167,10 +167,10 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         request = training.TrainingRequest(
             recipes=planned.recipes,
             encoder=_encoder(stage),
-            report_to=stage.config.config.training.report_to,
+            report_to=stage.config.settings.training.report_to,
             reuse=planned.reuse,
         )
-        run = backends.runner(stage.config.config.training, context, stage.report)
+        run = backends.runner(stage.config.settings.training, context, stage.report)
         tools = training.Tools(run, stage.report)
         record = stage.save(training.train_checkpoint(stage.directory, dataset, request, tools))
         result: dg.MaterializeResult = dg.MaterializeResult(
@@ -193,7 +193,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores with intervals, beside the baseline and the model in production."""
     with ml_run.stage(context) as stage:
-        config, dataset = stage.config.config, stage.load(DatasetRecord)
+        config, dataset = stage.config.settings, stage.load(DatasetRecord)
         checkpoint = stage.load(CheckpointRecord)
         use = test_use.note_look(
             stage.config.experiments_dir,
@@ -231,12 +231,12 @@ def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mater
                 stage.directory,
                 stage.load(DatasetRecord),
                 stage.load(CheckpointRecord),
-                stage.config.config.deployment,
+                stage.config.settings.deployment,
             )
         )
         return dg.MaterializeResult(
             metadata=metadata.export_metadata(record, stage.experiment),
-            check_results=checks.export_results(record, stage.config.config.deployment),
+            check_results=checks.export_results(record, stage.config.settings.deployment),
             data_version=dg.DataVersion(record.digest),
         )
 
@@ -254,7 +254,7 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
             decision.decide(
                 stage.load(EvaluationRecord),
                 stage.load(ExportRecord),
-                stage.config.config.deployment,
+                stage.config.settings.deployment,
                 stage.experiment.id,
             )
         )
@@ -354,7 +354,7 @@ def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg
         current = ml_run.load_config()
         # The context's own `selected_asset_keys` are those of its step.
         selected = context.job_def.asset_layer.selected_asset_keys
-        if current.config.data.predict_path is None and len(selected) > 1:
+        if current.settings.data.predict_path is None and len(selected) > 1:
             context.log.info("skipped: data.predict_path is not set, so no rows are to be labelled")
             return
         record = predicting.label_sources(current, context.log.info)
@@ -380,7 +380,7 @@ stages = [
 
 
 def _encoder(stage: Stage) -> EncoderSource:
-    model = stage.config.config.model
+    model = stage.config.settings.model
     return resolve_encoder(model.name, model.revision, stage.config.directory)
 
 

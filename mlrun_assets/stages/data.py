@@ -70,7 +70,7 @@ def token_counter(encoder: EncoderSource) -> CountTokens:
 
 def data_name(config: LoadedConfig) -> str:
     """What this data is called from run to run: ``data.name``, else its directory's name."""
-    data = config.config.data
+    data = config.settings.data
     return data.name or config.path(data.paths("train")[0]).parent.name
 
 
@@ -114,7 +114,7 @@ def validate_dataset(
             read and is not good enough raises nothing: the record says that it is not ready, and
             why.
     """
-    data, model = config.config.data, config.config.model
+    data, model = config.settings.data, config.settings.model
     named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
     files = fetch_sources(source_paths(config, named), directory / FETCHED_DIR)
     without_labels = files.pop(UNLABELLED, None)
@@ -139,7 +139,7 @@ def validate_dataset(
         max_length=model.max_length,
         config=data,
         previous=previous,
-        show_text=config.config.reports.show_text,
+        show_text=config.settings.reports.show_text,
         token_problem=None if count_tokens else "the encoder can't be reached",
         special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
     )

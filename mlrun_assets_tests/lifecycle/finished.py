@@ -26,7 +26,7 @@ def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
     )
     file = directory / "ml_config.yaml"
     file.write_text(config.to_yaml(), encoding="utf-8")
-    return LoadedConfig(config=config, directory=directory, file=file)
+    return LoadedConfig(settings=config, directory=directory, file=file)
 
 
 def finished(
@@ -49,7 +49,7 @@ def finished(
     (directory / "export" / "weights").write_text(name)
     (directory / "export" / "config.json").write_text("{}")
     digest = digest_directory(directory / "export")
-    advice = conclude((), config.config.deployment, directory.name).next_steps
+    advice = conclude((), config.settings.deployment, directory.name).next_steps
     for record in (
         run.experiment,
         run.dataset,

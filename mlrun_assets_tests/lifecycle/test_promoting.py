@@ -71,8 +71,8 @@ def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
 
 def test_production_keeps_how_the_experiment_made_its_texts(config: LoadedConfig) -> None:
     learned = DataConfig(text_columns=("headline", "text"), language="swa")
-    of_then = config.config.model_copy(update={"data": learned})
-    experiment = finished(config.model_copy(update={"config": of_then}), "first")
+    of_then = config.settings.model_copy(update={"data": learned})
+    experiment = finished(config.model_copy(update={"settings": of_then}), "first")
     promote_by_hand(experiment, config, None, "Hodan")
     serving = read_production(config.production_dir)
     assert serving is not None

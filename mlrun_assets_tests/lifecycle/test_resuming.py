@@ -125,9 +125,9 @@ PLAN = TrainingPlan(
 
 
 def changed(config: LoadedConfig, **training: Any) -> LoadedConfig:
-    section = config.config.training.model_copy(update=training)
-    whole = config.config.model_copy(update={"training": section})
-    return config.model_copy(update={"config": whole})
+    section = config.settings.training.model_copy(update=training)
+    whole = config.settings.model_copy(update={"training": section})
+    return config.model_copy(update={"settings": whole})
 
 
 def test_what_trains_is_what_the_config_says_now(config: LoadedConfig) -> None:

@@ -48,7 +48,7 @@ def experiment(config: LoadedConfig) -> Experiment:
     made.save(checkpoint_record(seed=42, seeds=seeds))
     evaluation = evaluation_record(accuracy=0.7, f1=0.7)
     made.save(evaluation)
-    made.save(decide(evaluation, export_record(), config.config.deployment, made.id))
+    made.save(decide(evaluation, export_record(), config.settings.deployment, made.id))
     return made
 
 

@@ -125,7 +125,7 @@ def test_the_whole_stage_takes_what_reading_lets_through(tmp_path: Path, name: s
     config = Config.model_validate({"data": paths})
     with no_hang():
         record = validate_dataset(
-            LoadedConfig(config=config, directory=tmp_path), tmp_path / "out", count
+            LoadedConfig(settings=config, directory=tmp_path), tmp_path / "out", count
         )
     train = record.splits["train"]
     assert train.rows_read == train.rows_kept + train.rows_quarantined
@@ -145,7 +145,7 @@ def sources(directory: Path, **paths: Any) -> dict[str, tuple[Source, ...]]:
             paths[f"{split}_path"] = f"good-{split}.jsonl"
     config = Config.model_validate({"data": paths})
     with no_hang():
-        return source_paths(LoadedConfig(config=config, directory=directory))
+        return source_paths(LoadedConfig(settings=config, directory=directory))
 
 
 def refusal(directory: Path, **paths: Any) -> str:

@@ -54,13 +54,13 @@ def home(tmp_path: Path) -> Path:
 def loaded(home: Path, **data: Any) -> LoadedConfig:
     paths = {"train_path": "a.jsonl", "val_path": "val.jsonl", "test_path": "test.jsonl"}
     return LoadedConfig(
-        config=Config.model_validate({"data": {**paths, **data}}), directory=home, file=None
+        settings=Config.model_validate({"data": {**paths, **data}}), directory=home, file=None
     )
 
 
 def read_train(config: LoadedConfig, directory: Path) -> SplitRows:
     files = fetch_sources(source_paths(config), directory)
-    return read_split("train", files["train"], config.config.data)
+    return read_split("train", files["train"], config.settings.data)
 
 
 def test_a_list_of_files_and_patterns_is_read_in_order(home: Path) -> None:

@@ -72,7 +72,7 @@ def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
         DataError: a pattern matches no file.
     """
     locations: list[str] = []
-    for each in config.config.data.paths(split):
+    for each in config.settings.data.paths(split):
         matching = list_url(each) if is_url(each) else _local(config.directory, each)
         if not matching:
             shown = public_name(each) if is_url(each) else each
