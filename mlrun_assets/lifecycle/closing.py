@@ -7,19 +7,15 @@ from pathlib import Path
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import RecordError
-from mlrun_assets.experiment_store import FROZEN_CONFIG, MANIFEST, Experiment
+from mlrun_assets.experiment_store import MANIFEST, Experiment
 from mlrun_assets.files import write_atomically
 from mlrun_assets.lifecycle.findings import find_issues
 from mlrun_assets.lifecycle.holding import release
 from mlrun_assets.lifecycle.order import MADE_FROM, REPORT
 from mlrun_assets.records import (
-    BaselineRecord,
-    CheckpointRecord,
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
-    ExperimentRecord,
-    ExportRecord,
     Manifest,
     ProductionRecord,
     RegistryRecord,
@@ -27,7 +23,6 @@ from mlrun_assets.records import (
     StageRun,
     Status,
     TechDebtRecord,
-    TrainingPlan,
     timestamp,
 )
 from mlrun_assets.reporting.datasheet import render_datasheet
@@ -35,7 +30,7 @@ from mlrun_assets.reporting.formats import spread
 from mlrun_assets.reporting.html import render_html
 from mlrun_assets.reporting.markdown import render_report
 from mlrun_assets.reporting.plots import draw_pictures
-from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.reporting.run_records import run_records
 from mlrun_assets.stages.registry import report_file, write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 
@@ -209,22 +204,3 @@ def _card_link(experiment: Experiment, target: Path) -> str | None:
     if experiment.find(ProductionRecord) is None or not card.exists():
         return None
     return Path(os.path.relpath(card, target.parent)).as_posix()
-
-
-def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
-    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
-    return RunRecords(
-        manifest=manifest,
-        config_yaml=(experiment.directory / FROZEN_CONFIG).read_text(encoding="utf-8"),
-        experiment=experiment.find(ExperimentRecord),
-        dataset=experiment.find(DatasetRecord),
-        plan=experiment.find(TrainingPlan),
-        baseline=experiment.find(BaselineRecord),
-        checkpoint=experiment.find(CheckpointRecord),
-        evaluation=experiment.find(EvaluationRecord),
-        export=experiment.find(ExportRecord),
-        decision=experiment.find(DecisionRecord),
-        production=experiment.find(ProductionRecord),
-        registry=experiment.find(RegistryRecord),
-        tech_debt=experiment.find(TechDebtRecord),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -46,3 +47,22 @@ class RunRecords:
         """Whether the exported model is the one in production, as far as the run was told."""
         export, serving = self.export, self.production.after if self.production else None
         return bool(export and serving and serving.is_export(self.manifest.id, export.digest))
+
+
+def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
+    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
+    return RunRecords(
+        manifest=manifest,
+        config_yaml=(experiment.directory / FROZEN_CONFIG).read_text(encoding="utf-8"),
+        experiment=experiment.find(ExperimentRecord),
+        dataset=experiment.find(DatasetRecord),
+        plan=experiment.find(TrainingPlan),
+        baseline=experiment.find(BaselineRecord),
+        checkpoint=experiment.find(CheckpointRecord),
+        evaluation=experiment.find(EvaluationRecord),
+        export=experiment.find(ExportRecord),
+        decision=experiment.find(DecisionRecord),
+        production=experiment.find(ProductionRecord),
+        registry=experiment.find(RegistryRecord),
+        tech_debt=experiment.find(TechDebtRecord),
+    )
