@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mlrun_assets.config import Config, json_schema
 from mlrun_assets.files import write_atomically
-from mlrun_assets_tests.conftest import ROOT
+from mlrun_assets_tests.examples import ROOT
 
 SCHEMA_FILE = ROOT / "docs" / "ml_config.schema.json"
 TABLE_FILE = ROOT / "docs" / "configuration.md"

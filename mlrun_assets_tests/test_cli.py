@@ -16,7 +16,7 @@ import pytest
 from mlrun_assets.cli import commands
 from mlrun_assets.experiment_store import Experiment, find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
-from mlrun_assets_tests.conftest import ROOT, MakeProject
+from mlrun_assets_tests.examples import ROOT, MakeProject
 
 COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
 PATIENCE = 1200

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlrun_assets.config import Config, json_schema, load_config, parse_config
 from mlrun_assets.config_source import parse_source
 from mlrun_assets.errors import ConfigError
-from mlrun_assets_tests.conftest import ROOT
+from mlrun_assets_tests.examples import ROOT
 
 MINIMAL = """\
 data: {train_path: data/final/train.jsonl, val_path: data/final/val.jsonl, \

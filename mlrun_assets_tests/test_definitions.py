@@ -10,7 +10,7 @@ import yaml
 
 from mlrun_assets.definitions import defs
 from mlrun_assets.orchestration import assets
-from mlrun_assets_tests.conftest import ROOT
+from mlrun_assets_tests.examples import ROOT
 
 EDGES = {
     "experiment": {"raw_test", "raw_train", "raw_val"},

@@ -16,7 +16,7 @@ from mlrun_assets.cli import commands
 from mlrun_assets.config import parse_config
 from mlrun_assets.config_source import parse_source
 from mlrun_assets.stages.quality.checks import CHECKS
-from mlrun_assets_tests.conftest import ROOT, SAMPLE, sample_rows
+from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 from mlrun_assets_tests.regenerate_docs import SCHEMA_FILE, TABLE_FILE, schema_text, table_text
 from mlrun_assets_tests.test_definitions import EDGES
 

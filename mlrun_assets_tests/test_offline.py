@@ -12,7 +12,7 @@ import pytest
 from mlrun_assets.config import load_config
 from mlrun_assets.experiment_store import all_experiments
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, ProductionRecord, Status
-from mlrun_assets_tests.conftest import MakeProject
+from mlrun_assets_tests.examples import MakeProject
 
 # Python imports this in every process of the run, also in those that the run starts.
 SITECUSTOMIZE = """

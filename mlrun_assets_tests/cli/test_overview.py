@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mlrun_assets.cli import commands
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.lifecycle.promoting import promote_by_hand, roll_back
-from mlrun_assets_tests.lifecycle.finished import finished, project
+from mlrun_assets_tests.examples import finished, project
 
 
 @pytest.fixture

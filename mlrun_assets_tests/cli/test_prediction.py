@@ -18,7 +18,7 @@ import pytest
 from mlrun_assets.cli import main
 from mlrun_assets.config import load_config
 from mlrun_assets.lifecycle.predicting import label_sources
-from mlrun_assets_tests.served import LABELS, serve_words
+from mlrun_assets_tests.examples import WORD_LABELS, serve_words
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_pipe_is_labelled_line_by_line(call: Any) -> None:
     assert first["probability"] == first["probabilities"]["sports"] > 0.5
     assert sum(first["probabilities"].values()) == pytest.approx(1.0, abs=0.01)
     assert round(first["probability"], 3) == first["probability"]
-    assert tuple(first["probabilities"]) == LABELS
+    assert tuple(first["probabilities"]) == WORD_LABELS
     assert called.errors == ""
 
 

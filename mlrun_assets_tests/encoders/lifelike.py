@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlrun_assets_tests.conftest import sample_rows, settled
 from mlrun_assets_tests.encoders.conftest import OTHERS
+from mlrun_assets_tests.examples import sample_rows, settled
 
 VOCABULARY = 1500
 POSITIONS = 66

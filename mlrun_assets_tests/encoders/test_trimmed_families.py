@@ -24,9 +24,9 @@ from mlrun_assets.encoders import (
     trim_tokenizer,
     trimming,
 )
-from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.encoders import lifelike
 from mlrun_assets_tests.encoders.conftest import OTHERS, SOMALI, directory_source
+from mlrun_assets_tests.examples import sample_rows
 
 BUDGET = 900
 TRAIN = [row["text"] for row in sample_rows("train")[:30]]

@@ -29,8 +29,8 @@ from mlrun_assets.records import (
     Status,
     Verdict,
 )
-from mlrun_assets_tests.conftest import MakeProject
-from mlrun_assets_tests.records_factory import (
+from mlrun_assets_tests.examples import (
+    MakeProject,
     dataset_record,
     evaluation_record,
     export_record,

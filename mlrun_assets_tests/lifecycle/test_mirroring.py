@@ -26,7 +26,7 @@ from mlrun_assets.orchestration import assets
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.records import Manifest, StageRun, Status
 from mlrun_assets.stages.production import Candidate, Reason, promote
-from mlrun_assets_tests.records_factory import (
+from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,
     evaluation_record,

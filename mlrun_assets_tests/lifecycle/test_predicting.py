@@ -18,8 +18,7 @@ from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.records import PredictionsRecord
 from mlrun_assets.stages.prediction.answering import windows
 from mlrun_assets.stages.prediction.occlusion import WINDOW_CHARACTERS
-from mlrun_assets_tests.conftest import write_rows
-from mlrun_assets_tests.served import serve_words
+from mlrun_assets_tests.examples import serve_words, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from mlrun_assets.errors import ExperimentError, ProductionError, PublishError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle.promoting import promote_by_hand
 from mlrun_assets.lifecycle.publishing import push
-from mlrun_assets_tests.lifecycle.finished import finished, project
+from mlrun_assets_tests.examples import finished, project
 from mlrun_assets_tests.stages.hub_stand_in import local_hub
 
 

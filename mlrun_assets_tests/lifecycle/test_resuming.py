@@ -19,9 +19,7 @@ from mlrun_assets.lifecycle.order import MADE_FROM
 from mlrun_assets.lifecycle.resuming import take_up
 from mlrun_assets.lifecycle.stages import Stage, run_stage
 from mlrun_assets.records import Status, TrainingPlan
-from mlrun_assets_tests.conftest import MakeProject
-from mlrun_assets_tests.records_factory import dataset_record
-from mlrun_assets_tests.trainer.tiny_job import RECIPE
+from mlrun_assets_tests.examples import RECIPE, MakeProject, dataset_record
 
 EVERYTHING_ELSE = tuple(MADE_FROM)[2:]
 

@@ -8,7 +8,7 @@ import pytest
 from mlrun_assets.ngrams.candidates import Fitted, _models, fit_best, read
 from mlrun_assets.ngrams.linear import save_fitted, set_weights
 from mlrun_assets.ngrams.ngram_scorer import NgramScorer
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import sample_rows
 
 
 def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], np.ndarray]:

@@ -14,7 +14,7 @@ from mlrun_assets.errors import ExportError
 from mlrun_assets.onnx_form.classifier import OnnxClassifier
 from mlrun_assets.onnx_form.directory import add_what_serves
 from mlrun_assets.onnx_form.probe import ask_without_torch
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import sample_rows
 
 MAX_LENGTH = 24
 # Of all lengths: empty, one word, cut off at the limit, other scripts.

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from mlrun_assets.trainer import launching, torchrun
-from mlrun_assets_tests.conftest import MakeProject
+from mlrun_assets_tests.examples import MakeProject
 
 pytestmark = pytest.mark.slow
 RUN = [sys.executable, "-m", "mlrun_assets.cli", "run", "other-processes"]

@@ -17,7 +17,7 @@ from mlrun_assets.encoders import EncoderSource, load_classifier
 from mlrun_assets.experiment_store import all_experiments
 from mlrun_assets.orchestration import assets
 from mlrun_assets.records import Manifest, Status
-from mlrun_assets_tests.conftest import MakeProject
+from mlrun_assets_tests.examples import MakeProject
 
 pytestmark = pytest.mark.usefixtures("dagster_home")
 

@@ -12,7 +12,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.definitions import defs
 from mlrun_assets.records import Verdict
 from mlrun_assets.stages.production import history
-from mlrun_assets_tests.lifecycle.finished import finished, project
+from mlrun_assets_tests.examples import finished, project
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from mlrun_assets.records import (
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets_tests.conftest import MakeProject, write_rows
+from mlrun_assets_tests.examples import MakeProject, write_rows
 
 pytestmark = pytest.mark.usefixtures("dagster_home")
 

@@ -10,7 +10,7 @@ import yaml
 from mlrun_assets.orchestration.jobs import ml_run
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.orchestration.sensors import Cursor, new_data_sensor
-from mlrun_assets_tests.conftest import MakeProject, write_rows
+from mlrun_assets_tests.examples import MakeProject, write_rows
 
 
 class Ticks:

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from mlrun_assets import records as r
 from mlrun_assets.reporting.model_card import Origin, render_model_card
 from mlrun_assets.reporting.run_records import RunRecords
-from mlrun_assets_tests.records_factory import checkpoint_record
+from mlrun_assets_tests.examples import checkpoint_record
 from mlrun_assets_tests.reporting.conftest import full_run, poisoned
 from mlrun_assets_tests.reporting.markdown_structure import kinds, uneven_rows
 from mlrun_assets_tests.reporting.regenerate_golden import GOLDEN_CARD, ORIGIN, golden_card

@@ -8,8 +8,7 @@ import pytest
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.records import DatasetRecord
 from mlrun_assets.stages.baseline import measure_baseline
-from mlrun_assets_tests.conftest import sample_rows
-from mlrun_assets_tests.records_factory import split_profile
+from mlrun_assets_tests.examples import sample_rows, split_profile
 
 LABELS = ("farming", "health", "sports")
 

@@ -21,7 +21,7 @@ from mlrun_assets.stages.data import (
 )
 from mlrun_assets.stages.quality.finding import Previous
 from mlrun_assets.stages.quality.profile import TokenCounts
-from mlrun_assets_tests.conftest import MakeProject, write_rows
+from mlrun_assets_tests.examples import MakeProject, write_rows
 
 
 def count_words(texts: list[str]) -> TokenCounts:

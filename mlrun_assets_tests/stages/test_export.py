@@ -19,9 +19,7 @@ from mlrun_assets.records import ExportRecord
 from mlrun_assets.stages import export
 from mlrun_assets.stages.export import onnx_forms
 from mlrun_assets.trainer.probe import Answers
-from mlrun_assets_tests.conftest import sample_rows
-from mlrun_assets_tests.records_factory import checkpoint_record, dataset_record
-from mlrun_assets_tests.trainer.tiny_job import LABELS
+from mlrun_assets_tests.examples import LABELS, checkpoint_record, dataset_record, sample_rows
 
 ROWS = 205
 Export = Callable[..., ExportRecord]

@@ -13,14 +13,14 @@ from mlrun_assets.experiment_store import Experiment, create_experiment, take_di
 from mlrun_assets.records import Manifest, Status
 from mlrun_assets.stages.decision import decide
 from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs, recipe_summary
-from mlrun_assets_tests.records_factory import (
+from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,
     evaluation_record,
     export_record,
+    plan,
     seed_result,
 )
-from mlrun_assets_tests.stages.plan.situations import plan
 
 
 @pytest.fixture

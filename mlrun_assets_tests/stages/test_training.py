@@ -23,9 +23,7 @@ from mlrun_assets.stages.training import (
 )
 from mlrun_assets.trainer.circumstances import digest_encoder
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
-from mlrun_assets_tests.conftest import sample_rows
-from mlrun_assets_tests.records_factory import dataset_record, split_profile
-from mlrun_assets_tests.trainer.tiny_job import RECIPE
+from mlrun_assets_tests.examples import RECIPE, dataset_record, sample_rows, split_profile
 
 FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
 

@@ -18,7 +18,7 @@ from unittest import mock
 
 from mlrun_assets.trainer import callbacks, checkpoints, fine_tuning
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job
+from mlrun_assets_tests.examples import changed, tiny_job
 
 
 def die(*_: object, **__: object) -> None:

@@ -30,10 +30,9 @@ from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Runner
 from mlrun_assets.trainer.ray_train import check_ray, train_with_ray
 from mlrun_assets.trainer.torchrun import train_with_torchrun
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import changed, sample_rows
+from mlrun_assets_tests.examples import weights as weights_of
 from mlrun_assets_tests.trainer import test_fine_tuning
-from mlrun_assets_tests.trainer.tiny_job import changed
-from mlrun_assets_tests.trainer.tiny_job import weights as weights_of
 
 job = test_fine_tuning.job
 TOLERANCE = 1e-4

@@ -17,7 +17,7 @@ from mlrun_assets.trainer.checkpoints import is_sound, seal
 from mlrun_assets.trainer.failures import Batch
 from mlrun_assets.trainer.fine_tuning import fine_tune
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job
+from mlrun_assets_tests.examples import changed, tiny_job
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.trainer.tiny_job import LABELS, changed, tiny_job, weights
+from mlrun_assets_tests.examples import LABELS, changed, tiny_job, weights
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from transformers import (
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.freezing import freeze
 from mlrun_assets.trainer.optimizer import build_optimizer
-from mlrun_assets_tests.trainer.tiny_job import RECIPE
+from mlrun_assets_tests.examples import RECIPE
 
 SMALL = {
     "vocab_size": 20,

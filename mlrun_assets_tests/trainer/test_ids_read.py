@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from mlrun_assets.encoders import load_tokenizer
 from mlrun_assets.trainer.ids_read import CHARACTERS_A_TOKEN, ids_read
-from mlrun_assets_tests.conftest import sample_rows
 from mlrun_assets_tests.encoders import lifelike
 from mlrun_assets_tests.encoders.conftest import directory_source
 from mlrun_assets_tests.encoders.conftest import embedded as embedded  # noqa: PLC0414  a fixture
+from mlrun_assets_tests.examples import sample_rows
 
 WORDS = sorted({word for row in sample_rows("train")[:40] for word in row["text"].split()})
 RARE = ["  ", "    ", "\n", "\t ", " \u00a0", "\u200b ", " \u0301", "\u3000", " ,", "- "]

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import LABELS, changed, sample_rows
 from mlrun_assets_tests.trainer.test_fine_tuning import job as job  # noqa: PLC0414  a fixture
-from mlrun_assets_tests.trainer.tiny_job import LABELS, changed
 
 SERVE = """
 import json, sys

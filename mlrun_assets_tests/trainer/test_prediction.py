@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import sample_rows
 from mlrun_assets_tests.trainer.test_fine_tuning import job as job  # noqa: PLC0414  a fixture
 from mlrun_assets_tests.trainer.test_ids_read import Spy
 

@@ -20,8 +20,7 @@ from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import PretrainingRecord
 from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuningJob, PretrainingFiles
-from mlrun_assets_tests.conftest import sample_rows
-from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job, weights
+from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
 TEXTS = 60
 """48 of train, 12 without labels: eight steps an epoch."""

@@ -16,7 +16,7 @@ from mlrun_assets.trainer.fine_tuning import fine_tune
 from mlrun_assets.trainer.job import FineTuningJob
 from mlrun_assets.trainer.progress import Pace
 from mlrun_assets.trainer.trackers import resolve_trackers, runs_that_end
-from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job
+from mlrun_assets_tests.examples import changed, tiny_job
 
 
 @pytest.fixture

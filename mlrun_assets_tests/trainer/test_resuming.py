@@ -12,8 +12,8 @@ import pytest
 
 from mlrun_assets.records import EpochMetrics
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
+from mlrun_assets_tests.examples import weights
 from mlrun_assets_tests.trainer.killed import MOMENTS, job_of
-from mlrun_assets_tests.trainer.tiny_job import weights
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +133,7 @@ def test_the_same_job_in_another_process_gives_the_same(
         "import sys\n"
         "from pathlib import Path\n"
         "from mlrun_assets.trainer.fine_tuning import fine_tune\n"
-        "from mlrun_assets_tests.trainer.tiny_job import tiny_job\n"
+        "from mlrun_assets_tests.examples import tiny_job\n"
         "tuned = fine_tune(tiny_job(Path(sys.argv[1]), Path(sys.argv[2])))\n"
         "print(*(entry.model_dump_json() for entry in tuned.history), sep='\\n')\n"
     )

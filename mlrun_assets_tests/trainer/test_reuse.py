@@ -10,7 +10,7 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.records import CheckpointRecord
 from mlrun_assets.trainer.reuse import take_checkpoint
-from mlrun_assets_tests.records_factory import checkpoint_record, seed_result
+from mlrun_assets_tests.examples import checkpoint_record, seed_result
 
 
 def write_model(directory: Path, weights: str) -> str:

@@ -12,7 +12,7 @@ from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import EnsembleRecord, EpochMetrics
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets.trainer.seeds import FINISHED, best_on_val, find_finished, train_seeds
-from mlrun_assets_tests.trainer.tiny_job import RECIPE
+from mlrun_assets_tests.examples import RECIPE
 
 SEEDS = (13, 42, 87)
 

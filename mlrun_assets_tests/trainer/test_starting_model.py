@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlrun_assets_tests.trainer.tiny_job import changed, tiny_job
+from mlrun_assets_tests.examples import changed, tiny_job
 
 
 @pytest.mark.parametrize("trimmed", [True, False])

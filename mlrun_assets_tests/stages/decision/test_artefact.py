@@ -5,7 +5,7 @@ import pytest
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.records import ExportRecord, OnnxExport, RuleOutcome
 from mlrun_assets.stages.decision.artefact import latency, size
-from mlrun_assets_tests.records_factory import export_record
+from mlrun_assets_tests.examples import export_record
 
 
 def onnx(precision: str, latency_ms: float, size_bytes: int) -> OnnxExport:

@@ -16,7 +16,7 @@ from mlrun_assets.records import (
     Verdict,
 )
 from mlrun_assets.stages.decision import RULES, blocked, decide
-from mlrun_assets_tests.records_factory import (
+from mlrun_assets_tests.examples import (
     comparison,
     evaluation_record,
     export_record,

@@ -15,7 +15,7 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.stages.decision import decide, guards
 from mlrun_assets.stages.decision.guards import class_guard, slice_guard
-from mlrun_assets_tests.records_factory import comparison, evaluation_record, export_record, score
+from mlrun_assets_tests.examples import comparison, evaluation_record, export_record, score
 
 
 def part(name: str, loss: tuple[float, float, float], rows: int = 60) -> PartComparison:

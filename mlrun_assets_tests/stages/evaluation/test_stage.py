@@ -24,8 +24,12 @@ from mlrun_assets.records import (
 from mlrun_assets.stages.baseline import measure_baseline
 from mlrun_assets.stages.evaluation import Candidates, Deployed, evaluate_checkpoint
 from mlrun_assets.statistics import wilson_interval
-from mlrun_assets_tests.conftest import sample_rows
-from mlrun_assets_tests.records_factory import checkpoint_record, dataset_record, split_profile
+from mlrun_assets_tests.examples import (
+    checkpoint_record,
+    dataset_record,
+    sample_rows,
+    split_profile,
+)
 
 LABELS = ("farming", "health", "sports")
 ROWS = 36

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlrun_assets.records import Advice
-from mlrun_assets_tests.stages.plan.situations import LAPTOP, plan
+from mlrun_assets_tests.examples import LAPTOP, plan
 
 CUT = {"truncated_fraction": 0.11, "tokens_p95": 300.0, "tokens_median": 90.0, "tokens_max": 2_000}
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlrun_assets.stages.plan.encoder import needed_memory_gb
-from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, situation
+from mlrun_assets_tests.examples import LAPTOP, choice, plan, situation
 
 
 @pytest.mark.parametrize(("fewest", "part"), [(19, "encoder"), (20, "none")])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, prior_run
+from mlrun_assets_tests.examples import LAPTOP, choice, plan, prior_run
 
 
 @pytest.mark.parametrize(

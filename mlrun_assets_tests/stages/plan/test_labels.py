@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlrun_assets_tests.stages.plan.situations import choice, plan
+from mlrun_assets_tests.examples import choice, plan
 
 
 @pytest.mark.parametrize(

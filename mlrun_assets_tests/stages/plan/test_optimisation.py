@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlrun_assets_tests.stages.plan.situations import LAPTOP, choice, plan, prior_run
+from mlrun_assets_tests.examples import LAPTOP, choice, plan, prior_run
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlrun_assets.errors import ConfigError
 from mlrun_assets.records import Recipe, TrainingPlan, UnlabelledTexts
 from mlrun_assets.stages.plan import ADVICE_TOPICS, RULES, plan_training
-from mlrun_assets_tests.stages.plan.situations import choice, plan, prior_run, situation
+from mlrun_assets_tests.examples import choice, plan, prior_run, situation
 
 IN_THE_CONFIG = {
     "batch_size": st.integers(1, 512),

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mlrun_assets.stages.quality import character_ngrams as module
 from mlrun_assets.stages.quality.character_ngrams import character_ngrams
-from mlrun_assets_tests.conftest import sample_rows
+from mlrun_assets_tests.examples import sample_rows
 
 
 def test_similarities_are_those_of_char_wb(monkeypatch: pytest.MonkeyPatch) -> None:

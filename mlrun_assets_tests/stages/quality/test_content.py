@@ -1,6 +1,6 @@
 import pytest
 
-from mlrun_assets_tests.stages.quality.texts import SOMALI, check_texts
+from mlrun_assets_tests.examples import SOMALI, check_texts
 
 
 def test_a_text_of_one_word_warns() -> None:

@@ -10,7 +10,7 @@ from mlrun_assets.stages.quality.checks import CHECKS, run_checks
 from mlrun_assets.stages.quality.exemptions import run_check
 from mlrun_assets.stages.quality.finding import Dataset, Finding, Measured, passed
 from mlrun_assets.stages.quality.reading import DataFile, read_split
-from mlrun_assets_tests.stages.quality.texts import ENGLISH, SOMALI, dataset_of
+from mlrun_assets_tests.examples import ENGLISH, SOMALI, dataset_of
 
 TEXTS = (*SOMALI, *ENGLISH)
 SOURCES = ["radio", "radio", "radio", "radio", "wire", "wire"]

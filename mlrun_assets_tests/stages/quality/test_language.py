@@ -12,7 +12,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.records import CheckOutcome
 from mlrun_assets.stages.quality.detectors import DetectorName, load_detector
 from mlrun_assets.stages.quality.language import add_language
-from mlrun_assets_tests.stages.quality.texts import ENGLISH, SOMALI, check_texts
+from mlrun_assets_tests.examples import ENGLISH, SOMALI, check_texts
 
 DETECTORS: list[DetectorName] = ["pycld2", "py3langid"]
 MIXED = "Waxaa la ii sheegay in the final match of the season will be played in the new stadium"

@@ -14,7 +14,7 @@ from mlrun_assets.stages.quality.finding import Dataset, Finding
 from mlrun_assets.stages.quality.leakage import near_duplicates, split_leakage
 from mlrun_assets.stages.quality.near_matches import find_near_matches
 from mlrun_assets.text import duplicate_key
-from mlrun_assets_tests.stages.quality.texts import split_of
+from mlrun_assets_tests.examples import split_of
 
 
 def words(name: str, count: int = 40) -> str:

@@ -30,7 +30,7 @@ from mlrun_assets.stages.quality.reading import (
     splits,
 )
 from mlrun_assets.stages.quality.schema import enforce_schema
-from mlrun_assets_tests.conftest import write_rows
+from mlrun_assets_tests.examples import write_rows
 from mlrun_assets_tests.stages.quality.nasty_files import (
     CORPUS,
     GOOD_JSON,

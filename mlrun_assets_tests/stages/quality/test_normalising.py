@@ -14,8 +14,7 @@ from mlrun_assets.stages.quality.normalising import normalise_rows
 from mlrun_assets.stages.quality.profile import TokenCounts
 from mlrun_assets.stages.quality.reading import SplitRows
 from mlrun_assets.text import ALL_STEPS, normalise
-from mlrun_assets_tests.conftest import MakeProject, write_rows
-from mlrun_assets_tests.stages.quality.texts import SOMALI
+from mlrun_assets_tests.examples import SOMALI, MakeProject, write_rows
 
 MARKED = "M\ufeffareykanku go\u2019aan\u00a0cusub  ayay qaateen"
 

@@ -29,7 +29,7 @@ from mlrun_assets.stages.quality.reading import (
 )
 from mlrun_assets.stages.quality.reading.remote import public_name
 from mlrun_assets.stages.quality.schema import enforce_schema
-from mlrun_assets_tests.conftest import write_rows
+from mlrun_assets_tests.examples import write_rows
 
 GOLD_COLUMNS = {
     "text_columns": ["text"],

@@ -16,8 +16,7 @@ from mlrun_assets.stages.quality.unlabelled import (
     keep_unlabelled,
     read_unlabelled,
 )
-from mlrun_assets_tests.conftest import write_rows
-from mlrun_assets_tests.stages.quality.texts import split_of
+from mlrun_assets_tests.examples import split_of, write_rows
 
 
 def words(name: str, count: int = 40) -> str:

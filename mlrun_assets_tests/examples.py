@@ -1,0 +1,615 @@
+"""Example records, texts, encoders and projects for all tests.
+
+places    where the sample and the published corpora are
+texts     rows of the sample, Somali and English sentences, datasets for the checks
+encoder   a tiny encoder, and projects that train it
+records   records as small as a test needs them
+plans     a laptop, a small data set and earlier runs
+jobs      a training job of a second
+finished  experiments with all records, that have not run
+serving   a model in production whose labels follow from the words of a text
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from mlrun_assets.config import CheckName, Config, DataConfig, LoadedConfig, ModelConfig
+from mlrun_assets.encoders import resolve_encoder
+from mlrun_assets.experiment_store import Experiment, create_experiment, take_directory
+from mlrun_assets.files import digest_directory
+from mlrun_assets.lifecycle import closing, promoting
+from mlrun_assets.records import (
+    CheckpointRecord,
+    Choice,
+    ClassScores,
+    Comparison,
+    DatasetRecord,
+    EpochMetrics,
+    EvaluationRecord,
+    ExportRecord,
+    OnnxExport,
+    PriorRun,
+    QualityCheck,
+    Recipe,
+    Record,
+    Score,
+    Scores,
+    SeedResult,
+    SplitProfile,
+    TrainingPlan,
+    Verdict,
+)
+from mlrun_assets.stages.decision import conclude
+from mlrun_assets.stages.plan import Situation, plan_training
+from mlrun_assets.stages.production import Candidate, Reason, promote, read_production
+from mlrun_assets.stages.quality.checks import CHECKS
+from mlrun_assets.stages.quality.exemptions import run_check
+from mlrun_assets.stages.quality.finding import Dataset
+from mlrun_assets.stages.quality.language import add_language
+from mlrun_assets.stages.quality.normalising import normalise_rows
+from mlrun_assets.stages.quality.reading import SplitRows
+from mlrun_assets.text import duplicate_key, language_profile
+from mlrun_assets.trainer.circumstances import Circumstances
+from mlrun_assets.trainer.job import FineTuningJob
+from mlrun_assets_tests.reporting.conftest import comparison as run_comparison
+from mlrun_assets_tests.reporting.conftest import full_run
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "data" / "sample"
+SHARED = Path(os.environ.get("MLRUN_SHARED", ROOT.parent / "shared"))
+
+MakeProject = Callable[..., Path]
+
+
+# --- texts
+
+
+def sample_rows(split: str) -> list[dict[str, str]]:
+    lines = (SAMPLE / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
+
+
+SOMALI = (
+    "Ciyaartoyda kooxda qaranka ayaa maanta tababar ku qaatay garoonka magaalada Muqdisho.",
+    "Wasaaradda caafimaadka ayaa sheegtay in la tallaalay kumanaan carruur ah sannadkan.",
+    "Beeralaydu waxay sheegeen in roobka deyrtu uu sannadkan ka fiicnaa kii hore.",
+    "Xildhibaannada baarlamaanka ayaa maanta ka doodaya miisaaniyadda cusub ee dowladda.",
+)
+ENGLISH = (
+    "The national team trained in the stadium of the capital city this morning.",
+    "The ministry of health said that thousands of children were vaccinated this year.",
+)
+
+
+def split_of(name: str, texts: Sequence[str], data: DataConfig, **columns: Any) -> SplitRows:
+    frame = pl.DataFrame(
+        {
+            "id": [f"{name}-{number}" for number in range(len(texts))],
+            "text": list(texts),
+            "label": ["ab"[number % 2] for number in range(len(texts))],
+            **columns,
+        },
+        schema_overrides={"id": pl.String, "text": pl.String, "label": pl.String},
+    )
+    rows = SplitRows(name, f"{name}.jsonl", len(texts), frame)
+    rows, _ = normalise_rows(rows, language_profile(data.language).steps)
+    keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
+    rows.frame = add_language(rows.frame.with_columns(keys), data).with_columns(
+        tokens=pl.col("text").str.count_matches(r"\S+").cast(pl.Int64),
+        unknown=pl.lit(0, dtype=pl.Int64),
+    )
+    return rows
+
+
+def dataset_of(train: Sequence[str], data: DataConfig, **columns: Any) -> Dataset:
+    """``train`` with ``columns``, val and test in Somali."""
+    other = {name: [values[0]] * len(SOMALI) for name, values in columns.items()}
+    splits = {
+        "train": split_of("train", train, data, **columns),
+        "val": split_of("val", SOMALI, data, **other),
+        "test": split_of("test", SOMALI, data, **other),
+    }
+    return Dataset(splits, ("a", "b"), None, 128, data)
+
+
+def check_texts(name: CheckName, train: Sequence[str], **settings: Any) -> QualityCheck:
+    """What the check says of ``train``; ``settings`` are those of ``data.quality``."""
+    data = DataConfig(language=settings.pop("language", "som"), quality=settings)
+    return run_check(name, CHECKS[name], dataset_of(train, data)).check
+
+
+# --- encoder
+
+
+def settled(pieces: list[tuple[str, float]], special: int) -> list[tuple[str, float]]:
+    """Trained Unigram pieces in an order and with scores that are the same each time.
+
+    The trainer goes through a hash table: sums differ in their last digits from process to process,
+    letters that it must keep are numbered as they come, each 0.0001 behind the one before, and what
+    is equally likely changes places. That is other ids for the same texts, and another model.
+    """
+    rounded = [(piece, round(score, 2)) for piece, score in pieces[special:]]
+    return [*pieces[:special], *sorted(rounded, key=lambda each: (-each[1], each[0]))]
+
+
+def build_encoder(directory: Path) -> Path:
+    """A BERT of two narrow layers with a Unigram tokenizer, as a plain transformers directory."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        [row["text"] for row in sample_rows("train")],
+        trainers.UnigramTrainer(
+            vocab_size=600,
+            special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+            unk_token="<unk>",
+            show_progress=False,
+        ),
+    )
+    trained = [tuple(each) for each in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    tokenizer.model = models.Unigram(settled(trained, special=4), unk_id=3)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        model_max_length=64,
+    ).save_pretrained(str(directory))
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            pad_token_id=1,
+            # At 0.02, the default, the first token's state hardly depends on the others in so
+            # narrow a model: it would say one label to all texts, whatever it is taught.
+            initializer_range=0.2,
+        )
+    ).save_pretrained(str(directory))
+    return directory
+
+
+def write_project(
+    directory: Path, encoder: Path, rows: int = 60, **sections: dict[str, Any]
+) -> Path:
+    """A config and a part of the sample in ``directory``; returns the config file."""
+    generator = random.Random(0)
+    for split, count in (("train", rows), ("val", rows // 2), ("test", rows // 2)):
+        write_rows(
+            directory / "data" / f"{split}.jsonl",
+            generator.sample(sample_rows(split), min(count, len(sample_rows(split)))),
+        )
+    config: dict[str, dict[str, Any]] = {
+        "data": {f"{split}_path": f"data/{split}.jsonl" for split in ("train", "val", "test")},
+        "model": {"name": str(encoder), "num_labels": 3, "max_length": 32},
+        "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "bf16": False},
+        "deployment": {
+            "min_accuracy": 0.0,
+            "min_f1": 0.0,
+            "beats_baseline": "off",
+            "onnx": False,  # it takes seconds; one run has it
+        },
+    }
+    for name, section in sections.items():
+        config.setdefault(name, {}).update(section)
+    file = directory / "ml_config.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return file
+
+
+# --- records
+
+
+def score(value: float, half: float = 0.05) -> Score:
+    return Score(value=value, low=value - half, high=value + half)
+
+
+def split_profile(label_rows: dict[str, int], **changes: Any) -> SplitProfile:
+    rows = sum(label_rows.values())
+    facts: dict[str, Any] = {
+        "source": "train.jsonl",
+        "source_digest": "sha256:1",
+        "source_bytes": 1000,
+        "file": "data/train.parquet",
+        "rows_read": rows,
+        "rows_kept": rows,
+        "rows_quarantined": 0,
+        "label_rows": label_rows,
+        "words_median": 12.0,
+        "words_p95": 20.0,
+        "tokens_median": 20.0,
+        "tokens_p95": 40.0,
+        "tokens_max": 60,
+        "tokens_per_word": 1.8,
+        "truncated_fraction": 0.0,
+        "unknown_token_fraction": 0.0,
+    }
+    return SplitProfile(**{**facts, **changes})
+
+
+def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
+    profile = split_profile(train, **changes)
+    return DatasetRecord(
+        ready=True,
+        digest="sha256:data",
+        labels=tuple(train),
+        splits={"train": profile, "val": profile, "test": profile},
+        checks=(),
+        quarantine_reasons={},
+        quarantine_file="data/quarantine.jsonl",
+        max_length=128,
+    )
+
+
+def seed_result(seed: int, **changes: Any) -> SeedResult:
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "val_f1_macro": 0.8,
+        "val_accuracy": 0.85,
+        "val_loss": 0.5,
+        "best_epoch": 1.0,
+        "seconds": 1.0,
+        "model_dir": "model",
+        "digest": "sha256:model",
+    }
+    return SeedResult(**{**facts, **changes})
+
+
+def checkpoint_record(**changes: Any) -> CheckpointRecord:
+    epoch = EpochMetrics(
+        epoch=1.0, step=10, train_loss=0.6, val_loss=0.5, val_accuracy=0.85, val_f1_macro=0.8
+    )
+    facts: dict[str, Any] = {
+        "model_dir": "model",
+        "digest": "sha256:model",
+        "size_bytes": 1000,
+        "parameters": 100,
+        "history": (epoch,),
+        "best_epoch": 1.0,
+        "stopped_early": False,
+        "resumed_from_step": None,
+        "passed_over": (),
+        "steps": 10,
+        "seconds": 1.0,
+        "tokens_per_second": 100.0,
+        "peak_memory_mb": 500.0,
+        "trim": None,
+    }
+    return CheckpointRecord(**{**facts, **changes})
+
+
+def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
+    classes = tuple(
+        ClassScores(label=label, precision=f1, recall=f1, f1=f1, support=50, predicted=50)
+        for label in ("a", "b")
+    )
+    return Scores(
+        rows=100,
+        accuracy=score(accuracy, half),
+        f1_macro=score(f1, half),
+        f1_weighted=score(f1, half),
+        mcc=0.5,
+        per_class=classes,
+        confusion=((40, 10), (10, 40)),
+    )
+
+
+def comparison(difference: Score | None, against: str = "n-gram baseline") -> Comparison:
+    return Comparison(
+        against=against,
+        comparable=difference is not None,
+        reason="the same rows" if difference else "production knows other labels",
+        rows=100,
+        other_f1=0.8,
+        other_accuracy=0.8,
+        f1_difference=difference,
+        accuracy_difference=0.0,
+        only_challenger_right=5,
+        only_other_right=5,
+        mcnemar_p=1.0,
+    )
+
+
+def evaluation_record(
+    accuracy: float = 0.9,
+    f1: float = 0.9,
+    baseline: Score | None = None,
+    production: Comparison | None = None,
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        test_digest="sha256:test",
+        labels=("a", "b"),
+        f1_kind="macro",
+        confidence=0.95,
+        val=scores(accuracy, f1),
+        test=scores(accuracy, f1),
+        calibration_error=0.03,
+        slices=(),
+        baseline=comparison(baseline or score(0.1)),
+        production=production,
+        predictions_file="records/predictions.parquet",
+        seconds=1.0,
+        rows_per_second=100.0,
+    )
+
+
+def export_record(agreement: float = 1.0) -> ExportRecord:
+    return ExportRecord(
+        model_dir="export",
+        digest="sha256:export",
+        size_bytes=1000,
+        rows_compared=100,
+        agreement=agreement,
+        load_seconds=1.0,
+        latency_ms_p50=5.0,
+        latency_ms_p95=9.0,
+        rows_per_second=50.0,
+        onnx=(
+            onnx_export(precision="int8", size_bytes=260, agreement=0.98, kept=False),
+            onnx_export(precision="float32", size_bytes=1010),
+        ),
+        onnx_left_out=(
+            "ONNX in int8 is left out: it gives the checkpoint's label to 98.0 % of 100 val rows, "
+            "and 99.5 % are asked for.",
+        ),
+    )
+
+
+def onnx_export(**changes: object) -> OnnxExport:
+    return OnnxExport(
+        file="onnx/model.onnx",
+        precision="float32",
+        size_bytes=1010,
+        agreement=1.0,
+        val_f1_macro=0.8,
+        load_seconds=0.4,
+        latency_ms_p50=2.0,
+        latency_ms_p95=3.0,
+        rows_per_second=120.0,
+    ).model_copy(update=changes)
+
+
+# --- plans
+
+LAPTOP = Circumstances(
+    encoder_digest="sha256:encoder",
+    accelerator=None,
+    available_memory_gb=8.0,
+    bf16_speedup=2.0,
+    hidden_size=384,
+    layers=12,
+    positions=512,
+    vocabulary=250_002,
+    untrimmable=None,
+    trained_by_mean=True,
+)
+EQUAL = {"a": 200, "b": 200}
+
+
+def situation(
+    train: dict[str, int] | None = None,
+    circumstances: Circumstances = LAPTOP,
+    prior: tuple[PriorRun, ...] = (),
+    profile: dict[str, Any] | None = None,
+    **sections: dict[str, Any],
+) -> Situation:
+    """One in which every rule has something to look at; ``profile`` changes the splits'."""
+    dataset = dataset_record(train or EQUAL, **(profile or {})).model_copy(update={"name": "som"})
+    return Situation(Config(**sections), dataset, circumstances, prior)  # type: ignore[arg-type]
+
+
+def plan(*arguments: Any, **keywords: Any) -> TrainingPlan:
+    """The plan for a `situation`."""
+    return plan_training(situation(*arguments, **keywords))
+
+
+def choice(of: TrainingPlan, key: str) -> Choice:
+    """The choice at a key of the config, named by its last part."""
+    return next(each for each in of.choices if each.key.rpartition(".")[2] == key)
+
+
+def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRun:
+    """A run on the same data, by the recipe of the defaults."""
+    facts: dict[str, Any] = {
+        "report": report,
+        "status": "Complete",
+        "experiment": f"exp_{report}",
+        "summary": "macro-F1 0.812",
+        "labels": ("a", "b"),
+        "data_name": "som",
+        "data_digest": "sha256:data",
+        "comparable_digest": plan().recipe.comparable_digest,
+        "learning_rate": 1e-4,
+        "val_digest": "sha256:1",
+        "val_f1_macro": 0.8,
+    }
+    return PriorRun(**{**facts, **changes})
+
+
+# --- jobs
+
+LABELS = ("farming", "health", "sports")
+RECIPE = Recipe(
+    encoder="tiny",
+    revision=None,
+    max_length=32,
+    trim_vocabulary=False,
+    pooling="first",
+    batch_size=8,
+    learning_rate=2e-3,
+    epochs=3,
+    seed=1,
+    warmup_fraction=0.1,
+    weight_decay=0.01,
+    layerwise_decay=0.9,
+    label_smoothing=0.1,
+    class_weights=(1.0, 1.5, 0.5),
+    early_stopping_patience=0,
+    bf16=False,
+    freeze="none",
+    group_by_length=True,
+)
+
+
+def tiny_job(directory: Path, encoder: Path) -> FineTuningJob:
+    """Six steps an epoch, three epochs, everything below ``directory``."""
+    directory.mkdir(exist_ok=True)
+    for split in ("train", "val"):
+        pl.DataFrame(sample_rows(split)[:48]).write_parquet(directory / f"{split}.parquet")
+    return FineTuningJob(
+        recipe=RECIPE,
+        encoder=resolve_encoder(str(encoder), None, directory),
+        labels=LABELS,
+        data_digest="sha256:data",
+        train_file=directory / "train.parquet",
+        val_file=directory / "val.parquet",
+        checkpoints_dir=directory / "checkpoints",
+        logs_dir=directory / "logs",
+        model_dir=directory / "model",
+        report_to=("tensorboard",),
+    )
+
+
+def changed(job: FineTuningJob, **recipe: Any) -> FineTuningJob:
+    return replace(job, recipe=job.recipe.model_copy(update=recipe))
+
+
+def weights(model_dir: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(model_dir / "model.safetensors"))
+
+
+# --- finished
+
+
+def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
+    """A project whose models are not loaded, and whose reports are without pictures."""
+    monkeypatch.setattr(promoting, "probe", lambda model_dir: None)
+    monkeypatch.setattr(closing, "draw_pictures", lambda records, directory: {})
+    config = Config(
+        data=DataConfig(licence="cc-by-4.0"), model=ModelConfig(name="FacebookAI/xlm-roberta-base")
+    )
+    file = directory / "ml_config.yaml"
+    file.write_text(config.to_yaml(), encoding="utf-8")
+    return LoadedConfig(settings=config, directory=directory, file=file)
+
+
+def finished(
+    config: LoadedConfig, name: str, verdict: Verdict = Verdict.APPROVED, *changed: Record
+) -> Experiment:
+    """An experiment with all records, those of ``changed`` in the place of the usual ones.
+
+    It was compared with what serves now.
+    """
+    run = full_run()
+    assert run.evaluation and run.export and run.decision
+    serving = read_production(config.production_dir)
+    against = run_comparison(serving.version, 0.004, 0.081) if serving else None
+    directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
+    manifest = run.manifest.model_copy(
+        update={"id": directory.name, "name": name, "report": f"impl-ml-run-{name}-20261123"}
+    )
+    experiment = create_experiment(directory, manifest, config)
+    (directory / "export").mkdir()
+    (directory / "export" / "weights").write_text(name)
+    (directory / "export" / "config.json").write_text("{}")
+    digest = digest_directory(directory / "export")
+    advice = conclude((), config.settings.deployment, directory.name).next_steps
+    for record in (
+        run.experiment,
+        run.dataset,
+        run.plan,
+        run.baseline,
+        run.checkpoint,
+        run.evaluation.model_copy(update={"production": against}),
+        run.export.model_copy(update={"digest": digest}),
+        run.decision.model_copy(update={"verdict": verdict, "next_steps": advice}),
+        *changed,
+    ):
+        assert record is not None
+        experiment.save(record)
+    return experiment
+
+
+# --- serving
+
+WORD_LABELS = ("farming", "sports")
+WORDS = {"farming": "beer", "sports": "gool"}
+
+
+def word_model(directory: Path, encoder: Path) -> Path:
+    """An untrained encoder that does not count, and an n-gram model that knows two words."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from mlrun_assets.ngrams.candidates import fit_best
+    from mlrun_assets.ngrams.linear import save_fitted, set_weights
+
+    names = dict(enumerate(WORD_LABELS))
+    AutoModelForSequenceClassification.from_pretrained(
+        str(encoder), id2label=names, label2id={label: at for at, label in names.items()}
+    ).save_pretrained(str(directory))
+    AutoTokenizer.from_pretrained(str(encoder)).save_pretrained(str(directory))
+    texts = [f"waa {WORDS[label]} iyo" for label in WORD_LABELS for _ in range(4)]
+    rows = texts, np.repeat(np.arange(len(WORD_LABELS)), 4)
+    save_fitted(fit_best(rows, rows, seed=1), WORD_LABELS, directory)
+    set_weights(directory, 0.0, 1.0)
+    return directory
+
+
+def serve_words(
+    home: Path, encoder: Path, text_columns: tuple[str, ...] | None = None, **sections: Any
+) -> Path:
+    """Put that model into production below ``home``; returns the config file."""
+    model_dir = word_model(home / "exported", encoder)
+    candidate = Candidate(
+        model_dir=model_dir,
+        experiment="exp_1",
+        report="impl-ml-run-words-20261123",
+        digest=digest_directory(model_dir),
+        labels=WORD_LABELS,
+        max_length=32,
+        accuracy=0.9,
+        f1=0.9,
+        text_columns=text_columns,
+    )
+    promote(home / "production", candidate, lambda *_: Reason("a test", "nobody"), lambda _: None)
+    config = home / "ml_config.yaml"
+    config.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return config
