@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mlrun_assets.machine import available_memory_bytes, total_memory_bytes, usable_cpus
-from mlrun_assets_tests.stages.plan.situations import LAPTOP, plan
+from mlrun_assets_tests.examples import LAPTOP, plan
 
 GB = 2**30
 
