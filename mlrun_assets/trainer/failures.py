@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import shutil
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Training(Protocol):
     batch: Batch | None
 
 
-class HaltingTrainer(Trainer):
+class HaltingTrainer(Trainer, ABC):
     """A Trainer that goes no further once its loss or a gradient is not finite."""
 
     def require_finite(self, loss: torch.Tensor) -> None:

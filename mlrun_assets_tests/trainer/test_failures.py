@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer import callbacks, loss
 from mlrun_assets.trainer.checkpoints import is_sound, seal
-from mlrun_assets.trainer.failures import Batch
+from mlrun_assets.trainer.failures import Batch, HaltingTrainer
 from mlrun_assets.trainer.fine_tuning import fine_tune
 from mlrun_assets.trainer.job import FineTuningJob
 from mlrun_assets_tests.examples import changed, tiny_job
@@ -71,6 +71,11 @@ def assert_only_sound(job: FineTuningJob, *names: str) -> None:
     assert all(is_sound(checkpoint, job.digest) for checkpoint in left)
     assert not job.model_dir.exists()
     assert not list(job.model_dir.parent.glob(".*.unfinished"))
+
+
+def test_a_trainer_must_explain_a_loss_that_is_not_finite() -> None:
+    with pytest.raises(TypeError, match="not_finite"):
+        HaltingTrainer()  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize(("what", "name"), [(nan, "loss"), (no_slope, "gradient")])
