@@ -6,7 +6,7 @@ stages.py     one stage of it: its time, its record, its end
 resuming.py   an experiment taken up again: what stands in it, and what is left to run
 closing.py    registry line, tech debt and report, for every way in which a run can end
 findings.py   what a run found that someone should mend
-order.py      which asset follows from which
+order.py      the graph as a table: the stages, what each reads, its record
 describing.py the model card of an experiment
 comparing.py  two models side by side
 publishing.py a model given away

@@ -11,14 +11,8 @@ from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment, find_experi
 from mlrun_assets.lifecycle.closing import is_done
 from mlrun_assets.lifecycle.holding import hold
 from mlrun_assets.lifecycle.opening import input_digests
-from mlrun_assets.lifecycle.order import MADE_FROM, dependants
-from mlrun_assets.records import (
-    CheckpointRecord,
-    DatasetRecord,
-    ExperimentRecord,
-    Record,
-    TrainingPlan,
-)
+from mlrun_assets.lifecycle.order import MADE_FROM, STAGE_RECORDS, dependants
+from mlrun_assets.records import CheckpointRecord, DatasetRecord, ExperimentRecord, TrainingPlan
 
 # What trains, which is no part of what is trained.
 EXECUTION_KEYS = ("backend", "num_workers", "ray_address")
@@ -74,9 +68,9 @@ def _stages_left(experiment: Experiment) -> tuple[str, ...]:
 
 
 def _stands(experiment: Experiment, name: str) -> bool:
-    """Whether the stage came to its end and what it recorded can be read."""
-    kinds = {kind.asset: kind for kind in Record.__subclasses__() if "asset" in vars(kind)}
-    return is_done(experiment.manifest.stages.get(name)) and bool(experiment.find(kinds[name]))
+    """Whether the stage has finished and its record can be read."""
+    record = experiment.find(STAGE_RECORDS[name])
+    return is_done(experiment.manifest.stages.get(name)) and record is not None
 
 
 def _compare_data(
