@@ -18,6 +18,7 @@ from mlrun_assets.encoders import (
     resolve_encoder,
 )
 from mlrun_assets.lifecycle import closing, mirroring, opening, predicting, promoting
+from mlrun_assets.lifecycle.order import MADE_FROM
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.orchestration import backends, checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
@@ -91,7 +92,7 @@ def experiment(
 
 
 @dg.asset(
-    deps=[*raw_splits, experiment],
+    deps=[*raw_splits, *MADE_FROM["validated_dataset"]],
     check_specs=checks.quality_specs(),
     group_name="data",
     kinds={"polars", "pandera", "parquet"},
@@ -122,9 +123,7 @@ def validated_dataset(
         check_head(encoder, len(record.labels), "the training split")
 
 
-@dg.asset(
-    deps=[experiment, validated_dataset], group_name="training", kinds={"json"}, owners=OWNERS
-)
+@dg.asset(deps=MADE_FROM["training_plan"], group_name="training", kinds={"json"}, owners=OWNERS)
 def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The recipe that is used, with a reason and the evidence for each choice."""
     with ml_run.stage(context) as stage:
@@ -139,7 +138,12 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         )
 
 
-@dg.asset(deps=[validated_dataset], group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
+@dg.asset(
+    deps=MADE_FROM["baseline_metrics"],
+    group_name="evaluation",
+    kinds={"scikitlearn"},
+    owners=OWNERS,
+)
 def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """What the commonest label and an n-gram model, chosen on val, reach on test."""
     with ml_run.stage(context) as stage:
@@ -153,7 +157,7 @@ def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
 
 
 @dg.asset(
-    deps=[validated_dataset, training_plan],
+    deps=MADE_FROM["trained_checkpoint"],
     check_specs=checks.specs(CheckpointRecord, ("learned", "vocabulary_covers")),
     group_name="training",
     kinds={"pytorch", "huggingface"},
@@ -184,7 +188,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 
 
 @dg.asset(
-    deps=[validated_dataset, baseline_metrics, trained_checkpoint],
+    deps=MADE_FROM["evaluation_metrics"],
     check_specs=checks.specs(EvaluationRecord, tuple(decision.SCORE_RULES)),
     group_name="evaluation",
     kinds={"huggingface", "scikitlearn"},
@@ -217,7 +221,7 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 
 
 @dg.asset(
-    deps=[trained_checkpoint],
+    deps=MADE_FROM["exported_model"],
     check_specs=checks.specs(ExportRecord, tuple(decision.EXPORT_RULES)),
     group_name="deployment",
     kinds={"huggingface"},
@@ -242,7 +246,7 @@ def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mater
 
 
 @dg.asset(
-    deps=[baseline_metrics, evaluation_metrics, exported_model],
+    deps=MADE_FROM["deployment_decision"],
     group_name="deployment",
     kinds={"json"},
     owners=OWNERS,
@@ -262,7 +266,7 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
 
 
 @dg.asset(
-    deps=[evaluation_metrics, exported_model, deployment_decision],
+    deps=MADE_FROM["production_model"],
     group_name="deployment",
     kinds={"huggingface"},
     owners=OWNERS,
@@ -275,7 +279,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
 
 
 @dg.asset(
-    deps=[evaluation_metrics, deployment_decision, production_model],
+    deps=MADE_FROM["experiment_registry"],
     check_specs=checks.specs(RegistryRecord, ("line_stands_once",)),
     group_name="registry",
     kinds={"markdown"},
@@ -292,7 +296,7 @@ def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
 
 
 @dg.asset(
-    deps=[validated_dataset, evaluation_metrics, deployment_decision],
+    deps=MADE_FROM["tech_debt_registry"],
     check_specs=checks.specs(TechDebtRecord, ("numbers_unique",)),
     group_name="registry",
     kinds={"markdown"},
@@ -307,21 +311,8 @@ def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         )
 
 
-# `--select +deployment_report` reaches one layer up: the report names every stage before it.
 @dg.asset(
-    deps=[
-        experiment,
-        validated_dataset,
-        training_plan,
-        baseline_metrics,
-        trained_checkpoint,
-        evaluation_metrics,
-        exported_model,
-        deployment_decision,
-        production_model,
-        experiment_registry,
-        tech_debt_registry,
-    ],
+    deps=MADE_FROM["deployment_report"],
     check_specs=checks.specs(ReportRecord, ("links_resolve",)),
     group_name="registry",
     kinds={"markdown"},
