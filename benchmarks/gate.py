@@ -18,8 +18,8 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.records import PartComparison, RuleOutcome, Score
 from mlrun_assets.stages.decision import judge_difference
@@ -33,8 +33,6 @@ from mlrun_assets.statistics import (
     paired_proportion_difference,
     wilson_interval,
 )
-
-Floats = npt.NDArray[np.float64]
 
 SIZES = (100, 204, 294, 500, 1000, 2000, 5000)
 ACCURACIES = (0.75, 0.80, 0.85, 0.90)
@@ -56,13 +54,13 @@ class World(NamedTuple):
     ``chances`` has the shape (labels, labels, labels): true label, challenger, production.
     """
 
-    chances: Floats
+    chances: FloatArray
     f1: float
     accuracy: float
     difference: float
 
 
-def world(shares: Floats, accuracy: float, discordance: float, gain: Floats) -> World:
+def world(shares: FloatArray, accuracy: float, discordance: float, gain: FloatArray) -> World:
     """Models that differ in recall by ``gain``, shape (labels,); a wrong guess is any other one."""
     labels = len(shares)
     chances = np.zeros((labels, labels, labels))
@@ -126,9 +124,9 @@ def worlds(setting: Setting) -> list[World]:
 class Drawn(NamedTuple):
     """A test split: the true labels, and what challenger and production say."""
 
-    truth: npt.NDArray[np.int64]
-    ours: npt.NDArray[np.int64]
-    theirs: npt.NDArray[np.int64]
+    truth: LabelIds
+    ours: LabelIds
+    theirs: LabelIds
 
 
 def draw(truth: World, rows: int, generator: np.random.Generator) -> Drawn:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from mlrun_assets.arrays import FloatArray, IntArray, LabelIds, Probabilities
 
 BINS = 15
 # A model that is right on every val row would be fitted a temperature of 0, and be sure of all.
@@ -35,7 +33,7 @@ class ByChance(NamedTuple):
     p95: float
 
 
-def reliability_bins(probabilities: Floats, truth: Counts, bins: int = BINS) -> list[Bin]:
+def reliability_bins(probabilities: Probabilities, truth: LabelIds, bins: int = BINS) -> list[Bin]:
     """Mean confidence and accuracy in the bins of equal width that hold a row.
 
     Args:
@@ -58,7 +56,9 @@ def reliability_bins(probabilities: Floats, truth: Counts, bins: int = BINS) -> 
     ]
 
 
-def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int = BINS) -> float:
+def expected_calibration_error(
+    probabilities: Probabilities, truth: LabelIds, bins: int = BINS
+) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017).
 
     The arguments are those of `reliability_bins`.
@@ -69,7 +69,7 @@ def expected_calibration_error(probabilities: Floats, truth: Counts, bins: int =
 
 
 def calibration_error_by_chance(
-    probabilities: Floats, seed: int, bins: int = BINS, draws: int = DRAWS
+    probabilities: Probabilities, seed: int, bins: int = BINS, draws: int = DRAWS
 ) -> ByChance:
     """The expected calibration error of a model that is right just as often as it says.
 
@@ -97,18 +97,18 @@ def calibration_error_by_chance(
     return ByChance(float(errors.mean()), float(np.quantile(errors, 0.95)))
 
 
-def brier_score(probabilities: Floats, truth: Counts) -> float:
+def brier_score(probabilities: Probabilities, truth: LabelIds) -> float:
     """Squared distance from the true label, summed over the labels: 0 to 2 (Brier, 1950)."""
     wanted = np.eye(probabilities.shape[1])[truth]
     return float(((probabilities - wanted) ** 2).sum(axis=1).mean())
 
 
-def log_loss(probabilities: Floats, truth: Counts) -> float:
+def log_loss(probabilities: Probabilities, truth: LabelIds) -> float:
     """Mean negative log-probability of the true label."""
     return float(-_logarithms(probabilities)[np.arange(len(truth)), truth].mean())
 
 
-def fit_temperature(probabilities: Floats, truth: Counts) -> float:
+def fit_temperature(probabilities: Probabilities, truth: LabelIds) -> float:
     """The temperature with the least log-loss (Guo et al., 2017), between `TEMPERATURES`.
 
     The loss is convex in the inverse of the temperature, so it has one minimum, which may lie on a
@@ -125,7 +125,7 @@ def fit_temperature(probabilities: Floats, truth: Counts) -> float:
     return float(np.exp(found.x))
 
 
-def scale(probabilities: Floats, temperature: float) -> Floats:
+def scale(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Probabilities of the logits divided by ``temperature``; the likeliest label stays so.
 
     Logarithms of probabilities are logits as good as those that they come from: the two differ by
@@ -136,9 +136,9 @@ def scale(probabilities: Floats, temperature: float) -> Floats:
     return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
 
-def _bin_numbers(confidence: Floats, bins: int) -> Counts:
+def _bin_numbers(confidence: FloatArray, bins: int) -> IntArray:
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
-def _logarithms(probabilities: Floats) -> Floats:
+def _logarithms(probabilities: Probabilities) -> FloatArray:
     return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))

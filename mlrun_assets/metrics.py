@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.records import ClassScores, Score, Scores, SeedScores, SeedSpread, Spread
 from mlrun_assets.statistics import (
@@ -22,10 +22,8 @@ from mlrun_assets.statistics import (
     wilson_interval,
 )
 
-Labels = npt.NDArray[np.int64]
 
-
-def label_numbers(labels: pl.Series, names: tuple[str, ...]) -> Labels:
+def label_numbers(labels: pl.Series, names: tuple[str, ...]) -> LabelIds:
     """Labels as their numbers in ``names``, shape (rows,)."""
     number = {name: index for index, name in enumerate(names)}
     return np.array([number[label] for label in labels], dtype=np.int64)
@@ -49,7 +47,7 @@ def combined_metrics() -> Any:
         def _info(self) -> Any:
             return evaluate.MetricInfo(description=self.config_name, citation="", features=features)
 
-        def _compute(self, predictions: Labels, references: Labels) -> dict[str, float]:
+        def _compute(self, predictions: LabelIds, references: LabelIds) -> dict[str, float]:
             return {self.config_name: float(self._score(references, predictions))}
 
     def f1(average: str) -> Any:
@@ -68,7 +66,7 @@ def combined_metrics() -> Any:
     )
 
 
-def val_metrics(truth: Labels, guess: Labels) -> dict[str, float]:
+def val_metrics(truth: LabelIds, guess: LabelIds) -> dict[str, float]:
     """``accuracy`` and ``f1_macro`` of predictions, both of shape (rows,)."""
     confusion = confusion_matrix(truth, guess, int(max(truth.max(), guess.max())) + 1)
     return {
@@ -78,7 +76,7 @@ def val_metrics(truth: Labels, guess: Labels) -> dict[str, float]:
 
 
 def score(
-    truth: Labels, guess: Labels, labels: tuple[str, ...], config: EvaluationConfig, seed: int
+    truth: LabelIds, guess: LabelIds, labels: tuple[str, ...], config: EvaluationConfig, seed: int
 ) -> Scores:
     """All scores of predictions, both of shape (rows,), as numbers of ``labels``.
 
@@ -103,7 +101,7 @@ def score(
     )
 
 
-def seed_scores(seed: int, truth: Labels, guess: Labels) -> SeedScores:
+def seed_scores(seed: int, truth: LabelIds, guess: LabelIds) -> SeedScores:
     """Scores, without intervals, of the model that ``seed`` gave."""
     values = combined_metrics().compute(predictions=guess, references=truth)
     return SeedScores(
@@ -133,7 +131,9 @@ def _score(value: float, interval: tuple[float, float]) -> Score:
     return Score(value=value, low=interval[0], high=interval[1])
 
 
-def _per_class(truth: Labels, guess: Labels, labels: tuple[str, ...]) -> tuple[ClassScores, ...]:
+def _per_class(
+    truth: LabelIds, guess: LabelIds, labels: tuple[str, ...]
+) -> tuple[ClassScores, ...]:
     from sklearn.metrics import precision_recall_fscore_support
 
     numbers = range(len(labels))

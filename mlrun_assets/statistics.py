@@ -7,21 +7,21 @@ from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Present = npt.NDArray[np.bool_]
+from mlrun_assets.arrays import BoolArray, FloatArray, IntArray, LabelIds
+
 Average = Literal["macro", "weighted"]
 
 
-def confusion_matrix(truth: Counts, guess: Counts, labels: int) -> Counts:
+def confusion_matrix(truth: LabelIds, guess: LabelIds, labels: int) -> IntArray:
     """Counts of shape (labels, labels): rows are the true labels, columns the predicted ones."""
     flat = np.bincount(truth * labels + guess, minlength=labels * labels)
     return flat.reshape(labels, labels).astype(np.int64)
 
 
-def f1_of_confusion(confusion: Counts, average: Average, judged: Present | None = None) -> Floats:
+def f1_of_confusion(
+    confusion: IntArray, average: Average, judged: BoolArray | None = None
+) -> FloatArray:
     """F1 of confusion matrices of shape (..., labels, labels); the result has shape (...).
 
     The macro average is that of the labels that have rows, or, of matrices that were drawn from
@@ -41,7 +41,7 @@ def f1_of_confusion(confusion: Counts, average: Average, judged: Present | None 
 
 
 def bootstrap_f1(
-    confusion: Counts, average: Average, resamples: int, confidence: float, seed: int
+    confusion: IntArray, average: Average, resamples: int, confidence: float, seed: int
 ) -> tuple[float, float]:
     """Percentile interval of the F1, from a bootstrap of the rows.
 
@@ -65,7 +65,7 @@ def bootstrap_f1(
     return percentile_interval(values, _expanded(confidence, support, average))
 
 
-def _unseen_row(support: Counts, average: Average) -> Floats:
+def _unseen_row(support: IntArray, average: Average) -> FloatArray:
     """The parts, one a label, of a row that could have been drawn and was not.
 
     The labels whose rows move the F1 most have the largest: what was not seen there would change
@@ -77,7 +77,7 @@ def _unseen_row(support: Counts, average: Average) -> Floats:
     return np.asarray(parts / parts.sum())
 
 
-def _mistakes(support: Counts) -> Floats:
+def _mistakes(support: IntArray) -> FloatArray:
     """How likely a mistake is to be which, before any was seen: shape (labels, labels).
 
     Rows are the true labels. All labels that have rows themselves are as likely; where there is
@@ -89,7 +89,7 @@ def _mistakes(support: Counts) -> Floats:
     return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
-def _expanded(confidence: float, support: Counts, average: Average) -> float:
+def _expanded(confidence: float, support: IntArray, average: Average) -> float:
     """The confidence whose normal interval is as wide as that of Student's t at ``confidence``.
 
     The degrees of freedom are Welch's for a mean of one rate a label, whose variance is that of a
@@ -115,8 +115,8 @@ class PairedDifference(NamedTuple):
 
 
 def paired_f1_difference(
-    truth: Counts,
-    guesses: tuple[Counts, Counts],
+    truth: LabelIds,
+    guesses: tuple[LabelIds, LabelIds],
     average: Average,
     bootstrap: tuple[int, float, int],
 ) -> PairedDifference:
@@ -152,13 +152,13 @@ def paired_f1_difference(
     return PairedDifference(first - second, *percentile_interval(ours - theirs, confidence))
 
 
-def _joint_counts(truth: Counts, guesses: tuple[Counts, Counts], labels: int) -> Counts:
+def _joint_counts(truth: LabelIds, guesses: tuple[LabelIds, LabelIds], labels: int) -> IntArray:
     """Rows by true label and what the two models say, shape (labels, labels, labels)."""
     flat = (truth * labels + guesses[0]) * labels + guesses[1]
     return np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
 
 
-def _chances(pairs: Counts, label: np.intp, extra: Floats) -> tuple[Counts, Floats]:
+def _chances(pairs: IntArray, label: np.intp, extra: FloatArray) -> tuple[IntArray, FloatArray]:
     """What the two models may say of a row of ``label``, shape (2, cells), and how likely.
 
     ``extra`` are the parts, one a label, of the row more that only one of them gets right.
@@ -170,7 +170,7 @@ def _chances(pairs: Counts, label: np.intp, extra: Floats) -> tuple[Counts, Floa
     return np.stack(cells), rows[cells] / rows.sum()
 
 
-def percentile_interval(values: Floats, confidence: float) -> tuple[float, float]:
+def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
     """The central interval that holds ``confidence`` of ``values``."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
@@ -334,7 +334,7 @@ def rows_to_settle(
     return max(rows, math.ceil(rows * (reach / distance) ** 2))
 
 
-def scarce_label(label_rows: Counts) -> int | None:
+def scarce_label(label_rows: IntArray) -> int | None:
     """The label whose rows make more than half of the variance of a macro average; None: none does.
 
     More rows of all labels in their shares tell little then: those of this one are wanted.
@@ -344,7 +344,7 @@ def scarce_label(label_rows: Counts) -> int | None:
     return most if shares[most] > shares.sum() / 2 else None
 
 
-def rows_behind_macro_average(label_rows: Counts) -> float:
+def rows_behind_macro_average(label_rows: IntArray) -> float:
     """How many balanced rows tell as much of a macro average as ``label_rows`` do.
 
     A mean of one rate a label has the variance of its labels' rows apart, so rare labels weigh:

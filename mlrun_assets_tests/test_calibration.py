@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.calibration import (
     BINS,
     TEMPERATURES,
@@ -25,7 +26,7 @@ LOGITS = arrays(np.float64, (12, 3), elements=st.integers(-30_000, 30_000).map(l
 TRUTH = np.arange(12) % 3
 
 
-def predictions(temperature: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+def predictions(temperature: float, rows: int = 400) -> tuple[FloatArray, LabelIds]:
     """Labels drawn from probabilities, and logits that are ``temperature`` times too large."""
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 1.5, (rows, 4))
@@ -37,7 +38,7 @@ def predictions(temperature: float, rows: int = 400) -> tuple[np.ndarray, np.nda
 def test_the_temperature_is_that_of_another_minimiser(too_large: float) -> None:
     logits, truth = predictions(too_large)
 
-    def loss(temperature: np.ndarray) -> float:
+    def loss(temperature: FloatArray) -> float:
         return float(-log_softmax(logits / temperature[0], axis=1)[np.arange(400), truth].mean())
 
     wanted = minimize(loss, x0=[1.0], method="Nelder-Mead").x[0]
@@ -68,7 +69,7 @@ def test_where_every_row_is_right_or_wrong_the_temperature_stays_within_bounds()
 
 @given(LOGITS, st.floats(*TEMPERATURES))
 def test_scaling_keeps_the_order_of_the_labels_and_sums_to_one(
-    logits: np.ndarray, temperature: float
+    logits: FloatArray, temperature: float
 ) -> None:
     before = softmax(logits, axis=1)
     after = scale(before, temperature)
@@ -78,14 +79,14 @@ def test_scaling_keeps_the_order_of_the_labels_and_sums_to_one(
 
 
 @given(LOGITS)
-def test_the_fitted_temperature_is_no_worse_than_none(logits: np.ndarray) -> None:
+def test_the_fitted_temperature_is_no_worse_than_none(logits: FloatArray) -> None:
     before = softmax(logits, axis=1)
     after = scale(before, fit_temperature(before, TRUTH))
     assert log_loss(after, TRUTH) <= log_loss(before, TRUTH) + 1e-6
 
 
 @given(LOGITS, st.integers(1, 20))
-def test_bins_hold_every_row_once_and_give_the_error(logits: np.ndarray, bins: int) -> None:
+def test_bins_hold_every_row_once_and_give_the_error(logits: FloatArray, bins: int) -> None:
     probabilities = softmax(logits, axis=1)
     found = reliability_bins(probabilities, TRUTH, bins)
     assert sum(each.rows for each in found) == len(TRUTH)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from mlrun_assets.arrays import FloatArray, IntArray
 from mlrun_assets.encoders.vocabulary import (
     WORD_START,
-    Floats,
-    Ids,
     Vocabulary,
     gaps,
     pieces_by_id,
@@ -45,7 +44,7 @@ class BytePair(Vocabulary):
         return gaps(backend)
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> FloatArray:
         return zipf_scores(len(self.model_pieces))
 
     def as_written(self, piece: str) -> str:
@@ -57,7 +56,7 @@ class BytePair(Vocabulary):
         """The bytes, which write every script."""
         return [i for i, piece in enumerate(self.model_pieces) if len(piece) == 1]
 
-    def with_ancestors(self, ids: Ids) -> Ids:
+    def with_ancestors(self, ids: IntArray) -> IntArray:
         found: dict[int, None] = {}
 
         def visit(index: int) -> None:

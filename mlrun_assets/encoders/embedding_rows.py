@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlrun_assets.encoders.vocabulary import Ids
+from mlrun_assets.arrays import IntArray
 from mlrun_assets.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def trim_embeddings(model: PreTrainedModel, kept_ids: Ids) -> None:
+def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
     """Keep the rows ``kept_ids`` of everything in ``model`` that is as long as its vocabulary.
 
     That is the input embeddings and, in a language model, the output layer with its bias, tied or

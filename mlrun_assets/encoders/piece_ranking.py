@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Keys = NDArray[np.uint64]
+from mlrun_assets.arrays import BoolArray, FloatArray, HashArray, IntArray, Uint32Array
 
 ORDER = 4
 # A character's id takes 16 bits, so that four of them are one 64-bit key.
@@ -27,7 +25,7 @@ CORPUS_CHARACTERS = 1_000_000
 SHARED_NAMES = frozenset({"COMBINING", "MODIFIER", "VARIATION"})
 
 
-def rank_pieces(pieces: list[str], scores: Floats, corpus: str, scripts: set[str]) -> Ints:
+def rank_pieces(pieces: list[str], scores: FloatArray, corpus: str, scripts: set[str]) -> IntArray:
     """The indices of ``pieces``, those that ``corpus`` suggests most first.
 
     A piece is ranked by its general frequency, the Unigram log probability. That alone would fill
@@ -57,14 +55,14 @@ def script(character: str) -> str:
     return "" if name in SHARED_NAMES else name
 
 
-def _written_in(pieces: list[str], scripts: set[str]) -> NDArray[np.bool_]:
+def _written_in(pieces: list[str], scripts: set[str]) -> BoolArray:
     """For each piece: whether all its characters are of the ``scripts`` or shared by all."""
     characters, inverse = np.unique(_code_points("".join(pieces)), return_inverse=True)
     fits = np.array([script(chr(character)) in {*scripts, ""} for character in characters.tolist()])
     return np.logical_and.reduceat(fits[inverse], _starts(_lengths(pieces)))
 
 
-def character_log_probabilities(pieces: list[str], corpus: str) -> Floats:
+def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     """The natural log probability of each piece under an interpolated 4-gram model of ``corpus``.
 
     A character that stands at index i of its piece is predicted from min(i, 3) before it:
@@ -91,27 +89,27 @@ def character_log_probabilities(pieces: list[str], corpus: str) -> Floats:
     return np.add.reduceat(np.log(probabilities), starts)
 
 
-def _lengths(pieces: list[str]) -> Ints:
+def _lengths(pieces: list[str]) -> IntArray:
     return np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
 
 
-def _starts(lengths: Ints) -> Ints:
+def _starts(lengths: IntArray) -> IntArray:
     """Where each piece starts when all are joined."""
     return np.cumsum(lengths) - lengths
 
 
-def _code_points(text: str) -> NDArray[np.uint32]:
+def _code_points(text: str) -> Uint32Array:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def _ids(characters: NDArray[np.uint32], alphabet: NDArray[np.uint32]) -> Keys:
+def _ids(characters: Uint32Array, alphabet: Uint32Array) -> HashArray:
     """1 and up for the characters of the alphabet, 0 for others."""
     ids = np.searchsorted(alphabet, characters) + 1
     ids[~np.isin(characters, alphabet)] = 0
     return ids.astype(np.uint64)
 
 
-def _ngrams(ids: Keys, order: int) -> Keys:
+def _ngrams(ids: HashArray, order: int) -> HashArray:
     """The key of the ``order`` ids that end at each place; zeros stand before the first."""
     keys = ids.copy()
     for distance in range(1, order):
@@ -119,7 +117,7 @@ def _ngrams(ids: Keys, order: int) -> Keys:
     return keys
 
 
-def _counts(asked: Keys, trained: Keys) -> Floats:
+def _counts(asked: HashArray, trained: HashArray) -> FloatArray:
     """How often each key that is asked for was seen in training."""
     if len(trained) == 0:
         return np.zeros(len(asked))

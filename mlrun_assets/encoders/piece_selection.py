@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlrun_assets.arrays import IntArray
 from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
-from mlrun_assets.encoders.vocabulary import Ids, Vocabulary
+from mlrun_assets.encoders.vocabulary import Vocabulary
 
 Encoded = list[list[int]]
 
@@ -17,10 +18,10 @@ Encoded = list[list[int]]
 class RankedIds:
     """Ids that must be kept, ascending, and the others, best first."""
 
-    needed: Ids
-    others: Ids
+    needed: IntArray
+    others: IntArray
 
-    def within(self, budget: int) -> Ids:
+    def within(self, budget: int) -> IntArray:
         """The ids to keep, ascending: ``budget`` of them, or as many as are needed."""
         return np.sort(
             np.concatenate([self.needed, self.others[: max(0, budget - len(self.needed))]])

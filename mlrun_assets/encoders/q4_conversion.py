@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from mlrun_assets.encoders.q4_file import Header, Q4File, Weights, read_q4_file
+from mlrun_assets.arrays import Float32Array
+from mlrun_assets.encoders.q4_file import Header, Q4File, read_q4_file
 from mlrun_assets.encoders.xlmr_tokenizer import build_xlmr_tokenizer
 from mlrun_assets.files import write_atomically
 
@@ -91,7 +92,7 @@ def bert_config(file: Q4File) -> dict[str, object]:
     }
 
 
-def bert_weights(file: Q4File) -> dict[str, Weights]:
+def bert_weights(file: Q4File) -> dict[str, Float32Array]:
     """The tensors of a ``BertModel``, in float32, by transformers' names.
 
     The word embeddings are cut to the pieces: XLM-R's matrix was padded by 35 rows, which no id

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlrun_assets.arrays import Float32Array
+
 BLOCK = 32
 NIBBLE_ZERO = 8
 F32, Q4 = 0, 1
-
-Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Q4File:
     header: Header
     pieces: Pieces
     character_map: dict[str, str]
-    tensors: dict[str, Weights]
+    tensors: dict[str, Float32Array]
 
 
 def read_q4_file(content: bytes) -> Q4File:
@@ -76,7 +76,7 @@ def read_q4_file(content: bytes) -> Q4File:
     return Q4File(header, _pieces(cursor), _character_map(cursor), _tensors(cursor))
 
 
-def dequantise(blocks: bytes) -> Weights:
+def dequantise(blocks: bytes) -> Float32Array:
     """The weights of q4 blocks, 32 a block of 18 bytes."""
     raw = np.frombuffer(blocks, dtype=[("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
     nibbles = np.concatenate([raw["nibbles"] & 0x0F, raw["nibbles"] >> 4], axis=1)
@@ -105,7 +105,7 @@ def _character_map(cursor: _Cursor) -> dict[str, str]:
     return mapping
 
 
-def _tensors(cursor: _Cursor) -> dict[str, Weights]:
+def _tensors(cursor: _Cursor) -> dict[str, Float32Array]:
     (count,) = cursor.unpack("<i")
     tensors = {}
     for _ in range(count):

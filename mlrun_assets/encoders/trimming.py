@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from mlrun_assets.arrays import IntArray
 from mlrun_assets.encoders.byte_pair import BytePair
 from mlrun_assets.encoders.piece_selection import rank_ids, scripts_of
 from mlrun_assets.encoders.unigram import Unigram
-from mlrun_assets.encoders.vocabulary import Ids, Vocabulary, tokenizer_data
+from mlrun_assets.encoders.vocabulary import Vocabulary, tokenizer_data
 from mlrun_assets.encoders.wordpiece import WordPiece
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
@@ -65,7 +66,7 @@ def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def plan_trim(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], budget: int = VOCABULARY_BUDGET
-) -> Ids:
+) -> IntArray:
     """The ids to keep, ascending.
 
     Kept are the special tokens, every piece that the texts use, every single character (of Han and
@@ -81,7 +82,9 @@ def plan_trim(
     return rank_ids(vocabulary, _fixed(tokenizer), encoded, scripts).within(budget)
 
 
-def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, kept_ids: Ids) -> PreTrainedTokenizerFast:
+def trim_tokenizer(
+    tokenizer: PreTrainedTokenizerFast, kept_ids: IntArray
+) -> PreTrainedTokenizerFast:
     """The tokenizer with the pieces ``kept_ids``, which become ids 0, 1, 2, ... in their order.
 
     They are ascending. ``plan_trim`` gives those that leave a tokenizer which works as before; a
@@ -152,7 +155,7 @@ def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 
 def _rebuilt(
-    tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: Ids
+    tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: IntArray
 ) -> PreTrainedTokenizerFast:
     """The plain class is used: it reads ``tokenizer.json`` as it stands, others build their own."""
     from transformers import PreTrainedTokenizerFast

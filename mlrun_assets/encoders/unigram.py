@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mlrun_assets.encoders.vocabulary import Floats, Vocabulary
+from mlrun_assets.arrays import FloatArray
+from mlrun_assets.encoders.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,7 +33,7 @@ class Unigram(Vocabulary):
         return None
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> FloatArray:
         return np.array([score for _, score in self.model["vocab"]])
 
     def as_written(self, piece: str) -> str:

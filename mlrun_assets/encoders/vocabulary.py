@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from mlrun_assets.arrays import FloatArray, IntArray
 from mlrun_assets.encoders.piece_ranking import script
 from mlrun_assets.errors import EncoderError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
 WORD_START = "▁"
 # Han and Hangul: as many characters as other languages have words. Kept only if they occur.
 LARGE_SCRIPT = 1_000
@@ -50,7 +48,7 @@ class Vocabulary(ABC):
 
     @property
     @abstractmethod
-    def scores(self) -> Floats:
+    def scores(self) -> FloatArray:
         """How frequent each of the model's pieces is, as a log probability but for a constant."""
 
     @abstractmethod
@@ -69,7 +67,7 @@ class Vocabulary(ABC):
     def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
         """What changes in the model's data when only these of its ids are kept."""
 
-    def with_ancestors(self, ids: Ids) -> Ids:
+    def with_ancestors(self, ids: IntArray) -> IntArray:
         """``ids`` in their order, each behind those that it can't be reached without."""
         return ids
 
@@ -83,7 +81,7 @@ class Vocabulary(ABC):
             if name in scripts or sizes[name] < LARGE_SCRIPT
         ]
 
-    def keep(self, kept: Ids) -> Tokenizer:
+    def keep(self, kept: IntArray) -> Tokenizer:
         """The tokenizer with the pieces ``kept`` only, numbered anew in their order.
 
         Raises:
@@ -129,7 +127,7 @@ def tokenizer_data(backend: Tokenizer) -> dict[str, Any]:
     return data
 
 
-def zipf_scores(size: int) -> Floats:
+def zipf_scores(size: int) -> FloatArray:
     """Log probabilities, but for a constant, of pieces that stand in the order of frequency."""
     return -np.log(np.arange(1, size + 1))
 

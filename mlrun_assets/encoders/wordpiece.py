@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mlrun_assets.arrays import FloatArray
 from mlrun_assets.encoders.piece_ranking import script
 from mlrun_assets.encoders.vocabulary import (
     WORD_START,
-    Floats,
     Vocabulary,
     gaps,
     pieces_by_id,
@@ -35,7 +35,7 @@ class WordPiece(Vocabulary):
         return gaps(backend)
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> FloatArray:
         return zipf_scores(len(self.model_pieces))
 
     def as_written(self, piece: str) -> str:

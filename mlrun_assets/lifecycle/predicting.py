@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import orjson
 
+from mlrun_assets.arrays import Probabilities
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import ConfigError, DataError, ProductionError
 from mlrun_assets.files import digest_file, open_atomically
@@ -20,7 +21,6 @@ from mlrun_assets.records import PredictionsRecord, ProductionVersion
 from mlrun_assets.stages.prediction import (
     Answer,
     Classifier,
-    Floats,
     TextRow,
     Wanted,
     answer_rows,
@@ -107,7 +107,7 @@ class _Serving:
     def labels(self) -> tuple[str, ...]:
         return self._classifier.labels
 
-    def probabilities(self, texts: list[str]) -> Floats:
+    def probabilities(self, texts: list[str]) -> Probabilities:
         """Of shape (texts, labels)."""
         with _readable(self._version):
             return self._classifier.probabilities(texts)

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from mlrun_assets.metrics import Labels, val_metrics
+from mlrun_assets.arrays import LabelIds
+from mlrun_assets.metrics import val_metrics
 from mlrun_assets.records import BaselineCandidate
 from mlrun_assets.text import first_words
 
@@ -21,13 +22,15 @@ class Fitted:
     name: str
     candidates: tuple[BaselineCandidate, ...]
 
-    def predict(self, texts: list[str]) -> Labels:
+    def predict(self, texts: list[str]) -> LabelIds:
         """Label numbers of shape (texts,)."""
-        guess: Labels = self.model.predict(read(texts))
+        guess: LabelIds = self.model.predict(read(texts))
         return guess
 
 
-def fit_best(train: tuple[list[str], Labels], val: tuple[list[str], Labels], seed: int) -> Fitted:
+def fit_best(
+    train: tuple[list[str], LabelIds], val: tuple[list[str], LabelIds], seed: int
+) -> Fitted:
     """Fit every candidate on ``train`` and keep the one with the best macro-F1 on ``val``.
 
     The models read the first 128 words of a text.

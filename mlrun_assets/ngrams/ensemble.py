@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from mlrun_assets.arrays import FloatArray, LabelIds
 
 # Standard deviation of a normal prior on the weights, in units in which logits and scores have
 # deviation 1. Where val is told apart without an error, the loss alone has its minimum at infinity.
 PRIOR = 10.0
-
-Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
 
 
 class MixWeights(NamedTuple):
@@ -22,7 +20,7 @@ class MixWeights(NamedTuple):
     ngrams: float
 
 
-def fit_weights(logits: Floats, scores: Floats, truth: Numbers) -> MixWeights:
+def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> MixWeights:
     """The weights, neither negative, that are likeliest given val: the smallest log-loss.
 
     The sum of both is a temperature as well (Guo et al., 2017). The problem is convex; with two
@@ -41,7 +39,7 @@ def fit_weights(logits: Floats, scores: Floats, truth: Numbers) -> MixWeights:
     stacked = np.stack([logits * scales[0], scores * scales[1]])
     right = stacked[:, np.arange(len(truth)), truth]
 
-    def penalised(weights: Floats) -> tuple[float, Floats]:
+    def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
         mixed = np.tensordot(weights, stacked, axes=1)
         normaliser = logsumexp(mixed, axis=1)
         share = np.exp(mixed - normaliser[:, None])

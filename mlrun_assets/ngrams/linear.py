@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
+from mlrun_assets.arrays import Float32Array
 from mlrun_assets.files import write_atomically
 from mlrun_assets.ngrams.candidates import WORDS_READ, Fitted
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR
-
-Floats32 = npt.NDArray[np.float32]
 
 
 def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> None:
@@ -56,7 +54,7 @@ def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> 
     write_atomically(file, orjson.dumps(settings))
 
 
-def _of_all_labels(classifier: Any, count: int) -> tuple[Floats32, Floats32]:
+def _of_all_labels(classifier: Any, count: int) -> tuple[Float32Array, Float32Array]:
     """The linear map with a row for each of ``count`` labels.
 
     One without a training row takes the least of every weight and of the bias, and so never scores
@@ -69,7 +67,7 @@ def _of_all_labels(classifier: Any, count: int) -> tuple[Floats32, Floats32]:
     return full, full_bias
 
 
-def _linear_map(classifier: Any) -> tuple[Floats32, Floats32]:
+def _linear_map(classifier: Any) -> tuple[Float32Array, Float32Array]:
     """Weights of shape (labels, n-grams) and bias of shape (labels,) of a fitted classifier."""
     if hasattr(classifier, "coef_"):
         weights, bias = classifier.coef_, classifier.intercept_

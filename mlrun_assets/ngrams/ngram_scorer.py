@@ -16,7 +16,6 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 
 NGRAMS_DIR = "ngrams"
-Floats = npt.NDArray[np.float64]
 
 
 class NgramScorer:
@@ -37,7 +36,7 @@ class NgramScorer:
             for number, block in enumerate(settings["blocks"])
         ]
 
-    def scores(self, texts: list[str]) -> Floats:
+    def scores(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Scores of shape (texts, labels), in the order of ``labels``."""
         read = [" ".join(text.split()[: self._words_read]) for text in texts]
         features = hstack([_features(read, *block) for block in self._blocks], format="csr")

@@ -20,7 +20,6 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 BATCH_SIZE = 16
-Floats = npt.NDArray[np.float64]
 
 
 class OnnxClassifier:
@@ -46,7 +45,7 @@ class OnnxClassifier:
         """The likeliest label of each text."""
         return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
 
-    def probabilities(self, texts: list[str]) -> Floats:
+    def probabilities(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Probabilities of shape (texts, labels), in the order of ``labels``."""
         logits = self._logits(texts)
         if self._ngrams:
@@ -54,7 +53,7 @@ class OnnxClassifier:
         exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
-    def _logits(self, texts: list[str]) -> Floats:
+    def _logits(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """The encoder's logits; texts of like length go together."""
         logits = np.zeros((len(texts), len(self.labels)))
         order = np.argsort([len(text) for text in texts], kind="stable")

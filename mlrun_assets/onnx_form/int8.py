@@ -11,9 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from mlrun_assets.arrays import Float32Array
 
 BLOCK = 32
 LARGEST = 127
@@ -22,8 +23,6 @@ ZERO_POINT = 128
 INT8_ACTIVATIONS = 4
 # Below this many weights nothing is won.
 SMALLEST_TABLE = 10_000
-
-Floats32 = npt.NDArray[np.float32]
 
 
 def write_int8(float32_file: Path, file: Path) -> None:
@@ -58,7 +57,7 @@ Nodes = list[onnx.NodeProto]
 Tensors = list[onnx.TensorProto]
 
 
-def _smaller(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, Tensors] | None:
+def _smaller(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors] | None:
     """What takes the place of ``node`` and its ``table``; None: it stays."""
     if table.dtype != np.float32 or table.ndim != 2 or table.size < SMALLEST_TABLE:
         return None
@@ -69,7 +68,7 @@ def _smaller(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, T
     return None
 
 
-def _rows(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, Tensors]:
+def _rows(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
     """Embeddings: integers and one scale a row are looked up, and multiplied."""
     scales = _scales(table)
     tensors = [
@@ -85,7 +84,7 @@ def _rows(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, Tens
     ], tensors
 
 
-def _blocks(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, Tensors]:
+def _blocks(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
     """A product with a matrix of shape (inputs, outputs): one scale for 32 inputs of an output."""
     inputs, outputs = table.shape
     blocks = np.ascontiguousarray(table.T).reshape(outputs, inputs // BLOCK, BLOCK)
@@ -109,7 +108,7 @@ def _blocks(node: onnx.NodeProto, name: str, table: Floats32) -> tuple[Nodes, Te
     return [product], tensors
 
 
-def _scales(table: Floats32) -> Floats32:
+def _scales(table: Float32Array) -> Float32Array:
     """Of each row of the last axis, so that its largest number becomes 127; zeros stay zeros."""
     largest = np.abs(table).max(axis=-1, keepdims=True)
     return np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)

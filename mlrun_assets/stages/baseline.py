@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import EvaluationConfig
-from mlrun_assets.metrics import Labels, label_numbers, score
+from mlrun_assets.metrics import label_numbers, score
 from mlrun_assets.ngrams.candidates import fit_best
 from mlrun_assets.records import SPLITS, BaselineRecord, DatasetRecord
 
@@ -54,7 +55,7 @@ def measure_baseline(
     )
 
 
-def _write(file: Path, test: pl.DataFrame, guess: Labels, labels: tuple[str, ...]) -> None:
+def _write(file: Path, test: pl.DataFrame, guess: LabelIds, labels: tuple[str, ...]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     predictions = pl.Series("prediction", [labels[number] for number in guess], dtype=pl.String)
     test.select("id", "label").with_columns(predictions).write_parquet(file)

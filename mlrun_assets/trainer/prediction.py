@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from transformers import (
@@ -15,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from mlrun_assets.arrays import FloatArray, IntArray, Probabilities, RowNumbers
 from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.errors import ExportError
 from mlrun_assets.ngrams.ngram_scorer import NGRAMS_DIR, NgramScorer
@@ -25,7 +25,6 @@ from mlrun_assets.trainer.ids_read import ids_read
 TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16_384}
 # Labels whose logits lie closer together are told apart in float32 (docs/decisions/009).
 CLOSE_CALL = 0.25
-Floats = npt.NDArray[np.float64]
 
 
 class Predictor:
@@ -57,7 +56,7 @@ class Predictor:
         names: dict[int, str] = self._model.config.id2label
         return tuple(names[number] for number in sorted(names))
 
-    def probabilities(self, texts: list[str]) -> Floats:
+    def probabilities(self, texts: list[str]) -> Probabilities:
         """Probabilities, shape (texts, labels), in the order of ``texts``."""
         encoded = self._encode(texts)
         scores = self._ngrams.scores(texts) if self._ngrams else None
@@ -70,11 +69,11 @@ class Predictor:
         exponent = np.exp(mixed - mixed.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
-    def logits(self, texts: list[str]) -> Floats:
+    def logits(self, texts: list[str]) -> FloatArray:
         """The encoder's own logits in float32, shape (texts, labels), in the order of ``texts``."""
         return self._logits(self._encode(texts), draft=False)
 
-    def _mix(self, logits: Floats, scores: Floats | None) -> Floats:
+    def _mix(self, logits: FloatArray, scores: FloatArray | None) -> FloatArray:
         if self._ngrams is None or scores is None:
             return logits
         return np.asarray(self._ngrams.mix(logits, scores))
@@ -82,7 +81,7 @@ class Predictor:
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return ids_read(self._tokenizer, texts, self._max_length)
 
-    def _logits(self, encoded: list[list[int]], draft: bool) -> Floats:
+    def _logits(self, encoded: list[list[int]], draft: bool) -> FloatArray:
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
         logits = np.zeros((len(encoded), len(self.labels)))
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=draft):
@@ -94,7 +93,7 @@ class Predictor:
         return logits
 
 
-def _margins(logits: Floats) -> Floats:
+def _margins(logits: FloatArray) -> FloatArray:
     """How far the second best label is behind the best, shape (texts,)."""
     best = np.partition(logits, -2, axis=1)[:, -2:]
     return np.asarray(best[:, 1] - best[:, 0])
@@ -130,9 +129,7 @@ def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
             raise ExportError(f"{model_dir}: can't be loaded: {reason}") from error
 
 
-def batches_of_like_length(
-    lengths: npt.NDArray[np.int64], tokens: int
-) -> list[npt.NDArray[np.int64]]:
+def batches_of_like_length(lengths: IntArray, tokens: int) -> list[RowNumbers]:
     """Row numbers, longest first, in batches of at most ``tokens`` tokens with the padding."""
     order = np.argsort(-lengths, kind="stable")
     batches = []

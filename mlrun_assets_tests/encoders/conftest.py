@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlrun_assets.arrays import Float32Array
 from mlrun_assets.encoders import EncoderSource, resolve_encoder
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -129,7 +130,7 @@ TINY_PIECES = ("<s>", "<pad>", "</s>", "<unk>", "▁", "a", "b", "▁ab", "fi", 
 TINY_SCORES = (0.0, 0.0, 0.0, 0.0, -2.0, -3.0, -3.5, -4.0, -4.5, 0.0)
 
 
-def tiny_tensors() -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+def tiny_tensors() -> dict[str, Float32Array]:
     """One layer; the vocabulary has two rows more than there are pieces."""
     generator = np.random.default_rng(0)
     hidden, inner = TINY["hidden"], TINY["feed_forward"]

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.ngrams.ensemble import PRIOR, fit_weights
 
 
-def noisy(truth: np.ndarray, strength: float, seed: int) -> np.ndarray:
+def noisy(truth: LabelIds, strength: float, seed: int) -> FloatArray:
     logits = np.random.default_rng(seed).normal(size=(len(truth), 3))
     logits[np.arange(len(truth)), truth] += strength
     return logits
 
 
-def log_loss(mixed: np.ndarray, truth: np.ndarray) -> float:
+def log_loss(mixed: FloatArray, truth: LabelIds) -> float:
     shifted = mixed - mixed.max(axis=1, keepdims=True)
     log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-log_shares[np.arange(len(truth)), truth].mean())
@@ -58,7 +59,7 @@ def test_two_that_err_differently_are_better_together() -> None:
     logits, scores = noisy(judge, 1.0, 6), noisy(judge, 1.0, 7)
     mixed = weights.encoder * logits + weights.ngrams * scores
 
-    def accuracy(values: np.ndarray) -> float:
+    def accuracy(values: FloatArray) -> float:
         return float((values.argmax(axis=1) == judge).mean())
 
     assert accuracy(mixed) > max(accuracy(logits), accuracy(scores)) + 0.05

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlrun_assets.arrays import LabelIds
 from mlrun_assets.ngrams.candidates import Fitted, _models, fit_best, read
 from mlrun_assets.ngrams.linear import save_fitted, set_weights
 from mlrun_assets.ngrams.ngram_scorer import NgramScorer
 from mlrun_assets_tests.examples import sample_rows
 
 
-def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
+def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], LabelIds]:
     rows = [row for row in sample_rows(name) if row["label"] in labels]
     numbers = np.array([labels.index(row["label"]) for row in rows], dtype=np.int64)
     return [row["text"] for row in rows], numbers

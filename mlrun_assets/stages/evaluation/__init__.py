@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlrun_assets.calibration import Floats, scale
+from mlrun_assets.arrays import LabelIds, Probabilities
+from mlrun_assets.calibration import scale
 from mlrun_assets.config import Config
-from mlrun_assets.metrics import Labels, label_numbers, over_seeds, score, seed_scores
+from mlrun_assets.metrics import label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -132,7 +133,7 @@ class _Opponents:
         models = {"baseline": self.baseline, "production": self.production}
         return {name: model for name, model in models.items() if isinstance(model, Opponent)}
 
-    def predict_test(self, judged: Judged) -> dict[str, Labels]:
+    def predict_test(self, judged: Judged) -> dict[str, LabelIds]:
         """What they say to the test rows; the baseline has been asked already."""
         rows = judged.frame.select("id")
         known = rows.join(self.baseline_said, on="id", how="left", maintain_order="left")
@@ -141,7 +142,7 @@ class _Opponents:
             said["production"] = self.production.predict(judged.frame["text"].to_list())
         return said
 
-    def compare_production(self, judged: Judged, said: Mapping[str, Labels]) -> Comparison | None:
+    def compare_production(self, judged: Judged, said: Mapping[str, LabelIds]) -> Comparison | None:
         """The challenger beside production; None: there is none."""
         production = self.production
         if isinstance(production, Incomparable):
@@ -169,11 +170,11 @@ class _Answered:
     """A split with what the challenger says to it."""
 
     frame: pl.DataFrame
-    truth: Labels
-    probabilities: Floats
+    truth: LabelIds
+    probabilities: Probabilities
 
     @property
-    def guess(self) -> Labels:
+    def guess(self) -> LabelIds:
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
@@ -193,7 +194,7 @@ def _score(answered: _Answered, labels: tuple[str, ...], config: Config) -> Scor
 
 def _seed_guesses(
     directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
-) -> dict[int, Labels]:
+) -> dict[int, LabelIds]:
     """What the model of each seed says to the test rows; nothing where only one was trained."""
     from mlrun_assets.trainer.prediction import Predictor
 
@@ -210,7 +211,7 @@ def _seed_guesses(
 
 def _candidates(
     directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _Answered, seed: int
-) -> tuple[pl.DataFrame, Floats]:
+) -> tuple[pl.DataFrame, Probabilities]:
     """Texts that could be labelled next, and the challenger's probabilities of them.
 
     Where there are none without labels, val rows are what is left: what they are like is worth
@@ -225,7 +226,7 @@ def _candidates(
 
 def _choose_rows(
     directory: Path,
-    candidates: tuple[pl.DataFrame, Floats],
+    candidates: tuple[pl.DataFrame, Probabilities],
     labels: tuple[str, ...],
     opponents: Mapping[str, Opponent],
     config: Config,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.calibration import (
-    Floats,
     brier_score,
     calibration_error_by_chance,
     expected_calibration_error,
@@ -13,7 +13,6 @@ from mlrun_assets.calibration import (
     reliability_bins,
     scale,
 )
-from mlrun_assets.metrics import Labels
 from mlrun_assets.records import Calibration, ErrorByChance, ReliabilityBin
 from mlrun_assets.statistics import wilson_interval
 
@@ -21,8 +20,8 @@ from mlrun_assets.statistics import wilson_interval
 class Believed(NamedTuple):
     """Probabilities of shape (rows, labels), and the true label of each row."""
 
-    probabilities: Floats
-    truth: Labels
+    probabilities: Probabilities
+    truth: LabelIds
 
 
 def calibrate(val: Believed, test: Believed, confidence: float, seed: int) -> Calibration:

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from mlrun_assets.arrays import BoolArray, LabelIds
 from mlrun_assets.config import Config
-from mlrun_assets.metrics import Labels, score
+from mlrun_assets.metrics import score
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
     Comparison,
@@ -20,7 +21,6 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.stages.evaluation.parts import (
     Part,
-    Right,
     compare_part,
     hold_together,
     labels_of,
@@ -35,8 +35,8 @@ class Judged:
     """The test split with the challenger's predictions."""
 
     frame: pl.DataFrame
-    truth: Labels
-    guess: Labels
+    truth: LabelIds
+    guess: LabelIds
     labels: tuple[str, ...]
     config: Config
 
@@ -45,18 +45,18 @@ class Judged:
         return self.config.evaluation.f1
 
     @property
-    def right(self) -> Right:
+    def right(self) -> BoolArray:
         return np.asarray(self.guess == self.truth)
 
     @cached_property
     def slices(self) -> tuple[Part, ...]:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
-    def names(self, numbers: Labels) -> pl.Series:
+    def names(self, numbers: LabelIds) -> pl.Series:
         """Label numbers as labels."""
         return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
 
-    def compare(self, against: str, other: Labels) -> Comparison:
+    def compare(self, against: str, other: LabelIds) -> Comparison:
         """The challenger against the predictions of another model on the same rows."""
         evaluation = self.config.evaluation
         difference = paired_f1_difference(
@@ -115,6 +115,6 @@ def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
 
 
 def _compare_parts(
-    parts: dict[str, Part], right: tuple[Right, Right], confidence: float
+    parts: dict[str, Part], right: tuple[BoolArray, BoolArray], confidence: float
 ) -> tuple[PartComparison, ...]:
     return tuple(compare_part(name, part.rows, right, confidence) for name, part in parts.items())

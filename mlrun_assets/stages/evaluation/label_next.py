@@ -9,10 +9,9 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.calibration import Floats
+from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.errors import RecordError
 from mlrun_assets.files import write_atomically
-from mlrun_assets.metrics import Labels
 from mlrun_assets.records import LabelNext
 
 LABEL_NEXT_FILE = "records/label_next.jsonl"
@@ -43,9 +42,9 @@ def read_unlabelled(file: Path, seed: int) -> pl.DataFrame:
 
 def with_predictions(
     candidates: pl.DataFrame,
-    probabilities: Floats,
+    probabilities: Probabilities,
     labels: tuple[str, ...],
-    others: Mapping[str, Labels],
+    others: Mapping[str, LabelIds],
 ) -> pl.DataFrame:
     """``candidates`` with what each model says.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import ExportError, RecordError
 from mlrun_assets.files import digest_directory
-from mlrun_assets.metrics import Labels
 from mlrun_assets.records import ProductionVersion
 from mlrun_assets.text import language_profile
 
@@ -32,7 +32,7 @@ class Opponent:
     """Another model of the same labels; ``predict`` gives their numbers in the challenger's."""
 
     name: str
-    predict: Callable[[list[str]], Labels]
+    predict: Callable[[list[str]], LabelIds]
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
 
 
 def _predicting(
-    scores: Callable[[list[str]], np.ndarray], own: tuple[str, ...], labels: tuple[str, ...]
-) -> Callable[[list[str]], Labels]:
+    scores: Callable[[list[str]], Probabilities], own: tuple[str, ...], labels: tuple[str, ...]
+) -> Callable[[list[str]], LabelIds]:
     """The predictions, as numbers of ``labels``, of a model that scores ``own`` in their order."""
     numbers = np.array([labels.index(name) for name in own], dtype=np.int64)
     return lambda texts: np.asarray(numbers[scores(texts).argmax(axis=1)])

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlrun_assets.arrays import BoolArray, LabelIds, RowNumbers
 from mlrun_assets.config import DataConfig, extra_column
-from mlrun_assets.metrics import Labels
 from mlrun_assets.records import MIN_ROWS_JUDGED, PartComparison, Score, SliceScores
 from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
-
-Right = npt.NDArray[np.bool_]
 
 
 class Part(NamedTuple):
@@ -22,7 +19,7 @@ class Part(NamedTuple):
 
     column: str
     value: str
-    rows: Labels
+    rows: RowNumbers
 
     @property
     def name(self) -> str:
@@ -49,14 +46,14 @@ def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[P
     return (*_terciles(frame["tokens"]), *by_value)
 
 
-def labels_of(truth: Labels, labels: tuple[str, ...]) -> tuple[Part, ...]:
+def labels_of(truth: LabelIds, labels: tuple[str, ...]) -> tuple[Part, ...]:
     """The rows of each label."""
     return tuple(
         Part("label", label, np.flatnonzero(truth == number)) for number, label in enumerate(labels)
     )
 
 
-def score_slice(part: Part, right: Right, confidence: float) -> SliceScores:
+def score_slice(part: Part, right: BoolArray, confidence: float) -> SliceScores:
     """Accuracy with Wilson's interval; none of a slice with too few rows to tell."""
     rows, accuracy = len(part.rows), None
     if rows >= MIN_ROWS_JUDGED:
@@ -75,7 +72,7 @@ def hold_together(confidence: float, parts: int) -> float:
 
 
 def compare_part(
-    name: str, rows: Labels, right: tuple[Right, Right], confidence: float
+    name: str, rows: RowNumbers, right: tuple[BoolArray, BoolArray], confidence: float
 ) -> PartComparison:
     """What the first of two models loses against the second on ``rows``."""
     challenger, other = (each[rows] for each in right)

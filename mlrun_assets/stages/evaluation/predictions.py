@@ -7,16 +7,15 @@ from pathlib import Path
 
 import polars as pl
 
-from mlrun_assets.calibration import Floats
+from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.files import open_atomically
-from mlrun_assets.metrics import Labels
 from mlrun_assets.stages.evaluation.judging import Judged
 
 PREDICTIONS_FILE = "records/predictions.parquet"
 
 
 def write_predictions(
-    directory: Path, judged: Judged, probabilities: Floats, others: Mapping[str, Labels]
+    directory: Path, judged: Judged, probabilities: Probabilities, others: Mapping[str, LabelIds]
 ) -> None:
     """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
 

@@ -9,10 +9,11 @@ from typing import Self
 
 import polars as pl
 
+from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import ExportError
 from mlrun_assets.files import size_in_bytes
-from mlrun_assets.metrics import Labels, label_numbers, val_metrics
+from mlrun_assets.metrics import label_numbers, val_metrics
 from mlrun_assets.onnx_form.directory import MODEL_FILE, add_what_serves
 from mlrun_assets.onnx_form.probe import ask_without_torch
 from mlrun_assets.records import MIN_AGREEMENT, OnnxExport
@@ -27,7 +28,7 @@ class Reference:
 
     labels: tuple[str, ...]
     texts: list[str]
-    truth: Labels
+    truth: LabelIds
     answers: list[str]
     max_length: int
 

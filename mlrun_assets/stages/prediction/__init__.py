@@ -5,6 +5,6 @@ occlusion.py   which words moved the label: those without which it is less, or m
 """
 
 from mlrun_assets.stages.prediction.answering import Answer, TextRow, Wanted, answer_rows
-from mlrun_assets.stages.prediction.occlusion import Classifier, Floats
+from mlrun_assets.stages.prediction.occlusion import Classifier
 
-__all__ = ["Answer", "Classifier", "Floats", "TextRow", "Wanted", "answer_rows"]
+__all__ = ["Answer", "Classifier", "TextRow", "Wanted", "answer_rows"]

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlrun_assets.arrays import Probabilities
 from mlrun_assets.errors import DataError
 from mlrun_assets.stages.prediction.occlusion import (
     MOST_OCCLUSIONS,
     WINDOW_CHARACTERS,
     Classifier,
-    Floats,
     explain,
 )
 
@@ -133,7 +133,7 @@ def _given(texts: list[str], classifier: Classifier, wanted: Wanted) -> list[Ans
     return answers
 
 
-def draft_digits(probabilities: Floats) -> Floats:
+def draft_digits(probabilities: Probabilities) -> Probabilities:
     """``probabilities`` with the digits that drafts can tell: 0.83, 0.962, 0.9987.
 
     At most `DECIMALS`. It is the logits that are off by as much everywhere, so the nearer to 0 or 1

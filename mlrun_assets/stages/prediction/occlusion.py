@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+from mlrun_assets.arrays import FloatArray, LabelIds, Probabilities
 
 MOST_OCCLUSIONS = 64
 # Further on in a text, models do not read: each word is a token at least.
@@ -21,9 +22,6 @@ TOLD = 5
 WINDOW_CHARACTERS = 1 << 23
 _LEAST = 1e-300
 
-Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
-
 
 class Classifier(Protocol):
     """What gives probabilities to texts: of shape (texts, labels), in the order of ``labels``."""
@@ -31,7 +29,7 @@ class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
-    def probabilities(self, texts: list[str]) -> Floats:
+    def probabilities(self, texts: list[str]) -> Probabilities:
         """Of shape (texts, labels)."""
         ...
 
@@ -59,7 +57,7 @@ class Influence:
 
 
 def explain(
-    texts: list[str], chosen: Numbers, probabilities: Floats, classifier: Classifier
+    texts: list[str], chosen: LabelIds, probabilities: Probabilities, classifier: Classifier
 ) -> list[list[Influence]]:
     """For each text the words that moved its label most, the strongest first.
 
@@ -107,7 +105,7 @@ def _windows(words: list[str]) -> list[tuple[int, int]]:
 
 
 def _strongest(
-    words: list[str], spans: list[tuple[int, int]], left: Floats, whole: float
+    words: list[str], spans: list[tuple[int, int]], left: FloatArray, whole: float
 ) -> list[Influence]:
     changes = np.log(np.maximum(left, _LEAST)) - np.log(max(whole, _LEAST))
     found = [

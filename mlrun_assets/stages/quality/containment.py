@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from mlrun_assets.stages.quality.shingles import Hashes, chunks, ngrams
+from mlrun_assets.arrays import FloatArray, HashArray, RowNumbers
+from mlrun_assets.stages.quality.shingles import chunks, ngrams
 
 NGRAM_WORDS = 13
 _MOST_SOURCES = 20
 _FILTER_BITS = 26
 
 
-def containment(keys: pl.Series, sources: pl.Series) -> npt.NDArray[np.float64]:
+def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
     """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` holds.
 
     Thirteen words in a row are hardly ever the same by chance (Brown et al., 2020, appendix C). A
@@ -27,7 +27,7 @@ def containment(keys: pl.Series, sources: pl.Series) -> npt.NDArray[np.float64]:
     return result
 
 
-def holders(keys: pl.Series, sources: pl.Series, share: float) -> npt.NDArray[np.int64]:
+def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
     """The rows of ``sources`` that hold ``share`` or more of the 13-grams of one of ``keys``."""
     held = _shares(keys, sources, None).filter(pl.col("share") >= share)
     return held.select(pl.col("source").unique().sort()).collect()["source"].to_numpy()
@@ -57,7 +57,7 @@ def _wanted(start: int, keys: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({"row": found.rows + start, "hash": found.hashes}).unique()
 
 
-def _sources_of(wanted: Hashes, sources: pl.Series) -> pl.DataFrame:
+def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
     """Which of ``sources`` hold the ``wanted`` hashes (ascending): columns hash and source."""
     low = np.uint64((1 << _FILTER_BITS) - 1)
     # One byte a slot sends nearly all n-grams away before the search in the sorted array.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.records import Severity
 from mlrun_assets.stages.quality.character_ngrams import character_ngrams
 from mlrun_assets.stages.quality.finding import Dataset, Finding, Measured, failed, passed
@@ -91,9 +91,7 @@ def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
     return suspects, float((best == truth).mean())
 
 
-def _out_of_fold(
-    texts: pl.Series, truth: npt.NDArray[np.int64], folds: int
-) -> npt.NDArray[np.float64]:
+def _out_of_fold(texts: pl.Series, truth: LabelIds, folds: int) -> Probabilities:
     """Probabilities of shape (rows, labels), each from a model that did not see the row."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

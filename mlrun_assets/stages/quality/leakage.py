@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from mlrun_assets.arrays import BoolArray
 from mlrun_assets.config import extra_column
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
 from mlrun_assets.stages.quality.containment import containment
 from mlrun_assets.stages.quality.finding import Dataset, Finding, Measured, failed, passed
-from mlrun_assets.stages.quality.near_matches import Mask
 from mlrun_assets.stages.quality.shingles import SHINGLE_WORDS
 
 LEAKS = "leaks"
@@ -39,11 +39,11 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
 class _Leaks:
     """What leaks, in words, and which rows of each split do."""
 
-    rows: dict[str, Mask]
+    rows: dict[str, BoolArray]
     blocking: list[str] = field(default_factory=list)
     warning: list[str] = field(default_factory=list)
 
-    def note(self, split: str, rows: Mask, what: str, blocks: bool = True) -> None:
+    def note(self, split: str, rows: BoolArray, what: str, blocks: bool = True) -> None:
         self.rows[split] |= rows
         if rows.any():
             said = self.blocking if blocks else self.warning
@@ -70,7 +70,7 @@ def split_leakage(dataset: Dataset) -> Finding:
     return Finding(_judge(leaks), {name: (column,) for name, column in columns.items()})
 
 
-def _same_group(dataset: Dataset, first: str, second: str) -> Mask:
+def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:
     column = extra_column(dataset.config.group_column or "")
     known = dataset.splits[first].frame[column].drop_nulls().unique()
     rows = dataset.splits[second].frame[column]

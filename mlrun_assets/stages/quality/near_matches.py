@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from mlrun_assets.stages.quality.shingles import Pairs, Rows, near_pairs
-
-Mask = npt.NDArray[np.bool_]
+from mlrun_assets.arrays import BoolArray, RowNumbers
+from mlrun_assets.stages.quality.shingles import Pairs, near_pairs
 
 
 @dataclass(frozen=True)
@@ -20,15 +18,15 @@ class NearMatches:
     ``numbers``: of each split, the key of each row. ``held``: of each split, which keys it has.
     """
 
-    numbers: dict[str, Rows]
-    held: dict[str, Mask]
+    numbers: dict[str, RowNumbers]
+    held: dict[str, BoolArray]
     pairs: Pairs
 
-    def equal(self, split: str, other: str) -> Mask:
+    def equal(self, split: str, other: str) -> BoolArray:
         """Rows of ``split`` whose key stands in ``other`` too."""
         return np.asarray(self.held[other][self.numbers[split]])
 
-    def near(self, split: str, other: str) -> Mask:
+    def near(self, split: str, other: str) -> BoolArray:
         """Rows of ``split`` with a near match, and no equal one, in ``other``."""
         partner = np.zeros(len(self.held[other]), dtype=bool)
         for one, two in ((self.pairs.first, self.pairs.second), self.pairs[1::-1]):

@@ -7,22 +7,20 @@ from math import nan
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from mlrun_assets.arrays import IntArray
 from mlrun_assets.records import SplitProfile
 from mlrun_assets.stages.quality.finding import Dataset
 from mlrun_assets.stages.quality.reading import SplitRows, join_digests
 from mlrun_assets.stages.quality.tokenizing import tokens_per_word
 
-Integers = npt.NDArray[np.int64]
-
 
 class TokenCounts(NamedTuple):
     """Tokens of each text, uncut and with the special ones, and how many of them are unknown."""
 
-    tokens: Integers
-    unknown: Integers
+    tokens: IntArray
+    unknown: IntArray
 
 
 CountTokens = Callable[[list[str]], TokenCounts]
@@ -75,9 +73,9 @@ def add_counts(frame: pl.DataFrame, count_tokens: CountTokens | None) -> pl.Data
     )
 
 
-def _share_above(values: npt.NDArray[np.integer], limit: int) -> float:
+def _share_above(values: IntArray, limit: int) -> float:
     return float((values > limit).mean()) if len(values) else 0.0
 
 
-def _quantile(values: npt.NDArray[np.integer], quantile: float) -> float:
+def _quantile(values: IntArray, quantile: float) -> float:
     return float(np.quantile(values, quantile)) if len(values) else 0.0

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from mlrun_assets.text import first_words
-
-Floats = npt.NDArray[np.float64]
 
 MOST_ROWS = 50_000
 MOST_CLASSIFIED = 2_000

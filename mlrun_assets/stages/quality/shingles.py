@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-Hashes = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
+from mlrun_assets.arrays import FloatArray, HashArray, IntArray, RowNumbers, Uint32Array
 
 CHUNK_ROWS = 1 << 16
 HASH_BITS = np.uint64(48)
@@ -32,8 +30,8 @@ _LOW_BITS = np.uint64((1 << 48) - 1)
 class Ngrams(NamedTuple):
     """N-grams of a chunk of keys: their 48-bit hashes and the row of each, counted in the chunk."""
 
-    hashes: Hashes
-    rows: Rows
+    hashes: HashArray
+    rows: RowNumbers
 
 
 def ngrams(keys: pl.Series, words: int) -> Ngrams:
@@ -54,10 +52,10 @@ def ngrams(keys: pl.Series, words: int) -> Ngrams:
 class ShingleSets:
     """The set of n-grams of each key: ``hashes[offsets[row]:offsets[row + 1]]``, ascending."""
 
-    hashes: Hashes
-    offsets: Rows
+    hashes: HashArray
+    offsets: IntArray
 
-    def take(self, rows: Rows) -> ShingleSets:
+    def take(self, rows: RowNumbers) -> ShingleSets:
         """The sets of ``rows``, in that order."""
         lengths = np.diff(self.offsets)[rows]
         ends = np.cumsum(lengths)
@@ -84,9 +82,9 @@ def shingle_sets(keys: pl.Series) -> ShingleSets:
 class Pairs(NamedTuple):
     """Pairs of rows, the first before the second, and how similar they are."""
 
-    first: Rows
-    second: Rows
-    similarity: npt.NDArray[np.float64]
+    first: RowNumbers
+    second: RowNumbers
+    similarity: FloatArray
 
 
 def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
@@ -125,13 +123,13 @@ def chunks(keys: pl.Series) -> Iterator[tuple[int, pl.Series]]:
         yield start, keys.slice(start, CHUNK_ROWS)
 
 
-def _mixed(hashes: Hashes) -> Hashes:
+def _mixed(hashes: HashArray) -> HashArray:
     """48 well-mixed bits, so that a row's number fits above them."""
     hashes = hashes ^ (hashes >> np.uint64(32))
     return (hashes * _ODD) >> np.uint64(16)
 
 
-def _colliding(sets: ShingleSets) -> Rows:
+def _colliding(sets: ShingleSets) -> RowNumbers:
     """The rows that share a band with another row, ascending."""
     from rensa import RMinHashLSH
 
@@ -141,7 +139,7 @@ def _colliding(sets: ShingleSets) -> Rows:
     return np.flatnonzero(index.query_duplicate_flags_matrix_one_shot(_digest(sets)))
 
 
-def _signatures(sets: ShingleSets) -> npt.NDArray[np.uint32]:
+def _signatures(sets: ShingleSets) -> Uint32Array:
     """MinHash signatures, shape (rows, `PERMUTATIONS`)."""
     rows = len(sets.offsets) - 1
     result = np.zeros((rows, PERMUTATIONS), dtype=np.uint32)
@@ -160,7 +158,7 @@ def _digest(sets: ShingleSets) -> Any:
     return RMinHash.digest_matrix_from_flat_token_hashes(sets.hashes, offsets, PERMUTATIONS, _SEED)
 
 
-def _candidates(signatures: npt.NDArray[np.uint32]) -> Rows:
+def _candidates(signatures: Uint32Array) -> RowNumbers:
     """Pairs of rows that share a band, each as first times rows + second, ascending."""
     rows = len(signatures)
     found = np.zeros(0, dtype=np.int64)
@@ -180,7 +178,7 @@ def _candidates(signatures: npt.NDArray[np.uint32]) -> Rows:
     return found
 
 
-def _jaccard(sets: ShingleSets, first: Rows, second: Rows) -> npt.NDArray[np.float64]:
+def _jaccard(sets: ShingleSets, first: RowNumbers, second: RowNumbers) -> FloatArray:
     """Exact similarity of at most `CHUNK_ROWS` pairs of rows."""
     pair = np.arange(len(first), dtype=np.uint64)
     sizes = np.diff(sets.offsets)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mlrun_assets.arrays import Probabilities
 from mlrun_assets.errors import DataError
 from mlrun_assets.stages.prediction import TextRow, Wanted, answer_rows, occlusion
 from mlrun_assets.stages.prediction.answering import WINDOW_ROWS, draft_digits, windows
@@ -28,7 +29,7 @@ class Counting:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def probabilities(self, texts: list[str]) -> np.ndarray:
+    def probabilities(self, texts: list[str]) -> Probabilities:
         self.asked.append(texts)
         odds = np.array(
             [text.split().count("gool") - 2.0 * text.split().count("beer") for text in texts]
