@@ -26,6 +26,7 @@ from mlrun_assets.records.calibration import Calibration, ErrorByChance, Reliabi
 from mlrun_assets.records.comparison import Comparison, PartComparison
 from mlrun_assets.records.data import (
     SPLITS,
+    Bound,
     CheckOutcome,
     DatasetRecord,
     QualityCheck,
@@ -81,6 +82,7 @@ __all__ = [
     "Advice",
     "BaselineCandidate",
     "BaselineRecord",
+    "Bound",
     "Calibration",
     "CheckOutcome",
     "CheckpointRecord",

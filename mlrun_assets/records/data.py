@@ -25,8 +25,21 @@ class CheckOutcome(StrEnum):
     OFF = "off"
 
 
+class Bound(StrEnum):
+    """How the value of a check relates to its threshold where the check passes."""
+
+    AT_MOST = "≤"
+    BELOW = "<"
+    AT_LEAST = "≥"
+    EXACTLY = "="
+
+
 class QualityCheck(Record):
-    """One data-quality check and what it found."""
+    """One data-quality check and what it found.
+
+    The check fails where ``value`` is not within ``bound`` of ``threshold``. ``value`` is None
+    where nothing was measured, ``threshold`` where the check only counts.
+    """
 
     name: str
     outcome: CheckOutcome
@@ -35,6 +48,7 @@ class QualityCheck(Record):
     threshold: float | None
     rows: int
     message: str
+    bound: Bound = Bound.AT_MOST
 
     @property
     def blocks(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlrun_assets.records import DatasetRecord, QualityCheck
 from mlrun_assets.reporting.escaping import clean
-from mlrun_assets.reporting.formats import NOTHING, number
+from mlrun_assets.reporting.formats import NOTHING, number, threshold
 
 _HEADER = ("check", "result", "value", "threshold", "rows", "what was found")
 
@@ -23,8 +23,14 @@ def list_checks(dataset: DatasetRecord) -> str:
 def _cells(check: QualityCheck) -> tuple[str, ...]:
     result = "BLOCKS" if check.blocks else "warns" if check.warns else str(check.outcome)
     value = str(NOTHING) if check.value is None else str(number(check.value))
-    threshold = str(NOTHING) if check.threshold is None else str(number(check.threshold))
-    return (check.name, result, value, threshold, f"{check.rows:,}", clean(check.message))
+    return (
+        check.name,
+        result,
+        value,
+        str(threshold(check)),
+        f"{check.rows:,}",
+        clean(check.message),
+    )
 
 
 def _conclusion(dataset: DatasetRecord) -> str:

@@ -13,7 +13,7 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 from mlrun_assets.reporting.escaping import Markdown, code, escape, prose
-from mlrun_assets.reporting.formats import count, number, percent, score
+from mlrun_assets.reporting.formats import count, number, percent, score, threshold
 from mlrun_assets.reporting.tables import CELL_LIMIT, table
 
 _SPLITS_HEADER = (
@@ -70,7 +70,7 @@ def checks_table(checks: Iterable[QualityCheck]) -> Markdown:
                 code(check.name),
                 _meaning(check),
                 number(check.value),
-                number(check.threshold),
+                threshold(check),
                 count(check.rows),
                 prose(check.message, CELL_LIMIT),
             ]

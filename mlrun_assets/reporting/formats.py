@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlrun_assets.records import Score, Spread
+from mlrun_assets.records import QualityCheck, Score, Spread
 from mlrun_assets.reporting.escaping import Markdown, code
 from mlrun_assets.statistics import told_p
 
@@ -48,6 +48,13 @@ def number(value: float | None) -> Markdown:
     if value == int(value) or abs(value) >= 1000:
         return Markdown(f"{value:,.0f}")
     return Markdown(f"{value:.4g}")
+
+
+def threshold(check: QualityCheck) -> Markdown:
+    """``≤ 0.05``: the values of a check that pass."""
+    if check.threshold is None:
+        return NOTHING
+    return Markdown(f"{check.bound} {number(check.threshold)}")
 
 
 def percent(fraction: float | None) -> Markdown:

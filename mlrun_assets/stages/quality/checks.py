@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from mlrun_assets.config import CheckName
-from mlrun_assets.records import SPLITS, QualityCheck, Severity
+from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 from mlrun_assets.stages.quality.content import empty_or_short, pii, too_long
 from mlrun_assets.stages.quality.drift import drift_from_previous, split_drift
 from mlrun_assets.stages.quality.encoding import encoding
@@ -30,6 +30,7 @@ from mlrun_assets.stages.quality.tokenizing import tokenizer_fit
 
 # One row of a label shows what it looks like once, and nothing of what its rows have in common.
 LEARNABLE_ROWS = 2
+FEWEST_LABELS = 2
 
 
 def run_checks(dataset: Dataset) -> tuple[Finding, ...]:
@@ -70,11 +71,12 @@ def splits_nonempty(dataset: Dataset) -> QualityCheck:
     """Every split has rows."""
     empty = [name for name, rows in dataset.splits.items() if rows.frame.is_empty()]
     fewest = min(rows.frame.height for rows in dataset.splits.values())
+    measured = Measured(fewest, 1, bound=Bound.AT_LEAST)
     if empty:
         files = ", ".join(f"{name} ({dataset.splits[name].source})" for name in empty)
         message = f"no usable row in {files}"
-        return failed("splits_nonempty", Severity.ERROR, message, Measured(fewest, 1))
-    return passed("splits_nonempty", f"the smallest split has {fewest} rows", Measured(fewest, 1))
+        return failed("splits_nonempty", Severity.ERROR, message, measured)
+    return passed("splits_nonempty", f"the smallest split has {fewest} rows", measured)
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
@@ -82,21 +84,24 @@ def label_domain(dataset: Dataset) -> QualityCheck:
     labels, expected = dataset.labels, dataset.num_labels
     listed = ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
     alike = _alike(labels)
+    measured = Measured(len(labels), FEWEST_LABELS, bound=Bound.AT_LEAST)
     if alike:
+        measured = Measured(len(alike), 0)
         pairs = ", ".join(f"`{a}` and `{b}`" for a, b in alike)
         message = f"{pairs} differ only by case or spaces; make them one label"
-    elif len(labels) < 2:
+    elif len(labels) < FEWEST_LABELS:
         message = f"the training split has {len(labels)} labels ({listed}); two are needed"
     elif expected is not None and expected != len(labels):
+        measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
         message = (
             f"the training split has {len(labels)} labels ({listed}), model.num_labels is "
             f"{expected}; correct the one that is wrong"
         )
     else:
-        return passed(
-            "label_domain", f"{len(labels)} labels: {listed}", Measured(len(labels), expected)
-        )
-    return failed("label_domain", Severity.ERROR, message, Measured(len(labels), expected))
+        if expected is not None:
+            measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
+        return passed("label_domain", f"{len(labels)} labels: {listed}", measured)
+    return failed("label_domain", Severity.ERROR, message, measured)
 
 
 def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
@@ -144,10 +149,10 @@ def conflicting_labels(dataset: Dataset) -> QualityCheck:
     if rows == 0:
         return passed("conflicting_labels", "equal texts carry equal labels", Measured(0.0, limit))
     message = f"{rows} rows ({share:.2%}) share their text with a row of another label"
-    severity = Severity.ERROR if share > limit else Severity.WARN
-    if severity is Severity.WARN:
-        message += "; they are quarantined: decide which label is right"
-    return failed("conflicting_labels", severity, message, Measured(share, limit, rows))
+    if share > limit:
+        return failed("conflicting_labels", Severity.ERROR, message, Measured(share, limit, rows))
+    message += "; they are quarantined: decide which label is right"
+    return failed("conflicting_labels", Severity.WARN, message, Measured(share, 0, rows))
 
 
 def conflicting_keys(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -164,19 +169,21 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
     ratio = most / fewest if fewest else None
     rare = [label for label, count in counts.items() if count < quality.min_rows_per_label]
+    measured = Measured(ratio, quality.imbalance_ratio, bound=Bound.BELOW)
     problems = []
     if rare:
         problems.append(f"fewer than {quality.min_rows_per_label} rows of {', '.join(rare)}")
     if ratio and ratio >= quality.imbalance_ratio:
         problems.append(f"the largest label has {ratio:.1f} times the rows of the smallest")
+    elif rare:
+        measured = Measured(fewest, quality.min_rows_per_label, bound=Bound.AT_LEAST)
     if problems:
         message = "; ".join(problems) + "; label more rows of the small ones"
-        measured = Measured(ratio, quality.imbalance_ratio)
         return failed("class_balance", Severity.WARN, message, measured)
     message = "no label has a row"
     if ratio:
         message = f"the largest label has {ratio:.1f} times the rows of the smallest"
-    return passed("class_balance", message, Measured(ratio, quality.imbalance_ratio))
+    return passed("class_balance", message, measured)
 
 
 def truncation(dataset: Dataset) -> QualityCheck:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mlrun_assets.records import QualityCheck, Severity
+from mlrun_assets.records import Bound, QualityCheck, Severity
 from mlrun_assets.stages.quality.finding import Dataset, Measured, failed, passed
 
 EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\p{L}{2,}"
@@ -25,7 +25,8 @@ def empty_or_short(dataset: Dataset) -> QualityCheck:
     words = _texts(dataset).str.count_matches(r"\S+")
     short = int((words < limit).sum())
     empty = sum(bad.reason == "empty text" for rows in dataset.splits.values() for bad in rows.bad)
-    measured = Measured(words.min() if len(words) else None, limit, short + empty)  # type: ignore[arg-type]
+    fewest = 0 if empty else words.min()
+    measured = Measured(fewest, limit, short + empty, Bound.AT_LEAST)  # type: ignore[arg-type]
     if short + empty == 0:
         return passed("empty_or_short", f"every text has {limit} words or more", measured)
     message = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 
 from mlrun_assets.config import CheckName, QualityConfig
@@ -9,7 +11,14 @@ from mlrun_assets.records import QualityCheck, Severity
 from mlrun_assets.stages.quality.finding import Dataset, Measured, failed, passed
 from mlrun_assets.stages.quality.shift import MOST_ROWS, Shift, measure_shift
 
-_RANKS = {None: 0, Severity.WARN: 1, Severity.ERROR: 2}
+
+class _Problem(NamedTuple):
+    """A distance that is too large, in words, with the threshold that it passed."""
+
+    said: str
+    value: float
+    threshold: float
+    severity: Severity
 
 
 def split_drift(dataset: Dataset) -> QualityCheck:
@@ -53,21 +62,27 @@ def _judge(
         if before.height and now.height
     }
     problems = {what: _problems(shift, quality) for what, shift in measured.items()}
-    worst = max((shift.stability_index for shift in measured.values()), default=None)
-    figures = Measured(worst, quality.drift_warns)
     sampled = any(frame.height > MOST_ROWS for pair in pairs.values() for frame in pair)
     note = f" (words and lengths of samples of {MOST_ROWS:,} rows)" if sampled else ""
-    found = [severity for each in problems.values() for severity in each.values()]
+    found = [problem for each in problems.values() for problem in each]
     if not found:
+        worst = max((shift.stability_index for shift in measured.values()), default=None)
         said = "; ".join(f"{what}: {_describe(shift)}" for what, shift in measured.items())
-        return passed(name, (said or "a split is empty") + note, figures)
-    listed = "; ".join(f"{what}: {', '.join(each)}" for what, each in problems.items() if each)
-    severity = max(found, key=lambda each: _RANKS[each])
-    return failed(name, severity, f"{listed}; {advice}{note}", figures)
+        return passed(
+            name, (said or "a split is empty") + note, Measured(worst, quality.drift_warns)
+        )
+    listed = "; ".join(
+        f"{what}: {', '.join(problem.said for problem in each)}"
+        for what, each in problems.items()
+        if each
+    )
+    decides = next((each for each in found if each.severity is Severity.ERROR), found[0])
+    figures = Measured(decides.value, decides.threshold)
+    return failed(name, decides.severity, f"{listed}; {advice}{note}", figures)
 
 
-def _problems(shift: Shift, quality: QualityConfig) -> dict[str, Severity]:
-    """What is too far apart, in words, and how bad that is."""
+def _problems(shift: Shift, quality: QualityConfig) -> list[_Problem]:
+    """The distances of a shift that are beyond their thresholds."""
     auc = shift.auc or 0.5
     labels = f"the labels differ (PSI {shift.stability_index:.2f}, JSD {shift.divergence:.3f})"
     limits = {
@@ -88,11 +103,13 @@ def _problems(shift: Shift, quality: QualityConfig) -> dict[str, Severity]:
             float("inf"),
         ),
     }
-    return {
-        said: Severity.ERROR if value > blocks else Severity.WARN
+    return [
+        _Problem(said, value, blocks, Severity.ERROR)
+        if value > blocks
+        else _Problem(said, value, warns, Severity.WARN)
         for said, (value, warns, blocks) in limits.items()
         if value > warns
-    }
+    ]
 
 
 def _describe(shift: Shift) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from mlrun_assets.config import CheckName, DataConfig
-from mlrun_assets.records import CheckOutcome, QualityCheck, Severity
+from mlrun_assets.records import Bound, CheckOutcome, QualityCheck, Severity
 from mlrun_assets.stages.quality.near_matches import NearMatches, find_near_matches
 from mlrun_assets.stages.quality.reading import SplitRows
 
@@ -55,11 +55,15 @@ class Dataset:
 
 
 class Measured(NamedTuple):
-    """What a check measured, the threshold it was held against, and the rows concerned."""
+    """The value of a check, its threshold, the rows concerned, and how value and threshold relate.
+
+    A check that looks at several values gives the one that decided.
+    """
 
     value: float | None
     threshold: float | None
     rows: int = 0
+    bound: Bound = Bound.AT_MOST
 
 
 @dataclass(frozen=True)

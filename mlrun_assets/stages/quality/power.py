@@ -30,14 +30,16 @@ def test_power(dataset: Dataset) -> QualityCheck:
     if accuracy is None:
         said = f"this test split of {len(labels)} rows can show no difference at all"
     limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
+    # Without a difference that the rows can show, 1.0: none between two scores is larger.
     worst = 1.0 if accuracy is None or f1 is None else max(accuracy, f1)
-    measured = Measured(accuracy, limit)
+    measured = Measured(worst, limit)
     if worst <= limit:
         return passed("test_power", said, measured)
     share = max(1.0, len(labels) / max(1, balanced))
     more = rows_to_show(wanted, quality.test_discordance) * share - len(labels)
-    message = f"{said}; for {_points(wanted)} label about {_hundreds(more)} more"
-    return failed("test_power", Severity.WARN, message, measured)
+    if more > 0:
+        said += f"; for {_points(wanted)} label about {_hundreds(more)} more"
+    return failed("test_power", Severity.WARN, said, measured)
 
 
 def _points(difference: float | None) -> str:

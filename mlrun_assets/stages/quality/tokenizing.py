@@ -44,6 +44,8 @@ def tokenizer_fit(dataset: Dataset) -> QualityCheck:
         problems.append(f"{share:.1%} of the tokens are unknown")
     rows = every.filter(pl.col("unknown") > 0).height
     measured = Measured(fit[1], quality.max_tokens_per_word, rows)
+    if problems and fit[1] <= quality.max_tokens_per_word:
+        measured = Measured(share, quality.max_unknown_token_fraction, rows)
     if problems:
         message = f"{' and '.join(problems)}: try an encoder that knows the language (model.name)"
         return failed("tokenizer_fit", Severity.WARN, message, measured)

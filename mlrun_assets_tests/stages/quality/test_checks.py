@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.records import CheckOutcome, QualityCheck
+from mlrun_assets.records import Bound, CheckOutcome, QualityCheck
 from mlrun_assets.stages.quality.checks import CHECKS, run_checks
 from mlrun_assets.stages.quality.finding import Dataset, Finding
 from mlrun_assets.stages.quality.language import add_language
@@ -173,6 +173,8 @@ def test_imbalance_and_rare_labels_warn() -> None:
     assert result.warns
     assert result.value == pytest.approx(7.0)
     assert "fewer than 10 rows of b" in result.message
+    rare = check("class_balance", {"train": rows}, imbalance_ratio=8)
+    assert (rare.value, rare.bound, rare.threshold) == (8, Bound.AT_LEAST, 10)
 
 
 def test_truncation_warns() -> None:

@@ -11,10 +11,10 @@ from mlrun_assets.stages.quality.power import test_power as judge_power
 from mlrun_assets_tests.stages.quality.test_checks import split_rows
 
 
-def judge(labels: str) -> QualityCheck:
+def judge(labels: str, **settings: float) -> QualityCheck:
     rows = [(f"qoraal {number}", label) for number, label in enumerate(labels)]
     splits = {name: split_rows(name, rows) for name in ("train", "val", "test")}
-    return judge_power(Dataset(splits, ("a", "b"), None, 128, DataConfig()))
+    return judge_power(Dataset(splits, ("a", "b"), None, 128, DataConfig(quality=settings)))
 
 
 def test_the_sentence_of_a_small_split() -> None:
@@ -37,6 +37,13 @@ def test_a_rare_label_makes_macro_f1_harder_to_tell() -> None:
     check = judge("a" * 950 + "b" * 50)
     assert check.warns
     assert "3 points or more (7 points of macro-F1)" in check.message
+    assert check.value == pytest.approx(0.0656, abs=0.0005)
+
+
+def test_a_split_that_shows_what_is_wanted_needs_no_more_rows() -> None:
+    check = judge("ab" * 147, max_detectable_difference=0.03, wanted_detectable_difference=0.06)
+    assert check.warns
+    assert "label" not in check.message
 
 
 @pytest.mark.parametrize(("labels", "said"), [("ab", "no difference at all"), ("", "of 0 rows")])
