@@ -157,8 +157,7 @@ def _register(
     known = _version_of(client, name, experiment.id, export.digest)
     if known:
         return name, known
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+    _make_model(client, name)
     model_dir = experiment.directory / export.model_dir
     source = model_dir.as_uri()
     if store_uri(config).startswith("http"):  # a server takes only what was handed to it
@@ -168,15 +167,28 @@ def _register(
     return name, client.create_model_version(name, source, run.info.run_id, tags=tags)
 
 
+def _make_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def _version_of(
     client: MlflowClient, name: str, experiment: str, digest: str | None = None
 ) -> ModelVersion | None:
-    """The newest version that is the model of an experiment."""
+    """The newest version that is the model of an experiment.
+
+    Found by its tag: a filter of MLflow has no way to quote a name with both kinds of quotes.
+    """
     found = [
         version
-        for version in client.search_model_versions(f"name = '{name}'")
-        if version.tags.get(EXPERIMENT_TAG) == experiment
-        and digest in (None, version.tags.get("mlrun.digest"))
+        for version in client.search_model_versions(f"tags.`{EXPERIMENT_TAG}` = '{experiment}'")
+        if version.name == name and digest in (None, version.tags.get("mlrun.digest"))
     ]
     return max(found, key=lambda version: int(version.version), default=None)
 
