@@ -65,7 +65,7 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
         counter = None
     try:
         dataset = validate_dataset(config, output, counter)
-        write_datasheet(output, dataset)
+        write_datasheet(output, dataset, config.settings.data)
     except OSError as error:
         raise MlrunError(
             f"{output}: can't be written: {error.strerror}; choose another --output"

@@ -11,6 +11,7 @@ import math
 
 import jinja2
 
+from mlrun_assets.config import DataConfig
 from mlrun_assets.records import DatasetRecord, SourceFile
 from mlrun_assets.reporting import data_tables, formats, sentences
 from mlrun_assets.reporting.escaping import Markdown, code
@@ -19,9 +20,9 @@ from mlrun_assets.reporting.markdown import markdown_environment
 from mlrun_assets.reporting.tables import table
 
 
-def render_datasheet(dataset: DatasetRecord) -> str:
-    """The datasheet as Markdown."""
-    return _template().render(dataset=dataset)
+def render_datasheet(dataset: DatasetRecord, data: DataConfig) -> str:
+    """The datasheet as Markdown; ``data`` has what the config states of the data."""
+    return _template().render(dataset=dataset, data=data)
 
 
 def sources_table(dataset: DatasetRecord) -> Markdown:
