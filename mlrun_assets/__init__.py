@@ -20,7 +20,6 @@ Imports go down this list, never up:
     text/                orthography, keys and languages
     records/             what flows between the stages
     config/              ml_config.yaml: every setting and its default, once
-    config_source.py     YAML with the line of every key
     arrays.py            the types of numpy arrays
     files.py             files written whole or not at all
     machine.py           CPUs and memory that this process may use

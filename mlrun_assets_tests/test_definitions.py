@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import dagster as dg
-import yaml
+from ruamel.yaml import YAML
 
 from mlrun_assets.definitions import defs
 from mlrun_assets.lifecycle.order import MADE_FROM, STAGE_RECORDS, dependants
@@ -115,7 +115,7 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
 def test_workspace_and_project_name_the_same_location() -> None:
     import tomllib
 
-    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]
+    workspace = YAML(typ="safe").load(ROOT / "workspace.yaml")["load_from"][0]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
     assert workspace["python_module"]["module_name"] == project["module_name"]
     assert workspace["python_module"]["location_name"] == project["code_location_name"]

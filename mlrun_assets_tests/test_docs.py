@@ -14,7 +14,6 @@ import pytest
 import mlrun_assets
 from mlrun_assets.cli import commands
 from mlrun_assets.config import parse_config
-from mlrun_assets.config_source import parse_source
 from mlrun_assets.stages.quality.checks import CHECKS
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 from mlrun_assets_tests.regenerate_docs import SCHEMA_FILE, TABLE_FILE, schema_text, table_text
@@ -76,7 +75,7 @@ def test_every_command_is_documented_and_every_documented_one_exists() -> None:
 def test_documented_config_is_valid() -> None:
     block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert block is not None
-    config = parse_config(parse_source(block[1], "README.md"))
+    config = parse_config(block[1], "README.md")
     assert config.training.learning_rate == pytest.approx(2e-5)
 
 

@@ -1,21 +1,35 @@
-"""From the file to the config, or to an error that lists all its mistakes."""
+"""From a YAML 1.2 file to the config, or to one error that lists every mistake with its line."""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from mlrun_assets.config.contradictions import contradictions_of
-from mlrun_assets.config.mistakes import mistakes_in
-from mlrun_assets.config.variables import CONFIG_VARIABLE
-from mlrun_assets.config.whole import Config, LoadedConfig
-from mlrun_assets.config_source import ConfigSource, Mistake, read_source
+from mlrun_assets.config.fields import CONFIG_VARIABLE
+from mlrun_assets.config.schema import (
+    Config,
+    LoadedConfig,
+    Location,
+    Mistake,
+    contradictions_of,
+)
 from mlrun_assets.errors import ConfigError
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
+
+# Their items are text even without quotes: the label `no`, `1` or `2024-01-01`.
+_TEXT_LIST = ("data", "labels")
+_TAG = "tag:yaml.org,2002:"
+_TYPED = {_TAG + name for name in ("bool", "float", "int", "null")}
+_TEXT = {_TAG + name for name in ("str", "timestamp", "value", "merge")}
+_WORDS_FOR_FLAGS = {"yes", "no", "on", "off", "y", "n"}
 
 
 def load_config(file: Path | str | None = None) -> LoadedConfig:
@@ -26,39 +40,236 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
             working directory, else all defaults.
 
     Raises:
-        ConfigError: the file is missing though it was named, is not YAML, or has mistakes; the
-            message lists all of them, each with its line.
+        ConfigError: the named file is missing, is not YAML, or has mistakes. The message lists
+            all mistakes, each with its line.
     """
     named = file or os.environ.get(CONFIG_VARIABLE)
     path = Path(named or DEFAULT_CONFIG_FILE).expanduser().absolute()
     if not named and not path.exists():
         return LoadedConfig(settings=Config(), directory=path.parent)
-    source = read_source(path)
-    return LoadedConfig(settings=parse_config(source), directory=path.parent, file=path)
+    return LoadedConfig(settings=read_config(path), directory=path.parent, file=path)
 
 
-def parse_config(source: ConfigSource) -> Config:
-    """The config in ``source``.
+def read_config(path: Path) -> Config:
+    """The config in the file at ``path``.
 
     Raises:
         ConfigError: as in `load_config`.
     """
-    mistakes = list(source.mistakes)
     try:
-        config = Config.model_validate(source.values)
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such config file; create it, or name another one with --config or "
+            "MLRUN_CONFIG"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a directory; name the YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, name: str = DEFAULT_CONFIG_FILE) -> Config:
+    """The config in ``text``; messages call the file ``name``.
+
+    Raises:
+        ConfigError: as in `load_config`.
+    """
+    document = _Document(name)
+    values = document.read(text)
+    mistakes = list(document.mistakes)
+    try:
+        config = Config.model_validate(values)
     except ValidationError as error:
-        wrong = mistakes_in(error, source)
-        mistakes += wrong
-        # What is right may contradict itself too, and is to be told in the same breath.
-        config = Config.model_validate(_without(source.values, wrong))
+        invalid = _invalid_values(error, document)
+        mistakes += invalid
+        # The valid keys may contradict each other: report that in the same message.
+        config = Config.model_validate(_without(values, invalid))
     mistakes += contradictions_of(config)
     if mistakes:
-        raise ConfigError(source.describe(mistakes))
+        raise ConfigError(document.describe(mistakes))
     return config
 
 
+class _Document:
+    """A YAML document as plain values, with the line of every key and item.
+
+    It works on the nodes that ruamel.yaml composes, not on the objects it constructs: only nodes
+    have both the line and the original text of a value, and all duplicate keys.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[Location, int] = {}
+        self.mistakes: list[Mistake] = []
+        self._yaml = YAML(typ="safe", pure=True)
+        self._open: list[Node] = []
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The values of the document.
+
+        Raises:
+            ConfigError: the text is not YAML 1.2, or not a mapping.
+        """
+        try:
+            node = self._yaml.compose(text)
+            if self._yaml.version not in (None, (1, 2)):
+                raise ConfigError(
+                    f"{self.name}: is YAML 1.1; remove the line that starts with %YAML"
+                )
+            value = {} if node is None else self._value(node, ())
+        except MarkedYAMLError as error:
+            line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+            problem = (error.problem or error.context or "").removeprefix("but ")
+            raise ConfigError(f"{self.name}:{line} not YAML: {problem}") from None
+        except (YAMLError, RecursionError) as error:
+            raise ConfigError(f"{self.name}: not YAML: {str(error).splitlines()[0]}") from None
+        if value is not None and not isinstance(value, dict):
+            kind = "a list" if isinstance(value, list) else "a single value"
+            raise ConfigError(f"{self.name}: line 1: is {kind}; write sections such as `data:`")
+        return value or {}
+
+    def _value(self, node: Node, location: Location) -> Any:
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, location)
+        if any(node is outer for outer in self._open):
+            self.mistakes.append(Mistake(location, "is an alias of a value around it; remove it"))
+            return None
+        self._open.append(node)
+        value: Any
+        if isinstance(node, MappingNode) and node.tag == _TAG + "map":
+            value = self._mapping(node, location)
+        elif isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
+            value = self._sequence(node, location)
+        else:
+            value = self._unknown_tag(node, location)
+        self._open.pop()
+        return value
+
+    def _mapping(self, node: MappingNode, location: Location) -> dict[str, Any]:
+        self._yaml.constructor.flatten_mapping(node)
+        merged = len(node.merge or ())  # these come first, and the mapping's own keys override them
+        values: dict[str, Any] = {}
+        own: set[str] = set()
+        for index, (key, value) in enumerate(node.value):
+            name, line = str(key.value), key.start_mark.line + 1
+            if not isinstance(key, ScalarNode):
+                self.mistakes.append(Mistake(location, f"the key on line {line} is not text"))
+                continue
+            if name in own:
+                message = f"is repeated on line {line}; keep one of them"
+                self.mistakes.append(Mistake((*location, name), message))
+            else:
+                self.lines[(*location, name)] = line
+            if index >= merged:
+                own.add(name)
+            values[name] = self._value(value, (*location, name))
+        return values
+
+    def _sequence(self, node: SequenceNode, location: Location) -> list[Any]:
+        values = []
+        for index, item in enumerate(node.value):
+            self.lines[(*location, index)] = item.start_mark.line + 1
+            values.append(self._value(item, (*location, index)))
+        return values
+
+    def _scalar(self, node: ScalarNode, location: Location) -> Any:
+        if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag != _TAG + "null"):
+            return str(node.value)
+        if node.tag not in _TYPED:
+            return self._unknown_tag(node, location)
+        try:
+            return self._yaml.constructor.construct_object(node)
+        except (KeyError, ValueError):  # such as `!!int x`
+            return self._unknown_tag(node, location)
+
+    def _unknown_tag(self, node: Node, location: Location) -> Any:
+        self.mistakes.append(Mistake(location, f"has the tag {node.tag}; remove the tag"))
+        return None
+
+    def locate(self, parts: Location) -> Location:
+        """``parts`` without those that are no key or item of the file."""
+        location: Location = ()
+        for part in parts:
+            if (*location, part) in self.lines:
+                location = (*location, part)
+        return location
+
+    def describe(self, mistakes: Iterable[Mistake]) -> str:
+        """All ``mistakes`` as one message, in the order of the file."""
+        found = [(self._line(mistake.location), mistake) for mistake in mistakes]
+        found.sort(key=lambda each: each[0] or 0)
+        sentences = []
+        for line, mistake in found:
+            where = f"line {line}: " if line else ""
+            key = ".".join(str(part) for part in mistake.location)
+            sentences.append(f"  {where}{key}: {mistake.message}")
+        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        return "\n".join([f"{self.name}: {count}:", *sentences])
+
+    def _line(self, location: Location) -> int | None:
+        """The line of ``location``, or of the nearest section around it."""
+        while location and location not in self.lines:
+            location = location[:-1]
+        return self.lines.get(location)
+
+
+def _invalid_values(error: ValidationError, document: _Document) -> list[Mistake]:
+    """One mistake per place: the kinds of value that are allowed there are joined with "or"."""
+    expected: dict[Location, list[str]] = {}
+    unknown = []
+    unread = {mistake.location for mistake in document.mistakes}
+    for detail in error.errors(include_url=False):
+        # pydantic adds the kinds that it tried to the location; only keys of the file are kept.
+        location = document.locate(detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            unknown.append(Mistake(location, _unknown_key(location)))
+        elif location not in unread:
+            expected.setdefault(location, []).append(_expectation(dict(detail)))
+    return unknown + [
+        Mistake(location, " or ".join(dict.fromkeys(messages)))
+        for location, messages in expected.items()
+        if not any(other != location and other[: len(location)] == location for other in expected)
+    ]
+
+
+def _unknown_key(location: Location) -> str:
+    *section, key = map(str, location)
+    model: type[BaseModel] = Config
+    for part in section:
+        model = cast("type[BaseModel]", model.model_fields[part].annotation)
+    known = list(model.model_fields)
+    if nearest := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"unknown key; did you mean `{nearest[0]}`?"
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def _expectation(detail: dict[str, Any]) -> str:
+    kind, value = detail["type"], detail["input"]
+    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "string_type":
+        typed = value is None or isinstance(value, bool | int | float)
+        return "should be text" + ("; put it in quotes" if typed else "")
+    if kind == "bool_type":
+        word = isinstance(value, str) and value.lower() in _WORDS_FOR_FLAGS
+        return "should be true or false" + (f" (`{value}` is text in YAML 1.2)" if word else "")
+    if kind == "tuple_type":
+        return "should be a list"
+    if kind in ("model_type", "dict_type"):
+        return "should be keys with values"
+    if kind == "too_short":
+        fewest = detail["ctx"]["min_length"]
+        return f"should have at least {fewest} item{'s' if fewest > 1 else ''}"
+    return message
+
+
 def _without(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
-    """``values`` without the sections' keys in which there is a mistake: they take defaults."""
+    """``values`` without the keys of a section in which there is a mistake."""
     wrong = {mistake.location[:2] for mistake in mistakes}
     return {
         section: {key: value for key, value in keys.items() if (section, key) not in wrong}

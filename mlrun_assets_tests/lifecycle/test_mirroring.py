@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ConfigError
@@ -41,7 +41,7 @@ needs_mlflow = pytest.mark.skipif(
 
 def config_of(home: Path, name: str = "news", **tracking: Any) -> LoadedConfig:
     file = home / "ml_config.yaml"
-    file.write_text(yaml.safe_dump({"data": {"name": name}, "tracking": tracking}))
+    file.write_text(json.dumps({"data": {"name": name}, "tracking": tracking}))
     return load_config(file)
 
 

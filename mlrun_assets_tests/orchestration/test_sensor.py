@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 
 from mlrun_assets.orchestration.jobs import ml_run
 from mlrun_assets.orchestration.resources import MlRun
@@ -119,5 +119,5 @@ def test_the_sensor_is_off_by_default_and_starts_the_run() -> None:
 
 def test_data_at_urls_is_not_watched(ticks: Ticks) -> None:
     urls = {f"{split}_path": f"memory://{split}.jsonl" for split in ("train", "val", "test")}
-    ticks.config.write_text(yaml.safe_dump({"data": urls}))
+    ticks.config.write_text(json.dumps({"data": urls}))
     assert "not watched" in str(ticks.tick().skip_reason)
