@@ -12,6 +12,7 @@
     │   └── ComparisonError    production has moved since a model was compared with it
     ├── UntoldMoveError        production has moved, and not all that tells so could be written
     ├── PublishError           a model that can't be pushed to where it was to go
+    ├── FileBusyError          another process holds the lock of a file and does not let go
     └── RecordError            a stage is missing what an earlier stage should have recorded
 
 A message is complete on its own: it is what people see, without a traceback.
@@ -75,6 +76,10 @@ class UntoldMoveError(MlrunError):
 
 class PublishError(MlrunError):
     """A model can't be pushed; nothing half-made is left where it was to go."""
+
+
+class FileBusyError(MlrunError):
+    """Another process holds the lock of a file for longer than anybody should wait."""
 
 
 class RecordError(MlrunError):

@@ -1,7 +1,9 @@
-"""Files as this package writes them: whole or not at all."""
+"""Files and directories, written whole or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -10,6 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from mlrun_assets.errors import FileBusyError
+
+LOCK_SECONDS = 600.0  # a large model takes its time to be copied and loaded
+_UNFINISHED = ".unfinished"
+_ANY_TOKEN = "[0-9a-f]" * 8
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -52,6 +62,110 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append ``line``, which has no newline, and flush it to the disk: all of it or nothing.
+
+    A line that a killed process left without its end stays as it is, apart from this one. The
+    caller holds the lock of ``path``.
+
+    Raises:
+        OSError: the file can't be written or the disk is full; the file is as it was.
+    """
+    content = line.encode("utf-8") + b"\n"
+    with path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                content = b"\n" + content
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads that lock ``path`` waiting until the block ends.
+
+    The lock is the file ``.NAME.lock`` beside ``path``. The system releases it when a process dies.
+
+    Raises:
+        FileBusyError: another process has held the lock for `LOCK_SECONDS`.
+        OSError: the lock file can't be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.01)
+    except Timeout:
+        raise FileBusyError(
+            f"{path}: another process has been working on it for {LOCK_SECONDS:.0f} s; wait until "
+            "that process ends, or end it, then run again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """An empty directory that takes the name ``target`` when the block ends.
+
+    When the block fails, nothing is left of it and ``target`` is unchanged. All files are flushed
+    to the disk before they have their name.
+
+    Args:
+        target: the name it takes. Its parent is created.
+        replace: whether it replaces a directory that is already there. The caller is then the only
+            writer of ``target``: what killed processes left unfinished is removed.
+
+    Raises:
+        OSError: a file can't be written; or, without ``replace``, ``target`` is there and not an
+            empty directory.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if replace:
+        remove_unfinished(target.parent, target.name)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        _sync_all(unfinished)
+        if replace and target.exists():
+            shutil.rmtree(target)
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # it has its name by now, or it failed
+    sync_directory(target.parent)
+
+
+def remove_unfinished(parent: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in ``parent`` of new directories.
+
+    Args:
+        parent: the parent of the new directories.
+        name: only of the directory with this name. The caller is its only writer, or, without a
+            name, the only writer in ``parent``.
+    """
+    stem = "*" if name is None else glob.escape(name)
+    for path in parent.glob(f".{stem}.{_ANY_TOKEN}{_UNFINISHED}"):
+        shutil.rmtree(path)
+
+
+def _sync_all(directory: Path) -> None:
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_directory(path)
+    sync_directory(directory)
+
+
 def link_directory(source: Path, target: Path) -> None:
     """Make ``target`` a directory with the files of ``source``, in one step.
 
@@ -61,13 +175,8 @@ def link_directory(source: Path, target: Path) -> None:
     Raises:
         OSError: a file can't be read, or the disk is full; ``target`` is unchanged.
     """
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, copy_function=_link_or_copy)
-    if target.exists():
-        shutil.rmtree(target)
-    unfinished.rename(target)
-    sync_directory(target.parent)
+    with new_directory(target, replace=True) as directory:
+        shutil.copytree(source, directory, copy_function=_link_or_copy, dirs_exist_ok=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:

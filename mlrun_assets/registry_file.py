@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 from mlrun_assets.errors import RecordError
-from mlrun_assets.files import write_atomically
+from mlrun_assets.files import locked, write_atomically
 
-LOCK_SECONDS = 60.0
 LONGEST_REPORT_NAME = 200  # bytes; a file name holds 255, and a temporary one is longer than ours
 REPORT_NAME = r"impl-ml-run-[^\s|/\\`*\[\]()<>]+-[0-9]{8}(?:-[0-9]+)?"
 
@@ -104,13 +101,13 @@ def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
         What ``change`` returned.
 
     Raises:
-        RecordError: the file or its directory can't be written, or the lock can't be had; the file
-            is as it was.
+        RecordError: the file or its directory can't be written; the file is as it was.
+        FileBusyError: another process holds its lock.
     """
     target = Path(os.path.realpath(path))
     with _explained(path, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=LOCK_SECONDS):
+        with locked(target):
             before = _read(target)
             lines = MarkdownLines(before)
             result = change(lines)
@@ -180,11 +177,6 @@ def _read(path: Path) -> bytes:
 def _explained(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
-    except Timeout:
-        raise RecordError(
-            f"{path}: another process has been writing it for {LOCK_SECONDS:.0f} s; wait until "
-            "that run has ended, then materialize this asset again"
-        ) from None
     except OSError as error:
         raise RecordError(
             f"{path}: can't be {verb} ({error.strerror or error}); it must be a file in a "

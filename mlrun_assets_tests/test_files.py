@@ -1,13 +1,21 @@
+import errno
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from mlrun_assets import files
+from mlrun_assets.errors import FileBusyError
 from mlrun_assets.files import (
+    append_line,
     digest_directory,
     digest_file,
     link_directory,
+    locked,
+    new_directory,
+    remove_unfinished,
     size_in_bytes,
     write_atomically,
 )
@@ -80,3 +88,124 @@ def test_a_linked_directory_is_whole_or_not_there(
     with pytest.raises(OSError, match="no space left"):
         link_directory(source, target)
     assert sorted(path.name for path in target.iterdir()) == ["inner", "more"]
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_new_directory_has_its_name_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "below" / "model"
+    with new_directory(target) as directory:
+        (directory / "weights").write_text("1")
+        assert not target.exists()
+    assert (target / "weights").read_text() == "1"
+    assert names(target.parent) == ["model"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failed_block_changes_nothing(
+    tmp_path: Path, replace: bool, error: type[BaseException]
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+
+    def fail() -> None:
+        with new_directory(target, replace=replace) as directory:
+            (directory / "weights").write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert (target / "weights").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_directory_that_can_not_be_flushed_does_not_get_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"), new_directory(tmp_path / "model") as directory:
+        (directory / "weights").write_text("1")
+    assert names(tmp_path) == []
+
+
+def test_a_directory_that_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    with new_directory(target) as directory:  # an empty one is as good as none
+        (directory / "weights").write_text("1")
+    with pytest.raises(OSError, match="not empty"), new_directory(target) as directory:
+        (directory / "weights").write_text("2")
+    assert (target / "weights").read_text() == "1"
+    with new_directory(target, replace=True) as directory:
+        (directory / "other").write_text("3")
+    assert names(target) == ["other"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_unfinished_directories_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    for name in (
+        ".a.00000001.unfinished",
+        ".b.00000002.unfinished",
+        ".[ab].00000003.unfinished",
+        ".a.b.00000004.unfinished",
+        "b",
+    ):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    with new_directory(tmp_path / "[ab]", replace=True):
+        assert {".a.00000001.unfinished", ".b.00000002.unfinished"} <= set(names(tmp_path))
+    with new_directory(tmp_path / "a", replace=True):
+        pass
+    others = [".a.b.00000004.unfinished", ".b.00000002.unfinished"]
+    assert names(tmp_path) == [*others, "[ab]", "a", "b"]
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == ["[ab]", "a", "b"]
+
+
+def test_an_appended_line_stays_apart_from_one_that_was_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    append_line(file, '{"to": "1"}')
+    append_line(file, '{"to": "2"}')
+    with file.open("ab") as cut_off:
+        cut_off.write(b'{"to')
+    append_line(file, '{"to": "Xamar €"}')
+    assert file.read_text("utf-8").split("\n") == [
+        '{"to": "1"}',
+        '{"to": "2"}',
+        '{"to',
+        '{"to": "Xamar €"}',
+        "",
+    ]
+
+
+def test_a_line_that_can_not_be_finished_is_taken_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "history.jsonl"
+    append_line(file, "1")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        append_line(file, "2")
+    assert file.read_bytes() == b"1\n"
+
+
+def test_a_locked_file_keeps_others_waiting_and_names_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+
+    def lock() -> str:
+        with locked(tmp_path / "a.md"):
+            return "got it"
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path / "a.md"), pytest.raises(FileBusyError, match=r"a\.md: another"):
+            pool.submit(lock).result()
+        assert pool.submit(lock).result() == "got it"

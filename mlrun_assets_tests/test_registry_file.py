@@ -7,8 +7,8 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets import registry_file
-from mlrun_assets.errors import RecordError
+from mlrun_assets import files, registry_file
+from mlrun_assets.errors import FileBusyError, RecordError
 from mlrun_assets.registry_file import (
     MarkdownLines,
     check_report_name,
@@ -145,11 +145,11 @@ def test_a_directory_that_can_not_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_a_lock_that_another_holds_is_an_error_in_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry_file, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
     path = tmp_path / "_a.md"
     with (
         FileLock(tmp_path / "._a.md.lock", thread_local=False),
-        pytest.raises(RecordError, match="another process"),
+        pytest.raises(FileBusyError, match=r"_a\.md: another process"),
     ):
         edit_in_a_thread(path)
     assert not path.exists()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from filelock import FileLock
 
 from mlrun_assets.cli.options import note, note_defaults, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment_store import Experiment, experiment_of_run
+from mlrun_assets.files import locked
 from mlrun_assets.records import Status
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
     home = Path(os.environ["DAGSTER_HOME"])
     try:
         # Two processes that create the same history at once leave one that nobody can open.
-        with FileLock(home / ".lock"), ctrl_c_held_back():
+        with locked(home / "history"), ctrl_c_held_back():
             instance = dg.DagsterInstance.get()
         with instance:
             yield instance

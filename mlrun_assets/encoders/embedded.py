@@ -9,18 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from mlrun_assets.encoders.directory import check_directory
 from mlrun_assets.encoders.q4_conversion import write_encoder
 from mlrun_assets.errors import EncoderError
-from mlrun_assets.files import sync_directory
+from mlrun_assets.files import locked, new_directory
 
 EMBEDDED_PREFIX = "embedded:"
 OFFLINE_CHOICES = (
@@ -120,27 +116,10 @@ def create_once(target: Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         OSError: the directory can't be written; nothing is left behind.
+        FileBusyError: another process has been writing it for too long.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if target.is_dir():
-            return
-        # Who holds the lock is the only writer: what lies here was left by one that was killed.
-        for abandoned in target.parent.glob(f".{target.name}.*.tmp"):
-            shutil.rmtree(abandoned)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            temporary.mkdir()
-            write(temporary)
-            _flush(temporary)
-            temporary.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        sync_directory(target.parent)
-
-
-def _flush(directory: Path) -> None:
-    for path in directory.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_directory(directory)
+    with locked(target):
+        if not target.is_dir():
+            with new_directory(target, replace=True) as directory:
+                write(directory)

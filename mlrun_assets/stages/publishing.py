@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlrun_assets.encoders.quiet import telemetry_off
 from mlrun_assets.errors import PublishError
-from mlrun_assets.files import sync_directory, write_atomically
+from mlrun_assets.files import new_directory, write_atomically
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -62,21 +61,18 @@ def publish(model: Published, target: str, *, public: bool) -> str:
 def _to_directory(model: Published, target: Path) -> str:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise PublishError(f"{target}: is not an empty directory; name one that is, or a new one")
-    incoming = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(model.model_dir, incoming, copy_function=shutil.copyfile)
-        if model.card is not None:
-            write_atomically(incoming / CARD_FILE, model.card)
-        incoming.replace(target)
-        sync_directory(target.parent)
+        with new_directory(target) as directory:
+            shutil.copytree(
+                model.model_dir, directory, copy_function=shutil.copyfile, dirs_exist_ok=True
+            )
+            if model.card is not None:
+                write_atomically(directory / CARD_FILE, model.card)
     except OSError as error:
         raise PublishError(
             f"{target}: the model can't be written there ({error.strerror or error}); make room, "
             "or choose another directory"
         ) from error
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)  # it has its name by now, or it failed
     return str(target)
 
 

@@ -7,18 +7,15 @@ written down: one line of JSON a look, appended, never changed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError
+from mlrun_assets.files import append_line, locked
 from mlrun_assets.records import TestUse, timestamp
 
 LOOKS_FILE = "test_looks.jsonl"
-LOCK_SECONDS = 60.0
 MOST_RESAMPLES = 100_000
 
 _KEYS = ("test", "model")
@@ -36,16 +33,18 @@ def note_look(
         config: with ``evaluation.max_looks`` and ``evaluation.confidence``.
 
     Raises:
-        ExperimentError: the ledger can't be written, or another process holds its lock.
+        ExperimentError: the ledger can't be written.
+        FileBusyError: another process holds its lock.
     """
     test, model = digests
     file = experiments_dir / LOOKS_FILE
     try:
-        with FileLock(file.with_name(f".{file.name}.lock"), timeout=LOCK_SECONDS):
+        with locked(file):
             models = {look["model"] for look in _looks(file) if look["test"] == test}
             if model not in models:
-                _append(file, {"test": test, "model": model, "experiment": experiment})
-    except (OSError, Timeout) as error:
+                look = {"test": test, "model": model, "experiment": experiment}
+                append_line(file, json.dumps({**look, "at": timestamp()}))
+    except OSError as error:
         raise ExperimentError(
             f"{file}: that a model is judged on the test split can't be written down: {error}"
         ) from None
@@ -83,15 +82,3 @@ def _looks(file: Path) -> Iterator[dict[str, str]]:
             continue
         if isinstance(look, dict) and all(isinstance(look.get(key), str) for key in _KEYS):
             yield look
-
-
-def _append(file: Path, look: dict[str, str]) -> None:
-    """One more line, on the disk when this returns; one that was cut off before stays as it is."""
-    line = json.dumps({**look, "at": timestamp()}) + "\n"
-    with file.open("ab+") as ledger:
-        if ledger.tell():
-            ledger.seek(-1, os.SEEK_END)
-            line = line if ledger.read(1) == b"\n" else f"\n{line}"
-        ledger.write(line.encode("utf-8"))
-        ledger.flush()
-        os.fsync(ledger.fileno())

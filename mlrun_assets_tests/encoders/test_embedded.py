@@ -111,7 +111,7 @@ def test_a_cache_that_can_only_be_read_will_do(
         raise OSError(errno.EROFS, "Read-only file system", str(cache))
 
     monkeypatch.setattr(Path, "mkdir", denied)
-    monkeypatch.setattr(embedded, "FileLock", denied)
+    monkeypatch.setattr(embedded, "locked", denied)
     assert embedded_directory(NAME, cache) == directory
     shutil.rmtree(directory)
     with pytest.raises(EncoderError, match=r"Read-only file system.*Set MLRUN_CACHE"):
@@ -141,7 +141,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    abandoned = tmp_path / ".encoder.0a1b2c3d.tmp"
+    abandoned = tmp_path / ".encoder.0a1b2c3d.unfinished"
     abandoned.mkdir()
     (abandoned / "half").write_text("half")
     create_once(tmp_path / "encoder", lambda directory: (directory / "file").touch())

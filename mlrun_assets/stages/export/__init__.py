@@ -12,7 +12,7 @@ import polars as pl
 
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import ExportError
-from mlrun_assets.files import digest_directory, size_in_bytes, sync_directory
+from mlrun_assets.files import digest_directory, new_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, ExportRecord
 from mlrun_assets.stages.export.onnx_forms import Reference, export_onnx
 from mlrun_assets.trainer.probe import ask_fresh_process
@@ -40,8 +40,8 @@ def export_model(
             "trained_checkpoint again"
         )
     val = pl.read_parquet(directory / dataset.splits["val"].file)
-    with _whole_or_not_at_all(directory / EXPORT_DIR) as export_dir:
-        shutil.copytree(model_dir, export_dir)
+    with _new_export(directory / EXPORT_DIR) as export_dir:
+        shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
         size_bytes = size_in_bytes(export_dir)
         reference = Reference.of(model_dir, val, dataset.max_length)
         texts, own = reference.texts[:ROWS_COMPARED], reference.answers[:ROWS_COMPARED]
@@ -66,24 +66,18 @@ def export_model(
 
 
 @contextmanager
-def _whole_or_not_at_all(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` that takes its place in the end; after an error it is gone.
+def _new_export(target: Path) -> Iterator[Path]:
+    """A directory that replaces ``target`` when the block ends; see `new_directory`.
 
     Raises:
         ExportError: a file could not be written.
     """
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        yield unfinished
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
-        sync_directory(target.parent)
+        with new_directory(target, replace=True) as directory:
+            yield directory
     except OSError as error:
         free = shutil.disk_usage(target.parent).free
         raise ExportError(
             f"{target}: the export could not be written ({error}; {free / 1e6:,.0f} MB are free): "
             "make room and materialize exported_model again"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from mlrun_assets.errors import ProductionError
+from mlrun_assets.files import append_line
 from mlrun_assets.records import Record
 
 FILE = "history.jsonl"
@@ -64,24 +64,9 @@ def append(production_dir: Path, move: Move) -> None:
     """Add a move, flushed to the disk; all of its line or nothing.
 
     Raises:
-        OSError: the file can't be written.
-        ProductionError: the disk is full.
+        OSError: the file can't be written or the disk is full.
     """
-    path = production_dir / FILE
-    line = move.model_dump_json().encode() + b"\n"
-    with path.open("ab+", buffering=0) as file:
-        size = file.tell()
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":  # a process was killed here: its line stays apart from ours
-                line = b"\n" + line
-        try:
-            if file.write(line) != len(line):
-                raise ProductionError(f"{path}: the disk is full; free some space, then try again")
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(size)
-            raise
+    append_line(production_dir / FILE, move.model_dump_json())
 
 
 def in_force(after_each_move: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from mlrun_assets.stages.production.store import (
     verify_files,
 )
 
-_LINK = "current"
+LINK = "current"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def read(production_dir: Path) -> str | None:
     Raises:
         ProductionError: there is something else where the pointer should be.
     """
-    link = production_dir / _LINK
+    link = production_dir / LINK
     if link.is_symlink():
         return str(link.readlink()).removeprefix(f"{VERSIONS_DIR}/").removesuffix(f"/{MODEL_DIR}")
     if link.exists():
@@ -111,7 +111,7 @@ def move(
         forced=reason.forced,
         digests={version.version: version.digest for version in (before, after) if version},
     )
-    link = production_dir / _LINK
+    link = production_dir / LINK
     old = link.readlink() if link.is_symlink() else None
     try:
         _point(link, model_dir_of(Path(), after.version))

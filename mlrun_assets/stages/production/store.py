@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from mlrun_assets.errors import ProductionError, RecordError
-from mlrun_assets.files import digest_directory, sync_directory, write_atomically
+from mlrun_assets.files import digest_directory, new_directory, remove_unfinished, write_atomically
 from mlrun_assets.records import ProductionVersion, timestamp
 
 CARD_FILE = "README.md"
@@ -147,22 +145,16 @@ def install(production_dir: Path, candidate: Candidate, probe: Probe) -> Product
     """
     root = production_dir / VERSIONS_DIR
     root.mkdir(exist_ok=True)
-    for stale in root.glob(".incoming-*"):  # of a process that was killed: the lock is ours
-        shutil.rmtree(stale)
+    remove_unfinished(root)  # whoever promotes holds the lock of production
     name = _free_name(root, candidate.experiment)
-    incoming = root / f".incoming-{secrets.token_hex(4)}"
-    model_dir = incoming / MODEL_DIR
-    try:
+    with new_directory(root / name) as incoming:
+        model_dir = incoming / MODEL_DIR
         _copy(candidate.model_dir, model_dir)
         verify_files(model_dir, candidate.digest)
         _add_card(model_dir, candidate.card)
         version = _version(name, candidate, digest_directory(model_dir))
         probe(model_dir)
         version.save(incoming / _RECORD_FILE)
-        incoming.rename(root / name)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)  # it has its name by now, or it failed
-    sync_directory(root)
     return version
 
 
@@ -198,7 +190,7 @@ def _free_name(root: Path, experiment: str) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy all files, flushed to the disk and read-only."""
+    """Copy all files, read-only."""
     if not source.is_dir():
         raise ProductionError(f"{source}: no such model directory; materialize exported_model")
     target.mkdir(parents=True)
@@ -206,11 +198,7 @@ def _copy(source: Path, target: Path) -> None:
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-        with copy.open("rb") as content:
-            os.fsync(content.fileno())
         copy.chmod(0o444)
-    for directory in (target, *(path for path in target.rglob("*") if path.is_dir())):
-        sync_directory(directory)
 
 
 def _add_card(model_dir: Path, card: str | None) -> None:
