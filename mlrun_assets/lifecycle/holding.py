@@ -1,4 +1,4 @@
-"""Who works on an experiment: a lock that the system releases when a process dies."""
+"""The lock on an experiment that a process is working on; the system releases it on its death."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlrun_assets.errors import ExperimentError
+from mlrun_assets.files import locked
 
 LOCK = ".lock"
 _held: dict[Path, FileLock] = {}
@@ -30,9 +31,7 @@ def try_hold(directory: Path) -> bool:
     if directory in _held:
         return True
     lock = FileLock(directory / LOCK, thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    if not _acquire(lock):
         return False
     _held[directory] = lock
     return True
@@ -49,7 +48,21 @@ def is_held(directory: Path) -> bool:
     """Whether a process, this one or another, works on the experiment."""
     if directory in _held:
         return True
-    if try_hold(directory):
-        release(directory)
-        return False
-    return True
+    file = directory / LOCK
+    return file.exists() and not _acquire(FileLock(file), release=True)
+
+
+def _acquire(lock: FileLock, *, release: bool = False) -> bool:
+    """Acquire the lock if it is free, and keep it unless ``release``; whether it was free."""
+    # flock has no way to look at a lock without taking it. So whoever looks or takes does it under
+    # a second lock: a lock that is not free is then held by a process that works, never by one
+    # that looks.
+    path = Path(lock.lock_file)
+    with locked(path.with_name("lock-attempt")):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        if release:
+            lock.release()
+        return True
