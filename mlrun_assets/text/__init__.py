@@ -7,7 +7,7 @@ languages.py     what is known about a language
 """
 
 from mlrun_assets.text.keys import duplicate_key
-from mlrun_assets.text.languages import LanguageProfile, language_profile
+from mlrun_assets.text.languages import LanguageProfile, language_profile, language_tag
 from mlrun_assets.text.lines import first_words, one_line, shorten
 from mlrun_assets.text.orthography import ALL_STEPS, Normalised, Step, normalise
 
@@ -19,6 +19,7 @@ __all__ = [
     "duplicate_key",
     "first_words",
     "language_profile",
+    "language_tag",
     "normalise",
     "one_line",
     "shorten",

@@ -1,63 +1,70 @@
-"""What is known about a language: how its text is made regular and what detectors call it."""
+"""What is known about a language: its code, the safe spelling steps, its function words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from mlrun_assets.text.orthography import ALL_STEPS, Step
 
-# Neither is safe everywhere: U+200B parts the words of Khmer, and U+02BB or U+2019 is the letter
-# that many an orthography prescribes.
+# Neither is safe in every language: U+200B separates the words of Khmer, and U+02BB or U+2019 is a
+# letter of many orthographies.
 _NEUTRAL_STEPS = ALL_STEPS - {Step.ZERO_WIDTH_SPACE, Step.APOSTROPHE}
 
 
 @dataclass(frozen=True)
 class LanguageProfile:
-    """A language by its code.
+    """A language.
 
-    ``steps`` are the orthography steps that are safe on its text. ``function_words`` (lower case)
-    tell a text that is partly in the language; none: it can't be told. ``detector_codes`` are what
-    detectors answer for it.
+    Attributes:
+        code: the code that the config gives, such as ``som``.
+        tag: the same language as `language_tag` writes it, such as ``so``.
+        steps: the orthography steps that are safe on its text.
+        function_words: frequent words, in lower case, that show that a text is partly in the
+            language; empty: unknown.
     """
 
     code: str
-    steps: frozenset[Step]
-    function_words: frozenset[str]
-    detector_codes: frozenset[str]
+    tag: str
+    steps: frozenset[Step] = _NEUTRAL_STEPS
+    function_words: frozenset[str] = frozenset()
 
 
 _SOMALI = LanguageProfile(
     code="som",
+    tag="so",
     steps=ALL_STEPS,
     function_words=frozenset(
         ("oo", "iyo", "ka", "ah", "ee", "ku", "u", "waa", "la", "waxaa", "ay", "soo", "uu", "waxay")
     ),
-    detector_codes=frozenset({"so"}),
 )
-_PROFILES = {"som": _SOMALI, "so": _SOMALI}
+_PROFILES = {_SOMALI.tag: _SOMALI}
 
-# ISO 639-3, with the members of a macrolanguage, to the two letters of ISO 639-1.
-_TWO_LETTERS = {
-    "afr": "af", "amh": "am", "ara": "ar", "arb": "ar", "ben": "bn", "eng": "en", "fas": "fa",
-    "fra": "fr", "gaz": "om", "hat": "ht", "hau": "ha", "hin": "hi", "ibo": "ig", "ind": "id",
-    "kan": "kn", "khm": "km", "kin": "rw", "kir": "ky", "kur": "ku", "kmr": "ku", "lao": "lo",
-    "lin": "ln", "lug": "lg", "mal": "ml", "mar": "mr", "mlg": "mg", "mya": "my", "npi": "ne",
-    "nya": "ny", "orm": "om", "pan": "pa", "pes": "fa", "plt": "mg", "por": "pt", "pus": "ps",
-    "run": "rn", "sin": "si", "sna": "sn", "snd": "sd", "sot": "st", "spa": "es", "ssw": "ss",
-    "swa": "sw", "swh": "sw", "tam": "ta", "tel": "te", "tgl": "tl", "tha": "th", "tir": "ti",
-    "tsn": "tn", "tso": "ts", "tur": "tr", "uig": "ug", "urd": "ur", "uzb": "uz", "ven": "ve",
-    "vie": "vi", "wol": "wo", "xho": "xh", "yor": "yo", "zul": "zu",
-}  # fmt: skip
+
+@cache
+def language_tag(code: str) -> str:
+    """One tag for all codes of a language: ``so`` for ``som``, ``he`` for ``heb`` and ``iw``.
+
+    Args:
+        code: a code of ISO 639-1, 639-2 or 639-3, a retired one, or a tag with a script.
+
+    Returns:
+        The code of ISO 639-1 if there is one, else that of ISO 639-3, as in CLDR. The standard
+        member of a macrolanguage counts as the macrolanguage (``arb`` is ``ar``). An unknown code
+        is returned as it is.
+    """
+    from langcodes import Language, tag_is_valid
+
+    if not tag_is_valid(code):
+        return code
+    return Language.get(code).prefer_macrolanguage().language or code
 
 
 def language_profile(code: str) -> LanguageProfile:
-    """The profile of a language, given as ISO 639-3 (``som``) or 639-1 (``so``).
+    """The profile of the language with this code of ISO 639.
 
     A language without a profile of its own gets the neutral one: the steps that are safe in any
     orthography, no function words.
     """
-    if code in _PROFILES:
-        return _PROFILES[code]
-    return LanguageProfile(
-        code, _NEUTRAL_STEPS, frozenset(), frozenset({_TWO_LETTERS.get(code, code)})
-    )
+    tag = language_tag(code)
+    return _PROFILES.get(tag) or LanguageProfile(code, tag)

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, assert_never
 
+from mlrun_assets.text import language_tag
+
 DetectorName = Literal["pycld2", "py3langid"]
 
 
 @dataclass(frozen=True)
 class Detector:
-    """``detect`` gives one code a text; ``languages`` are those that it knows.
+    """``detect`` returns one code per text, ``languages`` are the codes that it knows.
 
-    A text in none of them gets ``un``, or a code of its script such as ``xx-Ogam``.
+    The codes are those of `language_tag`: detectors disagree on Hebrew (``iw`` and ``he``). A text
+    in no known language gets ``un``, or a code of its script such as ``xx-Ogam``.
     """
 
     name: DetectorName
@@ -45,10 +48,11 @@ def _pycld2() -> Detector:
     def detect(texts: Sequence[str]) -> list[str]:
         # Best effort: a short text gets a language rather than `un`. Plain text: no HTML in it.
         found = (pycld2.detect(text, isPlainText=True, bestEffort=True) for text in texts)
-        return [details[0][1] for _, _, details in found]
+        return [language_tag(details[0][1]) for _, _, details in found]
 
     codes = dict(pycld2.LANGUAGES)
-    return Detector("pycld2", frozenset(codes[name] for name in pycld2.DETECTED_LANGUAGES), detect)
+    known = (language_tag(codes[name]) for name in pycld2.DETECTED_LANGUAGES)
+    return Detector("pycld2", frozenset(known), detect)
 
 
 def _py3langid() -> Detector:
@@ -58,6 +62,7 @@ def _py3langid() -> Detector:
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
 
     def detect(texts: Sequence[str]) -> list[str]:
-        return [identifier.classify(text)[0] for text in texts]
+        return [language_tag(str(identifier.classify(text)[0])) for text in texts]
 
-    return Detector("py3langid", frozenset(map(str, identifier.labels)), detect)
+    known = (language_tag(str(label)) for label in identifier.labels)
+    return Detector("py3langid", frozenset(known), detect)

@@ -44,7 +44,7 @@ def language(dataset: Dataset) -> QualityCheck:
     quality = dataset.config.quality
     detector = load_detector(quality.language_detector)
     profile = language_profile(dataset.config.language)
-    if not detector.languages & profile.detector_codes:
+    if profile.tag not in detector.languages:
         return _not_known(detector, profile)
     shares, others = _other_languages(dataset, profile)
     worst = max(shares, key=lambda split: shares[split])
@@ -107,7 +107,7 @@ def _not_known(detector: Detector, profile: LanguageProfile) -> QualityCheck:
 
 
 def _disagrees(profile: LanguageProfile) -> pl.Expr:
-    return ~pl.col("language").is_in(sorted(profile.detector_codes))
+    return pl.col("language") != profile.tag
 
 
 def _code_switched(frame: pl.DataFrame, profile: LanguageProfile) -> pl.Series:

@@ -32,6 +32,14 @@ def test_rows_in_another_language_warn_and_block_beyond_the_share(detector: str)
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
+def test_all_codes_of_a_language_give_the_same_check(detector: str) -> None:
+    texts = ["שלום לכולם, היום נלמד על ההיסטוריה של העיר הגדולה הזאת ביחד"] * 20
+    for code in ("he", "heb", "iw"):
+        result = check_texts("language", texts, language=code, language_detector=detector)
+        assert result.rows == 8  # the other two splits are Somali
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
 def test_somali_short_and_mixed_rows_are_no_other_language(detector: str) -> None:
     texts = [*SOMALI, "The national team", MIXED]
     result = check_texts("language", texts, language_detector=detector)
@@ -46,9 +54,9 @@ def test_another_language_than_somali() -> None:
 
 
 def test_a_language_that_the_detector_does_not_know_is_not_judged() -> None:
-    result = check_texts("language", ENGLISH, language="xyz")
+    result = check_texts("language", ENGLISH, language="gez")
     assert result.outcome is CheckOutcome.OFF
-    assert result.message.startswith("pycld2 knows no language `xyz`")
+    assert result.message.startswith("pycld2 knows no language `gez`")
 
 
 def test_mixed_rows_are_counted_by_label_and_never_block() -> None:
