@@ -174,7 +174,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
             report_to=stage.config.settings.training.report_to,
             reuse=planned.reuse,
         )
-        run = backends.runner(stage.config.settings.training, context, stage.report)
+        run = backends.runner(stage.config.settings.training, stage.report)
         tools = training.Tools(run, stage.report)
         record = stage.save(training.train_checkpoint(stage.directory, dataset, request, tools))
         result: dg.MaterializeResult = dg.MaterializeResult(
@@ -286,7 +286,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
     owners=OWNERS,
 )
 def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """This run's line of `_registry.md`."""
+    """This run's line of `_registry.md`: `Running` until the report is written."""
     with ml_run.stage(context) as stage:
         record = stage.save(closing.register_run(stage.experiment, stage.config))
         return dg.MaterializeResult(

@@ -1,13 +1,4 @@
-"""What trains: this process, several of this machine, or a Ray cluster.
-
-The other processes report through Dagster Pipes.
-"""
-
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-
-import dagster as dg
+"""What trains: this process, several of this machine, or a Ray cluster."""
 
 from mlrun_assets.config import TrainingConfig
 from mlrun_assets.trainer.handover import Handover
@@ -28,7 +19,7 @@ def check_backend(training: TrainingConfig) -> None:
         check_torchrun(training.num_workers)
 
 
-def runner(training: TrainingConfig, context: dg.AssetExecutionContext, report: Report) -> Runner:
+def runner(training: TrainingConfig, report: Report) -> Runner:
     """What does a job on the backend that the config names."""
 
     def run(job: FineTuningJob) -> FineTuned:
@@ -38,20 +29,8 @@ def runner(training: TrainingConfig, context: dg.AssetExecutionContext, report: 
             return fine_tune(job, report)
         check_backend(training)
         handover = Handover.of(job)
-        with _pipes(context, handover.directory) as env:
-            if training.backend == "ray":
-                return train_with_ray(handover, training.num_workers, training.ray_address, env)
-            return train_with_torchrun(handover, training.num_workers, env)
+        if training.backend == "ray":
+            return train_with_ray(handover, training.num_workers, training.ray_address, report)
+        return train_with_torchrun(handover, training.num_workers, report)
 
     return run
-
-
-@contextmanager
-def _pipes(context: dg.AssetExecutionContext, directory: Path) -> Iterator[Mapping[str, str]]:
-    """The environment by which other processes find Dagster, through files in ``directory``."""
-    with dg.open_pipes_session(
-        context=context,
-        context_injector=dg.PipesFileContextInjector(str(directory / "context.json")),
-        message_reader=dg.PipesFileMessageReader(str(directory / "messages.jsonl")),
-    ) as session:
-        yield session.get_bootstrap_env_vars()

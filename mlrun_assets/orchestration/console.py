@@ -12,8 +12,7 @@ class _OwnLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         about = getattr(record, "dagster_meta", None) or {}
         # What was skipped after a failure Dagster says in the name of each asset, not as an event.
-        said = str(about.get("orig_message", ""))
-        own = said.endswith("Not executing.") or said.startswith("[pipes]")
+        own = str(about.get("orig_message", "")).endswith("Not executing.")
         return about.get("dagster_event") is None and not own
 
 

@@ -104,7 +104,6 @@ def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=summed(peak_memory_mb(), arguments.device),
         trim=trim,
-        threads=torch.get_num_threads(),
     )
 
 

@@ -34,6 +34,22 @@ class Handover:
         """What the processes print."""
         return self.directory / "output.log"
 
+    def report(self, line: str) -> None:
+        """Pass on a line about the progress; only one process may."""
+        with self._progress.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def progress(self) -> list[str]:
+        """The lines about the progress so far."""
+        try:
+            return self._progress.read_text("utf-8").split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+
+    @property
+    def _progress(self) -> Path:
+        return self.directory / "progress.txt"
+
     def job(self) -> FineTuningJob:
         """The job, in the process that does it."""
         content = (self.directory / "job.json").read_bytes()

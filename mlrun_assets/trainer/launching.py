@@ -13,13 +13,19 @@ from contextlib import suppress
 from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.machine import usable_cpus
 from mlrun_assets.trainer.handover import Handover
-from mlrun_assets.trainer.job import FineTuned
+from mlrun_assets.trainer.job import FineTuned, Report
 
 STOP_SECONDS = 6
+# How often lines about the progress are looked for.
+PROGRESS_SECONDS = 0.5
 
 
-def launch(command: list[str], handover: Handover, env: Mapping[str, str]) -> FineTuned:
+def launch(
+    command: list[str], handover: Handover, env: Mapping[str, str], report: Report
+) -> FineTuned:
     """Run ``command`` until the job is done; what it prints goes to the handover's log.
+
+    Lines about the progress go to ``report`` while it runs.
 
     It is in a session of its own, so that Ctrl-C in a terminal comes to this process alone and
     is passed on once. Its standard input says that this process lives: see `exit_with_launcher`.
@@ -40,11 +46,23 @@ def launch(command: list[str], handover: Handover, env: Mapping[str, str]) -> Fi
         ) as process,
     ):
         try:
-            process.wait()
+            _wait(process, handover, report)
         except BaseException:
             _stop(process)
             raise
     return handover.outcome()
+
+
+def _wait(process: subprocess.Popen[bytes], handover: Handover, report: Report) -> None:
+    reported, running = 0, True
+    while running:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PROGRESS_SECONDS)
+            running = False
+        lines = handover.progress()
+        for line in lines[reported:]:
+            report(line)
+        reported = len(lines)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

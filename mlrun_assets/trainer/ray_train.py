@@ -12,13 +12,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlrun_assets.errors import MlrunError, TrainingError
 from mlrun_assets.trainer.handover import Handover
-from mlrun_assets.trainer.job import FineTuned
+from mlrun_assets.trainer.job import FineTuned, Report
 from mlrun_assets.trainer.launching import exit_with_launcher, launch, threads_per_worker
 
 MAX_RESTARTS = 3
@@ -38,7 +37,7 @@ QUIET = {
 
 
 def train_with_ray(
-    handover: Handover, workers: int, address: str | None, env: Mapping[str, str]
+    handover: Handover, workers: int, address: str | None, report: Report
 ) -> FineTuned:
     """Do the job with ``workers`` processes of the cluster at ``address``; None: one of its own.
 
@@ -49,7 +48,7 @@ def train_with_ray(
         EncoderError: the encoder can't be loaded.
     """
     command = [sys.executable, "-m", __name__, str(handover.directory), str(workers)]
-    return launch([*command, *([address] if address else [])], handover, {**env, **QUIET})
+    return launch([*command, *([address] if address else [])], handover, QUIET, report)
 
 
 def check_ray(address: str | None) -> None:
@@ -133,10 +132,9 @@ def _fit(handover: Handover, workers: int, use_gpu: bool, cores: int) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    passed_on = {name: value for name, value in os.environ.items() if "DAGSTER_PIPES" in name}
     TorchTrainer(
         _train,
-        train_loop_config={"directory": str(handover.directory), "env": passed_on},
+        train_loop_config={"directory": str(handover.directory)},
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cores}
         ),
@@ -155,7 +153,6 @@ def _train(settings: dict[str, Any]) -> None:
     handover = Handover(Path(settings["directory"]))
     if handover.failed:
         return  # an error of ours: it would only come again
-    os.environ.update(settings["env"])
     work(handover)
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.trainer.handover import Handover
-from mlrun_assets.trainer.job import FineTuned
+from mlrun_assets.trainer.job import FineTuned, Report
 from mlrun_assets.trainer.launching import launch, threads_per_worker
 
 SHUTDOWN_SECONDS = 4
 
 
-def train_with_torchrun(handover: Handover, workers: int, env: Mapping[str, str]) -> FineTuned:
+def train_with_torchrun(handover: Handover, workers: int, report: Report) -> FineTuned:
     """Do the job with ``workers`` processes: NCCL and a GPU each where there are GPUs, else gloo.
 
     Raises:
@@ -30,7 +29,7 @@ def train_with_torchrun(handover: Handover, workers: int, env: Mapping[str, str]
         f"--shutdown-timeout={SHUTDOWN_SECONDS}",
         *("-m", "mlrun_assets.trainer.worker", str(handover.directory)),
     ]
-    return launch(command, handover, {**env, "OMP_NUM_THREADS": str(threads)})
+    return launch(command, handover, {"OMP_NUM_THREADS": str(threads)}, report)
 
 
 def check_torchrun(workers: int) -> None:

@@ -28,6 +28,7 @@ from mlrun_assets.records import EpochMetrics
 from mlrun_assets.trainer import ray_train
 from mlrun_assets.trainer.handover import Handover
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Runner
+from mlrun_assets.trainer.launching import launch
 from mlrun_assets.trainer.ray_train import check_ray, train_with_ray
 from mlrun_assets.trainer.torchrun import train_with_torchrun
 from mlrun_assets_tests.examples import changed, sample_rows
@@ -41,8 +42,12 @@ WEIGHTS_TOLERANCE = 1e-3
 """Half a step of AdamW, which makes a whole one of any gradient, however near to zero."""
 
 
+reported: list[str] = []
+"""The lines about the progress of all jobs of this module."""
+
+
 def torchrun(job: FineTuningJob) -> FineTuned:
-    return train_with_torchrun(Handover.of(job), 2, {})
+    return train_with_torchrun(Handover.of(job), 2, reported.append)
 
 
 def needs_ray() -> None:
@@ -51,7 +56,7 @@ def needs_ray() -> None:
 
 def ray(job: FineTuningJob) -> FineTuned:
     needs_ray()
-    return train_with_ray(Handover.of(job), 2, None, {})
+    return train_with_ray(Handover.of(job), 2, None, reported.append)
 
 
 both = pytest.mark.parametrize("run", [torchrun, ray])
@@ -94,6 +99,26 @@ def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
     # A resumed experiment takes the number of workers from the config, and keeps its batches.
     assert "lower training.num_workers and `mlrun-assets run --resume`" in str(said.value)
     assert "start a new run with a smaller training.batch_size" in str(said.value)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from mlrun_assets.trainer.handover import Handover
+handover = Handover(Path(sys.argv[1]))
+handover.report("step 1")
+handover.report("step 2")
+handover.finish(handover.outcome())
+"""
+
+
+def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) -> None:
+    handover = Handover.of(job)
+    handover.finish(tuned())
+    lines: list[str] = []
+    command = [sys.executable, "-c", WORKER, str(handover.directory)]
+    assert launch(command, handover, {}, lines.append) == tuned()
+    assert lines == ["step 1", "step 2"]
 
 
 def test_the_first_error_is_the_one_that_comes_back(job: FineTuningJob) -> None:
@@ -226,6 +251,7 @@ def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -
     lines = len(log.read_text().splitlines())
     shutil.rmtree(steady.model_dir)
     shutil.rmtree(steady.checkpoints_dir)
+    reported.clear()
     found = run(steady)
     for one, other in zip(expected.history, found.history, strict=True):
         assert other.model_dump() == pytest.approx(one.model_dump(), abs=TOLERANCE)
@@ -233,7 +259,8 @@ def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -
         assert abs(weight - weights[name]).max() < WEIGHTS_TOLERANCE
     assert (found.steps, found.tokens) == (expected.steps, expected.tokens)
     assert len(log.read_text().splitlines()) == lines
-    assert "training: step 21 of 21" in (steady.logs_dir / "workers/output.log").read_text()
+    assert reported == Handover(steady.logs_dir / "workers").progress()
+    assert any("training: step 21 of 21" in line for line in reported)
 
 
 @pytest.mark.slow
