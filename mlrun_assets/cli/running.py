@@ -20,7 +20,6 @@ from mlrun_assets.records import Status
 
 if TYPE_CHECKING:
     import dagster as dg
-    from dagster_shared.error import SerializableErrorInfo
 
     from mlrun_assets.lifecycle.resuming import TakenUp
 
@@ -153,10 +152,10 @@ def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experime
 
     experiment = experiment_of_run(config.experiments_dir, result.run_id)
     errors = list(_errors(result))
-    cancelled = any(error.cls_name in INTERRUPTS for error in errors)
+    cancelled = any(kind in INTERRUPTS for kind, _ in errors)
     if experiment is None and cancelled:
         raise KeyboardInterrupt
-    why = errors[0].message.strip() if errors else "the run ended before its first asset"
+    why = errors[0][1].strip() if errors else "the run ended before its first asset"
     if experiment is None:
         raise MlrunError(why)
     if experiment.manifest.status is Status.RUNNING:
@@ -205,13 +204,14 @@ def use_dagster_home(config: LoadedConfig) -> None:
         os.environ["DAGSTER_HOME"] = str(home)
 
 
-def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo]:
-    """What the steps that failed say, then the run as a whole."""
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:
+    """Class and message of the errors of the steps that failed, then of the run as a whole.
+
+    Dagster wraps an error into others; the innermost is meant.
+    """
     said = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     said += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
-    return (_innermost(error) for error in said if error)
-
-
-def _innermost(error: SerializableErrorInfo) -> SerializableErrorInfo:
-    """The error that Dagster has wrapped into others."""
-    return _innermost(error.cause) if error.cause else error
+    for error in filter(None, said):
+        while error.cause:
+            error = error.cause  # noqa: PLW2901
+        yield error.cls_name, error.message

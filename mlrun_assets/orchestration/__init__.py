@@ -9,4 +9,5 @@ jobs.py         the run as a job, and production moved by a person
 sensors.py      runs that new data starts
 console.py      a run's log for people who sit at a terminal
 compute_logs.py what assets print, kept and shown
+dagster_internals.py what is used of Dagster beyond its public API
 """

@@ -5,11 +5,9 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.storage.compute_log_manager import CapturedLogContext
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._serdes import ConfigurableClassData
+from mlrun_assets.orchestration.dagster_internals import LocalComputeLogManager
 
 
 class CalmComputeLogManager(LocalComputeLogManager):
@@ -21,19 +19,17 @@ class CalmComputeLogManager(LocalComputeLogManager):
     """
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> dict[str, Any]:
         """Nothing is to be set."""
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, _: object
-    ) -> "CalmComputeLogManager":
+    def from_config_value(cls, inst_data: Any, _: object) -> "CalmComputeLogManager":
         """Keeps the files where Dagster does by default."""
         return cls(str(Path(os.environ["DAGSTER_HOME"], "storage")), inst_data=inst_data)
 
     @contextmanager
-    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext, None, None]:
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[Any, None, None]:
         """Mirror what is printed within to files and to the terminal."""
         with ExitStack() as stack:
             with ctrl_c_held_back():

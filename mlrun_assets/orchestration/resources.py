@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster_shared.error import SerializableErrorInfo
 from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import MlrunError, message_of
 from mlrun_assets.experiment_store import Experiment, find_experiment
 from mlrun_assets.lifecycle.stages import Stage, run_stage
+from mlrun_assets.orchestration.dagster_internals import error_without_stack
 
 EXPERIMENT_TAG = "mlrun/experiment"
 
@@ -68,16 +67,8 @@ def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Show an error of ours as its message alone: it says what, where and what to do.
-
-    Dagster prints the stack of any exception that an asset raises. Only of an error that it holds
-    to come from another process does it take the message and stack as they are given.
-    """
+    """Show an error of ours as its message alone, without a stack."""
     try:
         yield
     except (MlrunError, OSError) as error:
-        message = message_of(error)
-        said = SerializableErrorInfo(f"{message}\n", stack=[], cls_name=type(error).__name__)
-        raise DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
-            message, user_code_process_error_infos=[said]
-        ) from error
+        raise error_without_stack(message_of(error), type(error).__name__) from error

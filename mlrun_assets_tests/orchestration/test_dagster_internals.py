@@ -1,0 +1,73 @@
+"""That Dagster still behaves as `dagster_internals` needs it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlrun_assets.orchestration.compute_logs import CalmComputeLogManager
+from mlrun_assets.orchestration.dagster_internals import (
+    LocalComputeLogManager,
+    error_without_stack,
+)
+
+
+def step_error(raised: Exception) -> Any:
+    """What Dagster keeps of an exception that an op raises."""
+
+    @dg.op
+    def fail() -> None:
+        raise raised
+
+    @dg.job
+    def failing() -> None:
+        fail()
+
+    result = failing.execute_in_process(raise_on_error=False)
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    return event.step_failure_data.error
+
+
+def test_an_error_without_a_stack_is_kept_as_given() -> None:
+    error = step_error(error_without_stack("no such file: make one", "DataError"))
+    while error.cause:
+        error = error.cause
+    assert error.message.strip() == "no such file: make one"
+    assert error.cls_name == "DataError"
+    assert error.stack == []
+
+
+@pytest.mark.parametrize("public", [dg.Failure("why"), ValueError("why")])
+def test_a_public_exception_still_has_a_stack(public: Exception) -> None:
+    """As soon as one has none, it replaces ours."""
+    error = step_error(public)
+    while error.cause:
+        error = error.cause
+    assert error.stack
+
+
+def test_an_instance_takes_our_log_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert list(inspect.signature(LocalComputeLogManager.capture_logs).parameters) == [
+        "self",
+        "log_key",
+    ]
+    settings = {
+        "module": CalmComputeLogManager.__module__,
+        "class": CalmComputeLogManager.__name__,
+    }
+    with dg.instance_for_test(
+        overrides={"compute_logs": settings}, temp_dir=str(tmp_path)
+    ) as instance:
+        manager = instance.compute_log_manager
+        assert isinstance(manager, CalmComputeLogManager)
+        with manager.capture_logs(["run", "step"]):
+            sys.stdout.write("said")
+            sys.stdout.flush()
+        kept = manager.get_log_data(["run", "step"]).stdout
+    assert kept is not None and b"said" in kept
