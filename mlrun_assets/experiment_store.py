@@ -159,6 +159,7 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
 
     Raises:
         ExperimentError: there is no such experiment, or none at all.
+        RecordError: the manifest of the explicit one can't be read.
     """
     manifests = _manifests(parent)
     if explicit is not None:
@@ -193,6 +194,9 @@ def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -
     for experiment, manifest in manifests.items():
         if explicit == manifest.name:
             return experiment
+    for file in parent.glob(f"*/{MANIFEST}"):
+        if explicit == file.parent.name:
+            Manifest.load(file)  # says why it can't be read
     known = ", ".join(each.id for each in list(manifests)[:5]) or "none"
     raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
 

@@ -69,7 +69,10 @@ def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
 
 
 def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
-    """The end of a run that went all the way: its registries are written, the report is not.
+    """Write the report of a run that went all the way, then call the run complete.
+
+    The registry line comes after the report and the manifest last: a process that is killed before
+    leaves a ``Running`` line, and the next run closes the experiment.
 
     Raises:
         RecordError: an asset before the report was not materialized since what it is made from was.
@@ -84,6 +87,7 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
     manifest = _ended(experiment, Status.COMPLETE, run_id=run_id)
     record = write_report(manifest, experiment, config)
     experiment.save(record)
+    experiment.save(_register(manifest, experiment, config))
     experiment.update(
         status=manifest.status, closed_at=manifest.closed_at, closed_by=run_id, error=None
     )
@@ -91,13 +95,13 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
 
 
 def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
-    """Write the line of a run that has come to its decision.
+    """Write the line of a run that has come to its decision; its status is still ``Running``.
 
     Raises:
         RecordError: it has not.
     """
     experiment.load(ProductionRecord)
-    return _register(_ended(experiment, Status.COMPLETE), experiment, config)
+    return _register(experiment.manifest, experiment, config)
 
 
 def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) -> None:
@@ -179,7 +183,6 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     return ReportRecord(
         file=str(file),
         html_file=str(html_file),
-        pictures=tuple(f"{PLOTS_DIR}/{path.name}" for path in pictures.values()),
         sentence=run_summary(experiment, manifest.error),
     )
 

@@ -300,7 +300,7 @@ def test_a_run_is_mirrored_when_it_is_complete(
 ) -> None:
     config = config_of(tmp_path, mlflow=True)
     experiment = finished(config, "exp_1")
-    done = StageRun(status="done", started_at="2026-11-23T03:15:00Z", seconds=1.0)
+    done = StageRun(status="done", seconds=1.0)
     experiment.update(stages=dict.fromkeys(MADE_FROM, done))
     mirrored = []
 

@@ -29,8 +29,7 @@ from mlrun_assets.lifecycle.promoting import deploy_if_approved, mover, promote_
 from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
 from mlrun_assets.reporting.model_diff import differences_table, list_differences
 from mlrun_assets.stages.production import history, read_production
-from mlrun_assets_tests.examples import finished, project
-from mlrun_assets_tests.reporting.conftest import checkpoint, comparison, digest, evaluation, plan
+from mlrun_assets_tests.examples import comparison, finished, full_run, project, score
 from mlrun_assets_tests.reporting.markdown_structure import uneven_rows
 
 
@@ -103,7 +102,9 @@ def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
 ) -> None:
     old = finished(config, "old")
     promote_by_hand(old, config, None, "Hodan")
-    other = evaluation().model_copy(update={"labels": ("other", "labels")})
+    known = full_run().evaluation
+    assert known
+    other = known.model_copy(update={"labels": ("other", "labels")})
     new = finished(config, "new", Verdict.INCOMPARABLE, other)
     with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
         promote_by_hand(new, config, None, "Hodan")
@@ -149,7 +150,9 @@ def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
     other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
-    judged = evaluation().model_copy(update={"production": other})
+    known = full_run().evaluation
+    assert known
+    judged = known.model_copy(update={"production": other})
     second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
     promote_by_hand(second, config, None, "Hodan")
     with pytest.raises(ComparisonError, match=f"{first.id} served when {third.id} was judged"):
@@ -209,7 +212,7 @@ def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedCo
 def test_a_report_does_not_advise_to_deploy_what_serves(config: LoadedConfig) -> None:
     def advised(experiment: Experiment) -> bool:
         report = (experiment.directory / "report.md").read_text(encoding="utf-8")
-        assert "## What to do next\n" in report and "Label more texts" in report
+        assert "## What to do next\n" in report and "- Label " in report
         return "mlrun-assets promote" in report
 
     first = finished(config, "first")
@@ -322,14 +325,16 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     monkeypatch.setattr("mlrun_assets.stages.production.pointer.timestamp", lambda: next(times))
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
-    recipe = plan().recipe.model_copy(update={"learning_rate": 3e-5})
+    run = full_run()
+    assert run.plan and run.evaluation and run.checkpoint
+    recipe = run.plan.recipe.model_copy(update={"learning_rate": 3e-5})
     second = finished(
         config,
         "second",
         Verdict.REJECTED,
-        evaluation().model_copy(update={"production": comparison(first.id, 0.004, 0.081)}),
-        plan().model_copy(update={"recipe": recipe}),
-        checkpoint().model_copy(update={"parameters": 7}),
+        run.evaluation.model_copy(update={"production": comparison(score(0.043, 0.039), first.id)}),
+        run.plan.model_copy(update={"recipe": recipe}),
+        run.checkpoint.model_copy(update={"parameters": 7}),
     )
     promote_by_hand(second, config, "sure of it", "Cali")
     sides = two_sides(config, ())
@@ -340,14 +345,14 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert told["by"] == ["Hodan", "Cali"]
     assert told["serves since"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
     assert told["verdict"] == ["APPROVED", "REJECTED"]
-    assert told["learning_rate"] == ["0.0001", "3e-05"]
-    assert told["parameters"] == ["21,986,309", "7"]
+    assert told["learning_rate"] == ["0.002", "3e-05"]
+    assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]
     assert "accuracy" not in told
     assert re.search(r"the same in both: .*accuracy, macro-F1", listing)
-    assert "same 154 test rows" in listing
-    assert "row by row: macro-F1 +0.043 [+0.004, +0.081]" in listing
+    assert f"same {run.evaluation.test.rows} test rows" in listing
+    assert "row by row: macro-F1 +0.043 [+0.004, +0.082]" in listing
     table = differences_table(*sides)
-    assert uneven_rows(table) == [] and "| learning_rate | 0.0001 | 3e-05 |" in table
+    assert uneven_rows(table) == [] and "| learning_rate | 0.002 | 3e-05 |" in table
 
     roll_back(config, None, "wrong on the radio", "Hodan")
     back = rows(list_differences(*two_sides(config, (second.id,))))
@@ -359,10 +364,12 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
     config: LoadedConfig,
 ) -> None:
     first = finished(config, "first")
-    other = evaluation().model_copy(update={"test_digest": digest("7"), "calibration_error": 0.2})
+    known = full_run().evaluation
+    assert known
+    other = known.model_copy(update={"test_digest": "sha256:7", "calibration_error": 0.2})
     second = finished(config, "second", Verdict.REJECTED, other)
     listing = list_differences(*two_sides(config, ("first", "second")))
-    assert rows(listing)["calibration error"] == ["0.061", "0.200"]
+    assert rows(listing)["calibration error"] == [f"{known.calibration_error:.3f}", "0.200"]
     assert "different test splits: they can't be compared" in listing
     assert rows(listing)[first.id] == [second.id]
 
@@ -376,7 +383,11 @@ def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
     shutil.rmtree(config.experiments_dir / sides[0].name)
     listing = list_differences(*two_sides(config, ()))
     assert f"the experiment of {sides[0].name} is gone" in listing
-    assert rows(listing)["accuracy"] == ["0.851", "0.851 [0.801, 0.901]"]
+    known = full_run().evaluation
+    assert known
+    accuracy = f"{known.test.accuracy.value:.3f}"
+    gone, there = rows(listing)["accuracy"]
+    assert gone == accuracy and there.startswith(f"{accuracy} [")
 
 
 def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:

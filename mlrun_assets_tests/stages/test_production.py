@@ -18,7 +18,6 @@ from mlrun_assets.stages import production
 from mlrun_assets.stages.production import (
     Candidate,
     Reason,
-    current_model_dir,
     history,
     moves,
     promote,
@@ -88,7 +87,6 @@ def tree(root: Path) -> dict[str, str]:
 
 def test_nothing_is_deployed_at_first(root):
     assert read_production(root) is None
-    assert current_model_dir(root) is None
     assert versions(root) == ()
     assert history(root) == ()
 
@@ -105,7 +103,6 @@ def test_a_promotion_serves_the_files_and_tells_what_they_are(tmp_path, root):
     assert (version.version, version.experiment, version.digest) == ("exp_1", "exp_1", first.digest)
     assert digest_directory(root / "current") == first.digest
     assert (root / "current").readlink() == Path("versions/exp_1/model")
-    assert current_model_dir(root) == root / "versions" / "exp_1" / "model"
     assert not (root / "current" / "weights").stat().st_mode & 0o222
 
 

@@ -7,7 +7,7 @@
       history.jsonl                                    every move, appended
       .lock                                            held while a move is made
 
-A reader that opens several files resolves the pointer once (:func:`current_model_dir`): versions
+A reader that opens several files resolves the pointer once (:func:`read_production`): versions
 are never changed or removed, so it sees one model, even while the pointer moves.
 """
 
@@ -42,7 +42,6 @@ __all__ = [
     "Move",
     "Probe",
     "Reason",
-    "current_model_dir",
     "find_version",
     "history",
     "last_move_to",
@@ -65,16 +64,6 @@ def read_production(production_dir: Path) -> ProductionVersion | None:
     """
     name = pointer.read(production_dir)
     return None if name is None else load_version(production_dir, name)
-
-
-def current_model_dir(production_dir: Path) -> Path | None:
-    """The model directory of the version that serves, which no later move changes.
-
-    Raises:
-        ProductionError: the pointer leads to no version.
-    """
-    version = read_production(production_dir)
-    return None if version is None else model_dir_of(production_dir, version.version)
 
 
 def promote(
