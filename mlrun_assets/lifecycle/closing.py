@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import RecordError
 from mlrun_assets.experiment_store import MANIFEST, Experiment
 from mlrun_assets.files import write_atomically
@@ -183,14 +183,15 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     return ReportRecord(
         file=str(file),
         html_file=str(html_file),
+        pictures=tuple(f"{PLOTS_DIR}/{path.name}" for path in pictures.values()),
         sentence=run_summary(experiment, manifest.error),
     )
 
 
-def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
+def write_datasheet(directory: Path, dataset: DatasetRecord) -> Path:
     """Write the datasheet of a validated dataset beside its splits, below ``directory``."""
     file = directory / DATASHEET_FILE
-    write_atomically(file, render_datasheet(dataset, data))
+    write_atomically(file, render_datasheet(dataset))
     return file
 
 

@@ -13,9 +13,11 @@ import pytest
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataBlockedError, ExperimentError, RecordError
 from mlrun_assets.experiment_store import Experiment, all_experiments, find_experiment
-from mlrun_assets.lifecycle.closing import complete_experiment
+from mlrun_assets.lifecycle import closing
+from mlrun_assets.lifecycle.closing import complete_experiment, register_run
 from mlrun_assets.lifecycle.holding import hold, is_held, release
 from mlrun_assets.lifecycle.opening import open_experiment, sweep_abandoned
+from mlrun_assets.lifecycle.order import MADE_FROM, REPORT
 from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
 from mlrun_assets.records import (
     CheckOutcome,
@@ -24,8 +26,11 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExportRecord,
     Manifest,
+    ProductionRecord,
     QualityCheck,
+    RegistryRecord,
     Severity,
+    StageRun,
     Status,
     Verdict,
 )
@@ -216,6 +221,68 @@ def test_a_report_alone_completes_nothing(config: LoadedConfig) -> None:
     ):
         complete_experiment(experiment, config, "run-1")
     assert closed(experiment, config)[0] is Status.FAILED
+
+
+def registered(experiment: Experiment, config: LoadedConfig) -> str:
+    registry = (config.reports_dir / "_registry.md").read_text()
+    (line,) = (each for each in registry.splitlines() if experiment.manifest.report in each)
+    return line.split(" | ", 1)[1]
+
+
+def decided(config: LoadedConfig) -> Experiment:
+    """An experiment whose stages before the report are done."""
+    experiment = open_experiment(config, "x", "run-1")
+    stage = stage_of(experiment, config)
+    experiment.save(evaluation_record())
+    experiment.save(ProductionRecord(moved=False, sentence="stays", before=None, after=None))
+    done = {name: StageRun(status="done", started_at="") for name in MADE_FROM if name != REPORT}
+    experiment.update(stages=done)
+    with run_stage(stage, "experiment_registry"):
+        stage.save(register_run(experiment, config))
+    return experiment
+
+
+def test_the_registry_says_complete_once_the_report_is_written(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = decided(config)
+    assert registered(experiment, config).startswith("Running | accuracy ")
+
+    def killed(*_: object) -> None:
+        assert registered(experiment, config).startswith("Running | accuracy ")
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(closing, "write_report", killed)
+        with pytest.raises(MemoryError):
+            complete_experiment(experiment, config, "run-1")
+    assert registered(experiment, config).startswith("Running | accuracy ")
+    assert experiment.manifest.status is Status.RUNNING
+
+    with run_stage(stage_of(experiment, config), "deployment_report"):
+        complete_experiment(experiment, config, "run-1")
+    assert closed(experiment, config)[0] is Status.COMPLETE
+    assert registered(experiment, config).startswith("Complete | accuracy ")
+    assert experiment.load(RegistryRecord).line.endswith(registered(experiment, config))
+
+
+def test_a_run_that_is_killed_before_its_report_is_closed_by_the_next_one(
+    config: LoadedConfig,
+) -> None:
+    experiment = decided(config)
+    release(experiment.directory)
+    open_experiment(config, "next", "run-2")
+    assert closed(experiment, config)[0] is Status.PARTIAL
+    assert registered(experiment, config).startswith("Partial | accuracy ")
+
+
+def test_the_report_alone_made_again_leaves_the_run_complete(config: LoadedConfig) -> None:
+    experiment = decided(config)
+    for run_id in ("run-1", "run-2"):
+        with run_stage(stage_of(experiment, config, run_id), "deployment_report"):
+            assert registered(experiment, config).startswith("Running | ")
+            complete_experiment(experiment, config, run_id)
+    assert registered(experiment, config).startswith("Complete | accuracy ")
 
 
 def test_one_that_can_not_be_closed_does_not_stop_the_next_run(config: LoadedConfig) -> None:
