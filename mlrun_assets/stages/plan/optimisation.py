@@ -38,8 +38,8 @@ def epochs(situation: Situation) -> Ruling:
     if situation.is_small and read > LONG_TEXT_TOKENS:
         return Ruling(
             6,
-            f"6 where more than {LONG_TEXT_TOKENS} tokens of a text are read: on news articles val "
-            "rose no further, and an epoch takes minutes on a CPU",
+            f"6 where more than {LONG_TEXT_TOKENS} tokens of a text are read: an epoch then "
+            "takes minutes on a CPU",
             f"{situation.said_rows}; {read:.0f} tokens of the median text are read",
         )
     few = 15 if situation.rows < VERY_SMALL_DATA_ROWS else 10

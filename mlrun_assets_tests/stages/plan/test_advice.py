@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlrun_assets.records import Advice
+from mlrun_assets.stages.plan.advice import ADVICE
 from mlrun_assets_tests.examples import LAPTOP, plan
 
+REPOSITORY = Path(__file__).parents[3]
 CUT = {"truncated_fraction": 0.11, "tokens_p95": 300.0, "tokens_median": 90.0, "tokens_max": 2_000}
 
 
@@ -35,7 +39,36 @@ def test_a_single_seed_is_warned_about_on_small_data() -> None:
 )
 def test_rare_labels(fewest: int, said: str) -> None:
     assert said in sentence("rare_label", {"a": 90, "b": fewest})
-    assert "from 46 to 59 and 62" in sentence("rare_label", {"a": 90, "b": fewest})
+
+
+@pytest.mark.parametrize("language", ["som", "swa"])
+def test_a_figure_has_its_language_and_the_note_that_has_it(language: str) -> None:
+    made = plan({"a": 90, "b": 1}, profile=CUT, data={"language": language})
+    said = [each.sentence for each in made.advice]
+    assert {each.topic for each in made.advice} == set(ADVICE)
+    said += [choice.evidence for choice in made.choices] + [
+        choice.reason for choice in made.choices
+    ]
+    for text in said:
+        notes = re.findall(r"docs/decisions/\S+?\.md", text)
+        of_scores = "macro-F1" in text and re.search(r"\d+\.\d", text)
+        assert bool(notes) == bool(of_scores)
+        assert bool(notes) == ("Somali" in text)
+        for note in notes:
+            told = (REPOSITORY / note).read_text(encoding="utf-8")
+            figures = re.findall(r"\d+\.\d+", text)
+            assert figures and [figure for figure in figures if figure not in told] == []
+
+
+@pytest.mark.parametrize("text", ["advice", "evidence"])
+def test_an_effect_whose_interval_spans_zero_is_not_shown(text: str) -> None:
+    made = plan({"a": 90, "b": 90})
+    said = [each.sentence for each in made.advice]
+    if text == "evidence":
+        said = [choice.evidence for choice in made.choices]
+    unsure = [each for each in said if re.search(r"\[-\d+\.\d+, \+", each)]
+    assert unsure
+    assert all("not shown" in each for each in unsure)
 
 
 def test_fifty_rows_are_not_rare() -> None:
