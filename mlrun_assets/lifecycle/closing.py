@@ -183,7 +183,6 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     return ReportRecord(
         file=str(file),
         html_file=str(html_file),
-        pictures=tuple(f"{PLOTS_DIR}/{path.name}" for path in pictures.values()),
         sentence=run_summary(experiment, manifest.error),
     )
 

@@ -51,22 +51,17 @@ def open_experiment(
     prior = collect_prior_runs(all_experiments(config.experiments_dir), _registered(registry))
     best = best_run(prior, inputs.get("test"))
     open_debt = read_open_debt(config.reports_dir)
-    production = read_production(config.production_dir)
+    read_production(config.production_dir)  # fails now rather than after training
     experiment = _create(config, _Called(name, wanted), run_id, inputs)
-    manifest = experiment.manifest
     experiment.save(
         ExperimentRecord(
-            id=manifest.id,
-            name=manifest.name,
-            original_name=manifest.original_name,
-            report=manifest.report,
+            name=experiment.manifest.name,
             config_digest=digest_bytes(config.settings.to_yaml().encode()),
             environment=observe_environment(config.directory),
             prior_runs=prior,
             best_run=best.report if best else None,
             unreadable_lines=registry.unreadable,
             open_debt=open_debt,
-            production=production,
         )
     )
     return experiment

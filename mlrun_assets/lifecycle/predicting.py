@@ -209,7 +209,6 @@ def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> Predic
     rows = label_rows.total()
     record = PredictionsRecord(
         version=version.version,
-        source=", ".join(file.name for file in files),
         file=f"{stem}.jsonl",
         rows=rows,
         rows_unusable=unusable,

@@ -15,7 +15,7 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
-from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status, timestamp
+from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
 from mlrun_assets.stages.data import QUARANTINE_FILE
 from mlrun_assets.stages.decision import blocked
 from mlrun_assets.trainer.circumstances import peak_memory_mb
@@ -94,7 +94,7 @@ def require_ready(stage: Stage) -> None:
     checks = stage.load(DatasetRecord).checks
     why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
     if why:
-        stage.save(blocked(why, stage.config.settings.deployment))
+        stage.save(blocked(why))
         close_after_error(stage, Status.BLOCKED, why)
         raise DataBlockedError(
             "the data does not meet the standards; mend it, or name a check in data.quality.skip:"
@@ -124,19 +124,17 @@ def close_after_error(stage: Stage, status: Status, why: str, clock: _Clock | No
 
 
 class _Clock:
-    """Writes to the manifest when a stage started and what it took."""
+    """Writes to the manifest that a stage runs and what it took."""
 
     def __init__(self, experiment: Experiment, name: str) -> None:
         self._experiment, self._name = experiment, name
         self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self._started = timestamp()
-        self._write(StageRun(status="running", started_at=self._started))
+        self._write(StageRun(status="running"))
 
     def stop(self, status: str) -> None:
         self._write(
             StageRun(
                 status=status,
-                started_at=self._started,
                 seconds=round(time.perf_counter() - self._wall, 3),
                 cpu_seconds=round(time.process_time() - self._cpu, 3),
                 peak_memory_mb=round(peak_memory_mb(), 1),

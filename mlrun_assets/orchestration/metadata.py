@@ -48,7 +48,7 @@ def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
     """The experiment, and what it starts from."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_experiment(record)),
-        "experiment": dg.MetadataValue.text(record.id),
+        "experiment": dg.MetadataValue.text(directory.name),
         "directory": dg.MetadataValue.path(directory),
         "prior_runs": dg.MetadataValue.int(len(record.prior_runs)),
         "open_tech_debt": dg.MetadataValue.int(len(record.open_debt)),

@@ -75,7 +75,6 @@ class SplitProfile(Record):
     not a number where there was no tokenizer to count them.
     """
 
-    source: str
     source_digest: str
     source_bytes: int
     file: str

@@ -56,6 +56,5 @@ class DecisionRecord(Record):
     verdict: Verdict
     sentence: str
     rules: tuple[RuleResult, ...]
-    auto_deploy: bool
     deploys: bool
     next_steps: tuple[str, ...]

@@ -28,13 +28,12 @@ class TestUse(Record):
 class LabelNext(Record):
     """Rows that a person should label next, in ``label_next_file``.
 
-    Of ``candidates`` rows of ``split`` (``unlabelled``, or ``val`` where there are none) ``worth``
-    are worth it and ``rows`` are listed; ``doubted`` of these have a label that no model gives.
+    Of ``candidates`` rows of ``split`` (``unlabelled``, or ``val`` where there are none) ``rows``
+    are listed; ``doubted`` of these have a label that no model gives.
     """
 
     split: str
     candidates: int
-    worth: int
     rows: int
     doubted: int
 
@@ -56,7 +55,6 @@ class EvaluationRecord(Record):
     baseline: Comparison
     production: Comparison | None
     predictions_file: str
-    seconds: float
     rows_per_second: float
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None

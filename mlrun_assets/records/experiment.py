@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from mlrun_assets.records.production import ProductionVersion
 from mlrun_assets.records.record import Record
 from mlrun_assets.records.registries import DebtItem
 
@@ -23,10 +22,9 @@ class Status(StrEnum):
 
 
 class StageRun(Record):
-    """One stage of an experiment: when it ran and what it took."""
+    """One stage of an experiment: its state and what it took."""
 
     status: str
-    started_at: str
     seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
@@ -101,14 +99,10 @@ class ExperimentRecord(Record):
 
     asset: ClassVar[str] = "experiment"
 
-    id: str
     name: str
-    original_name: str | None
-    report: str
     config_digest: str
     environment: Environment
     prior_runs: tuple[PriorRun, ...]
     best_run: str | None
     unreadable_lines: int
     open_debt: tuple[DebtItem, ...]
-    production: ProductionVersion | None

@@ -60,7 +60,6 @@ class PredictionsRecord(Record):
     asset: ClassVar[str] = "predictions"
 
     version: str
-    source: str
     file: str
     rows: int
     rows_unusable: int = 0

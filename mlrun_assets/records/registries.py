@@ -8,12 +8,11 @@ from mlrun_assets.records.record import Record
 
 
 class DebtItem(Record):
-    """One item of the tech-debt registry."""
+    """One open item of the tech-debt registry."""
 
     number: int
     description: str
     impact: str
-    done: bool
 
 
 class RegistryRecord(Record):
@@ -49,11 +48,10 @@ class TechDebtRecord(Record):
 
 
 class ReportRecord(Record):
-    """The report and its pictures."""
+    """The report, as Markdown and as HTML."""
 
     asset: ClassVar[str] = "deployment_report"
 
     file: str
     html_file: str
-    pictures: tuple[str, ...]
     sentence: str

@@ -104,7 +104,6 @@ class CheckpointRecord(Record):
     tokens_per_second: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
-    threads: int | None = None
     seed: int | None = None
     seeds: tuple[SeedResult, ...] = ()
     reused_from: str | None = None

@@ -221,15 +221,18 @@ def _onnx(export: ExportRecord) -> str:
 
 
 def environment_sentence(experiment: ExperimentRecord) -> Markdown:
-    """The machine, the Python and the commit."""
+    """The machine, the Python, the commit and the thread limits."""
     machine = experiment.environment
     commit = code(machine.git_commit) if machine.git_commit else Markdown("not recorded")
     changes = " with changes that were not committed" if machine.git_dirty else ""
+    model = f" ({escape(machine.cpu_model)})" if machine.cpu_model else ""
+    limits = ", ".join(code(f"{name}={value}") for name, value in machine.thread_limits.items())
     return Markdown(
         f"Git commit: {commit}{changes}. Python {escape(machine.python)} on "
-        f"{escape(machine.platform)}, {count(machine.cpu_count)} CPUs, "
+        f"{escape(machine.platform)}, {count(machine.cpu_count)} CPUs{model}, "
         f"{number(round(machine.memory_gb, 1))} GB, "
-        f"accelerator: {escape(machine.accelerator or 'none')}."
+        f"accelerator: {escape(machine.accelerator or 'none')}, "
+        f"thread limits: {limits or 'none'}."
     )
 
 

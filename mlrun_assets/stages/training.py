@@ -187,7 +187,6 @@ def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
         tokens_per_second=tuned.tokens / tuned.seconds,
         peak_memory_mb=tuned.peak_memory_mb,
         trim=tuned.trim,
-        threads=tuned.threads,
         seed=chosen.job.recipe.seed,
         ensemble=tuned.ensemble,
         pretraining=tuned.pretraining,

@@ -92,7 +92,6 @@ class FineTuned:
     seconds: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
-    threads: int
     ensemble: EnsembleRecord | None = None
     pretraining: PretrainingRecord | None = None
 

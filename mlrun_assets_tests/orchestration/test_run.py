@@ -85,7 +85,6 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     known = again.load(ExperimentRecord)
     assert [run.report for run in known.prior_runs] == [manifest.report]
     assert known.best_run == manifest.report
-    assert known.production is not None
     comparison = again.load(EvaluationRecord).production
     assert comparison is not None and comparison.comparable
     # The same seed, data and recipe: the same model, so not one row differs.

@@ -8,7 +8,6 @@ from enum import Enum
 import pytest
 
 from mlrun_assets import records as r
-from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.stages.decision import blocked
 
@@ -89,10 +88,7 @@ def square(size: int) -> tuple[tuple[int, ...], ...]:
 
 def experiment() -> r.ExperimentRecord:
     return r.ExperimentRecord(
-        id="exp_20261123T031500Z",
         name="xlm-r-fine-tune-v2",
-        original_name="XLM-R fine tune v2",
-        report="impl-ml-run-xlm-r-fine-tune-v2-20261123",
         config_digest=digest("a"),
         environment=r.Environment(
             python="3.11.7",
@@ -103,6 +99,8 @@ def experiment() -> r.ExperimentRecord:
             packages={"torch": "2.8.0", "transformers": "5.23.0"},
             git_commit="0123456789abcdef0123456789abcdef01234567",
             git_dirty=True,
+            cpu_model="Example CPU @ 2.0 GHz",
+            thread_limits={"OMP_NUM_THREADS": "2"},
         ),
         prior_runs=tuple(
             r.PriorRun(
@@ -122,8 +120,7 @@ def experiment() -> r.ExperimentRecord:
         ),
         best_run="impl-ml-run-sweep-16-20261116",
         unreadable_lines=1,
-        open_debt=(r.DebtItem(number=3, description="imbalance", impact="Low", done=False),),
-        production=version("v0003"),
+        open_debt=(r.DebtItem(number=3, description="imbalance", impact="Low"),),
     )
 
 
@@ -144,7 +141,6 @@ def version(name: str) -> r.ProductionVersion:
 def split(name: str, rows: int, quarantined: int = 0) -> r.SplitProfile:
     parts = (0.42, 0.28, 0.17, 0.1, 0.03)
     return r.SplitProfile(
-        source=f"data/{name}.jsonl",
         source_digest=digest("3" if name == "test" else "1"),
         source_bytes=rows * 900,
         file=f"data/{name}.parquet",
@@ -410,7 +406,6 @@ def evaluation() -> r.EvaluationRecord:
             }
         ),
         predictions_file="records/predictions.parquet",
-        seconds=7.9,
         rows_per_second=41.2,
         test_use=r.TestUse(looks=3, max_looks=10, confidence=0.95),
         seeds=tuple(
@@ -424,7 +419,7 @@ def evaluation() -> r.EvaluationRecord:
         ),
         calibration=calibration(),
         label_next_file="records/label_next.jsonl",
-        label_next=r.LabelNext(split="val", candidates=148, worth=41, rows=41, doubted=3),
+        label_next=r.LabelNext(split="val", candidates=148, rows=41, doubted=3),
     )
 
 
@@ -505,7 +500,6 @@ def decision() -> r.DecisionRecord:
                 sentence="no limit is set",
             ),
         ),
-        auto_deploy=False,
         deploys=False,
         next_steps=(
             "Label more rows of the labels with the lowest F1, then run again.",
@@ -526,14 +520,14 @@ def full_run() -> RunRecords:
         "evaluation_metrics",
         "exported_model",
     )
-    writing = r.StageRun(status="running", started_at="2026-11-23T03:24:40Z")
+    writing = r.StageRun(status="running")
     known = experiment()
     return RunRecords(
         manifest=r.Manifest(
-            id=known.id,
+            id="exp_20261123T031500Z",
             name=known.name,
-            original_name=known.original_name,
-            report=known.report,
+            original_name="XLM-R fine tune v2",
+            report="impl-ml-run-xlm-r-fine-tune-v2-20261123",
             status=r.Status.COMPLETE,
             created_at="2026-11-23T03:15:00Z",
             closed_at="2026-11-23T03:24:41Z",
@@ -541,7 +535,6 @@ def full_run() -> RunRecords:
             stages={
                 name: r.StageRun(
                     status="done",
-                    started_at=f"2026-11-23T03:15:{place:02d}Z",
                     seconds=4.2 * 2.1**place / 3,
                     cpu_seconds=6.8 * 2.1**place / 3,
                     peak_memory_mb=410.4 + 300 * place,
@@ -644,7 +637,7 @@ def blocked_run() -> RunRecords:
         message="7 rows of test stand in train too: remove them from train",
     )
     checks = (*run.dataset.checks, leak)
-    verdict = blocked(f"{leak.name}: {leak.message}", DeploymentConfig())
+    verdict = blocked(f"{leak.name}: {leak.message}")
     found = run.dataset.model_copy(update={"ready": False, "checks": checks})
     return replace(run, dataset=found, decision=verdict)
 

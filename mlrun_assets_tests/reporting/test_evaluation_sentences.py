@@ -104,7 +104,7 @@ def test_what_to_do_with_the_rows_depends_on_where_they_are_from() -> None:
     assert on_val is not None
     assert on_val.startswith("Label more texts like the 41 of 148 val rows in `records/label_next")
     assert "3 have a label that no model gives. With `data.unlabelled_path` set" in on_val
-    texts = r.LabelNext(split="unlabelled", candidates=2000, worth=400, rows=100, doubted=0)
+    texts = r.LabelNext(split="unlabelled", candidates=2000, rows=100, doubted=0)
     unlabelled = label_next_sentence(known.model_copy(update={"label_next": texts}))
     assert unlabelled is not None
     assert unlabelled.startswith("Label first: 100 of 2,000 texts without labels in `records/")

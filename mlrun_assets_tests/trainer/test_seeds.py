@@ -36,7 +36,6 @@ def tuned(f1: float, loss: float = 0.5) -> FineTuned:
         seconds=1.0,
         peak_memory_mb=1.0,
         trim=None,
-        threads=1,
     )
 
 

@@ -26,19 +26,17 @@ def conclude(
         verdict=verdict,
         sentence=_sentence(decisive, rules),
         rules=rules,
-        auto_deploy=config.auto_deploy,
         deploys=deploys,
         next_steps=_next_steps(verdict, rules, deploys, experiment),
     )
 
 
-def blocked(why: str, config: DeploymentConfig) -> DecisionRecord:
+def blocked(why: str) -> DecisionRecord:
     """The verdict where the data does not meet the standards: there is no model to judge."""
     return DecisionRecord(
         verdict=Verdict.BLOCKED,
         sentence=f"the data does not meet the standards: {why}",
         rules=(),
-        auto_deploy=config.auto_deploy,
         deploys=False,
         next_steps=(),
     )

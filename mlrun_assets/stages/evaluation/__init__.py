@@ -109,7 +109,6 @@ def evaluate_checkpoint(
         baseline=judged.compare(BASELINE, said["baseline"]),
         production=opponents.compare_production(judged, said),
         predictions_file=PREDICTIONS_FILE,
-        seconds=seconds,
         rows_per_second=(val.frame.height + test.frame.height) / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),

@@ -123,7 +123,6 @@ def summarise(candidates: pl.DataFrame, ranked: pl.DataFrame, written: int) -> L
     return LabelNext(
         split=candidates["split"][0],
         candidates=candidates.height,
-        worth=ranked.height,
         rows=written,
         doubted=int(ranked["doubted"].head(written).sum()),
     )

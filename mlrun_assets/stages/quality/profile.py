@@ -36,7 +36,6 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
     tokens = frame["tokens"].drop_nulls().to_numpy()
     counted = dataset.token_problem is None
     return SplitProfile(
-        source=rows.source,
         source_digest=join_digests([file.digest for file in rows.files]),
         source_bytes=sum(file.size_bytes for file in rows.files),
         files=rows.files,

@@ -80,11 +80,10 @@ def shingle_sets(keys: pl.Series) -> ShingleSets:
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, the first before the second, and how similar they are."""
+    """Pairs of rows, the first before the second."""
 
     first: RowNumbers
     second: RowNumbers
-    similarity: FloatArray
 
 
 def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
@@ -102,7 +101,6 @@ def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
     candidates = _candidates(signatures)
     first, second = candidates // len(colliding), candidates % len(colliding)
     kept = [np.zeros(0, bool)]
-    similarity = [np.zeros(0)]
     for start in range(0, len(candidates), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         estimate = (signatures[first[part]] == signatures[second[part]]).mean(axis=1)
@@ -112,9 +110,8 @@ def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
             sets, colliding[first[part][likely]], colliding[second[part][likely]]
         )
         kept.append(exact >= threshold)
-        similarity.append(exact)
     near = np.concatenate(kept)
-    return Pairs(colliding[first[near]], colliding[second[near]], np.concatenate(similarity)[near])
+    return Pairs(colliding[first[near]], colliding[second[near]])
 
 
 def chunks(keys: pl.Series) -> Iterator[tuple[int, pl.Series]]:

@@ -107,7 +107,6 @@ def read_open_debt(reports_dir: Path) -> tuple[DebtItem, ...]:
             number=item.number,
             description=printable(item.description),
             impact=printable(item.value("impact")),
-            done=item.done,
         )
         for item in find_items(read_lines(reports_dir / FILE))
         if not item.done

@@ -191,7 +191,7 @@ def test_a_difference_at_its_limit_is_not_settled_by_rows() -> None:
 
 
 def test_data_that_blocks_is_a_verdict_that_never_deploys() -> None:
-    record = blocked("schema: 3 rows", DeploymentConfig(auto_deploy=True))
+    record = blocked("schema: 3 rows")
     assert record.verdict is Verdict.BLOCKED
     assert not record.deploys
     assert "schema: 3 rows" in record.sentence

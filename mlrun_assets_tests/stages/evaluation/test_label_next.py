@@ -102,7 +102,7 @@ def test_a_line_says_where_the_row_is_and_why_it_was_chosen(tmp_path: Path) -> N
     }
     assert json.loads(lines[1])["why"] == "no model says c: the label may be wrong"
     summary = summarise(rows, ranked, written)
-    assert (summary.candidates, summary.worth, summary.rows, summary.doubted) == (2, 2, 2, 1)
+    assert (summary.candidates, summary.rows, summary.doubted) == (2, 2, 1)
 
 
 def test_at_most_a_hundred_rows_are_listed_and_texts_only_where_that_is_allowed(

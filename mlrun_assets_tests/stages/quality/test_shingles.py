@@ -76,8 +76,6 @@ def test_planted_near_matches_are_found_and_nothing_else(monkeypatch: pytest.Mon
     pairs = near_pairs(pl.Series(keys), 0.8)
     assert {int(first) // 2 for first in pairs.first} == expected
     assert (pairs.second - pairs.first == 1).all()
-    for first, second, similarity in zip(*pairs, strict=True):
-        assert similarity == pytest.approx(jaccard(keys[first], keys[second]))
 
 
 def test_every_member_of_a_large_cluster_is_found() -> None:
