@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mlrun_assets
-from mlrun_assets.errors import ExperimentError
+from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.experiment_store import (
     MANIFEST,
     Experiment,
@@ -87,6 +88,23 @@ def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> N
         find_experiment(tmp_path / "empty", None, ("run-1",))
     assert experiment_of_run(experiments, "run-9") is None
     assert experiment_of_run(experiments, "run-0") == Experiment(experiments / "exp_0")
+
+
+def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
+    file = experiments / "exp_4" / MANIFEST
+    later = {**json.loads(file.read_bytes()), "schema_version": 2, "colour": "blue"}
+    file.write_text(json.dumps(later))
+    with pytest.raises(RecordError, match=r"schema version 2, and .* reads 1; use the version"):
+        Manifest.load(file)
+    assert [each.id for each in all_experiments(experiments)] == [
+        "exp_3",
+        "exp_2",
+        "exp_1",
+        "exp_0",
+    ]
+    assert find_experiment(experiments, None, ()) == Experiment(experiments / "exp_3")
+    with pytest.raises(RecordError, match="schema version 2"):
+        find_experiment(experiments, "exp_4", ())
 
 
 def test_a_path_in_an_experiment_has_one_name() -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
+from pydantic import BaseModel, ValidationError
+
+from mlrun_assets.errors import RecordError
 from mlrun_assets.records.record import Record
 from mlrun_assets.records.registries import DebtItem
+
+SCHEMA_VERSION = 1
+"""Of an experiment's files; it grows when an earlier version can't read them any more."""
 
 
 class Status(StrEnum):
@@ -30,9 +38,16 @@ class StageRun(Record):
     peak_memory_mb: float | None = None
 
 
+class _Schema(BaseModel):
+    """The part of a manifest that every version can read."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
 class Manifest(Record):
     """An experiment's identity and state: ``manifest.json``, written first, updated in one step."""
 
+    schema_version: int = SCHEMA_VERSION
     id: str
     name: str
     original_name: str | None
@@ -45,6 +60,22 @@ class Manifest(Record):
     inputs: dict[str, str] = {}
     stages: dict[str, StageRun] = {}
     error: str | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a manifest.
+
+        Raises:
+            RecordError: the file is missing, is not a manifest, or has another schema version.
+        """
+        with suppress(OSError, ValidationError):
+            found = _Schema.model_validate_json(path.read_bytes()).schema_version
+            if found != SCHEMA_VERSION:
+                raise RecordError(
+                    f"{path}: schema version {found}, and this version of mlrun-assets reads "
+                    f"{SCHEMA_VERSION}; use the version that wrote it, or start a new run"
+                )
+        return super().load(path)
 
 
 class Environment(Record):
