@@ -235,7 +235,7 @@ def decided(config: LoadedConfig) -> Experiment:
     stage = stage_of(experiment, config)
     experiment.save(evaluation_record())
     experiment.save(ProductionRecord(moved=False, sentence="stays", before=None, after=None))
-    done = {name: StageRun(status="done", started_at="") for name in MADE_FROM if name != REPORT}
+    done = {name: StageRun(status="done") for name in MADE_FROM if name != REPORT}
     experiment.update(stages=done)
     with run_stage(stage, "experiment_registry"):
         stage.save(register_run(experiment, config))
