@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlrun_assets.errors import RecordError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.records import EpochMetrics, Record
-from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report
+from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report, Runner
 
 FINISHED = "finished.json"
-
-Run = Callable[[FineTuningJob], FineTuned]
 
 
 class FinishedJob(Record):
@@ -54,7 +52,7 @@ class Trained:
         return self.best.val_accuracy if mixed is None else mixed
 
 
-def train_seeds(jobs: Sequence[FineTuningJob], run: Run, report: Report) -> list[Trained]:
+def train_seeds(jobs: Sequence[FineTuningJob], run: Runner, report: Report) -> list[Trained]:
     """Train the jobs one after the other, without those that an interrupted run had finished.
 
     Each has directories of its own. Its checkpoints are removed once it is known to be done.
