@@ -21,10 +21,10 @@ from mlrun_assets.lifecycle.closing import close_experiment
 from mlrun_assets.lifecycle.holding import hold, is_held, release, try_hold
 from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status, timestamp
 from mlrun_assets.stages.experiment import best_run, observe_environment, slug
-from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs
+from mlrun_assets.stages.prior_runs import collect_prior_runs
 from mlrun_assets.stages.production import read_production
 from mlrun_assets.stages.quality.reading import digest_sources, split_sources
-from mlrun_assets.stages.registry import RegistryView, read_registry, reserve_report_name
+from mlrun_assets.stages.registry import read_registry, reserve_report_name
 from mlrun_assets.stages.tech_debt import read_open_debt
 
 
@@ -48,7 +48,7 @@ def open_experiment(
     sweep_abandoned(config, report)
     registry = read_registry(config.reports_dir)
     inputs = input_digests(config)
-    prior = collect_prior_runs(all_experiments(config.experiments_dir), _registered(registry))
+    prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
     best = best_run(prior, inputs.get("test"))
     open_debt = read_open_debt(config.reports_dir)
     read_production(config.production_dir)  # fails now rather than after training
@@ -125,10 +125,6 @@ def sweep_abandoned(
         finally:
             release(experiment.directory)
     return swept
-
-
-def _registered(registry: RegistryView) -> list[RegisteredRun]:
-    return [RegisteredRun(run.report, run.status, run.summary) for run in registry.runs]
 
 
 def input_digests(config: LoadedConfig) -> dict[str, str]:

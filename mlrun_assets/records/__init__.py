@@ -54,6 +54,7 @@ from mlrun_assets.records.registries import (
     DebtItem,
     RegistryRecord,
     ReportRecord,
+    RunLine,
     TechDebtRecord,
 )
 from mlrun_assets.records.scores import (
@@ -117,6 +118,7 @@ __all__ = [
     "ReportRecord",
     "RuleOutcome",
     "RuleResult",
+    "RunLine",
     "Score",
     "Scores",
     "SeedResult",

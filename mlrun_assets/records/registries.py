@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from mlrun_assets.records.record import Record
@@ -13,6 +14,15 @@ class DebtItem(Record):
     number: int
     description: str
     impact: str
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run as its registry line has it; a person may have written the status."""
+
+    report: str
+    status: str
+    summary: str
 
 
 class RegistryRecord(Record):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import fmean
 
 from mlrun_assets.errors import MlrunError
@@ -14,21 +13,13 @@ from mlrun_assets.records import (
     DecisionRecord,
     EvaluationRecord,
     PriorRun,
+    RunLine,
     TrainingPlan,
 )
 
 
-@dataclass(frozen=True)
-class RegisteredRun:
-    """A line of the registry: report, status and summary."""
-
-    report: str
-    status: str
-    summary: str
-
-
 def collect_prior_runs(
-    experiments: Iterable[Experiment], lines: Iterable[RegisteredRun]
+    experiments: Iterable[Experiment], lines: Iterable[RunLine]
 ) -> tuple[PriorRun, ...]:
     """Earlier runs, the newest first; those known only by their line come last.
 
@@ -50,7 +41,7 @@ def collect_prior_runs(
     return (*runs, *known_by_line)
 
 
-def _from_records(experiment: Experiment, registered: dict[str, RegisteredRun]) -> PriorRun:
+def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> PriorRun:
     manifest = experiment.manifest
     dataset = experiment.find(DatasetRecord)
     plan = experiment.find(TrainingPlan)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from mlrun_assets.records import RegistryRecord, Status
+from mlrun_assets.records import RegistryRecord, RunLine, Status
 from mlrun_assets.registry_file import (
     REPORT_NAME,
     MarkdownLines,
@@ -30,15 +30,6 @@ _RUN_LINE = re.compile(
     r"(?:\([^()|]*\))?[ \t]*\|(?P<rest>.*)"
 )
 _MENTION = re.compile(r"\ufeff?[ \t]*[-*+][ \t].*impl-ml-run")
-
-
-@dataclass(frozen=True)
-class RunLine:
-    """One run as its line tells it; the status as it stands there, even if a person wrote it."""
-
-    report: str
-    status: str
-    summary: str
 
 
 @dataclass(frozen=True)

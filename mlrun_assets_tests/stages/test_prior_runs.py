@@ -10,9 +10,9 @@ import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.experiment_store import Experiment, create_experiment, take_directory
-from mlrun_assets.records import Manifest, Status
+from mlrun_assets.records import Manifest, RunLine, Status
 from mlrun_assets.stages.decision import decide
-from mlrun_assets.stages.prior_runs import RegisteredRun, collect_prior_runs, recipe_summary
+from mlrun_assets.stages.prior_runs import collect_prior_runs, recipe_summary
 from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,
@@ -91,7 +91,7 @@ def test_records_of_before_there_were_seeds_are_read(experiment: Experiment) -> 
 
 
 def test_a_run_known_by_its_line_alone_has_no_scores(experiment: Experiment) -> None:
-    line = RegisteredRun("impl-ml-run-gone-20261101", "Complete", "accuracy 0.9")
+    line = RunLine("impl-ml-run-gone-20261101", "Complete", "accuracy 0.9")
     runs = collect_prior_runs([experiment], [line])
     assert [run.report for run in runs] == [
         "impl-ml-run-first-20261123",
