@@ -12,12 +12,14 @@ serving   a model in production whose labels follow from the words of a text
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +27,35 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
-from mlrun_assets.config import CheckName, Config, DataConfig, LoadedConfig, ModelConfig
+from mlrun_assets.config import (
+    CheckName,
+    Config,
+    DataConfig,
+    DeploymentConfig,
+    EvaluationConfig,
+    LoadedConfig,
+    ModelConfig,
+)
 from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.experiment_store import Experiment, create_experiment, take_directory
 from mlrun_assets.files import digest_directory
 from mlrun_assets.lifecycle import closing, promoting
+from mlrun_assets.metrics import score as score_predictions
 from mlrun_assets.records import (
+    SPLITS,
+    CheckOutcome,
     CheckpointRecord,
     Choice,
-    ClassScores,
     Comparison,
     DatasetRecord,
+    DecisionRecord,
     EpochMetrics,
     EvaluationRecord,
     ExportRecord,
     OnnxExport,
+    PartComparison,
     PriorRun,
     QualityCheck,
     Recipe,
@@ -49,10 +64,12 @@ from mlrun_assets.records import (
     Scores,
     SeedResult,
     SplitProfile,
+    Status,
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets.stages.decision import conclude
+from mlrun_assets.reporting.run_records import RunRecords
+from mlrun_assets.stages.decision import blocked, conclude, decide
 from mlrun_assets.stages.plan import Situation, plan_training
 from mlrun_assets.stages.production import Candidate, Reason, promote, read_production
 from mlrun_assets.stages.quality.checks import CHECKS
@@ -64,12 +81,12 @@ from mlrun_assets.stages.quality.reading import SplitRows
 from mlrun_assets.text import duplicate_key, language_profile
 from mlrun_assets.trainer.circumstances import Circumstances
 from mlrun_assets.trainer.job import FineTuningJob
-from mlrun_assets_tests.reporting.conftest import comparison as run_comparison
-from mlrun_assets_tests.reporting.conftest import full_run
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
 SHARED = Path(os.environ.get("MLRUN_SHARED", ROOT.parent / "shared"))
+
+EXAMPLE_RUN = Path(__file__).with_name("example_run.json")
 
 MakeProject = Callable[..., Path]
 
@@ -233,6 +250,60 @@ def write_project(
     return file
 
 
+def _few(rows: list[dict[str, str]], label: str, keep: int) -> list[dict[str, str]]:
+    """The rows, of those with ``label`` the first ``keep``."""
+    scarce = [row for row in rows if row["label"] == label]
+    return [row for row in rows if row not in scarce[keep:]]
+
+
+def write_dirty_project(directory: Path) -> Path:
+    """A project with few rows of one label, faulty rows and texts without labels.
+
+    The encoder is expected in ``directory / "encoder"``.
+    """
+    train, val, test = (
+        _few(sample_rows(split), "health", keep)
+        for split, keep in zip(SPLITS, (24, 12, 12), strict=True)
+    )
+    rows, unlabelled = train[:240], train[240:]
+    rows[0] = {**rows[0], "text": rows[0]["text"].replace("'", "\u2019") + " Wuu ku\u2019raacay."}
+    faulty = [
+        {"id": "empty", "text": " ", "label": "sports"},
+        {**rows[1], "id": "again"},
+    ]
+    sources = {
+        "train": rows + faulty,
+        "val": val,
+        "test": test,
+        "unlabelled": [{"text": row["text"]} for row in (*unlabelled, unlabelled[0], val[0])],
+    }
+    for name, found in sources.items():
+        for number, row in enumerate(found):
+            row["source"] = ("radio", "paper")[number % 2]
+        write_rows(directory / "data" / f"{name}.jsonl", found)
+    config = {
+        "data": {
+            **{f"{name}_path": f"data/{name}.jsonl" for name in sources},
+            "slice_columns": ["source"],
+            "licence": "cc-by-4.0",
+        },
+        "model": {"name": "./encoder", "num_labels": 3, "max_length": 32},
+        "training": {
+            "epochs": 6,
+            "batch_size": 16,
+            "learning_rate": 2e-3,
+            "bf16": False,
+            "seeds": [13, 42],
+            "pretraining_epochs": 1,
+            "freeze": "none",
+        },
+        "deployment": {"min_accuracy": 0.85, "min_f1": 0.82, "max_latency_ms": 50},
+    }
+    file = directory / "ml_config.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return file
+
+
 # --- records
 
 
@@ -313,19 +384,25 @@ def checkpoint_record(**changes: Any) -> CheckpointRecord:
     return CheckpointRecord(**{**facts, **changes})
 
 
-def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
-    classes = tuple(
-        ClassScores(label=label, precision=f1, recall=f1, f1=f1, support=50, predicted=50)
-        for label in ("a", "b")
+def scores_of(confusion: Sequence[Sequence[int]], labels: tuple[str, ...]) -> Scores:
+    """The product's scores of predictions with this confusion matrix, rows by true label."""
+    counts = np.asarray(confusion)
+    truth, guess = (
+        np.repeat(where, counts.ravel()) for where in np.indices(counts.shape).reshape(2, -1)
     )
-    return Scores(
-        rows=100,
-        accuracy=score(accuracy, half),
-        f1_macro=score(f1, half),
-        f1_weighted=score(f1, half),
-        mcc=0.5,
-        per_class=classes,
-        confusion=((40, 10), (10, 40)),
+    return score_predictions(truth, guess, labels, EvaluationConfig(), 0)
+
+
+@functools.cache
+def _scores_of_two(right: int) -> Scores:
+    return scores_of(((right, 50 - right), (50 - right, right)), ("a", "b"))
+
+
+def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
+    """Scores of 100 rows of two labels, with these values ± ``half``."""
+    values = {"accuracy": accuracy, "f1_macro": f1, "f1_weighted": f1}
+    return _scores_of_two(round(50 * accuracy)).model_copy(
+        update={name: score(value, half) for name, value in values.items()}
     )
 
 
@@ -343,6 +420,12 @@ def comparison(difference: Score | None, against: str = "n-gram baseline") -> Co
         only_other_right=5,
         mcnemar_p=1.0,
     )
+
+
+def part_comparison(name: str, loss: Score, rows: int = 40) -> PartComparison:
+    """A label or slice on which production had a recall of 0.9."""
+    recall = 0.9 - loss.value
+    return PartComparison(part=name, rows=rows, recall=recall, other_recall=0.9, loss=loss)
 
 
 def evaluation_record(
@@ -514,6 +597,130 @@ def weights(model_dir: Path) -> dict[str, Any]:
     return dict(load_file(model_dir / "model.safetensors"))
 
 
+# --- runs
+
+TINY_MACHINE = replace(LAPTOP, hidden_size=32, layers=2, positions=64, vocabulary=600)
+
+
+def full_run() -> RunRecords:
+    """The records of a run whose model was rejected; `reporting.regenerate_golden` wrote them."""
+    return TypeAdapter(RunRecords).validate_json(EXAMPLE_RUN.read_bytes())
+
+
+def plan_again(run: RunRecords) -> TrainingPlan:
+    """The plan of the run's data by the product, on a laptop."""
+    assert run.dataset and run.plan and run.experiment
+    machine = replace(
+        TINY_MACHINE,
+        encoder_digest=run.plan.recipe.encoder_digest or "",
+        trained_by_mean=False,
+    )
+    config = Config.model_validate(yaml.safe_load(run.config_yaml))
+    return plan_training(Situation(config, run.dataset, machine, run.experiment.prior_runs))
+
+
+def decide_again(run: RunRecords) -> DecisionRecord:
+    """The decision on the run's scores and exported model by the product."""
+    assert run.evaluation and run.export
+    config = Config.model_validate(yaml.safe_load(run.config_yaml))
+    return decide(run.evaluation, run.export, config.deployment, run.manifest.id)
+
+
+def ended(status: Status, error: str | None, *reached: str) -> RunRecords:
+    """The full run as it looks when only the stages in ``reached`` have left a record."""
+    full = full_run()
+    manifest = full.manifest.model_copy(update={"status": status, "error": error})
+    kept = {name: getattr(full, name) for name in ("experiment", *reached)}
+    return RunRecords(manifest=manifest, config_yaml=full.config_yaml, **kept)
+
+
+def blocked_run() -> RunRecords:
+    """A run whose data a check blocks."""
+    run = ended(Status.BLOCKED, None, "dataset")
+    assert run.dataset
+    passed = next(check for check in run.dataset.checks if check.name == "split_leakage")
+    leak = passed.model_copy(
+        update={
+            "outcome": CheckOutcome.FAILED,
+            "value": 7.0,
+            "threshold": 0.0,
+            "rows": 7,
+            "message": "7 rows of test stand in train too: remove them from train",
+        }
+    )
+    checks = tuple(leak if check is passed else check for check in run.dataset.checks)
+    verdict = blocked(f"{leak.name}: {leak.message}", DeploymentConfig())
+    found = run.dataset.model_copy(update={"ready": False, "checks": checks})
+    return replace(run, dataset=found, decision=verdict)
+
+
+def failed_run() -> RunRecords:
+    error = "trained_checkpoint: the loss is not finite\n  rows: a1, a2\nlower the learning rate"
+    return ended(Status.FAILED, error, "dataset", "plan", "baseline")
+
+
+def cancelled_run() -> RunRecords:
+    return ended(Status.CANCELLED, "cancelled in trained_checkpoint", "dataset", "plan")
+
+
+def empty_run() -> RunRecords:
+    """A run that was interrupted before its first record."""
+    return replace(ended(Status.INTERRUPTED, None), experiment=None)
+
+
+RUNS = {
+    "full": full_run,
+    "blocked": blocked_run,
+    "failed": failed_run,
+    "cancelled": cancelled_run,
+    "empty": empty_run,
+}
+POISON = (
+    "</td><script>alert(1)</script> | x | [a](http://b) ![c](http://d/e.png) <http://f> `g` **h**\n"
+    "# heading\n- item\n```\n> quote\n***\n| a | b |\n| - | - |\n&lt;i&gt; $j$ ~~k~~ \u202e\\"
+)
+_OURS = {"rule", "f1_kind"}  # names that this package gives, and looks for
+
+
+def poisoned(run: RunRecords) -> RunRecords:
+    """The same run with `POISON` behind every string in it, keys included."""
+    fields = {name: _poison(value) for name, value in vars(run).items()}
+    return RunRecords(**fields)  # type: ignore[arg-type]
+
+
+def _poison(value: object) -> object:
+    if isinstance(value, Record):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        fields |= {name: _poison(found) for name, found in fields.items() if name not in _OURS}
+        return type(value).model_validate(fields)
+    if isinstance(value, dict):
+        return {_poison(key): _poison(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_poison(item) for item in value)
+    return value + POISON if isinstance(value, str) and not isinstance(value, Enum) else value
+
+
+def relabelled(run: RunRecords, labels: tuple[str, ...]) -> RunRecords:
+    """The same run on other labels, of which the last has no rows in test."""
+    assert run.dataset and run.evaluation
+    size = len(labels)
+    matrix = np.fromfunction(lambda row, column: (row * column) % 3, (size, size), dtype=int)
+    np.fill_diagonal(matrix, 9)
+    matrix[-1] = 0
+    rows = {label: 3 + place for place, label in enumerate(labels)}
+    fit = dict.fromkeys(labels, 1.8)
+    splits = {
+        name: part.model_copy(update={"label_rows": rows, "tokens_per_word_by_label": fit})
+        for name, part in run.dataset.splits.items()
+    }
+    test = scores_of(matrix.tolist(), labels)
+    return replace(
+        run,
+        dataset=run.dataset.model_copy(update={"labels": labels, "splits": splits}),
+        evaluation=run.evaluation.model_copy(update={"labels": labels, "test": test}),
+    )
+
+
 # --- finished
 
 
@@ -539,7 +746,7 @@ def finished(
     run = full_run()
     assert run.evaluation and run.export and run.decision
     serving = read_production(config.production_dir)
-    against = run_comparison(serving.version, 0.004, 0.081) if serving else None
+    against = comparison(score(0.043, 0.039), serving.version) if serving else None
     directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
     manifest = run.manifest.model_copy(
         update={"id": directory.name, "name": name, "report": f"impl-ml-run-{name}-20261123"}

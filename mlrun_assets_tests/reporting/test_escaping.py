@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from markdown_it.token import Token
 
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, fenced, joined, prose
-from mlrun_assets_tests.reporting.conftest import POISON
+from mlrun_assets_tests.examples import POISON
 from mlrun_assets_tests.reporting.markdown_structure import PARSER, kinds
 
 # Mostly the characters that mean something to Markdown.

@@ -15,14 +15,31 @@ from mlrun_assets.reporting.evaluation_sentences import (
     undivided_sentence,
 )
 from mlrun_assets.reporting.score_tables import parts_table
-from mlrun_assets_tests.reporting.conftest import (
-    around,
-    calibration,
-    check,
-    dataset,
-    evaluation,
-    part,
-)
+from mlrun_assets_tests.examples import full_run, part_comparison, score
+
+
+def evaluation() -> r.EvaluationRecord:
+    known = full_run().evaluation
+    assert known
+    return known
+
+
+def calibration() -> r.Calibration:
+    known = evaluation().calibration
+    assert known
+    return known
+
+
+def with_checks(**outcomes: str) -> r.DatasetRecord:
+    """The dataset with these outcomes of its checks; no other check was made."""
+    known = full_run().dataset
+    assert known
+    checks = tuple(
+        check.model_copy(update={"outcome": r.CheckOutcome(outcomes[check.name])})
+        for check in known.checks
+        if check.name in outcomes
+    )
+    return known.model_copy(update={"checks": checks})
 
 
 def with_bins(*bins: tuple[int, float, float], **changes: Any) -> r.EvaluationRecord:
@@ -33,7 +50,7 @@ def with_bins(*bins: tuple[int, float, float], **changes: Any) -> r.EvaluationRe
     believed = calibration().model_copy(update={"bins": found, **changes})
     known = evaluation()
     accuracy = sum(rows * right for rows, _, right in bins) / sum(rows for rows, _, _ in bins)
-    test = known.test.model_copy(update={"accuracy": around(accuracy, 0.04)})
+    test = known.test.model_copy(update={"accuracy": score(accuracy, 0.04)})
     return known.model_copy(update={"calibration": believed, "test": test})
 
 
@@ -56,24 +73,23 @@ def test_what_the_model_says_and_what_is_so(
     assert judged in said
 
 
-def test_what_is_so_has_an_interval_where_the_record_has_one() -> None:
-    said = calibration_sentence(evaluation())
-    assert said.startswith("**When it says 98 %, it is right 96 % [90 %, 98 %] of the time** (100")
-    assert "on average it says 85 % and is right 85 % [80 %, 90 %]: these rows do" in said
+def test_the_share_that_is_right_has_an_interval_where_the_record_has_one() -> None:
+    largest = r.ReliabilityBin(
+        low=0.9, high=1.0, rows=100, confidence=0.98, accuracy=0.96, accuracy_low=0.9,
+        accuracy_high=0.98,
+    )  # fmt: skip
+    believed = calibration().model_copy(update={"bins": (largest,)})
+    sentence = calibration_sentence(evaluation().model_copy(update={"calibration": believed}))
+    assert "98 %, it is right 96 % [90 %, 98 %] of the time** (100 of" in sentence
 
 
-def test_an_error_is_told_beside_what_chance_gives() -> None:
-    said = calibration_sentence(evaluation())
-    assert (
-        "Expected calibration error 0.061 (no more than chance gives a perfectly calibrated model "
-        "on as many rows: 0.057 on average, at most 0.089 in 95 of 100 splits), Brier score 0.241;"
-    ) in said
-    assert "0.034 (no more than chance: 0.064 on average, at most 0.097 in 95" in said
-    beyond = with_bins((9, 0.9, 1.0), chance=r.ErrorByChance(mean=0.03, p95=0.05))
-    assert "0.061 (more than chance gives" in calibration_sentence(beyond)
-    before = with_bins((9, 0.9, 1.0), chance=None, chance_scaled=None)
-    assert "0.061, Brier score 0.241" in calibration_sentence(before)
-    assert "0.034 and 0.229" in calibration_sentence(before)
+@pytest.mark.parametrize(("p95", "judged"), [(0.05, "(more than chance"), (0.1, "(no more than ")])
+def test_an_error_is_shown_beside_that_of_chance(p95: float, judged: str) -> None:
+    changes = {"error": 0.061, "chance": r.ErrorByChance(mean=0.03, p95=p95)}
+    sentence = calibration_sentence(with_bins((9, 0.9, 1.0), **changes))
+    assert f"0.061 {judged}" in sentence and "0.030 on average" in sentence
+    without = calibration_sentence(with_bins((9, 0.9, 1.0), chance=None, chance_scaled=None))
+    assert "chance" not in without
 
 
 def test_a_temperature_at_its_limit_is_told_as_one() -> None:
@@ -98,24 +114,24 @@ def test_an_evaluation_of_before_has_only_its_error() -> None:
 
 
 def test_what_to_do_with_the_rows_depends_on_where_they_are_from() -> None:
-    known = evaluation()
-    assert known.label_next is not None
-    on_val = label_next_sentence(known)
-    assert on_val is not None
-    assert on_val.startswith("Label more texts like the 41 of 148 val rows in `records/label_next")
-    assert "3 have a label that no model gives. With `data.unlabelled_path` set" in on_val
-    texts = r.LabelNext(split="unlabelled", candidates=2000, rows=100, doubted=0)
-    unlabelled = label_next_sentence(known.model_copy(update={"label_next": texts}))
-    assert unlabelled is not None
-    assert unlabelled.startswith("Label first: 100 of 2,000 texts without labels in `records/")
-    nothing = known.label_next.model_copy(update={"rows": 0})
-    assert label_next_sentence(known.model_copy(update={"label_next": nothing})) is None
+    def sentence(**changes: Any) -> str | None:
+        listed = {"split": "val", "candidates": 148, "worth": 41, "rows": 41, "doubted": 3}
+        found = r.LabelNext(**{**listed, **changes})
+        return label_next_sentence(evaluation().model_copy(update={"label_next": found}))
+
+    on_val = sentence()
+    assert on_val and "41 of 148 val rows" in on_val
+    assert "3 have a label" in on_val and "`data.unlabelled_path`" in on_val
+    unlabelled = sentence(split="unlabelled", candidates=2000, worth=400, rows=100, doubted=0)
+    assert unlabelled and "100 of 2,000 texts" in unlabelled and "val" not in unlabelled
+    assert sentence(rows=0) is None
 
 
 def test_parts_are_those_of_production_where_it_can_be_compared() -> None:
-    known = evaluation()
-    assert parts_comparison(known) is known.production
-    other = r.Comparison(against="v0003", comparable=False, reason="other labels", rows=0)
+    comparable = evaluation().baseline.model_copy(update={"against": "exp_0"})
+    known = evaluation().model_copy(update={"production": comparable})
+    assert parts_comparison(known) is comparable
+    other = r.Comparison(against="exp_0", comparable=False, reason="other labels", rows=0)
     assert parts_comparison(known.model_copy(update={"production": other})) is known.baseline
     assert parts_comparison(known.model_copy(update={"production": None})) is known.baseline
 
@@ -123,8 +139,12 @@ def test_parts_are_those_of_production_where_it_can_be_compared() -> None:
 def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_shown() -> None:
     comparison = evaluation().baseline.model_copy(
         update={
-            "labels": (part("a", 40, 0.9, 0.85), part("b", 40, 0.6, 0.9)),
-            "slices": (part("length: long", 40, 0.8, 0.84),),
+            "labels": (
+                part_comparison("a", score(-0.05, 0.07)),
+                part_comparison("b", score(0.3, 0.07)),
+            ),
+            "slices": (part_comparison("length: long", score(0.04, 0.07)),),
+            "parts_confidence": None,
         }
     )
     rows = parts_table(comparison).splitlines()[2:]
@@ -138,41 +158,35 @@ def test_the_parts_that_lost_most_come_first_and_the_sentence_names_what_is_show
     assert parts_sentence(none).endswith("Shown to have lost: none.")
 
 
-def test_slices_with_one_side_only_are_named() -> None:
-    known = dataset().model_copy(update={"checks": (check("code_switching", "passed"),)})
-    assert (
-        undivided_sentence(evaluation(), known)
-        == "Truncated and code-switched: every test row or none, so no slice."
-    )
-    cut = r.SliceScores(column="truncated", value="yes", rows=40, accuracy=None)
-    assert (
-        undivided_sentence(evaluation().model_copy(update={"slices": (cut,)}), known)
-        == "Code-switched: every test row or none, so no slice."
-    )
-    mixed = r.SliceScores(column="code-switched", value="yes", rows=40, accuracy=None)
-    both = evaluation().model_copy(update={"slices": (cut, mixed)})
-    assert undivided_sentence(both, known) == undivided_sentence(both, None) == ""
-
-
-@pytest.mark.parametrize("checks", [(check("code_switching", "off"),), ()])
-def test_code_switching_that_nobody_looked_for_is_not_said_to_be_in_no_row(
-    checks: tuple[r.QualityCheck, ...],
+@pytest.mark.parametrize(
+    ("outcome", "slices", "named"),
+    [
+        ("passed", (), ["Truncated", "code-switched"]),
+        ("passed", ("truncated",), ["Code-switched"]),
+        ("passed", ("truncated", "code-switched"), []),
+        ("off", ("truncated",), ["Code-switched", "not checked"]),
+        (None, ("truncated",), ["Code-switched", "not checked"]),
+    ],
+)
+def test_slices_with_one_side_only_are_named(
+    outcome: str | None, slices: tuple[str, ...], named: list[str]
 ) -> None:
-    known = dataset().model_copy(update={"checks": checks})
-    assert undivided_sentence(evaluation(), known) == (
-        "Truncated: every test row or none, so no slice. Code-switched: no slice, since that was "
-        "not checked."
-    )
-    assert undivided_sentence(evaluation(), None) == undivided_sentence(evaluation(), known)
+    data = with_checks(**({"code_switching": outcome} if outcome else {}))
+    found = tuple(r.SliceScores(column=one, value="yes", rows=40, accuracy=None) for one in slices)
+    sentence = undivided_sentence(evaluation().model_copy(update={"slices": found}), data)
+    assert all(name in sentence for name in named)
+    assert bool(sentence) == bool(named)
+    assert ("truncated" in sentence.lower()) == ("truncated" not in slices)
+    assert ("not checked" in sentence) == ("not checked" in named)
 
 
 def test_the_diagram_has_a_point_for_each_bin_and_both_errors() -> None:
-    figure = draw_reliability(calibration())
-    before, after = figure.axes
-    assert before.get_title() == "as the model says it: error 0.061"
-    assert after.get_title() == "temperature 1.62: error 0.034"
-    for axes, bins in ((before, calibration().bins), (after, calibration().bins_scaled)):
+    known = calibration()
+    before, after = draw_reliability(known).axes
+    assert before.get_title().endswith(f"error {known.error:.3f}")
+    assert after.get_title().endswith(f"error {known.error_scaled:.3f}")
+    for axes, bins in ((before, known.bins), (after, known.bins_scaled)):
         points = axes.collections[0].get_offsets().tolist()
         assert points == [[each.confidence, each.accuracy] for each in bins]
-        areas = axes.collections[0].get_sizes().tolist()
-        assert areas.index(max(areas)) == 2
+        areas, rows = axes.collections[0].get_sizes().tolist(), [each.rows for each in bins]
+        assert areas.index(max(areas)) == rows.index(max(rows))

@@ -10,22 +10,11 @@ from huggingface_hub import ModelCard
 from mlrun_assets import records as r
 from mlrun_assets.reporting.model_card import Origin, render_model_card
 from mlrun_assets.reporting.run_records import RunRecords
-from mlrun_assets_tests.examples import checkpoint_record
-from mlrun_assets_tests.reporting.conftest import full_run, poisoned
+from mlrun_assets_tests.examples import checkpoint_record, full_run, onnx_export, poisoned
 from mlrun_assets_tests.reporting.markdown_structure import kinds, uneven_rows
-from mlrun_assets_tests.reporting.regenerate_golden import GOLDEN_CARD, ORIGIN, golden_card
+from mlrun_assets_tests.reporting.regenerate_golden import ORIGIN, golden_card
 
-ONNX = r.OnnxExport(
-    file="onnx/model.onnx",
-    precision="int8",
-    size_bytes=22_000_000,
-    agreement=0.997,
-    val_f1_macro=0.749,
-    load_seconds=0.2,
-    latency_ms_p50=4.0,
-    latency_ms_p95=7.5,
-    rows_per_second=300.0,
-)
+ONNX = onnx_export(precision="int8", size_bytes=22_000_000, val_f1_macro=0.749, latency_ms_p95=7.5)
 
 
 def with_onnx() -> RunRecords:
@@ -37,12 +26,6 @@ def with_onnx() -> RunRecords:
 
 def python_blocks(card: str) -> list[str]:
     return [block.partition("```")[0] for block in card.split("```python\n")[1:]]
-
-
-def test_the_card_is_the_golden_one() -> None:
-    assert golden_card() == GOLDEN_CARD.read_text(encoding="utf-8"), (
-        "if the change is meant: python -m mlrun_assets_tests.reporting.regenerate_golden"
-    )
 
 
 def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
@@ -66,7 +49,7 @@ def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
     assert {(each.dataset_name, each.dataset_split) for each in found.values()} == {
         ("masakhanews: som", "test")
     }
-    assert card.text.startswith("\n# xlm-r-fine-tune-v2\n")
+    assert card.text.startswith(f"\n# {run.manifest.name}\n")
 
 
 def test_what_is_not_known_is_left_out_of_the_head() -> None:
@@ -107,7 +90,7 @@ def test_no_value_of_the_datas_own_columns_is_published() -> None:
     run = full_run()
     assert run.evaluation
     spoken = r.SliceScores(column="speaker", value="Asha Cali", rows=12, accuracy=None)
-    short = run.evaluation.slices[0]
+    short = r.SliceScores(column="length", value="short", rows=52, accuracy=None)
     with_both = run.evaluation.model_copy(update={"slices": (short, spoken)})
     card = render_model_card(replace(run, evaluation=with_both), ORIGIN)
     assert "Asha" not in card and "speaker" not in card

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -15,21 +16,18 @@ from mlrun_assets.reporting.lettering import FIRST_FAMILY, font_families, pictur
 from mlrun_assets.reporting.markdown import CAPTIONS
 from mlrun_assets.reporting.plots import draw_pictures, thumbnail
 from mlrun_assets.reporting.run_records import RunRecords
-from mlrun_assets_tests.reporting.conftest import (
-    LABELS,
-    baseline,
+from mlrun_assets_tests.examples import (
     blocked_run,
     cancelled_run,
-    checkpoint,
-    dataset,
+    checkpoint_record,
     empty_run,
     full_run,
     relabelled,
-    scores,
-    square,
+    scores_of,
 )
 
 FAMILIES = [FIRST_FAMILY]
+LABELS = ("siyaasad", "ciyaaro", "caafimaad")
 ODD_LABELS = (
     "السياسة",
     "ትምህርት",
@@ -42,6 +40,10 @@ ODD_LABELS = (
     "ọ̀rọ̀ ajé",
     "%s {0}",
 )
+
+
+def topic_scores() -> r.Scores:
+    return scores_of(((58, 1, 2), (2, 41, 0), (3, 0, 22)), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -93,31 +95,35 @@ def test_matplotlib_is_left_as_it_was() -> None:
 
 
 def test_the_confusion_matrix_shows_its_counts() -> None:
-    few = score_plots.draw_confusion(scores(0.8, 0.7), FAMILIES).axes[0]
-    assert [text.get_text() for text in few.texts[:6]] == ["58", "1", "2", "3", "0", "2"]
+    few = score_plots.draw_confusion(topic_scores(), FAMILIES).axes[0]
+    assert [text.get_text() for text in few.texts[:6]] == ["58", "1", "2", "2", "41", "0"]
     assert [text.get_text() for text in few.get_yticklabels()] == list(LABELS)
     shares = few.images[0].get_array()
-    assert shares[0, 0] == pytest.approx(58 / 64)
+    assert shares[0, 0] == pytest.approx(58 / 61)
     labels = tuple(f"l{place}" for place in range(16))
-    many = score_plots.draw_confusion(scores(0.8, 0.7, labels, square(16)), FAMILIES).axes[0]
+    evaluation = relabelled(full_run(), labels).evaluation
+    assert evaluation
+    many = score_plots.draw_confusion(evaluation.test, FAMILIES).axes[0]
     assert not many.texts
     assert many.images[0].get_array()[15].tolist() == [0.0] * 16
 
 
 def test_the_bars_are_the_f1_of_each_label_best_first() -> None:
-    found = scores(0.8, 0.7)
-    axes = score_plots.draw_per_class(found, FAMILIES).axes[0]
-    best = sorted(found.per_class, key=lambda label: -label.f1)
+    axes = score_plots.draw_per_class(topic_scores(), FAMILIES).axes[0]
+    best = sorted(topic_scores().per_class, key=lambda label: -label.f1)
     assert [bar.get_width() for bar in axes.patches] == [label.f1 for label in best]
     assert [text.get_text() for text in axes.get_yticklabels()] == [one.label for one in best]
-    assert axes.texts[0].get_text() == "0.95  (44 rows)"
+    assert axes.texts[0].get_text() == "0.96  (43 rows)"
 
 
 def test_the_curves_mark_the_best_epoch() -> None:
-    losses, f1 = score_plots.draw_training(checkpoint(), baseline()).axes
+    run = full_run()
+    assert run.checkpoint and run.baseline
+    losses, f1 = score_plots.draw_training(run.checkpoint, run.baseline).axes
     legend = [text.get_text() for text in f1.get_legend().get_texts()]
-    assert legend == ["model", "n-gram baseline, 0.741", "best: epoch 5, 0.751"]
-    assert f1.lines[0].get_ydata().tolist() == [one.val_f1_macro for one in checkpoint().history]
+    assert legend[0] == "model" and len(legend) == 3
+    assert f"epoch {run.checkpoint.best_epoch:.0f}, " in legend[2]
+    assert f1.lines[0].get_ydata().tolist() == [one.val_f1_macro for one in run.checkpoint.history]
     assert [line.get_label() for line in losses.lines[:2]] == ["train", "val"]
 
 
@@ -130,7 +136,7 @@ def test_a_history_with_gaps_can_be_drawn(tmp_path: Path) -> None:
         val_accuracy=0.1,
         val_f1_macro=math.nan,
     )
-    record = checkpoint().model_copy(update={"history": (epoch,), "best_epoch": 1.0})
+    record = checkpoint_record(history=(epoch,))
     pictures = draw_pictures(replace(empty_run(), checkpoint=record), tmp_path)
     assert set(pictures) == {"training"}
     none = record.model_copy(update={"history": ()})
@@ -138,7 +144,8 @@ def test_a_history_with_gaps_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_the_rows_of_each_label_are_drawn_by_split() -> None:
-    data = dataset()
+    data = full_run().dataset
+    assert data
     panels = data_plots.draw_labels(data, FAMILIES).axes
     assert [axes.get_title(loc="left") or axes.get_title() for axes in panels] == [*data.splits]
     for axes, profile in zip(panels, data.splits.values(), strict=True):
@@ -146,9 +153,15 @@ def test_the_rows_of_each_label_are_drawn_by_split() -> None:
 
 
 def test_the_lengths_stand_beside_the_limit() -> None:
-    axes = data_plots.draw_lengths(dataset()).axes[0]
-    texts = [text.get_text() for text in axes.texts]
-    assert texts == ["71 to 168.5; 12.4 % cut"] * 3 + ["the model reads 128 tokens"]
+    data = full_run().dataset
+    assert data
+    *splits, limit = (text.get_text() for text in data_plots.draw_lengths(data).axes[0].texts)
+    for text, profile in zip(splits, data.splits.values(), strict=True):
+        numbers = (profile.tokens_median, profile.tokens_p95, 100 * profile.truncated_fraction)
+        assert [float(each) for each in re.findall(r"[\d.]+", text)] == pytest.approx(
+            numbers, abs=0.05
+        )
+    assert str(data.max_length) in limit
 
 
 def test_names_are_short_different_and_drawable() -> None:
