@@ -63,6 +63,7 @@ from mlrun_assets.records import (
     Score,
     Scores,
     SeedResult,
+    Severity,
     SplitProfile,
     Status,
     TrainingPlan,
@@ -642,6 +643,7 @@ def blocked_run() -> RunRecords:
     leak = passed.model_copy(
         update={
             "outcome": CheckOutcome.FAILED,
+            "severity": Severity.ERROR,
             "value": 7.0,
             "threshold": 0.0,
             "rows": 7,
@@ -706,6 +708,7 @@ def relabelled(run: RunRecords, labels: tuple[str, ...]) -> RunRecords:
     size = len(labels)
     matrix = np.fromfunction(lambda row, column: (row * column) % 3, (size, size), dtype=int)
     np.fill_diagonal(matrix, 9)
+    matrix[0, 1] = 1
     matrix[-1] = 0
     rows = {label: 3 + place for place, label in enumerate(labels)}
     fit = dict.fromkeys(labels, 1.8)

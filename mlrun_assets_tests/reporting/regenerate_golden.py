@@ -1,7 +1,8 @@
 """Run the product on a small project, and write its records, report and model card.
 
     python -m mlrun_assets_tests.reporting.regenerate_golden            # two runs, about a minute
-    python -m mlrun_assets_tests.reporting.regenerate_golden rendered   # from the stored records
+    python -m mlrun_assets_tests.reporting.regenerate_golden rendered   # no run: the stored records,
+                                                                        # planned and decided again
 
 The first run deploys its model. The second, with dirty data, two seeds and pretraining, is the
 example: `example_run.json` holds its records, and `golden_report.md` and `golden_model_card.md` are
@@ -28,6 +29,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from mlrun_assets.files import write_atomically
+from mlrun_assets.records import StageRun
 from mlrun_assets.reporting.markdown import CAPTIONS, render_report
 from mlrun_assets.reporting.model_card import Origin, render_model_card
 from mlrun_assets.reporting.run_records import RunRecords
@@ -114,7 +116,12 @@ def run_example(directory: Path) -> RunRecords:
         with (directory / ".claude/reports/_registry.md").open("a", encoding="utf-8") as registry:
             registry.write("- impl-ml-run-by-hand\n")
     newest = all_experiments(load_config(file).experiments_dir)[0]
-    return run_records(newest.manifest, newest)
+    manifest = newest.manifest
+    writing = StageRun(
+        status="running", started_at=manifest.created_at
+    )  # as the report sees itself
+    stages = {**manifest.stages, "deployment_report": writing}
+    return run_records(manifest.model_copy(update={"stages": stages}), newest)
 
 
 def masked(records: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -151,9 +158,11 @@ if __name__ == "__main__":
             found = run_example(Path(place))
             records = json.loads(RUN.dump_json(found))
             run = RUN.validate_python(masked(records, Path(place)))
-        again = replace(run, plan=plan_again(run), decision=decide_again(run))
         if found.plan is None or plan_again(found).recipe != found.plan.recipe:
             raise SystemExit("the example was not trained by the plan for examples.TINY_MACHINE")
-        write_atomically(EXAMPLE_RUN, RUN.dump_json(again, indent=1).decode() + "\n")
+    else:
+        run = full_run()
+    run = replace(run, plan=plan_again(run), decision=decide_again(run))
+    write_atomically(EXAMPLE_RUN, RUN.dump_json(run, indent=1).decode() + "\n")
     write_atomically(GOLDEN_REPORT, golden_report())
     write_atomically(GOLDEN_CARD, golden_card())

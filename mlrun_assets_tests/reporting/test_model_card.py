@@ -151,7 +151,7 @@ def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
     card = ModelCard(render_model_card(named, ORIGIN))
     assert card.data.license == "cc-by-4.0"
     assert card.text.count("\n# ") == 1
-    assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict(), "model-index"]
+    assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict()]
 
 
 def test_no_string_of_a_record_breaks_a_table() -> None:
