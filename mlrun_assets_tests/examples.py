@@ -33,7 +33,6 @@ from mlrun_assets.config import (
     CheckName,
     Config,
     DataConfig,
-    DeploymentConfig,
     EvaluationConfig,
     LoadedConfig,
     ModelConfig,
@@ -651,7 +650,7 @@ def blocked_run() -> RunRecords:
         }
     )
     checks = tuple(leak if check is passed else check for check in run.dataset.checks)
-    verdict = blocked(f"{leak.name}: {leak.message}", DeploymentConfig())
+    verdict = blocked(f"{leak.name}: {leak.message}")
     found = run.dataset.model_copy(update={"ready": False, "checks": checks})
     return replace(run, dataset=found, decision=verdict)
 

@@ -117,14 +117,14 @@ def test_an_evaluation_of_before_has_only_its_error() -> None:
 
 def test_what_to_do_with_the_rows_depends_on_where_they_are_from() -> None:
     def sentence(**changes: Any) -> str | None:
-        listed = {"split": "val", "candidates": 148, "worth": 41, "rows": 41, "doubted": 3}
+        listed = {"split": "val", "candidates": 148, "rows": 41, "doubted": 3}
         found = r.LabelNext(**{**listed, **changes})
         return label_next_sentence(evaluation().model_copy(update={"label_next": found}))
 
     on_val = sentence()
     assert on_val and "41 of 148 val rows" in on_val
     assert "3 have a label" in on_val and "`data.unlabelled_path`" in on_val
-    unlabelled = sentence(split="unlabelled", candidates=2000, worth=400, rows=100, doubted=0)
+    unlabelled = sentence(split="unlabelled", candidates=2000, rows=100, doubted=0)
     assert unlabelled and "100 of 2,000 texts" in unlabelled and "val" not in unlabelled
     assert sentence(rows=0) is None
 
