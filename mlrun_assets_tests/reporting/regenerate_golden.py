@@ -1,7 +1,7 @@
 """Run the product on a small project, and write its records, report and model card.
 
     python -m mlrun_assets_tests.reporting.regenerate_golden            # two runs, a minute
-    python -m mlrun_assets_tests.reporting.regenerate_golden rendered   # the stored run, no training
+    python -m mlrun_assets_tests.reporting.regenerate_golden rendered   # the stored run
 
 The first run deploys its model. The second, with dirty data, two seeds and pretraining, is the
 example: `example_run.json` holds its records, and `golden_report.md` and `golden_model_card.md` are
