@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from mlrun_assets.config import Config, LoadedConfig, parse_config
-from mlrun_assets.config_source import read_source
+from mlrun_assets.config import Config, LoadedConfig, read_config
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import Manifest, Record
@@ -47,7 +46,7 @@ class Experiment:
         Raises:
             ConfigError: the frozen config was edited into one that is wrong.
         """
-        frozen = parse_config(read_source(self.directory / FROZEN_CONFIG))
+        frozen = read_config(self.directory / FROZEN_CONFIG)
         return current.model_copy(update={"settings": frozen})
 
     def freeze(self, config: Config) -> None:

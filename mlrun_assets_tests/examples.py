@@ -246,7 +246,7 @@ def write_project(
     for name, section in sections.items():
         config.setdefault(name, {}).update(section)
     file = directory / "ml_config.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    file.write_text(json.dumps(config), encoding="utf-8")
     return file
 
 
@@ -818,5 +818,5 @@ def serve_words(
     )
     promote(home / "production", candidate, lambda *_: Reason("a test", "nobody"), lambda _: None)
     config = home / "ml_config.yaml"
-    config.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    config.write_text(json.dumps(sections), encoding="utf-8")
     return config

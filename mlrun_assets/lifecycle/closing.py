@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlrun_assets.config import LoadedConfig
+from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import RecordError
 from mlrun_assets.experiment_store import MANIFEST, Experiment
 from mlrun_assets.files import write_atomically
@@ -187,10 +187,10 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     )
 
 
-def write_datasheet(directory: Path, dataset: DatasetRecord) -> Path:
+def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
     """Write the datasheet of a validated dataset beside its splits, below ``directory``."""
     file = directory / DATASHEET_FILE
-    write_atomically(file, render_datasheet(dataset))
+    write_atomically(file, render_datasheet(dataset, data))
     return file
 
 

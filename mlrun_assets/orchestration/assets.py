@@ -113,7 +113,7 @@ def validated_dataset(
         count = data.token_counter(encoder)
         previous = data.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
         record = stage.save(data.validate_dataset(stage.config, stage.directory, count, previous))
-        closing.write_datasheet(stage.directory, record)
+        closing.write_datasheet(stage.directory, record, stage.config.settings.data)
         yield dg.MaterializeResult(
             metadata=metadata.dataset_metadata(record, stage.experiment),
             check_results=checks.quality_results(record),

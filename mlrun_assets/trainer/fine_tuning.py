@@ -27,7 +27,7 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mlrun_assets.encoders.quiet import quiet_transformers
-from mlrun_assets.files import sync_directory
+from mlrun_assets.files import new_directory
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
@@ -221,15 +221,6 @@ def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:
     """Write the model as transformers reads it; the directory appears when it is whole."""
-    unfinished = model_dir.with_name(f".{model_dir.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        model.save_pretrained(str(unfinished))
-        tokenizer.save_pretrained(str(unfinished))
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if model_dir.exists():
-        shutil.rmtree(model_dir)
-    unfinished.rename(model_dir)
-    sync_directory(model_dir.parent)
+    with new_directory(model_dir, replace=True) as directory:
+        model.save_pretrained(str(directory))
+        tokenizer.save_pretrained(str(directory))

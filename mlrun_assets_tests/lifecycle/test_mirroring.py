@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ConfigError
@@ -39,9 +39,9 @@ needs_mlflow = pytest.mark.skipif(
 )
 
 
-def config_of(home: Path, **tracking: Any) -> LoadedConfig:
+def config_of(home: Path, name: str = "news", **tracking: Any) -> LoadedConfig:
     file = home / "ml_config.yaml"
-    file.write_text(yaml.safe_dump({"data": {"name": "news"}, "tracking": tracking}))
+    file.write_text(json.dumps({"data": {"name": name}, "tracking": tracking}))
     return load_config(file)
 
 
@@ -164,6 +164,24 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(
     mirror_production(config, fail)
     assert aliased(client, "champion") == "exp_3"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@needs_mlflow
+@pytest.mark.filterwarnings("default")
+def test_any_character_in_the_name_of_the_data(tmp_path: Path) -> None:
+    name = "go'aan \"la'aan\" \\ d''or"
+    config = config_of(tmp_path, name, mlflow=True)
+    first, second = finished(config, "exp_1"), finished(config, "exp_2")
+    for experiment in (first, second, first):
+        deploy(config, experiment)
+        mirror_run(experiment, config, fail)
+    client = client_of(f"sqlite:///{tmp_path}/experiments/mlflow.db")
+    (model,) = client.search_registered_models()
+    versions = client.search_model_versions()
+    assert model.name == name and {each.name for each in versions} == {name}
+    assert len(versions) == 2
+    champion = client.get_model_version_by_alias(name, "champion")
+    assert champion.tags["mlrun.experiment"] == "exp_1"
 
 
 # It takes whatever port is free, and says which once it listens there.

@@ -319,8 +319,10 @@ def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) 
 
 
 def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
-    config: LoadedConfig,
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    times = iter([f"2026-11-23T03:15:0{second}Z" for second in range(3)])
+    monkeypatch.setattr("mlrun_assets.stages.production.pointer.timestamp", lambda: next(times))
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
     run = full_run()
@@ -341,6 +343,7 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert told[first.id] == [second.id]
     assert told["why"] == ["verdict APPROVED", "sure of it (forced)"]
     assert told["by"] == ["Hodan", "Cali"]
+    assert told["serves since"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
     assert told["verdict"] == ["APPROVED", "REJECTED"]
     assert told["learning_rate"] == ["0.002", "3e-05"]
     assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]

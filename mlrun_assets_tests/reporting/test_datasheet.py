@@ -4,8 +4,9 @@ from collections import Counter
 from math import nan
 
 from mlrun_assets import records as r
+from mlrun_assets.config import DataConfig
 from mlrun_assets.reporting.check_listing import list_checks
-from mlrun_assets.reporting.datasheet import render_datasheet
+from mlrun_assets.reporting.datasheet import render_datasheet as render_for
 from mlrun_assets_tests.examples import full_run, poisoned
 from mlrun_assets_tests.reporting.markdown_structure import kinds, tables, uneven_rows
 
@@ -14,6 +15,10 @@ def dataset() -> r.DatasetRecord:
     record = full_run().dataset
     assert record
     return record
+
+
+def render_datasheet(record: r.DatasetRecord) -> str:
+    return render_for(record, DataConfig())
 
 
 def without_tokens(record: r.DatasetRecord) -> r.DatasetRecord:
@@ -46,6 +51,12 @@ def test_the_datasheet_says_where_the_rows_come_from_and_what_became_of_them() -
     assert sheet.startswith("# Datasheet") and sheet.endswith("|\n")
     assert "\n\n\n" not in sheet
     assert uneven_rows(sheet) == []
+
+
+def test_the_datasheet_has_what_the_config_states_of_the_data() -> None:
+    sheet = render_for(dataset(), DataConfig(licence="cc-by-4.0", language="swa"))
+    assert "Licence: `cc-by-4.0`." in sheet and "Language: `swa`." in sheet
+    assert "data.licence" not in sheet and "\n\n\n" not in sheet
 
 
 def test_blocked_data_says_so_first() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets import files
+from mlrun_assets.errors import ExportError, FileBusyError, ProductionError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.records import ProductionVersion
 from mlrun_assets.stages import production
@@ -80,7 +81,7 @@ def tree(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_text()
         for path in sorted(root.rglob("*"))
-        if (path.is_symlink() or path.is_file()) and path.name != ".lock"
+        if (path.is_symlink() or path.is_file()) and path.name != ".current.lock"
     }
 
 
@@ -229,8 +230,8 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_half_made(
 
 def test_what_a_killed_promotion_left_is_cleared_away_and_is_no_version(root, serve):
     serve("exp_1")
-    (root / "versions" / ".incoming-0" / "model").mkdir(parents=True)
-    (root / "versions" / ".incoming-0" / "version.json").write_text("{")
+    (root / "versions" / ".exp_2.0a1b2c3d.unfinished" / "model").mkdir(parents=True)
+    (root / "versions" / ".exp_2.0a1b2c3d.unfinished" / "version.json").write_text("{")
     assert [each.version for each in versions(root)] == ["exp_1"]
     serve("exp_2")
     assert sorted(path.name for path in (root / "versions").iterdir()) == ["exp_1", "exp_2"]
@@ -361,7 +362,7 @@ def test_a_line_that_can_not_be_finished_is_taken_out_again(root, serve, monkeyp
     serve("exp_1")
     before = (root / "history.jsonl").read_bytes()
     move = history(root)[0]
-    monkeypatch.setattr(moves.os, "fsync", disk_full)
+    monkeypatch.setattr(files.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         moves.append(root, move)
     assert (root / "history.jsonl").read_bytes() == before
@@ -383,11 +384,11 @@ def test_a_production_directory_that_can_not_be_made_is_an_error(tmp_path, root)
 
 
 def test_a_lock_that_another_holds_is_an_error_in_the_end(tmp_path, root, monkeypatch):
-    monkeypatch.setattr(production, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
     facts = candidate(tmp_path, "exp_1")
     with production._moving(root, "held"), ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(promote, root, facts, because, loads)
-        with pytest.raises(ProductionError, match="another process"):
+        with pytest.raises(FileBusyError, match=r"production/current: another process"):
             attempt.result()
     assert tree(root) == {}
 

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets.files import locked
 from mlrun_assets.records import ProductionRecord, ProductionVersion
 from mlrun_assets.stages.production import pointer
 from mlrun_assets.stages.production.moves import Move, history, last_move_to
@@ -55,8 +54,6 @@ __all__ = [
     "verify_files",
     "versions",
 ]
-
-LOCK_SECONDS = 600.0  # a large model takes its time to be copied and loaded
 
 
 def read_production(production_dir: Path) -> ProductionVersion | None:
@@ -158,13 +155,8 @@ def _moving(production_dir: Path, failed: str) -> Iterator[None]:
     """Hold the lock, and turn what goes wrong into one sentence about what still holds."""
     try:
         production_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(production_dir / ".lock", timeout=LOCK_SECONDS):
+        with locked(production_dir / pointer.LINK):
             yield
-    except Timeout:
-        raise ProductionError(
-            f"{production_dir}: {failed}: another process has been moving the pointer for "
-            f"{LOCK_SECONDS:.0f} s; wait until it has ended, then try again"
-        ) from None
     except ExportError as error:
         raise ProductionError(
             f"{production_dir}: {failed}, since the model does not load ({error}); the pointer is "
