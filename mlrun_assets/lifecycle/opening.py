@@ -22,7 +22,6 @@ from mlrun_assets.lifecycle.holding import hold, is_held, release, try_hold
 from mlrun_assets.records import SPLITS, ExperimentRecord, Manifest, Status, timestamp
 from mlrun_assets.stages.experiment import best_run, observe_environment, slug
 from mlrun_assets.stages.prior_runs import collect_prior_runs
-from mlrun_assets.stages.production import read_production
 from mlrun_assets.stages.quality.reading import digest_sources, split_sources
 from mlrun_assets.stages.registry import read_registry, reserve_report_name
 from mlrun_assets.stages.tech_debt import read_open_debt
@@ -41,7 +40,6 @@ def open_experiment(
     Raises:
         ExperimentError: the name can't be used, or the directory can't be written.
         RecordError: a registry can't be read or written.
-        ProductionError: the production pointer leads nowhere.
     """
     name = name.strip() if name else None
     wanted = slug(name) if name else None
@@ -51,7 +49,6 @@ def open_experiment(
     prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
     best = best_run(prior, inputs.get("test"))
     open_debt = read_open_debt(config.reports_dir)
-    read_production(config.production_dir)  # fails now rather than after training
     experiment = _create(config, _Called(name, wanted), run_id, inputs)
     experiment.save(
         ExperimentRecord(

@@ -45,6 +45,7 @@ from mlrun_assets.stages import (
     test_use,
     training,
 )
+from mlrun_assets.stages.production import read_production
 from mlrun_assets.trainer.circumstances import observe
 
 OWNERS = ["team:ml"]
@@ -78,6 +79,7 @@ def experiment(
     """A directory of its own for this run, the frozen config, and what earlier runs found."""
     with plain_errors():
         current = ml_run.load_config()
+        read_production(current.production_dir)  # a broken pointer fails now, not after training
         name, run_id = config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
         opened = opening.open_experiment(current, name, run_id, context.log.warning)
         tag_run(context, opened)
