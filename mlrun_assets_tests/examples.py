@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from pydantic import TypeAdapter
 
 from mlrun_assets.config import (
@@ -36,6 +35,7 @@ from mlrun_assets.config import (
     EvaluationConfig,
     LoadedConfig,
     ModelConfig,
+    parse_config,
 )
 from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.experiment_store import Experiment, create_experiment, take_directory
@@ -300,7 +300,7 @@ def write_dirty_project(directory: Path) -> Path:
         "deployment": {"min_accuracy": 0.85, "min_f1": 0.82, "max_latency_ms": 50},
     }
     file = directory / "ml_config.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    file.write_text(json.dumps(config), encoding="utf-8")
     return file
 
 
@@ -615,14 +615,14 @@ def plan_again(run: RunRecords) -> TrainingPlan:
         encoder_digest=run.plan.recipe.encoder_digest or "",
         trained_by_mean=False,
     )
-    config = Config.model_validate(yaml.safe_load(run.config_yaml))
+    config = parse_config(run.config_yaml)
     return plan_training(Situation(config, run.dataset, machine, run.experiment.prior_runs))
 
 
 def decide_again(run: RunRecords) -> DecisionRecord:
     """The decision on the run's scores and exported model by the product."""
     assert run.evaluation and run.export
-    config = Config.model_validate(yaml.safe_load(run.config_yaml))
+    config = parse_config(run.config_yaml)
     return decide(run.evaluation, run.export, config.deployment, run.manifest.id)
 
 

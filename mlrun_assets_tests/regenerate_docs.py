@@ -1,25 +1,50 @@
-"""Writes what follows from the code: ``python -m mlrun_assets_tests.regenerate_docs``."""
+"""Writes the generated documents: ``python -m mlrun_assets_tests.regenerate_docs``."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.compat import StringIO
 
-from mlrun_assets.config import Config, json_schema
+from mlrun_assets.config import json_schema
 from mlrun_assets.files import write_atomically
 from mlrun_assets_tests.examples import ROOT
 
 SCHEMA_FILE = ROOT / "docs" / "ml_config.schema.json"
 TABLE_FILE = ROOT / "docs" / "configuration.md"
 INTRODUCTION = """\
-# Every key of ml_config.yaml
+# Configuration
 
-All may be left out. `auto` leaves the choice to the training plan; a value always wins. Relative
-paths are relative to the config file. Made from the models in `mlrun_assets/config/` by
+All keys of `ml_config.yaml`, and the environment variables. Every key is optional: a missing key
+takes its default. `auto` leaves the choice to the training plan; a value in the file overrides it.
+Relative paths are relative to the directory of the config file.
+
+The file is YAML 1.2: `true` and `false` are the only truth values, `off` and `no` are text, and
+`2e-5` is a number. All mistakes are reported at once, each with its line.
+
+This page is generated from `mlrun_assets/config/` by
 `python -m mlrun_assets_tests.regenerate_docs`.
 """
+VARIABLES = {
+    "MLRUN_CONFIG": "Config file. Unset: `ml_config.yaml` in the working directory. The option "
+    "`--config` overrides it.",
+    "MLRUN_EXPERIMENT": "Name of the next experiment. Unset: a timestamp.",
+    "MLRUN_CACHE": "Directory of unpacked encoders. Unset: `mlrun_assets` in `XDG_CACHE_HOME` or "
+    "`~/.cache`.",
+    "MLRUN_TERMINAL_COLUMNS": "Width of the progress bar. Set by `mlrun-assets run` for its "
+    "processes; empty: no bar.",
+    "DAGSTER_HOME": "Directory of Dagster's history; an absolute path. Unset: `mlrun-assets run` "
+    "uses `.dagster` beside the config file. Dagster's own commands need it.",
+    "DAGSTER_MODULE_NAME": "Set to `mlrun_assets.definitions` for `dagster asset`. Not for "
+    "`dagster dev`, which hangs if it is set.",
+    "HF_TOKEN": "Access token of the Hugging Face Hub, for `mlrun-assets push` and private models.",
+    "HF_ENDPOINT": "Address of the Hub, for a mirror.",
+    "HF_HUB_OFFLINE": "`1`: never contact the Hub; models come from its cache.",
+    "XDG_CACHE_HOME": "Parent of the cache directory, if `MLRUN_CACHE` is unset.",
+    "OMP_NUM_THREADS": "Number of CPU threads of a process. Unset: all usable CPUs.",
+}
 
 
 def schema_text() -> str:
@@ -27,25 +52,72 @@ def schema_text() -> str:
 
 
 def table_text() -> str:
-    return "\n".join([INTRODUCTION, *_sections(Config, "")]) + "\n"
+    schema = json_schema()
+    sections = _sections(schema, schema, "")
+    return "\n".join([INTRODUCTION, *sections, *_variables()])
 
 
-def _sections(model: type[BaseModel], prefix: str) -> list[str]:
+def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> list[str]:
     rows, nested = [], []
-    for key, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            nested += _sections(kind, f"{prefix}{key}.")
+    for key, field in section["properties"].items():
+        if "$ref" in field:
+            inner = schema["$defs"][field["$ref"].rpartition("/")[2]]
+            nested += _sections(schema, inner, f"{prefix}{key}.")
         else:
-            rows.append(f"| `{key}` | {_written(field.default)} | {field.description} |")
-    heading = [f"## {prefix.rstrip('.')}", "", "| key | default | meaning |", "| --- | --- | --- |"]
+            rows.append(_row(key, field))
+    heading = [
+        f"## {prefix.rstrip('.')}",
+        "",
+        section.get("description", "").partition("\n\n")[0],
+        "",
+        "| key | type and allowed values | unit | default | example | meaning |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     return ([*heading, *rows, ""] if rows else []) + nested
 
 
-def _written(value: Any) -> str:
-    if value is None:
-        return "unset"
-    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"
+def _row(key: str, field: dict[str, Any]) -> str:
+    default = "unset" if field["default"] is None else _code(field["default"])
+    cells = [
+        f"`{key}`",
+        allowed(field),
+        field.get("unit", ""),
+        default,
+        _code(field["examples"][0]),
+        field["description"],
+    ]
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def allowed(field: dict[str, Any]) -> str:
+    """The values that a JSON Schema allows, in words."""
+    if "anyOf" in field:
+        kinds = [allowed(kind) for kind in field["anyOf"] if kind.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if "enum" in field or "const" in field:
+        return ", ".join(map(_code, field.get("enum", [field.get("const")])))
+    if field["type"] == "array":
+        return f"list of {allowed(field['items'])}"
+    if field["type"] == "string" and "pattern" in field:
+        return f"text that matches `{field['pattern']}`"
+    named = {"boolean": "`true`, `false`", "object": "mapping", "string": "text"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {field[bound]:.10g}" for bound, sign in signs.items() if bound in field]
+    return ", ".join([named.get(field["type"], field["type"]), *bounds])
+
+
+def _variables() -> list[str]:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    heading = ["## Environment variables", "", "| variable | meaning |", "| --- | --- |"]
+    return [*heading, *rows, ""]
+
+
+def _code(value: Any) -> str:
+    """``value`` as it is written in the config file."""
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style, yaml.width = True, 200
+    yaml.dump(value, text)
+    return f"`{text.getvalue().removesuffix('...' + chr(10)).strip()}`"
 
 
 if __name__ == "__main__":

@@ -387,3 +387,12 @@ def test_any_yaml_gives_a_config_or_one_config_error(data: dict[str, object]) ->
         parse(json.dumps(data))
     except ConfigError as error:
         assert str(error).startswith("ml_config.yaml: ")
+
+
+def test_every_key_has_a_valid_example_that_is_not_its_default() -> None:
+    for model in (QualityConfig, *(type(section) for _, section in Config())):
+        for name, field in model.model_fields.items():
+            if name != "quality":
+                (example,) = field.examples or ()
+                value = getattr(model.model_validate({name: example}), name)
+                assert value != field.default, name

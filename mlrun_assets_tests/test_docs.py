@@ -16,7 +16,13 @@ from mlrun_assets.cli import commands
 from mlrun_assets.config import parse_config
 from mlrun_assets.stages.quality.checks import CHECKS
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
-from mlrun_assets_tests.regenerate_docs import SCHEMA_FILE, TABLE_FILE, schema_text, table_text
+from mlrun_assets_tests.regenerate_docs import (
+    SCHEMA_FILE,
+    TABLE_FILE,
+    VARIABLES,
+    schema_text,
+    table_text,
+)
 from mlrun_assets_tests.test_definitions import EDGES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +32,16 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 def test_generated_documents_are_current() -> None:
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
     assert TABLE_FILE.read_text(encoding="utf-8") == table_text()
+
+
+def test_every_environment_variable_is_documented() -> None:
+    files = [*(ROOT / "mlrun_assets").rglob("*.py"), ROOT / "Makefile"]
+    found = re.findall(
+        r"\b(?:MLRUN_[A-Z]+(?:_[A-Z]+)*|DAGSTER_HOME|DAGSTER_MODULE_NAME)\b",
+        "\n".join(file.read_text(encoding="utf-8") for file in files),
+    )
+    assert set(found) <= set(VARIABLES)
+    assert len(set(found)) >= 5
 
 
 def test_the_picture_of_the_graph_is_the_graph() -> None:

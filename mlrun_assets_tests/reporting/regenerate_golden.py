@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import StageRun
@@ -91,7 +91,7 @@ def run_example(directory: Path) -> RunRecords:
 
     build_encoder(directory / "encoder")
     file = write_dirty_project(directory)
-    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings = YAML(typ="safe").load(file)
     first = {
         **settings,
         "deployment": {
@@ -104,7 +104,7 @@ def run_example(directory: Path) -> RunRecords:
         "training": {**settings["training"], "seeds": [13], "pretraining_epochs": 0, "epochs": 2},
     }
     for name, config in (("first", first), ("Tiny encoder v2", settings)):
-        file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        file.write_text(json.dumps(config), encoding="utf-8")
         defs.resolve_job_def("ml_run").execute_in_process(
             run_config={
                 "ops": {"experiment": {"config": {"name": name}}},
