@@ -13,11 +13,161 @@ from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import Manifest, Record
 
-MANIFEST = "manifest.json"
-FROZEN_CONFIG = "config.yaml"
-RECORDS_DIR = "records"
-
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+@dataclass(frozen=True)
+class ExperimentPaths:
+    """Every file and directory of an experiment; records name them relative to `directory`."""
+
+    directory: Path
+
+    def relative(self, path: Path) -> str:
+        """``path`` as records name it: relative to the experiment, with slashes."""
+        return path.relative_to(self.directory).as_posix()
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest: name, status, runs and stages."""
+        return self.directory / "manifest.json"
+
+    @property
+    def config(self) -> Path:
+        """The config, with every default spelled out."""
+        return self.directory / "config.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that works on the experiment."""
+        return self.directory / ".lock"
+
+    @property
+    def lock_attempt(self) -> Path:
+        """Locked, beside this name, by whoever takes the lock or looks at it."""
+        return self.directory / "lock-attempt"
+
+    @property
+    def report(self) -> Path:
+        """The report, with links that work in the experiment's directory."""
+        return self.directory / "report.md"
+
+    @property
+    def plots(self) -> Path:
+        """The directory of the report's pictures."""
+        return self.directory / "plots"
+
+    @property
+    def records(self) -> Path:
+        """The directory of the records."""
+        return self.directory / "records"
+
+    def record(self, asset: str) -> Path:
+        """The record of an asset."""
+        return self.records / f"{asset}.json"
+
+    @property
+    def baseline_predictions(self) -> Path:
+        """The predictions of the baseline on the test split."""
+        return self.records / "baseline_predictions.parquet"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions of every model on the test split."""
+        return self.records / "predictions.parquet"
+
+    @property
+    def label_next(self) -> Path:
+        """The rows that a person should label next."""
+        return self.records / "label_next.jsonl"
+
+    @property
+    def model_card(self) -> Path:
+        """The model card."""
+        return self.records / "model_card.md"
+
+    @property
+    def data(self) -> Path:
+        """The directory of the validated data."""
+        return self.directory / "data"
+
+    def split(self, split: str) -> Path:
+        """The validated rows of a split."""
+        return self.data / f"{split}.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """The quarantined rows, with reasons."""
+        return self.data / "quarantine.jsonl"
+
+    @property
+    def review_labels(self) -> Path:
+        """The rows whose label a person should review."""
+        return self.data / "review_labels.jsonl"
+
+    @property
+    def unlabelled(self) -> Path:
+        """The unlabelled texts for pretraining."""
+        return self.data / "unlabelled.parquet"
+
+    @property
+    def datasheet(self) -> Path:
+        """The datasheet of the validated data."""
+        return self.data / "datasheet.md"
+
+    @property
+    def fetched(self) -> Path:
+        """The directory of the files that were downloaded."""
+        return self.data / "fetched"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the training logs."""
+        return self.directory / "logs"
+
+    def logs_of(self, seed: int | None) -> Path:
+        """The training logs of one of several seeds; None: of the only one."""
+        return self.logs / _seed_directory(seed)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory of the training checkpoints."""
+        return self.directory / "checkpoints"
+
+    def checkpoints_of(self, seed: int | None) -> Path:
+        """The checkpoints of one of several seeds; None: of the only one."""
+        return self.checkpoints / _seed_directory(seed)
+
+    @property
+    def pretraining(self) -> Path:
+        """The directory of pretraining: checkpoints and the changed encoder."""
+        return self.directory / "pretraining"
+
+    def pretraining_of(self, seed: int | None) -> Path:
+        """The pretraining of one of several seeds; None: of the only one."""
+        return self.pretraining / _seed_directory(seed)
+
+    @property
+    def model(self) -> Path:
+        """The directory of the trained model."""
+        return self.directory / "model"
+
+    def model_of(self, seed: int | None) -> Path:
+        """The model of one of several seeds; None: of the only one."""
+        return self.model if seed is None else self.directory / "seeds" / str(seed) / "model"
+
+    @property
+    def baseline_model(self) -> Path:
+        """The directory of the fitted baseline."""
+        return self.directory / "baseline"
+
+    @property
+    def export(self) -> Path:
+        """The directory of the exported model."""
+        return self.directory / "export"
+
+
+def _seed_directory(seed: int | None) -> str:
+    return "" if seed is None else f"seed-{seed}"
 
 
 @dataclass(frozen=True)
@@ -27,17 +177,22 @@ class Experiment:
     directory: Path
 
     @property
+    def paths(self) -> ExperimentPaths:
+        """Every file and directory of it."""
+        return ExperimentPaths(self.directory)
+
+    @property
     def id(self) -> str:
         return self.directory.name
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest.load(self.directory / MANIFEST)
+        return Manifest.load(self.paths.manifest)
 
     def update(self, **changes: object) -> Manifest:
         """Change the manifest in one step."""
         manifest = self.manifest.model_copy(update=changes)
-        manifest.save(self.directory / MANIFEST)
+        manifest.save(self.paths.manifest)
         return manifest
 
     def config(self, current: LoadedConfig) -> LoadedConfig:
@@ -46,13 +201,13 @@ class Experiment:
         Raises:
             ConfigError: the frozen config was edited into one that is wrong.
         """
-        frozen = read_config(self.directory / FROZEN_CONFIG)
+        frozen = read_config(self.paths.config)
         return current.model_copy(update={"settings": frozen})
 
     def freeze(self, config: Config) -> None:
         """Write the config that the experiment has from here on."""
         header = "# The config of this experiment, with every default spelled out.\n"
-        write_atomically(self.directory / FROZEN_CONFIG, header + config.to_yaml())
+        write_atomically(self.paths.config, header + config.to_yaml())
 
     def load(self, kind: type[AnyRecord]) -> AnyRecord:
         """The record of the asset that ``kind`` names.
@@ -77,7 +232,7 @@ class Experiment:
         """Remove what the ``assets`` recorded: it follows from something that is made anew."""
         assets = set(assets)
         for asset in assets:
-            self._file_of(asset).unlink(missing_ok=True)
+            self.paths.record(asset).unlink(missing_ok=True)
         stages = {name: run for name, run in self.manifest.stages.items() if name not in assets}
         self.update(stages=stages)
 
@@ -86,10 +241,7 @@ class Experiment:
         record.save(self._file(type(record)))
 
     def _file(self, kind: type[Record]) -> Path:
-        return self._file_of(kind.asset)
-
-    def _file_of(self, asset: str) -> Path:
-        return self.directory / RECORDS_DIR / f"{asset}.json"
+        return self.paths.record(kind.asset)
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
@@ -117,10 +269,10 @@ def take_directory(parent: Path, now: datetime) -> Path:
 
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
     """Write the manifest first, then the config with every default spelled out."""
-    manifest.save(directory / MANIFEST)
-    for name in (RECORDS_DIR, "data", "logs"):
-        (directory / name).mkdir()
     experiment = Experiment(directory)
+    manifest.save(experiment.paths.manifest)
+    for each in (experiment.paths.records, experiment.paths.data, experiment.paths.logs):
+        each.mkdir()
     experiment.freeze(config.settings)
     return experiment
 
@@ -133,7 +285,7 @@ def all_experiments(parent: Path) -> list[Experiment]:
 def _manifests(parent: Path) -> dict[Experiment, Manifest]:
     """All experiments with their manifests, each read once, the newest first."""
     found = {}
-    for file in parent.glob(f"*/{MANIFEST}"):
+    for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         try:
             found[Experiment(file.parent)] = Manifest.load(file)
         except RecordError:
@@ -194,7 +346,7 @@ def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -
     for experiment, manifest in manifests.items():
         if explicit == manifest.name:
             return experiment
-    for file in parent.glob(f"*/{MANIFEST}"):
+    for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         if explicit == file.parent.name:
             Manifest.load(file)  # says why it can't be read
     known = ", ".join(each.id for each in list(manifests)[:5]) or "none"

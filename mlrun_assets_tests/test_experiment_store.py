@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 import mlrun_assets
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.experiment_store import (
-    MANIFEST,
     Experiment,
+    ExperimentPaths,
     all_experiments,
     experiment_of_run,
     find_experiment,
@@ -42,7 +41,7 @@ def finish(directory: Path, number: int, created_at: str) -> None:
         status=Status.COMPLETE,
         created_at=created_at,
         run_ids=(f"run-{number}",),
-    ).save(directory / MANIFEST)
+    ).save(Experiment(directory).paths.manifest)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> N
 
 
 def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
-    file = experiments / "exp_4" / MANIFEST
+    file = Experiment(experiments / "exp_4").paths.manifest
     later = {**json.loads(file.read_bytes()), "schema_version": 2, "colour": "blue"}
     file.write_text(json.dumps(later))
     with pytest.raises(RecordError, match=r"schema version 2, and .* reads 1; use the version"):
@@ -107,12 +106,41 @@ def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
         find_experiment(experiments, "exp_4", ())
 
 
-def test_a_path_in_an_experiment_has_one_name() -> None:
-    """Such as ``records/predictions.parquet``: written twice, it is changed once."""
-    paths: Counter[str] = Counter()
+def test_no_other_module_names_a_file_of_an_experiment() -> None:
+    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
+    places = {getattr(ExperimentPaths(Path("exp")), name) for name in named}
+    files = {path.name for path in places if path.suffix} - {"config.yaml"}
+    assert "quarantine.jsonl" in files
+    spelled: Counter[str] = Counter()
     for file in Path(mlrun_assets.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                paths[node.value] += bool(re.fullmatch(r"[\w-]+/[\w-]+\.\w+", node.value))
-    assert paths["records/predictions.parquet"] == 1
-    assert [path for path, times in paths.items() if times > 1] == []
+                spelled[node.value.rpartition("/")[2]] += 1
+    assert {name: spelled[name] for name in files} == dict.fromkeys(files, 1)
+
+
+def test_every_path_has_a_place_of_its_own_below_the_experiment(tmp_path: Path) -> None:
+    paths = ExperimentPaths(tmp_path / "exp_1")
+    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
+    places = [paths.relative(getattr(paths, name)) for name in named]
+    places += [paths.relative(paths.split("val")), paths.relative(paths.record("training_plan"))]
+    assert len(set(places)) == len(places) == len(named) + 2
+    assert {"manifest.json", "data/val.parquet", "records/training_plan.json"} <= set(places)
+    assert all(not place.startswith(("/", "..")) for place in places)
+
+
+def test_each_of_several_seeds_has_directories_of_its_own(tmp_path: Path) -> None:
+    paths = ExperimentPaths(tmp_path)
+    kinds = (paths.model_of, paths.logs_of, paths.checkpoints_of, paths.pretraining_of)
+    assert [paths.relative(of(3)) for of in kinds] == [
+        "seeds/3/model",
+        "logs/seed-3",
+        "checkpoints/seed-3",
+        "pretraining/seed-3",
+    ]
+    assert [of(None) for of in kinds] == [
+        paths.model,
+        paths.logs,
+        paths.checkpoints,
+        paths.pretraining,
+    ]

@@ -12,6 +12,7 @@ import click
 from mlrun_assets.cli.options import note, note_defaults, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.records import DatasetRecord
 
 
@@ -43,10 +44,8 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
             if not kept:
                 shutil.rmtree(output)
     if kept:
-        from mlrun_assets.lifecycle.closing import DATASHEET_FILE
-
         click.echo(f"quarantine  {output / dataset.quarantine_file}")
-        click.echo(f"datasheet   {output / DATASHEET_FILE}")
+        click.echo(f"datasheet   {ExperimentPaths(output).datasheet}")
     sys.exit(0 if dataset.ready else 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import RecordError
-from mlrun_assets.experiment_store import MANIFEST, Experiment
+from mlrun_assets.experiment_store import Experiment, ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.lifecycle.findings import find_issues
 from mlrun_assets.lifecycle.holding import release
@@ -34,11 +34,6 @@ from mlrun_assets.reporting.run_records import run_records
 from mlrun_assets.stages.registry import report_file, write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 
-REPORT_COPY = "report.md"
-PLOTS_DIR = "plots"
-DATASHEET_FILE = "data/datasheet.md"
-MODEL_CARD_FILE = "records/model_card.md"
-
 
 def close_experiment(
     experiment: Experiment,
@@ -57,7 +52,7 @@ def close_experiment(
     experiment.save(register_debt(experiment, config))
     experiment.save(_register(manifest, experiment, config))
     experiment.save(write_report(manifest, experiment, config))
-    manifest.save(experiment.directory / MANIFEST)
+    manifest.save(experiment.paths.manifest)
     release(experiment.directory)
 
 
@@ -168,9 +163,9 @@ def _over_seeds(evaluation: EvaluationRecord) -> str:
 def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
     """Write the report in the reports directory and in the experiment, each with its own links."""
     records = run_records(manifest, experiment)
-    pictures = draw_pictures(records, experiment.directory / PLOTS_DIR)
+    pictures = draw_pictures(records, experiment.paths.plots)
     file = report_file(config.reports_dir, manifest.report)
-    for target in (file, experiment.directory / REPORT_COPY):
+    for target in (file, experiment.paths.report):
         card = _card_link(experiment, target)
         write_atomically(target, render_report(records, _links(pictures, target), card))
     html_file = file.with_suffix(".html")
@@ -189,7 +184,7 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
 
 def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
     """Write the datasheet of a validated dataset beside its splits, below ``directory``."""
-    file = directory / DATASHEET_FILE
+    file = ExperimentPaths(directory).datasheet
     write_atomically(file, render_datasheet(dataset, data))
     return file
 
@@ -203,7 +198,7 @@ def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
 
 def _card_link(experiment: Experiment, target: Path) -> str | None:
     """The model card from the directory of ``target``; None: there is none of this evaluation."""
-    card = experiment.directory / MODEL_CARD_FILE
+    card = experiment.paths.model_card
     if experiment.find(ProductionRecord) is None or not card.exists():
         return None
     return Path(os.path.relpath(card, target.parent)).as_posix()

@@ -7,7 +7,6 @@ from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import write_atomically
-from mlrun_assets.lifecycle.closing import MODEL_CARD_FILE
 from mlrun_assets.records import DatasetRecord, EvaluationRecord, ExportRecord
 from mlrun_assets.reporting.model_card import Origin, render_model_card
 from mlrun_assets.reporting.run_records import run_records
@@ -27,7 +26,7 @@ def write_model_card(experiment: Experiment, config: LoadedConfig) -> str:
     own = experiment.config(config)
     origin = Origin(own.settings.data.language, own.settings.data.licence, _base_model(own))
     card = render_model_card(run_records(experiment.manifest, experiment), origin)
-    write_atomically(experiment.directory / MODEL_CARD_FILE, card)
+    write_atomically(experiment.paths.model_card, card)
     return card
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlrun_assets.errors import ExperimentError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import locked
 
-LOCK = ".lock"
 _held: dict[Path, FileLock] = {}
 
 
@@ -30,7 +30,7 @@ def try_hold(directory: Path) -> bool:
     """Hold the experiment if no other process does; whether this one holds it now."""
     if directory in _held:
         return True
-    lock = FileLock(directory / LOCK, thread_local=False)
+    lock = FileLock(ExperimentPaths(directory).lock, thread_local=False)
     if not _acquire(lock):
         return False
     _held[directory] = lock
@@ -48,7 +48,7 @@ def is_held(directory: Path) -> bool:
     """Whether a process, this one or another, works on the experiment."""
     if directory in _held:
         return True
-    file = directory / LOCK
+    file = ExperimentPaths(directory).lock
     return file.exists() and not _acquire(FileLock(file), release=True)
 
 
@@ -57,8 +57,8 @@ def _acquire(lock: FileLock, *, release: bool = False) -> bool:
     # flock has no way to look at a lock without taking it. So whoever looks or takes does it under
     # a second lock: a lock that is not free is then held by a process that works, never by one
     # that looks.
-    path = Path(lock.lock_file)
-    with locked(path.with_name("lock-attempt")):
+    directory = Path(lock.lock_file).parent
+    with locked(ExperimentPaths(directory).lock_attempt):
         try:
             lock.acquire(blocking=False)
         except Timeout:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlrun_assets.experiment_store import FROZEN_CONFIG, RECORDS_DIR, Experiment
-from mlrun_assets.lifecycle.closing import PLOTS_DIR, REPORT_COPY
+from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -99,9 +98,10 @@ def _scores(prefix: str, scores: Scores) -> Iterator[tuple[str, float]]:
 def run_artefacts(experiment: Experiment, reports_dir: Path) -> Iterator[tuple[Path, str | None]]:
     """The report, the config, records and pictures, each with the folder that it goes to."""
     page = report_file(reports_dir, experiment.manifest.report).with_suffix(".html")
-    for file in (experiment.directory / REPORT_COPY, page, experiment.directory / FROZEN_CONFIG):
+    paths = experiment.paths
+    for file in (paths.report, page, paths.config):
         if file.is_file():
             yield file, None
-    for folder in (RECORDS_DIR, PLOTS_DIR):
-        for file in sorted((experiment.directory / folder).glob("*.*")):
-            yield file, folder
+    for folder in (paths.records, paths.plots):
+        for file in sorted(folder.glob("*.*")):
+            yield file, folder.name

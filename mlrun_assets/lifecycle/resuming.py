@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment, find_experiment
+from mlrun_assets.experiment_store import Experiment, find_experiment
 from mlrun_assets.lifecycle.closing import is_done
 from mlrun_assets.lifecycle.holding import hold
 from mlrun_assets.lifecycle.opening import input_digests
@@ -56,7 +56,7 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
         if experiment.config(config).settings != config.settings:
             report(
                 f"the config has changed since {experiment.id} was opened, which goes on with its "
-                f"own: {experiment.directory / FROZEN_CONFIG}"
+                f"own: {experiment.paths.config}"
             )
     return TakenUp(experiment, left)
 

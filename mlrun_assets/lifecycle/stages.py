@@ -16,7 +16,6 @@ from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
 from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
-from mlrun_assets.stages.data import QUARANTINE_FILE
 from mlrun_assets.stages.decision import blocked
 from mlrun_assets.trainer.circumstances import peak_memory_mb
 
@@ -99,7 +98,7 @@ def require_ready(stage: Stage) -> None:
         raise DataBlockedError(
             "the data does not meet the standards; mend it, or name a check in data.quality.skip:"
             f"\n{why}\nevery row that was put aside, with its reason: "
-            f"{stage.directory / QUARANTINE_FILE}"
+            f"{stage.experiment.paths.quarantine}"
         )
 
 

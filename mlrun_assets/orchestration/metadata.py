@@ -7,7 +7,6 @@ from pathlib import Path
 import dagster as dg
 
 from mlrun_assets.experiment_store import Experiment
-from mlrun_assets.lifecycle.closing import DATASHEET_FILE, MODEL_CARD_FILE, PLOTS_DIR
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -75,7 +74,7 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
             ]
         ),
         "quarantine": dg.MetadataValue.path(experiment.directory / record.quarantine_file),
-        "datasheet": dg.MetadataValue.path(experiment.directory / DATASHEET_FILE),
+        "datasheet": dg.MetadataValue.path(experiment.paths.datasheet),
         **_pictures(pictures, ("labels", "lengths", "fit")),
     }
 
@@ -301,7 +300,7 @@ def production_metadata(record: ProductionRecord, experiment: Experiment) -> Met
         "summary": dg.MetadataValue.md(summaries.summarise_production(record)),
         "moved": dg.MetadataValue.bool(record.moved),
         "serving": dg.MetadataValue.text(record.after.version if record.after else "nothing"),
-        "model_card": dg.MetadataValue.path(experiment.directory / MODEL_CARD_FILE),
+        "model_card": dg.MetadataValue.path(experiment.paths.model_card),
     }
 
 
@@ -346,7 +345,7 @@ def report_metadata(record: ReportRecord) -> Metadata:
 
 
 def _draw(experiment: Experiment, records: RunRecords) -> dict[str, Path]:
-    return draw_pictures(records, experiment.directory / PLOTS_DIR)
+    return draw_pictures(records, experiment.paths.plots)
 
 
 def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlrun_assets.experiment_store import FROZEN_CONFIG, Experiment
+from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -53,7 +53,7 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
     return RunRecords(
         manifest=manifest,
-        config_yaml=(experiment.directory / FROZEN_CONFIG).read_text(encoding="utf-8"),
+        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
         experiment=experiment.find(ExperimentRecord),
         dataset=experiment.find(DatasetRecord),
         plan=experiment.find(TrainingPlan),

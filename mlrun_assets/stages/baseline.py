@@ -11,12 +11,10 @@ import polars as pl
 
 from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import EvaluationConfig
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.metrics import label_numbers, score
 from mlrun_assets.ngrams.candidates import fit_best
 from mlrun_assets.records import SPLITS, BaselineRecord, DatasetRecord
-
-PREDICTIONS_FILE = "records/baseline_predictions.parquet"
-MODEL_DIR = "baseline"
 
 
 def measure_baseline(
@@ -39,8 +37,9 @@ def measure_baseline(
     fitted = fit_best((texts["train"], truth["train"]), (texts["val"], truth["val"]), seed)
     guess = fitted.predict(texts["test"])
     majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
-    _write(directory / PREDICTIONS_FILE, frames["test"], guess, dataset.labels)
-    save_fitted(fitted, dataset.labels, directory / MODEL_DIR)
+    paths = ExperimentPaths(directory)
+    _write(paths.baseline_predictions, frames["test"], guess, dataset.labels)
+    save_fitted(fitted, dataset.labels, paths.baseline_model)
     return BaselineRecord(
         candidates=fitted.candidates,
         chosen=fitted.name,
@@ -49,9 +48,9 @@ def measure_baseline(
             truth["test"], np.full_like(truth["test"], majority), dataset.labels, config, seed
         ),
         linear=score(truth["test"], guess, dataset.labels, config, seed),
-        predictions_file=PREDICTIONS_FILE,
+        predictions_file=paths.relative(paths.baseline_predictions),
         seconds=time.perf_counter() - started,
-        model_dir=MODEL_DIR,
+        model_dir=paths.relative(paths.baseline_model),
     )
 
 

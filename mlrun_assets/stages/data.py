@@ -14,6 +14,7 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.encoders import EncoderSource, load_tokenizer
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, Status
 from mlrun_assets.stages.quality.checks import conflicting_keys, run_checks
@@ -38,15 +39,6 @@ from mlrun_assets.stages.quality.reading import (
 from mlrun_assets.stages.quality.schema import enforce_schema, label_set
 from mlrun_assets.stages.quality.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.text import duplicate_key, language_profile, shorten
-
-QUARANTINE_FILE = "data/quarantine.jsonl"
-FETCHED_DIR = "data/fetched"
-REVIEW_FILE = "data/review_labels.jsonl"
-
-
-def split_file(split: str) -> str:
-    """Where a validated split stands in the experiment."""
-    return f"data/{split}.parquet"
 
 
 def token_counter(encoder: EncoderSource) -> CountTokens:
@@ -83,7 +75,7 @@ def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previ
     for run in prior_runs:
         if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
             files = {
-                split: config.experiments_dir / run.experiment / split_file(split)
+                split: ExperimentPaths(config.experiments_dir / run.experiment).split(split)
                 for split in SPLITS
             }
             if all(file.is_file() for file in files.values()):
@@ -116,7 +108,8 @@ def validate_dataset(
     """
     data, model = config.settings.data, config.settings.model
     named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
-    files = fetch_sources(source_paths(config, named), directory / FETCHED_DIR)
+    paths = ExperimentPaths(directory)
+    files = fetch_sources(source_paths(config, named), paths.fetched)
     without_labels = files.pop(UNLABELLED, None)
     unlabelled = read_unlabelled(without_labels, data) if without_labels else None
     normalised: Counter[str] = Counter()
@@ -149,22 +142,23 @@ def validate_dataset(
     splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
         splits = _set_conflicts_aside(splits)
-    _write_splits(splits, directory)
-    _write_quarantine(splits, directory)
-    _write_review(findings, directory)
+    _write_splits(splits, paths)
+    _write_quarantine(splits, paths)
+    _write_review(findings, paths)
     return DatasetRecord(
         name=data_name(config),
         ready=not any(check.blocks for check in checks),
         digest=_digest(splits),
         labels=labels,
         splits={
-            split: profile_split(rows, dataset, split_file(split)) for split, rows in splits.items()
+            split: profile_split(rows, dataset, paths.relative(paths.split(split)))
+            for split, rows in splits.items()
         },
         checks=checks,
         quarantine_reasons=dict(
             Counter(bad.reason for rows in splits.values() for bad in rows.bad).most_common()
         ),
-        quarantine_file=QUARANTINE_FILE,
+        quarantine_file=paths.relative(paths.quarantine),
         max_length=model.max_length,
         normalised=dict(normalised.most_common()),
         unlabelled=texts,
@@ -216,13 +210,13 @@ def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
     return replace(rows, frame=kept, bad=[*rows.bad, *aside])
 
 
-def _write_splits(splits: dict[str, SplitRows], directory: Path) -> None:
-    (directory / "data").mkdir(parents=True, exist_ok=True)
+def _write_splits(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
+    paths.data.mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
-        rows.frame.drop("key", "raw", "unknown").write_parquet(directory / split_file(split))
+        rows.frame.drop("key", "raw", "unknown").write_parquet(paths.split(split))
 
 
-def _write_quarantine(splits: dict[str, SplitRows], directory: Path) -> None:
+def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
     quarantine = [
         {
             "split": split,
@@ -235,12 +229,12 @@ def _write_quarantine(splits: dict[str, SplitRows], directory: Path) -> None:
         for split, rows in splits.items()
         for bad in sorted(rows.bad, key=lambda bad: (bad.file, bad.line))
     ]
-    write_atomically(directory / QUARANTINE_FILE, _json_lines(quarantine))
+    write_atomically(paths.quarantine, _json_lines(quarantine))
 
 
-def _write_review(findings: tuple[Finding, ...], directory: Path) -> None:
+def _write_review(findings: tuple[Finding, ...], paths: ExperimentPaths) -> None:
     review = [row for finding in findings for row in finding.review]
-    write_atomically(directory / REVIEW_FILE, _json_lines(review))
+    write_atomically(paths.review_labels, _json_lines(review))
 
 
 def _json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
 from mlrun_assets.trainer.circumstances import digest_encoder
@@ -20,12 +21,6 @@ from mlrun_assets.trainer.job import (
 )
 from mlrun_assets.trainer.reuse import take_checkpoint
 from mlrun_assets.trainer.seeds import Trained, best_on_val, train_seeds
-
-MODEL_DIR = "model"
-CHECKPOINTS_DIR = "checkpoints"
-PRETRAINING_DIR = "pretraining"
-LOGS_DIR = "logs"
-SEEDS_DIR = "seeds"
 
 
 @dataclass(frozen=True)
@@ -102,8 +97,9 @@ def train_checkpoint(
         trained = [Trained(jobs[0], tools.train(jobs[0]), digest_directory(jobs[0].model_dir))]
     chosen = best_on_val(trained)
     if len(jobs) > 1:
-        link_directory(chosen.job.model_dir, directory / MODEL_DIR)
-        shutil.rmtree(directory / CHECKPOINTS_DIR, ignore_errors=True)
+        paths = ExperimentPaths(directory)
+        link_directory(chosen.job.model_dir, paths.model)
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
     seeds = tuple(_seed_result(each, directory) for each in trained)
     return _record(chosen, directory).model_copy(update={"seeds": seeds, "not_reused": not_reused})
 
@@ -146,9 +142,8 @@ def _job(
     directory: Path, dataset: DatasetRecord, request: TrainingRequest, recipe: Recipe
 ) -> FineTuningJob:
     """The job of one seed; a single one works in the experiment's own directories."""
-    several = len(request.recipes) > 1
-    own = f"seed-{recipe.seed}" if several else ""
-    model_dir = Path(SEEDS_DIR, str(recipe.seed), MODEL_DIR) if several else Path(MODEL_DIR)
+    paths = ExperimentPaths(directory)
+    seed = recipe.seed if len(request.recipes) > 1 else None
     return FineTuningJob(
         recipe=recipe,
         encoder=request.encoder,
@@ -156,26 +151,26 @@ def _job(
         data_digest=dataset.digest,
         train_file=directory / dataset.splits["train"].file,
         val_file=directory / dataset.splits["val"].file,
-        checkpoints_dir=directory / CHECKPOINTS_DIR / own,
-        logs_dir=directory / LOGS_DIR / own,
-        model_dir=directory / model_dir,
+        checkpoints_dir=paths.checkpoints_of(seed),
+        logs_dir=paths.logs_of(seed),
+        model_dir=paths.model_of(seed),
         report_to=request.report_to,
         pretraining=PretrainingFiles(
-            directory=directory / PRETRAINING_DIR / own,
+            directory=paths.pretraining_of(seed),
             unlabelled_file=directory / dataset.unlabelled.file if dataset.unlabelled else None,
         )
         if recipe.pretraining_epochs
         else None,
-        name=f"{directory.name} {own}".strip(),
+        name=directory.name if seed is None else f"{directory.name} seed-{seed}",
     )
 
 
 def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
-    tuned = chosen.tuned
+    tuned, paths = chosen.tuned, ExperimentPaths(directory)
     return CheckpointRecord(
-        model_dir=MODEL_DIR,
+        model_dir=paths.relative(paths.model),
         digest=chosen.digest,
-        size_bytes=size_in_bytes(directory / MODEL_DIR),
+        size_bytes=size_in_bytes(paths.model),
         parameters=tuned.parameters,
         history=tuned.history,
         best_epoch=tuned.best_epoch,
@@ -202,12 +197,13 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
         val_loss=best.val_loss,
         best_epoch=best.epoch,
         seconds=trained.tuned.seconds,
-        model_dir=trained.job.model_dir.relative_to(directory).as_posix(),
+        model_dir=ExperimentPaths(directory).relative(trained.job.model_dir),
         digest=trained.digest,
     )
 
 
 def remove_checkpoints(directory: Path) -> None:
     """Remove what training could have gone on from; only once its record stands."""
-    for name in (CHECKPOINTS_DIR, PRETRAINING_DIR):
-        shutil.rmtree(directory / name, ignore_errors=True)
+    paths = ExperimentPaths(directory)
+    for each in (paths.checkpoints, paths.pretraining):
+        shutil.rmtree(each, ignore_errors=True)

@@ -48,8 +48,6 @@ from mlrun_assets.trainer.trackers import (
 )
 from mlrun_assets.trainer.training_time import TrainingTime
 
-METRICS_FILE = "metrics.jsonl"
-
 
 def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
     """Fine-tune an encoder and keep the epoch with the best val macro-F1.
@@ -164,7 +162,7 @@ def _trainer(
 
 def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
     """What keeps the scores and the weights of a training, and may stop it early."""
-    callbacks: list[TrainerCallback] = [MetricsLog(job.logs_dir / METRICS_FILE)]
+    callbacks: list[TrainerCallback] = [MetricsLog(job.metrics_file)]
     if TENSORBOARD in job.report_to:
         callbacks.append(TrainingCurves(job.logs_dir))
     if job.recipe.early_stopping_patience:

@@ -67,6 +67,21 @@ class FineTuningJob:
     name: str | None = None
 
     @property
+    def metrics_file(self) -> Path:
+        """What the Trainer logs during fine-tuning, a JSON object a line."""
+        return self.logs_dir / "metrics.jsonl"
+
+    @property
+    def pretraining_metrics_file(self) -> Path:
+        """What the Trainer logs during pretraining, a JSON object a line."""
+        return self.logs_dir / "pretraining.jsonl"
+
+    @property
+    def finished_file(self) -> Path:
+        """The record that the job is done, where it is one of several seeds."""
+        return self.model_dir.with_name("finished.json")
+
+    @property
     def digest(self) -> str:
         """The same for jobs that train the same on the same data."""
         parts = (self.recipe.model_dump_json(), self.data_digest, *self.labels)

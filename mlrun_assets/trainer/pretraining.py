@@ -35,7 +35,6 @@ from mlrun_assets.trainer.training_time import TrainingTime
 
 LEARNING_RATE = 5e-5
 WARMUP_FRACTION = 0.1
-METRICS_FILE = "pretraining.jsonl"
 
 
 class FinishedPretraining(Record):
@@ -136,7 +135,7 @@ def _trainer(job: FineTuningJob, files: PretrainingFiles, progress: Progress) ->
         # About as many words as tokens fit: half of them do, or more.
         train_dataset=SpanPairs(texts["text"].to_list(), recipe.max_length // 2, recipe.seed),
         data_collator=PairCollator(tokenizer, recipe.max_length),
-        callbacks=[progress, MetricsLog(job.logs_dir / METRICS_FILE)],
+        callbacks=[progress, MetricsLog(job.pretraining_metrics_file)],
         optimizers=(build_optimizer(encoder, recipe.model_copy(update=steady)), None),
     )
     trainer.remove_callback(PrinterCallback)

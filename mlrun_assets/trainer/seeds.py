@@ -11,8 +11,6 @@ from mlrun_assets.files import digest_directory
 from mlrun_assets.records import EpochMetrics, Record
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob, Report, Runner
 
-FINISHED = "finished.json"
-
 
 class FinishedJob(Record):
     """That a job is done: written after its model, beside it.
@@ -79,7 +77,7 @@ def best_on_val(trained: Sequence[Trained]) -> Trained:
 def find_finished(job: FineTuningJob) -> FinishedJob | None:
     """What is known of a job that is done and whose model is as it was left; None: it is not."""
     try:
-        finished = FinishedJob.load(job.model_dir.with_name(FINISHED))
+        finished = FinishedJob.load(job.finished_file)
     except RecordError:
         return None
     whole = finished.job == job.digest and finished.model == digest_directory(job.model_dir)
@@ -89,5 +87,5 @@ def find_finished(job: FineTuningJob) -> FinishedJob | None:
 def _finish(job: FineTuningJob, tuned: FineTuned) -> FinishedJob:
     model = digest_directory(job.model_dir)
     finished = FinishedJob(job=job.digest, model=model, tuned=tuned)
-    finished.save(job.model_dir.with_name(FINISHED))
+    finished.save(job.finished_file)
     return finished

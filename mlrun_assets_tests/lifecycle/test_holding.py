@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.lifecycle.holding import LOCK, hold, is_held, release, try_hold
+from mlrun_assets.experiment_store import ExperimentPaths
+from mlrun_assets.lifecycle.holding import hold, is_held, release, try_hold
 
 LOOK_IN_A_LOOP = """
 import sys
 from pathlib import Path
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.lifecycle.holding import is_held
 print("ready", flush=True)
 while not (Path(sys.argv[1]) / "done").exists():
@@ -24,6 +26,7 @@ while not (Path(sys.argv[1]) / "done").exists():
 HOLD = """
 import sys
 from pathlib import Path
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.lifecycle.holding import hold
 hold(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -70,7 +73,7 @@ def test_looking_at_an_experiment_that_nobody_held_writes_nothing(tmp_path: Path
 
 
 def test_looking_leaves_the_lock_free(tmp_path: Path) -> None:
-    (tmp_path / LOCK).touch()
+    ExperimentPaths(tmp_path).lock.touch()
     assert not is_held(tmp_path)
     assert try_hold(tmp_path)
     assert is_held(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlrun_assets.experiment_store import MANIFEST, Experiment
+from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.orchestration.metadata import dataset_metadata, evaluation_metadata
 from mlrun_assets_tests.examples import full_run
 
@@ -17,7 +17,7 @@ RUN = full_run()
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
     found = Experiment(tmp_path / "exp_20261123T031500Z")
-    RUN.manifest.save(found.directory / MANIFEST)
+    RUN.manifest.save(found.paths.manifest)
     assert RUN.checkpoint
     found.save(RUN.checkpoint)
     return found

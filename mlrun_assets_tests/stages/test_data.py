@@ -11,12 +11,11 @@ import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
 from mlrun_assets.stages.data import (
-    REVIEW_FILE,
     data_name,
     find_previous,
-    split_file,
     validate_dataset,
 )
 from mlrun_assets.stages.quality.finding import Previous
@@ -54,11 +53,14 @@ def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
     record = validate(config, tmp_path / "run")
     assert not record.ready
     assert record.name == "data"
-    marked = {split: pl.read_parquet(tmp_path / "run" / split_file(split)) for split in SPLITS}
+    marked = {
+        split: pl.read_parquet(ExperimentPaths(tmp_path / "run").split(split)) for split in SPLITS
+    }
     assert marked["test"]["leaks"].to_list() == [True, True, False]
     assert not marked["train"]["leaks"].any()
     review = [
-        orjson.loads(line) for line in (tmp_path / "run" / REVIEW_FILE).read_bytes().splitlines()
+        orjson.loads(line)
+        for line in ExperimentPaths(tmp_path / "run").review_labels.read_bytes().splitlines()
     ]
     listed = {(row["split"], row["id"]) for row in review if row["why"].startswith("equal")}
     assert listed == {("train", "train-2"), ("test", "test-2")}

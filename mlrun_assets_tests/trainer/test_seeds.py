@@ -11,7 +11,7 @@ from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import EnsembleRecord, EpochMetrics
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
-from mlrun_assets.trainer.seeds import FINISHED, best_on_val, find_finished, train_seeds
+from mlrun_assets.trainer.seeds import best_on_val, find_finished, train_seeds
 from mlrun_assets_tests.examples import RECIPE
 
 SEEDS = (13, 42, 87)
@@ -87,7 +87,7 @@ def test_each_seed_is_trained_and_keeps_its_model(jobs: list[FineTuningJob]) -> 
     assert lines[1] == "training: seed 42, 2 of 3"
     for job in jobs:
         assert not job.checkpoints_dir.exists()
-        assert (job.model_dir.parent / FINISHED).is_file()
+        assert (job.finished_file).is_file()
 
 
 def test_a_seed_that_is_finished_is_not_trained_again(jobs: list[FineTuningJob]) -> None:
@@ -107,7 +107,7 @@ def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTun
     assert find_finished(replace(jobs[0], data_digest="sha256:other")) is None
     assert find_finished(replace(jobs[0], labels=("a", "c"))) is None
     (jobs[1].model_dir / "model.safetensors").write_text("cut off")
-    (jobs[2].model_dir.parent / FINISHED).write_text('{"job": ')
+    (jobs[2].finished_file).write_text('{"job": ')
     again = Trainer()
     train_seeds(jobs, again, ignore)
     assert again.trained == [42, 87]

@@ -22,6 +22,7 @@ import polars as pl
 from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.calibration import scale
 from mlrun_assets.config import Config
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.metrics import label_numbers, over_seeds, score, seed_scores
 from mlrun_assets.records import (
     BaselineRecord,
@@ -44,7 +45,7 @@ from mlrun_assets.stages.evaluation.opponents import (
     open_production,
     read_baseline_predictions,
 )
-from mlrun_assets.stages.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from mlrun_assets.stages.evaluation.predictions import write_predictions
 
 if TYPE_CHECKING:
     from mlrun_assets.trainer.prediction import Predictor
@@ -93,6 +94,7 @@ def evaluate_checkpoint(
     calibration = calibrate(
         val.believed, test.believed, config.evaluation.confidence, config.training.seed
     )
+    paths = ExperimentPaths(directory)
     frame, probabilities = _candidates(directory, dataset, predictor, val, config.training.seed)
     # How sure the challenger says to be is not how sure it may be.
     believable = scale(probabilities, calibration.temperature)
@@ -108,12 +110,12 @@ def evaluate_checkpoint(
         slices=judged.score_slices(),
         baseline=judged.compare(BASELINE, said["baseline"]),
         production=opponents.compare_production(judged, said),
-        predictions_file=PREDICTIONS_FILE,
+        predictions_file=paths.relative(paths.predictions),
         rows_per_second=(val.frame.height + test.frame.height) / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
         calibration=calibration,
-        label_next_file=label_next.LABEL_NEXT_FILE,
+        label_next_file=paths.relative(paths.label_next),
         label_next=_choose_rows(directory, (frame, believable), labels, opponents.asked, config),
     )
 

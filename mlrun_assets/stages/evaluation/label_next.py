@@ -11,10 +11,10 @@ import polars as pl
 
 from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.errors import RecordError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import LabelNext
 
-LABEL_NEXT_FILE = "records/label_next.jsonl"
 MOST_ROWS = 100
 MOST_CANDIDATES = 2000
 # Between the two likeliest labels: 0.75 and 0.25 are this far apart.
@@ -114,7 +114,7 @@ def write_label_next(
         )
         for row in rounded.iter_rows(named=True)
     ]
-    write_atomically(directory / LABEL_NEXT_FILE, b"".join(lines))
+    write_atomically(ExperimentPaths(directory).label_next, b"".join(lines))
     return len(lines)
 
 

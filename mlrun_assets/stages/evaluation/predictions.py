@@ -8,10 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from mlrun_assets.arrays import LabelIds, Probabilities
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import open_atomically
 from mlrun_assets.stages.evaluation.judging import Judged
-
-PREDICTIONS_FILE = "records/predictions.parquet"
 
 
 def write_predictions(
@@ -34,7 +33,6 @@ def write_predictions(
             for number, label in enumerate(judged.labels)
         },
     }
-    file = directory / PREDICTIONS_FILE
     known = [name for name in ("id", "label", "leaks") if name in judged.frame.columns]
-    with open_atomically(file) as output:
+    with open_atomically(ExperimentPaths(directory).predictions) as output:
         judged.frame.select(known).with_columns(**columns).write_parquet(output)

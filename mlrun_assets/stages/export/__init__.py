@@ -12,12 +12,12 @@ import polars as pl
 
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import ExportError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import digest_directory, new_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, ExportRecord
 from mlrun_assets.stages.export.onnx_forms import Reference, export_onnx
 from mlrun_assets.trainer.probe import ask_fresh_process
 
-EXPORT_DIR = "export"
 ROWS_COMPARED = 200
 
 
@@ -40,7 +40,8 @@ def export_model(
             "trained_checkpoint again"
         )
     val = pl.read_parquet(directory / dataset.splits["val"].file)
-    with _new_export(directory / EXPORT_DIR) as export_dir:
+    paths = ExperimentPaths(directory)
+    with _new_export(paths.export) as export_dir:
         shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
         size_bytes = size_in_bytes(export_dir)
         reference = Reference.of(model_dir, val, dataset.max_length)
@@ -51,7 +52,7 @@ def export_model(
         digest = digest_directory(export_dir)
     p50, p95 = np.quantile(answers.latencies_ms, [0.5, 0.95])
     return ExportRecord(
-        model_dir=EXPORT_DIR,
+        model_dir=paths.relative(paths.export),
         digest=digest,
         size_bytes=size_bytes,
         rows_compared=len(texts),

@@ -12,6 +12,7 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.records import UnlabelledTexts
 from mlrun_assets.stages.quality.containment import holders
 from mlrun_assets.stages.quality.finding import Dataset
@@ -21,7 +22,6 @@ from mlrun_assets.stages.quality.reading import UNLABELLED, DataFile, SplitRows,
 from mlrun_assets.stages.quality.shingles import SHINGLE_WORDS
 from mlrun_assets.text import duplicate_key, language_profile
 
-UNLABELLED_FILE = "data/unlabelled.parquet"
 JUDGED_BY = ("val", "test")
 
 
@@ -70,11 +70,12 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
             f"data.unlabelled_path: {rows.source}: none of its {rows.rows_read:,} texts can be "
             f"learned from ({said}): name texts that are not in the splits"
         )
-    (directory / UNLABELLED_FILE).parent.mkdir(parents=True, exist_ok=True)
-    kept.drop("key").write_parquet(directory / UNLABELLED_FILE)
+    paths = ExperimentPaths(directory)
+    paths.data.mkdir(parents=True, exist_ok=True)
+    kept.drop("key").write_parquet(paths.unlabelled)
     return UnlabelledTexts(
         files=rows.files,
-        file=UNLABELLED_FILE,
+        file=paths.relative(paths.unlabelled),
         digest=_digest(kept["text"]),
         rows_read=rows.rows_read,
         rows_kept=kept.height,

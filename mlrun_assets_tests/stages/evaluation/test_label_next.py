@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import RecordError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.stages.evaluation.label_next import (
-    LABEL_NEXT_FILE,
     MOST_CANDIDATES,
     MOST_ROWS,
     rank,
@@ -86,7 +86,7 @@ def test_a_line_says_where_the_row_is_and_why_it_was_chosen(tmp_path: Path) -> N
     rows = said([TIED, SURE], baseline=[1, 0], production=[2, 0], label=["a", "c"])
     ranked = rank(rows, ["baseline", "production"])
     written = write_label_next(tmp_path, ranked, ["baseline", "production"], show_text=False)
-    lines = (tmp_path / LABEL_NEXT_FILE).read_text(encoding="utf-8").splitlines()
+    lines = ExperimentPaths(tmp_path).label_next.read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]) == {
         "id": "0",
         "split": "val",
@@ -110,7 +110,7 @@ def test_at_most_a_hundred_rows_are_listed_and_texts_only_where_that_is_allowed(
 ) -> None:
     ranked = rank(said([TIED] * 150, baseline=[0] * 150), ["baseline"])
     assert write_label_next(tmp_path, ranked, ["baseline"], show_text=True) == MOST_ROWS
-    lines = (tmp_path / LABEL_NEXT_FILE).read_text(encoding="utf-8").splitlines()
+    lines = ExperimentPaths(tmp_path).label_next.read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[7])["text"] == "text 7"
 
 

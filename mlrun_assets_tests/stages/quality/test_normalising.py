@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.config import load_config
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.records import DatasetRecord
-from mlrun_assets.stages.data import split_file, validate_dataset
+from mlrun_assets.stages.data import validate_dataset
 from mlrun_assets.stages.quality.normalising import normalise_rows
 from mlrun_assets.stages.quality.profile import TokenCounts
 from mlrun_assets.stages.quality.reading import SplitRows
@@ -40,7 +41,7 @@ def test_the_validated_splits_hold_the_normal_form(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
     record = validate(make_project, tmp_path / "run")
-    frame = pl.read_parquet(tmp_path / "run" / split_file("val"))
+    frame = pl.read_parquet(ExperimentPaths(tmp_path / "run").split("val"))
     assert frame["text"][0] == "Mareykanku go'aan cusub ayay qaateen"
     assert {"language", "code_switched"} <= set(frame.columns)
     assert not {"raw", "key"} & set(frame.columns)
@@ -64,7 +65,7 @@ def test_checks_see_the_text_as_it_came(make_project: MakeProject, tmp_path: Pat
 
 def test_another_language_keeps_its_apostrophes(make_project: MakeProject, tmp_path: Path) -> None:
     validate(make_project, tmp_path / "run", language="gaz")
-    frame = pl.read_parquet(tmp_path / "run" / split_file("val"))
+    frame = pl.read_parquet(ExperimentPaths(tmp_path / "run").split("val"))
     assert frame["text"][0] == "Mareykanku go\u2019aan cusub ayay qaateen"
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import DataError
+from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.stages.quality.finding import Dataset
 from mlrun_assets.stages.quality.reading import DataFile
 from mlrun_assets.stages.quality.unlabelled import (
-    UNLABELLED_FILE,
     keep_unlabelled,
     read_unlabelled,
 )
@@ -60,7 +60,7 @@ def test_what_is_known_or_of_no_use_is_left_out_and_counted(
     record = keep_unlabelled(rows, dataset, tmp_path)
     assert record.left_out == {reason: len(texts) for reason, texts in left_out.items()}
     assert (record.rows_read, record.rows_kept) == (len(every), len(kept))
-    written = pl.read_parquet(tmp_path / UNLABELLED_FILE)
+    written = pl.read_parquet(ExperimentPaths(tmp_path).unlabelled)
     assert written.columns == ["id", "text", "file", "line"]
     assert written["text"].to_list() == kept
     assert written["line"].to_list() == [1, 2, 3]
