@@ -11,7 +11,22 @@ from typing import TypeVar
 from mlrun_assets.config import Config, LoadedConfig, read_config
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.files import write_atomically
-from mlrun_assets.records import Manifest, Record
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExperimentRecord,
+    ExportRecord,
+    Manifest,
+    ProductionRecord,
+    Record,
+    RegistryRecord,
+    RunRecords,
+    TechDebtRecord,
+    TrainingPlan,
+)
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -357,4 +372,23 @@ def _not_writable(path: Path, why: str) -> ExperimentError:
     return ExperimentError(
         f"{path}: experiments can't be kept here: {why}; choose another experiments.dir in "
         "ml_config.yaml"
+    )
+
+
+def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
+    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
+    return RunRecords(
+        manifest=manifest,
+        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
+        experiment=experiment.find(ExperimentRecord),
+        dataset=experiment.find(DatasetRecord),
+        plan=experiment.find(TrainingPlan),
+        baseline=experiment.find(BaselineRecord),
+        checkpoint=experiment.find(CheckpointRecord),
+        evaluation=experiment.find(EvaluationRecord),
+        export=experiment.find(ExportRecord),
+        decision=experiment.find(DecisionRecord),
+        production=experiment.find(ProductionRecord),
+        registry=experiment.find(RegistryRecord),
+        tech_debt=experiment.find(TechDebtRecord),
     )

@@ -59,6 +59,7 @@ from mlrun_assets.records import (
     QualityCheck,
     Recipe,
     Record,
+    RunRecords,
     Score,
     Scores,
     SeedResult,
@@ -68,7 +69,6 @@ from mlrun_assets.records import (
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.stages.decision import blocked, conclude, decide
 from mlrun_assets.stages.plan import Situation, plan_training
 from mlrun_assets.stages.production import Candidate, Reason, promote, read_production

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import RecordError
-from mlrun_assets.experiment_store import Experiment, ExperimentPaths
+from mlrun_assets.experiment_store import Experiment, ExperimentPaths, run_records
 from mlrun_assets.files import write_atomically
 from mlrun_assets.lifecycle.findings import find_issues
 from mlrun_assets.lifecycle.holding import release
@@ -30,7 +30,6 @@ from mlrun_assets.reporting.formats import spread
 from mlrun_assets.reporting.html import render_html
 from mlrun_assets.reporting.markdown import render_report
 from mlrun_assets.reporting.plots import draw_pictures
-from mlrun_assets.reporting.run_records import run_records
 from mlrun_assets.stages.registry import report_file, write_run_line
 from mlrun_assets.stages.tech_debt import record_debt
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError, ProductionError
-from mlrun_assets.experiment_store import find_experiment
-from mlrun_assets.records import ProductionVersion
+from mlrun_assets.experiment_store import find_experiment, run_records
+from mlrun_assets.records import ProductionVersion, RunRecords
 from mlrun_assets.reporting.model_diff import Side
-from mlrun_assets.reporting.run_records import RunRecords, run_records
 from mlrun_assets.stages.production import (
     find_version,
     last_move_to,

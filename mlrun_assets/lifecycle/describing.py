@@ -5,11 +5,10 @@ from __future__ import annotations
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.errors import EncoderError
-from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.experiment_store import Experiment, run_records
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import DatasetRecord, EvaluationRecord, ExportRecord
 from mlrun_assets.reporting.model_card import Origin, render_model_card
-from mlrun_assets.reporting.run_records import run_records
 
 # What the embedded encoders are called on the Hub.
 HUB_IDS = {"embedded:multilingual-e5-small": "intfloat/multilingual-e5-small"}

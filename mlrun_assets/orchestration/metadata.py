@@ -20,6 +20,7 @@ from mlrun_assets.records import (
     ProductionRecord,
     RegistryRecord,
     ReportRecord,
+    RunRecords,
     SeedSpread,
     TechDebtRecord,
     TrainingPlan,
@@ -32,7 +33,6 @@ from mlrun_assets.reporting.evaluation_sentences import (
     parts_comparison,
 )
 from mlrun_assets.reporting.plots import draw_pictures
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.score_tables import parts_table, slices_table
 from mlrun_assets.reporting.seed_tables import seeds_table
 from mlrun_assets.reporting.tables import bullets

@@ -57,6 +57,7 @@ from mlrun_assets.records.registries import (
     RunLine,
     TechDebtRecord,
 )
+from mlrun_assets.records.run import RunRecords
 from mlrun_assets.records.scores import (
     MIN_ROWS_JUDGED,
     ClassScores,
@@ -119,6 +120,7 @@ __all__ = [
     "RuleOutcome",
     "RuleResult",
     "RunLine",
+    "RunRecords",
     "Score",
     "Scores",
     "SeedResult",

@@ -1,6 +1,5 @@
 """The report of a run: records in, text and pictures out; this room decides nothing.
 
-run_records.py   all that a report is made of
 escaping.py      any string as Markdown that shows it and does nothing else
 formats.py       numbers as the report writes them
 tables.py        Markdown tables

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mlrun_assets.records import Status
+from mlrun_assets.records import RunRecords, Status
 from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, joined, prose
 from mlrun_assets.reporting.evaluation_sentences import label_next_sentence
-from mlrun_assets.reporting.run_records import RunRecords
 
 HEADLINE_LIMIT = 300
 STAGES = {

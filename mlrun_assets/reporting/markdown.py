@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting import (
     data_tables,
     endings,
@@ -20,7 +21,6 @@ from mlrun_assets.reporting import (
     sentences,
 )
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, fenced, prose
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.tables import bullets
 
 # What each picture shows, for people who do not see it, in the order of the report.

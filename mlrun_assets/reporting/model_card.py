@@ -21,6 +21,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     OnnxExport,
     RuleOutcome,
+    RunRecords,
     Scores,
     TrainingPlan,
     Verdict,
@@ -30,7 +31,6 @@ from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score
 from mlrun_assets.reporting.markdown import markdown_environment
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.score_tables import scores_row
 from mlrun_assets.reporting.tables import bullets, table
 

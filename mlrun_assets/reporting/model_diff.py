@@ -10,11 +10,11 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExportRecord,
     ProductionVersion,
+    RunRecords,
     TrainingPlan,
 )
 from mlrun_assets.reporting.escaping import clean
 from mlrun_assets.reporting.formats import NOTHING, count, difference, megabytes, number, score
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.tables import table
 from mlrun_assets.stages.production import Move
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mlrun_assets.files import write_atomically
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting.calibration_plots import draw_reliability
 from mlrun_assets.reporting.canvas import style, thumbnail, to_png
 from mlrun_assets.reporting.data_plots import draw_fit, draw_labels, draw_lengths
 from mlrun_assets.reporting.escaping import clean
 from mlrun_assets.reporting.lettering import font_families
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.score_plots import draw_confusion, draw_per_class, draw_training
 
 __all__ = ["draw_pictures", "thumbnail"]

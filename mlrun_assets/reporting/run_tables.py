@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlrun_assets.records import DebtChange, ExperimentRecord, Manifest, PriorRun, Status
+from mlrun_assets.records import (
+    DebtChange,
+    ExperimentRecord,
+    Manifest,
+    PriorRun,
+    RunRecords,
+    Status,
+)
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined
 from mlrun_assets.reporting.formats import NOTHING, digest, number, score, seconds
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.tables import table
 
 MOST_RUNS = 5

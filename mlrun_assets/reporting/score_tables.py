@@ -12,12 +12,12 @@ from mlrun_assets.records import (
     EvaluationRecord,
     RuleOutcome,
     RuleResult,
+    RunRecords,
     Score,
     Scores,
 )
 from mlrun_assets.reporting.escaping import Markdown, code, escape, prose
 from mlrun_assets.reporting.formats import NOTHING, count, difference, number, score, seconds
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets.reporting.tables import CELL_LIMIT, table
 
 MOST_CLASSES = 25

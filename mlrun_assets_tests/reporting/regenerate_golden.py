@@ -28,10 +28,9 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from mlrun_assets.files import write_atomically
-from mlrun_assets.records import StageRun
+from mlrun_assets.records import RunRecords, StageRun
 from mlrun_assets.reporting.markdown import CAPTIONS, render_report
 from mlrun_assets.reporting.model_card import Origin, render_model_card
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.examples import (
     EXAMPLE_RUN,
     build_encoder,
@@ -86,8 +85,7 @@ def run_example(directory: Path) -> RunRecords:
 
     from mlrun_assets.config import load_config
     from mlrun_assets.definitions import defs
-    from mlrun_assets.experiment_store import all_experiments
-    from mlrun_assets.reporting.run_records import run_records
+    from mlrun_assets.experiment_store import all_experiments, run_records
 
     build_encoder(directory / "encoder")
     file = write_dirty_project(directory)

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from mlrun_assets.errors import RecordError
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting.html import render_html
 from mlrun_assets.reporting.markdown import render_report
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.examples import full_run, poisoned
 from mlrun_assets_tests.reporting.markdown_structure import tables
 from mlrun_assets_tests.reporting.regenerate_golden import PICTURES

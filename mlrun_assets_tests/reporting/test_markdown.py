@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from mlrun_assets import records as r
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting.formats import NOTHING
 from mlrun_assets.reporting.markdown import CAPTIONS, render_report
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.examples import (
     POISON,
     RUNS,

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mlrun_assets import records as r
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting.model_card import Origin, render_model_card
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.examples import checkpoint_record, full_run, onnx_export, poisoned
 from mlrun_assets_tests.reporting.markdown_structure import kinds, uneven_rows
 from mlrun_assets_tests.reporting.regenerate_golden import ORIGIN, golden_card

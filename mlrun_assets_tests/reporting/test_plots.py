@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from mlrun_assets import records as r
+from mlrun_assets.records import RunRecords
 from mlrun_assets.reporting import data_plots, score_plots
 from mlrun_assets.reporting.canvas import style
 from mlrun_assets.reporting.lettering import FIRST_FAMILY, font_families, picture_names
 from mlrun_assets.reporting.markdown import CAPTIONS
 from mlrun_assets.reporting.plots import draw_pictures, thumbnail
-from mlrun_assets.reporting.run_records import RunRecords
 from mlrun_assets_tests.examples import (
     blocked_run,
     cancelled_run,

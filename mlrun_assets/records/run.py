@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlrun_assets.experiment_store import Experiment
-from mlrun_assets.records import (
-    BaselineRecord,
-    CheckpointRecord,
-    DatasetRecord,
-    DecisionRecord,
-    EvaluationRecord,
-    ExperimentRecord,
-    ExportRecord,
-    Manifest,
-    ProductionRecord,
-    RegistryRecord,
-    TechDebtRecord,
-    TrainingPlan,
-)
+from mlrun_assets.records.baseline import BaselineRecord
+from mlrun_assets.records.data import DatasetRecord
+from mlrun_assets.records.decision import DecisionRecord
+from mlrun_assets.records.evaluation import EvaluationRecord
+from mlrun_assets.records.experiment import ExperimentRecord, Manifest
+from mlrun_assets.records.export import ExportRecord
+from mlrun_assets.records.plan import TrainingPlan
+from mlrun_assets.records.production import ProductionRecord
+from mlrun_assets.records.registries import RegistryRecord, TechDebtRecord
+from mlrun_assets.records.training import CheckpointRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +42,3 @@ class RunRecords:
         """Whether the exported model is the one in production, as far as the run was told."""
         export, serving = self.export, self.production.after if self.production else None
         return bool(export and serving and serving.is_export(self.manifest.id, export.digest))
-
-
-def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
-    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
-    return RunRecords(
-        manifest=manifest,
-        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
-        experiment=experiment.find(ExperimentRecord),
-        dataset=experiment.find(DatasetRecord),
-        plan=experiment.find(TrainingPlan),
-        baseline=experiment.find(BaselineRecord),
-        checkpoint=experiment.find(CheckpointRecord),
-        evaluation=experiment.find(EvaluationRecord),
-        export=experiment.find(ExportRecord),
-        decision=experiment.find(DecisionRecord),
-        production=experiment.find(ProductionRecord),
-        registry=experiment.find(RegistryRecord),
-        tech_debt=experiment.find(TechDebtRecord),
-    )
