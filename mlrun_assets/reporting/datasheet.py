@@ -14,9 +14,8 @@ import jinja2
 from mlrun_assets.config import DataConfig
 from mlrun_assets.records import DatasetRecord, SourceFile
 from mlrun_assets.reporting import data_tables, formats, sentences
-from mlrun_assets.reporting.escaping import Markdown, code
+from mlrun_assets.reporting.escaping import Markdown, code, markdown_environment
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent
-from mlrun_assets.reporting.markdown import markdown_environment
 from mlrun_assets.reporting.tables import table
 
 

@@ -14,6 +14,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+import jinja2
+
 # An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
 _SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;"}
@@ -99,3 +101,20 @@ def _is_printed(character: str) -> bool:
     if character == "\t":
         return True
     return character not in _BIDI_CONTROLS and unicodedata.category(character) not in {"Cc", "Cs"}
+
+
+def markdown_environment() -> jinja2.Environment:
+    """Templates of this room, whose values are escaped for Markdown on their way out."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("mlrun_assets.reporting"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - the output is Markdown: `finalize` escapes for that
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _finalize(value: object) -> str:
+    return value if isinstance(value, Markdown) else escape(str(value))

@@ -20,7 +20,15 @@ from mlrun_assets.reporting import (
     seed_tables,
     sentences,
 )
-from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, fenced, prose
+from mlrun_assets.reporting.escaping import (
+    Markdown,
+    clean,
+    code,
+    escape,
+    fenced,
+    markdown_environment,
+    prose,
+)
 from mlrun_assets.reporting.tables import bullets
 
 # What each picture shows, for people who do not see it, in the order of the report.
@@ -86,20 +94,3 @@ def _template() -> jinja2.Template:
     environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)
     environment.globals["shell_word"] = shell_word
     return environment.get_template("report.md.j2")
-
-
-def markdown_environment() -> jinja2.Environment:
-    """Templates of this room, whose values are escaped for Markdown on their way out."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("mlrun_assets.reporting"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - the output is Markdown: `finalize` escapes for that
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _finalize(value: object) -> str:
-    return value if isinstance(value, Markdown) else escape(str(value))

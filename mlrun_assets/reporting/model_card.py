@@ -28,9 +28,16 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.reporting import evaluation_sentences, formats, score_tables, sentences
 from mlrun_assets.reporting.data_tables import failed_checks
-from mlrun_assets.reporting.escaping import Markdown, clean, code, escape, joined, prose
+from mlrun_assets.reporting.escaping import (
+    Markdown,
+    clean,
+    code,
+    escape,
+    joined,
+    markdown_environment,
+    prose,
+)
 from mlrun_assets.reporting.formats import count, digest, megabytes, number, percent, score
-from mlrun_assets.reporting.markdown import markdown_environment
 from mlrun_assets.reporting.score_tables import scores_row
 from mlrun_assets.reporting.tables import bullets, table
 
