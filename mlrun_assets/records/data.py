@@ -134,3 +134,9 @@ class DatasetRecord(Record):
         """Training rows of the largest label per row of the smallest."""
         rows = self.splits["train"].label_rows.values()
         return max(rows) / min(rows) if rows and min(rows) else float("inf")
+
+    @property
+    def failed_checks(self) -> list[QualityCheck]:
+        """The checks that did not pass; those that block come first."""
+        failed = [check for check in self.checks if check.outcome is CheckOutcome.FAILED]
+        return sorted(failed, key=lambda check: not check.blocks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlrun_assets.records import (
-    CheckOutcome,
     DatasetRecord,
     EpochMetrics,
     QualityCheck,
@@ -53,12 +52,6 @@ def rows_sentence(split: SplitProfile) -> Markdown:
         f"{count(split.rows_read)} {'=' if adds_up else '≠'} {count(split.rows_kept)} + "
         f"{count(split.rows_quarantined)}"
     )
-
-
-def failed_checks(dataset: DatasetRecord) -> list[QualityCheck]:
-    """The checks that did not pass, those that block first."""
-    failed = [check for check in dataset.checks if check.outcome is CheckOutcome.FAILED]
-    return sorted(failed, key=lambda check: not check.blocks)
 
 
 def checks_table(checks: Iterable[QualityCheck]) -> Markdown:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlrun_assets.records import RunRecords, Status
-from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, clean, joined, prose
 from mlrun_assets.reporting.evaluation_sentences import label_next_sentence
 
@@ -56,7 +55,7 @@ def _cause(records: RunRecords) -> str:
     if records.manifest.error and records.manifest.error.strip():
         return records.manifest.error.strip().splitlines()[0]
     if records.dataset:
-        blocking = [check.message for check in failed_checks(records.dataset) if check.blocks]
+        blocking = [check.message for check in records.dataset.failed_checks if check.blocks]
         if blocking:
             return "; ".join(blocking)
     return "no reason is recorded."

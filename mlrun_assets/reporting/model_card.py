@@ -27,7 +27,6 @@ from mlrun_assets.records import (
     Verdict,
 )
 from mlrun_assets.reporting import evaluation_sentences, formats, score_tables, sentences
-from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import (
     Markdown,
     clean,
@@ -210,7 +209,7 @@ def _limits_of_data(dataset: DatasetRecord) -> list[str]:
             f"It reads the first {count(dataset.max_length)} tokens of a text; "
             f"{percent(cut)} of the test texts are longer."
         )
-    warned = [f"`{check.name}`" for check in failed_checks(dataset)]
+    warned = [f"`{check.name}`" for check in dataset.failed_checks]
     if warned:
         said.append(f"Data-quality checks that did not pass: {', '.join(warned)}.")
     return said

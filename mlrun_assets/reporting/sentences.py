@@ -15,7 +15,6 @@ from mlrun_assets.records import (
     TestUse,
     VocabularyTrim,
 )
-from mlrun_assets.reporting.data_tables import failed_checks
 from mlrun_assets.reporting.escaping import Markdown, code, escape, joined, prose
 from mlrun_assets.reporting.formats import (
     count,
@@ -82,7 +81,7 @@ def _mcnemar(comparison: Comparison) -> str:
 
 def checks_sentence(dataset: DatasetRecord) -> Markdown:
     """How many checks passed, and which were off."""
-    failed = failed_checks(dataset)
+    failed = dataset.failed_checks
     blocking = sum(check.blocks for check in failed)
     off = [code(check.name) for check in dataset.checks if check.outcome is CheckOutcome.OFF]
     return Markdown(

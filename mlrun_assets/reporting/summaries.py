@@ -20,7 +20,6 @@ from mlrun_assets.records import (
 from mlrun_assets.reporting.data_tables import (
     checks_table,
     choices_table,
-    failed_checks,
     history_table,
     splits_table,
 )
@@ -56,7 +55,7 @@ def summarise_experiment(record: ExperimentRecord) -> str:
 
 def summarise_dataset(record: DatasetRecord) -> str:
     """The splits; what blocks, where the data are not ready."""
-    failed = failed_checks(record)
+    failed = record.failed_checks
     blocking = sum(check.blocks for check in failed)
     quarantined = sum(split.rows_quarantined for split in record.splits.values())
     changes = sum(record.normalised.values())
