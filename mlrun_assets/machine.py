@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import math
 import os
+import resource
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+
+# Side of the square matrices that the bfloat16 probe multiplies, and how often.
+PROBE_SIZE = 768
+PROBE_REPEATS = 12
 
 
 def usable_cpus(root: Path = ROOT) -> int:
@@ -100,3 +107,40 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def trainable_memory_bytes(has_accelerator: bool) -> int:
+    """Bytes that training can use: of the accelerator where there is one, else of this machine."""
+    import torch
+
+    if has_accelerator:
+        return int(torch.cuda.mem_get_info(0)[0])
+    return available_memory_bytes()
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def bf16_speedup(has_accelerator: bool) -> float:
+    """How many times faster a bfloat16 matrix product is than a float32 one, here and now."""
+    import torch
+
+    if has_accelerator:
+        return 2.0 if torch.cuda.is_bf16_supported() else 0.0
+    return _seconds_of_products(torch.float32) / _seconds_of_products(torch.bfloat16)
+
+
+def _seconds_of_products(dtype: object) -> float:
+    """The fastest of some products: the others were disturbed."""
+    import torch
+
+    matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
+    fastest = float("inf")
+    for _ in range(PROBE_REPEATS):
+        started = time.perf_counter()
+        torch.matmul(matrix, matrix)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest

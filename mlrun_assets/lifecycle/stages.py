@@ -15,9 +15,9 @@ from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.lifecycle.closing import close_experiment, reopen_experiment
 from mlrun_assets.lifecycle.holding import hold, release
 from mlrun_assets.lifecycle.order import dependants
+from mlrun_assets.machine import peak_memory_mb
 from mlrun_assets.records import DatasetRecord, Manifest, Record, StageRun, Status
 from mlrun_assets.stages.decision import blocked
-from mlrun_assets.trainer.circumstances import peak_memory_mb
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 ENDED_BADLY = (Status.FAILED, Status.CANCELLED, Status.BLOCKED)

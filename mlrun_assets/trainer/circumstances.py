@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlrun_assets import encoders
 from mlrun_assets.encoders import EncoderSource
 from mlrun_assets.files import digest_directory
-from mlrun_assets.machine import available_memory_bytes
-
-PROBE_SIZE = 768
-PROBE_REPEATS = 12
+from mlrun_assets.machine import bf16_speedup, trainable_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -54,8 +48,8 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     return Circumstances(
         encoder_digest=digest_encoder(encoder),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
-        available_memory_gb=_available_memory(has_accelerator) / 2**30,
-        bf16_speedup=_bf16_speedup(has_accelerator),
+        available_memory_gb=trainable_memory_bytes(has_accelerator) / 2**30,
+        bf16_speedup=bf16_speedup(has_accelerator),
         hidden_size=int(config.hidden_size),
         layers=int(config.num_hidden_layers),
         positions=encoders.model_positions(encoder),
@@ -72,40 +66,3 @@ def digest_encoder(encoder: EncoderSource) -> str:
         EncoderError: a model of the hub can't be fetched.
     """
     return digest_directory(Path(encoders.source_directory(encoder)))
-
-
-def _available_memory(has_accelerator: bool) -> int:
-    """Bytes that a process can have without others being swapped out."""
-    import torch
-
-    if has_accelerator:
-        return int(torch.cuda.mem_get_info(0)[0])
-    return available_memory_bytes()
-
-
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _bf16_speedup(has_accelerator: bool) -> float:
-    """How many times faster a bfloat16 matrix product is than a float32 one, here and now."""
-    import torch
-
-    if has_accelerator:
-        return 2.0 if torch.cuda.is_bf16_supported() else 0.0
-    return _seconds_of_products(torch.float32) / _seconds_of_products(torch.bfloat16)
-
-
-def _seconds_of_products(dtype: object) -> float:
-    """The fastest of some products: the others were disturbed."""
-    import torch
-
-    matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
-    fastest = float("inf")
-    for _ in range(PROBE_REPEATS):
-        started = time.perf_counter()
-        torch.matmul(matrix, matrix)
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest

@@ -28,11 +28,11 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.files import new_directory
+from mlrun_assets.machine import peak_memory_mb
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.trainer.batches import Collator, tokenised
 from mlrun_assets.trainer.callbacks import MetricsLog, SealedCheckpoints, epoch_history
 from mlrun_assets.trainer.checkpoints import STATE, best_of, is_last, newest_sound, step_of
-from mlrun_assets.trainer.circumstances import peak_memory_mb
 from mlrun_assets.trainer.data_parallel import DataParallelTrainer, summed
 from mlrun_assets.trainer.failures import explained
 from mlrun_assets.trainer.freezing import freeze
