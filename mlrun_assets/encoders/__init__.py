@@ -33,6 +33,7 @@ What it leaves is saved with ``save_pretrained`` like any model.
 from mlrun_assets.encoders.embedding_rows import trim_embeddings
 from mlrun_assets.encoders.encoder_config import (
     check_max_length,
+    digest_encoder,
     load_config,
     model_positions,
     source_directory,
@@ -59,6 +60,7 @@ __all__ = [
     "check_max_length",
     "check_requirements",
     "describe_head",
+    "digest_encoder",
     "load_classifier",
     "load_config",
     "load_tokenizer",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlrun_assets.encoders.hub import hub_directory
 from mlrun_assets.encoders.quiet import quiet_transformers
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import EncoderError
+from mlrun_assets.files import digest_directory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -112,3 +114,12 @@ def unloadable(source: EncoderSource, part: str, error: Exception) -> EncoderErr
         f"the {part} of {source.name} ({source.location}) can't be loaded: "
         f"{type(error).__name__}: {details[0]} Check model.name, or fetch the encoder again."
     )
+
+
+def digest_encoder(encoder: EncoderSource) -> str:
+    """One digest of all files of the encoder, wherever they are.
+
+    Raises:
+        EncoderError: a model of the hub can't be fetched.
+    """
+    return digest_directory(Path(source_directory(encoder)))

@@ -6,12 +6,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlrun_assets.encoders import EncoderSource
+from mlrun_assets.encoders import EncoderSource, digest_encoder
 from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.experiment_store import ExperimentPaths
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
-from mlrun_assets.trainer.circumstances import digest_encoder
 from mlrun_assets.trainer.job import (
     FineTuned,
     FineTuningJob,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlrun_assets import encoders
 from mlrun_assets.encoders import EncoderSource
-from mlrun_assets.files import digest_directory
 from mlrun_assets.machine import bf16_speedup, trainable_memory_bytes
 
 
@@ -46,7 +44,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     config = encoders.load_config(encoder)
     has_accelerator = torch.cuda.is_available()
     return Circumstances(
-        encoder_digest=digest_encoder(encoder),
+        encoder_digest=encoders.digest_encoder(encoder),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
         available_memory_gb=trainable_memory_bytes(has_accelerator) / 2**30,
         bf16_speedup=bf16_speedup(has_accelerator),
@@ -57,12 +55,3 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
         trained_by_mean=encoder.kind == "embedded",
         untrimmable=encoders.can_trim(encoders.load_tokenizer(encoder)),
     )
-
-
-def digest_encoder(encoder: EncoderSource) -> str:
-    """One digest of all files of the encoder, wherever they are.
-
-    Raises:
-        EncoderError: a model of the hub can't be fetched.
-    """
-    return digest_directory(Path(encoders.source_directory(encoder)))

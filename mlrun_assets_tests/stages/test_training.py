@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlrun_assets.encoders import resolve_encoder
+from mlrun_assets.encoders import digest_encoder, resolve_encoder
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.experiment_store import Experiment
 from mlrun_assets.files import digest_directory
@@ -21,7 +21,6 @@ from mlrun_assets.stages.training import (
     remove_checkpoints,
     train_checkpoint,
 )
-from mlrun_assets.trainer.circumstances import digest_encoder
 from mlrun_assets.trainer.job import FineTuned, FineTuningJob
 from mlrun_assets_tests.examples import RECIPE, dataset_record, sample_rows, split_profile
 
