@@ -61,7 +61,7 @@ test: lint $(VENV)/.mlflow ## Everything but Ray, which takes minutes to come an
 	pytest -q -n 2 --dist worksteal
 
 ray: $(VENV)/.ray ## The tests of both backends, with Ray.
-	pytest -q mlrun_assets_tests/trainer/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
+	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
 
 clean: ## Remove .venv and caches; experiments, production and reports stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

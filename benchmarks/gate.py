@@ -21,10 +21,9 @@ import numpy as np
 
 from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
+from mlrun_assets.decision.rules import grade_losses, judge_difference
+from mlrun_assets.evaluation.slices import hold_together
 from mlrun_assets.records import PartComparison, RuleOutcome, Score
-from mlrun_assets.stages.decision import judge_difference
-from mlrun_assets.stages.decision.guards import grade_losses
-from mlrun_assets.stages.evaluation.parts import hold_together
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,

@@ -24,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from transformers import pipeline
 
-    from mlrun_assets.trainer.prediction import Predictor
+    from mlrun_assets.models.predictor import Predictor
 
     texts = pl.read_ndjson(arguments.rows)["text"].to_list()
     stock = pipeline("text-classification", model=str(arguments.model), device=-1)

@@ -71,8 +71,7 @@ def words_of_the_sample() -> list[str]:
 def check(directory: Path) -> None:
     """Reading, schema and all checks; tokens are not counted."""
     from mlrun_assets.config import Config, LoadedConfig
-    from mlrun_assets.stages.data import validate_dataset
-    from mlrun_assets.stages.quality.profile import TokenCounts
+    from mlrun_assets.data.validation import TokenCounts, validate_dataset
 
     def no_tokens(texts: list[str]) -> TokenCounts:
         nothing = np.zeros(len(texts), dtype=np.int64)
@@ -96,8 +95,8 @@ def near_duplicates(directory: Path) -> None:
     """Recall and precision of the planted near-duplicates."""
     import polars as pl
 
-    from mlrun_assets.stages.quality.shingles import near_pairs
-    from mlrun_assets.text import duplicate_key
+    from mlrun_assets.data.checks.near_duplicates import near_pairs
+    from mlrun_assets.data.text import duplicate_key
 
     texts = []
     for line in (directory / "train.jsonl").read_bytes().splitlines():

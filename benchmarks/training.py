@@ -57,7 +57,8 @@ def train_stock(task: Task) -> dict[str, Any]:
     from datasets import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-    from mlrun_assets import encoders
+    from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
+    from mlrun_assets.encoders.source import resolve_encoder
     from mlrun_assets.metrics import label_numbers, val_metrics
 
     set_seed(42)
@@ -65,10 +66,10 @@ def train_stock(task: Task) -> dict[str, Any]:
         split: pl.read_ndjson(task.directory / f"{split}.jsonl") for split in ("train", "val")
     }
     labels = tuple(sorted(frames["train"]["label"].unique()))
-    source = encoders.resolve_encoder(ENCODER, None, task.directory)
+    source = resolve_encoder(ENCODER, None, task.directory)
     started = time.perf_counter()
-    tokenizer = encoders.load_tokenizer(source)
-    model = encoders.load_classifier(source, labels)
+    tokenizer = load_tokenizer(source)
+    model = load_classifier(source, labels)
 
     def encoded(frame: pl.DataFrame) -> Dataset:
         texts = frame.select(pl.concat_str(task.text_columns, separator="\n")).to_series().to_list()
@@ -111,15 +112,15 @@ def train_stock(task: Task) -> dict[str, Any]:
 def train_planned(task: Task) -> dict[str, Any]:
     from transformers import AutoModelForSequenceClassification
 
-    from mlrun_assets import encoders
-    from mlrun_assets.stages.data import token_counter, validate_dataset
-    from mlrun_assets.stages.plan import Situation, plan_training
-    from mlrun_assets.trainer.circumstances import observe
-    from mlrun_assets.trainer.fine_tuning import fine_tune
-    from mlrun_assets.trainer.job import FineTuningJob
+    from mlrun_assets.data.validation import token_counter, validate_dataset
+    from mlrun_assets.encoders.source import resolve_encoder
+    from mlrun_assets.plan.choice import Situation, observe
+    from mlrun_assets.plan.plan import plan_training
+    from mlrun_assets.training.fine_tuning import fine_tune
+    from mlrun_assets.training.job import FineTuningJob
 
     loaded = task.config()
-    source = encoders.resolve_encoder(ENCODER, None, task.directory)
+    source = resolve_encoder(ENCODER, None, task.directory)
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         dataset = validate_dataset(loaded, directory, token_counter(source), None)

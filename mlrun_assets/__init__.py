@@ -1,28 +1,28 @@
-"""One ML run for a low-resource language, from data to a deployment decision.
+"""One ML run for a low-resource language: from labelled rows to a deployment decision.
 
-Imports go down this list, never up:
+Imports go down this list, never up; import-linter holds it.
 
-    cli/                 mlrun-assets: its commands
-    definitions.py       the one dg.Definitions
-    orchestration/       assets, checks, sensors, jobs: the only room that knows Dagster
-    lifecycle/           an experiment opened, held, closed, promoted
-    reporting/           records in, text and pictures out; decides nothing
-    stages/              what each asset does, as plain functions that do not know each other
-    trainer/             fine-tuning and prediction with transformers
-    onnx_form/           the trained model as ONNX, served without torch
-    encoders/            a model name becomes a model and a tokenizer
-    ngrams/              linear models on n-grams: the baseline, and the encoder's partner
-    metrics.py           scores of predictions
-    statistics.py        intervals and tests
-    calibration.py       how far probabilities can be believed
-    experiment_store.py  experiments on the disk
-    registry_file.py     Markdown files that others write to as well
-    text/                orthography, keys and languages
-    records/             what flows between the stages
-    config/              ml_config.yaml: every setting and its default, once
-    arrays.py            the types of numpy arrays
-    files.py             files written whole or not at all
-    machine.py           CPUs and memory that this process may use
-    fresh_process.py     a model served by a process of its own, and what it answers
-    errors.py            the tree of errors
+    cli/            the `mlrun-assets` command
+    definitions.py  the one `dg.Definitions` that Dagster loads
+    orchestration/  assets, checks, jobs and sensors: the room that knows Dagster
+    production/     the deployed model: versions, pointer, promotion, prediction, publishing
+    runs/           the life of a run: opening, stages, resumption, closing
+    reports/        records in, text and pictures out: report, model card, datasheet
+    registries/     `_registry.md` and `_tech-debt.md`, Markdown files that people edit too
+    decision/       rules and verdict
+    evaluation/     scores, calibration, slices, comparisons, rows to label next
+    training/       fine-tuning: jobs, Trainer, checkpoints, backends
+    models/         models that answer: predictor, n-grams, ensemble, ONNX export
+    plan/           data, hardware, config and earlier runs become a recipe with reasons
+    data/           rows from file to validated split; `data/checks/` has the quality checks
+    encoders/       a model name becomes a model and a tokenizer
+    metrics.py      accuracy, F1 and confusion matrices
+    statistics.py   intervals and tests
+    experiment.py   the directory of one experiment: manifest, records, lock
+    records/        what one stage hands to the next, as frozen JSON records
+    config/         `ml_config.yaml`: every setting and its default
+    arrays.py       every array type, with its shape and dtype
+    machine.py      CPUs and memory, also in a container; quiet libraries
+    files.py        writing files and directories whole or not at all
+    errors.py       every error that this package raises on purpose
 """

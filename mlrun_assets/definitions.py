@@ -2,7 +2,10 @@
 
 import dagster as dg
 
-from mlrun_assets.orchestration import assets, console, jobs, sensors
+from mlrun_assets.orchestration import assets
+from mlrun_assets.orchestration import automation as jobs
+from mlrun_assets.orchestration import automation as sensors
+from mlrun_assets.orchestration import resources as console
 from mlrun_assets.orchestration.resources import MlRun
 
 defs = dg.Definitions(

@@ -37,11 +37,21 @@ from mlrun_assets.config import (
     ModelConfig,
     parse_config,
 )
-from mlrun_assets.encoders import resolve_encoder
-from mlrun_assets.experiment_store import Experiment, create_experiment, take_directory
+from mlrun_assets.data.checks.base import Dataset
+from mlrun_assets.data.checks.language import add_language
+from mlrun_assets.data.checks.suite import CHECKS, run_check
+from mlrun_assets.data.reading import SplitRows, normalise_rows
+from mlrun_assets.data.text import duplicate_key, language_profile
+from mlrun_assets.decision.verdict import blocked, conclude, decide
+from mlrun_assets.encoders.source import resolve_encoder
+from mlrun_assets.experiment import Experiment, create_experiment, take_directory
 from mlrun_assets.files import digest_directory
-from mlrun_assets.lifecycle import closing, promoting
 from mlrun_assets.metrics import score as score_predictions
+from mlrun_assets.plan.choice import Circumstances, Situation
+from mlrun_assets.plan.plan import plan_training
+from mlrun_assets.production import promotion as promoting
+from mlrun_assets.production.pointer import Reason, promote, read_production
+from mlrun_assets.production.versions import Candidate
 from mlrun_assets.records import (
     SPLITS,
     CheckOutcome,
@@ -69,18 +79,8 @@ from mlrun_assets.records import (
     TrainingPlan,
     Verdict,
 )
-from mlrun_assets.stages.decision import blocked, conclude, decide
-from mlrun_assets.stages.plan import Situation, plan_training
-from mlrun_assets.stages.production import Candidate, Reason, promote, read_production
-from mlrun_assets.stages.quality.checks import CHECKS
-from mlrun_assets.stages.quality.exemptions import run_check
-from mlrun_assets.stages.quality.finding import Dataset
-from mlrun_assets.stages.quality.language import add_language
-from mlrun_assets.stages.quality.normalising import normalise_rows
-from mlrun_assets.stages.quality.reading import SplitRows
-from mlrun_assets.text import duplicate_key, language_profile
-from mlrun_assets.trainer.circumstances import Circumstances
-from mlrun_assets.trainer.job import FineTuningJob
+from mlrun_assets.runs import closing
+from mlrun_assets.training.job import FineTuningJob
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -785,8 +785,7 @@ def word_model(directory: Path, encoder: Path) -> Path:
     """An untrained encoder that does not count, and an n-gram model that knows two words."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from mlrun_assets.ngrams.candidates import fit_best
-    from mlrun_assets.ngrams.linear import save_fitted, set_weights
+    from mlrun_assets.models.ngrams import fit_best, save_fitted, set_weights
 
     names = dict(enumerate(WORD_LABELS))
     AutoModelForSequenceClassification.from_pretrained(

@@ -9,8 +9,8 @@ import dagster as dg
 from ruamel.yaml import YAML
 
 from mlrun_assets.definitions import defs
-from mlrun_assets.lifecycle.order import MADE_FROM, STAGE_RECORDS, dependants
 from mlrun_assets.orchestration import assets
+from mlrun_assets.runs.closing import MADE_FROM, STAGE_RECORDS, dependants
 from mlrun_assets_tests.examples import ROOT
 
 EDGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import mlrun_assets
-from mlrun_assets.cli import commands
+from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.config import parse_config
-from mlrun_assets.stages.quality.checks import CHECKS
+from mlrun_assets.data.checks.suite import CHECKS
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 from mlrun_assets_tests.regenerate_docs import (
     SCHEMA_FILE,
@@ -61,21 +61,16 @@ def test_the_picture_of_the_graph_is_the_graph() -> None:
     assert drawn == real
 
 
-def test_the_map_of_the_rooms_is_complete() -> None:
-    root = Path(mlrun_assets.__file__).parent
-    rooms = {path.name for path in root.glob("*.py") if path.name != "__init__.py"}
-    rooms |= {f"{path.parent.name}/" for path in root.glob("*/__init__.py")}
-    listed = re.findall(r"^    (\w+(?:\.py|/))", str(mlrun_assets.__doc__), re.MULTILINE)
-    assert sorted(listed) == sorted(rooms)
+ROOMS = sorted(path.parent for path in (ROOT / "mlrun_assets").rglob("__init__.py"))
 
 
-def test_the_maps_inside_the_rooms_name_every_module() -> None:
-    root = Path(mlrun_assets.__file__).parent
-    for room in ("cli", "lifecycle", "orchestration", "trainer", "encoders", "records", "config"):
-        text = (root / room / "__init__.py").read_text(encoding="utf-8")
-        for module in (root / room).glob("*.py"):
-            if module.name != "__init__.py":
-                assert re.search(rf"^ *{module.stem}(\.py)? ", text, re.MULTILINE), module
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(ROOT).as_posix())
+def test_the_map_of_a_room_lists_each_of_its_modules(room: Path) -> None:
+    modules = {path.name for path in room.glob("*.py") if path.name != "__init__.py"}
+    modules |= {f"{path.parent.name}/" for path in room.glob("*/__init__.py")}
+    text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+    lines = re.findall(r"^ *(\w+(?:\.py|/)) +(\S.*)$", text, re.MULTILINE)
+    assert sorted(name for name, _ in lines) == sorted(modules)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", README, re.MULTILINE))))
@@ -97,7 +92,7 @@ def test_documented_config_is_valid() -> None:
 
 def test_documented_exit_codes_are_those_of_the_errors() -> None:
     from mlrun_assets import errors
-    from mlrun_assets.cli.running import EXIT_CODES
+    from mlrun_assets.cli.run import EXIT_CODES
 
     assert errors.ConfigError.exit_code == 2
     assert errors.DataBlockedError.exit_code == 3
@@ -143,9 +138,8 @@ def test_the_sample_is_clean_under_our_own_checks(tmp_path: Path) -> None:
     import numpy as np
 
     from mlrun_assets.config import load_config
+    from mlrun_assets.data.validation import TokenCounts, validate_dataset
     from mlrun_assets.records import CheckOutcome
-    from mlrun_assets.stages.data import validate_dataset
-    from mlrun_assets.stages.quality.profile import TokenCounts
 
     def count(texts: list[str]) -> TokenCounts:
         return TokenCounts(
@@ -162,7 +156,10 @@ def test_the_sample_is_clean_under_our_own_checks(tmp_path: Path) -> None:
 
 
 def test_importing_the_command_line_is_light() -> None:
-    code = "import sys, mlrun_assets.cli; print('torch' in sys.modules, 'dagster' in sys.modules)"
+    code = (
+        "import sys, mlrun_assets.cli.__main__; "
+        "print('torch' in sys.modules, 'dagster' in sys.modules)"
+    )
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.config import load_config
-from mlrun_assets.experiment_store import all_experiments
+from mlrun_assets.experiment import all_experiments
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, ProductionRecord, Status
 from mlrun_assets_tests.examples import MakeProject
 

@@ -6,29 +6,25 @@ Relative paths are relative to the directory of the config file.
 
 Imports go down this list, never up:
 
-    loading.py   the YAML file, and one message for all its mistakes
-    schema.py    all sections as one config, contradictions between values, directories
-    data.py      sections data and data.quality
-    sections.py  sections model, training, evaluation, deployment and the output directories
-    fields.py    value types that all sections share, environment variables
+    loading.py    the YAML file, and one message for all its mistakes
+    schema.py     all sections as one config, contradictions between values, directories
+    data.py       the sections data and data.quality
+    sections.py   the sections model, training, evaluation, deployment, and output directories
 """
 
 from mlrun_assets.config.data import CheckName, DataConfig, QualityConfig, extra_column
-from mlrun_assets.config.fields import COLUMNS_VARIABLE, CONFIG_VARIABLE, Section
-from mlrun_assets.config.loading import (
-    DEFAULT_CONFIG_FILE,
-    load_config,
-    parse_config,
-    read_config,
-)
+from mlrun_assets.config.loading import DEFAULT_CONFIG_FILE, load_config, parse_config, read_config
 from mlrun_assets.config.schema import Config, LoadedConfig, json_schema
 from mlrun_assets.config.sections import (
     BUILT_IN_SLICES,
+    COLUMNS_VARIABLE,
+    CONFIG_VARIABLE,
     DeploymentConfig,
     EvaluationConfig,
     ExperimentsConfig,
     ModelConfig,
     ReportsConfig,
+    Section,
     TrackingConfig,
     TrainingConfig,
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from mlrun_assets.config.fields import Count, Fraction, Number, Section, Text, setting
+from mlrun_assets.config.sections import Count, Fraction, Number, Section, Text, setting
 
 CheckName = Literal[
     "schema",

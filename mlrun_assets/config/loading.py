@@ -12,14 +12,8 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from mlrun_assets.config.fields import CONFIG_VARIABLE
-from mlrun_assets.config.schema import (
-    Config,
-    LoadedConfig,
-    Location,
-    Mistake,
-    contradictions_of,
-)
+from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, contradictions_of
+from mlrun_assets.config.sections import CONFIG_VARIABLE
 from mlrun_assets.errors import ConfigError
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"

@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
 from mlrun_assets.config.data import DataConfig, QualityConfig
-from mlrun_assets.config.fields import Section
 from mlrun_assets.config.sections import (
     BUILT_IN_SLICES,
     DeploymentConfig,
@@ -20,6 +19,7 @@ from mlrun_assets.config.sections import (
     ExperimentsConfig,
     ModelConfig,
     ReportsConfig,
+    Section,
     TrackingConfig,
     TrainingConfig,
 )

@@ -10,21 +10,73 @@ all kept is segmented as before, and the trimmed model gives what the whole one 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlrun_assets.arrays import IntArray
-from mlrun_assets.encoders.byte_pair import BytePair
-from mlrun_assets.encoders.piece_selection import rank_ids, scripts_of
-from mlrun_assets.encoders.unigram import Unigram
-from mlrun_assets.encoders.vocabulary import Vocabulary, tokenizer_data
-from mlrun_assets.encoders.wordpiece import WordPiece
+from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
+from mlrun_assets.encoders.vocabulary import (
+    BytePair,
+    Unigram,
+    Vocabulary,
+    WordPiece,
+    tokenizer_data,
+)
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+Encoded = list[list[int]]
+
+
+@dataclass(frozen=True)
+class RankedIds:
+    """Ids that must be kept, ascending, and the others, best first."""
+
+    needed: IntArray
+    others: IntArray
+
+    def within(self, budget: int) -> IntArray:
+        """The ids to keep, ascending: ``budget`` of them, or as many as are needed."""
+        return np.sort(
+            np.concatenate([self.needed, self.others[: max(0, budget - len(self.needed))]])
+        )
+
+
+def rank_ids(
+    vocabulary: Vocabulary, fixed: Sequence[int], encoded: Encoded, scripts: set[str]
+) -> RankedIds:
+    """Rank the ids for texts, as ``encoded``, that are written in ``scripts``.
+
+    Needed are the ``fixed`` ids, all that the texts use, and what the vocabulary requires to know
+    no fewer texts than before.
+    """
+    ids = np.concatenate([np.array([], np.int64), *encoded])
+    certain = np.array([*fixed, *vocabulary.required(scripts)], np.int64)
+    needed = np.sort(vocabulary.with_ancestors(np.union1d(ids, certain)))
+    written = [vocabulary.as_written(piece) for piece in vocabulary.model_pieces]
+    known = ids[ids < len(written)]
+    corpus = "".join(written[index] for index in known[:CORPUS_CHARACTERS].tolist())
+    order = vocabulary.with_ancestors(rank_pieces(written, vocabulary.scores, corpus, scripts))
+    return RankedIds(needed, order[~np.isin(order, needed)])
+
+
+def scripts_of(vocabulary: Vocabulary, encoded: Encoded) -> set[str]:
+    """The scripts of the pieces that encoded texts use, and that of digits and signs."""
+    pieces = vocabulary.model_pieces
+    used = {index for ids in encoded for index in ids if index < len(pieces)}
+    written = set("".join(vocabulary.as_written(pieces[index]) for index in used))
+    return {"", *map(script, written)}
+
 
 # 30k pieces of multilingual-e5-small are 11.5M parameters, half of the layers' 21M: a larger
 # vocabulary is what takes the memory and the time, a smaller one saves little more.
@@ -114,8 +166,6 @@ def trim(
     Raises:
         EncoderError: the vocabulary can't be trimmed; the message says why.
     """
-    from mlrun_assets.encoders.embedding_rows import trim_embeddings
-
     vocabulary = _read(tokenizer)
     train, val = _encode(tokenizer, texts), _encode(tokenizer, val_texts)
     ranked = rank_ids(vocabulary, _fixed(tokenizer), train, scripts_of(vocabulary, [*train, *val]))
@@ -184,3 +234,74 @@ def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[li
     backend.no_padding()
     encoded = backend.encode_batch_fast(list(texts), add_special_tokens=False)
     return [item.ids for item in encoded]
+
+
+def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
+    """Keep the rows ``kept_ids`` of everything in ``model`` that is as long as its vocabulary.
+
+    That is the input embeddings and, in a language model, the output layer with its bias, tied or
+    not. The config's vocabulary size and special ids follow. ``model`` is changed in place.
+
+    Raises:
+        EncoderError: the model has fewer rows than the tokenizer has ids.
+    """
+    import torch
+
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    if (rows := inputs.weight.shape[0]) <= kept_ids[-1]:
+        raise EncoderError(
+            f"the model has {rows} embeddings and the tokenizer an id {kept_ids[-1]}: they do not "
+            "belong together."
+        )
+    _cut_rows(model, _vocabulary_parameters(model, rows), torch.from_numpy(kept_ids))
+    inputs.num_embeddings = len(kept_ids)
+    if outputs is not None and outputs.weight.shape[0] == len(kept_ids):
+        outputs.out_features = len(kept_ids)
+    new_ids = {old_id: new_id for new_id, old_id in enumerate(kept_ids.tolist())}
+    if inputs.padding_idx is not None:
+        inputs.padding_idx = new_ids.get(inputs.padding_idx)
+    _update_config(model, new_ids)
+
+
+def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Parameter]:
+    """Input embeddings, output layer, and biases of the language-model head, tied or not.
+
+    What DeBERTa's newer head calls its output layer is a layer before it: its output is multiplied
+    by the input embeddings, and only its bias is as long as the vocabulary.
+    """
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    if outputs is None:
+        return [inputs.weight]
+    biases = [
+        parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if name.endswith("bias")
+        and parameter.shape == (rows,)
+        and not name.startswith(f"{model.base_model_prefix}.")
+    ]
+    weights = [inputs.weight, outputs.weight]
+    return [*(weight for weight in weights if weight.shape == inputs.weight.shape), *biases]
+
+
+def _cut_rows(model: nn.Module, parameters: list[nn.Parameter], index: Tensor) -> None:
+    """Cut the rows of the parameters, wherever in the model each of them is used."""
+    from torch import nn
+
+    cut = {
+        id(parameter): nn.Parameter(
+            parameter.detach()[index], requires_grad=parameter.requires_grad
+        )
+        for parameter in parameters
+    }
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(parameter) in cut:
+                setattr(module, name, cut[id(parameter)])
+
+
+def _update_config(model: PreTrainedModel, new_ids: dict[int, int]) -> None:
+    config = model.config.get_text_config()
+    config.vocab_size = len(new_ids)
+    for name, value in list(vars(config).items()):
+        if name.endswith("_token_id") and isinstance(value, int):
+            setattr(config, name, new_ids.get(value))

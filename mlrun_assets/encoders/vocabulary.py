@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import re
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from mlrun_assets.errors import EncoderError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
 
 WORD_START = "▁"
 # Han and Hangul: as many characters as other languages have words. Kept only if they occur.
@@ -157,3 +160,178 @@ def _renumber(processor: Any, new_ids: dict[int, int]) -> Any:
             token, old = processor[key]
             renumbered[key] = [token, new_ids[old]]
     return renumbered
+
+
+BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class Unigram(Vocabulary):
+    """Pieces with log probabilities; the most probable segmentation wins.
+
+    The scores stay, so a text whose pieces are all kept is segmented as before: no segmentation of
+    it was added, and the best one is still there.
+    """
+
+    kind: ClassVar[str] = "Unigram"
+
+    @staticmethod
+    def refusal(backend: Tokenizer) -> str | None:
+        pre_tokenizer = backend.pre_tokenizer
+        if pre_tokenizer is None or b"Metaspace" not in pre_tokenizer.__getstate__():
+            return "its Unigram tokenizer does not mark the start of words with Metaspace"
+        return None
+
+    @property
+    def scores(self) -> FloatArray:
+        return np.array([score for _, score in self.model["vocab"]])
+
+    def as_written(self, piece: str) -> str:
+        return piece
+
+    def required(self, scripts: set[str]) -> list[int]:
+        """Single characters, the unknown token, and what its cost is reckoned from."""
+        single = {i: piece for i, piece in enumerate(self.pieces) if len(piece) == 1}
+        # The cost of an unknown character is reckoned from the lowest score.
+        cheapest = int(np.argmin(self.scores))
+        # With these a tokenizer spells characters that it does not know.
+        byte_pieces = [i for i, piece in enumerate(self.pieces) if BYTE_PIECE.fullmatch(piece)]
+        unknown = [] if self.model["unk_id"] is None else [int(self.model["unk_id"])]
+        return [*self.letters(single, scripts), cheapest, *byte_pieces, *unknown]
+
+    def _read_pieces(self) -> list[str]:
+        return [piece for piece, _ in self.model["vocab"]]
+
+    def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
+        vocabulary = [self.model["vocab"][old] for old in new_ids]
+        return {"vocab": vocabulary, "unk_id": new_ids.get(self.model["unk_id"])}
+
+
+class WordPiece(Vocabulary):
+    """Pieces that start a word, and others, marked with ``##``, that continue it.
+
+    From the left, the longest piece that fits is taken. If all pieces of a word are kept, each is
+    still the longest where it stands, so the word is segmented as before. Other words are split at
+    other places; a word in which no piece fits somewhere becomes unknown as a whole. It can't
+    where each of its characters is a piece by itself, in front and behind. A character that the
+    model knows only within longer pieces keeps all of these.
+    """
+
+    kind: ClassVar[str] = "WordPiece"
+
+    @staticmethod
+    def refusal(backend: Tokenizer) -> str | None:
+        return gaps(backend)
+
+    @property
+    def scores(self) -> FloatArray:
+        return zipf_scores(len(self.model_pieces))
+
+    def as_written(self, piece: str) -> str:
+        rest = piece.removeprefix(self._mark)
+        return rest if rest != piece and rest else f"{WORD_START}{piece}"
+
+    def required(self, scripts: set[str]) -> list[int]:
+        """Single characters with and without ``##``, and pieces with one that has no own."""
+        characters = [piece.removeprefix(self._mark) for piece in self.model_pieces]
+        single = {i: text for i, text in enumerate(characters) if len(text) == 1}
+        known = {self.model_pieces[index] for index in single}
+        holders = [
+            index
+            for index, piece in enumerate(self.model_pieces)
+            if index not in single and self._holds_orphan(piece, known, scripts)
+        ]
+        unknown = self.model["vocab"].get(self.model["unk_token"])
+        return [*self.letters(single, scripts), *holders, *([] if unknown is None else [unknown])]
+
+    @property
+    def _mark(self) -> str:
+        return str(self.model["continuing_subword_prefix"])
+
+    def _holds_orphan(self, piece: str, known: set[str], scripts: set[str]) -> bool:
+        """Whether a character of ``scripts`` in the piece is not a piece by itself there."""
+        text = piece.removeprefix(self._mark)
+        first = text[:1] if text == piece else f"{self._mark}{text[:1]}"
+        own = [first, *(f"{self._mark}{character}" for character in text[1:])]
+        return any(
+            name not in known and script(character) in scripts
+            for name, character in zip(own, text, strict=True)
+        )
+
+    def _read_pieces(self) -> list[str]:
+        return pieces_by_id(self.model["vocab"])
+
+    def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
+        return {"vocab": {self.model_pieces[old]: new for old, new in new_ids.items()}}
+
+
+class BytePair(Vocabulary):
+    """Bytes, and pieces that are merged from two others, the earliest merge first.
+
+    A piece is kept with all pieces that its merges pass through. Merging a word whose pieces are
+    kept then takes the same steps as before: each step is the earliest merge that applies, all of
+    them are still there, and none was added. All bytes stay, so nothing is ever unknown.
+    """
+
+    kind: ClassVar[str] = "BPE"
+
+    @staticmethod
+    def refusal(backend: Tokenizer) -> str | None:
+        model, pre_tokenizer = backend.model, backend.pre_tokenizer
+        if pre_tokenizer is None or b"ByteLevel" not in pre_tokenizer.__getstate__():
+            return "its BPE tokenizer does not work on bytes"
+        if model.continuing_subword_prefix or model.end_of_word_suffix:
+            return "its BPE tokenizer marks pieces by their place in the word"
+        return gaps(backend)
+
+    @property
+    def scores(self) -> FloatArray:
+        return zipf_scores(len(self.model_pieces))
+
+    def as_written(self, piece: str) -> str:
+        """Bytes that are a part of a character only are written as U+FFFD."""
+        values = bytes(self._bytes.get(character, 0) for character in piece)
+        return values.decode("utf-8", "replace").replace(" ", WORD_START)
+
+    def required(self, scripts: set[str]) -> list[int]:  # noqa: ARG002
+        """The bytes, which write every script."""
+        return [i for i, piece in enumerate(self.model_pieces) if len(piece) == 1]
+
+    def with_ancestors(self, ids: IntArray) -> IntArray:
+        found: dict[int, None] = {}
+
+        def visit(index: int) -> None:
+            if index not in found:
+                for part in self._parts[index]:
+                    visit(part)
+                found[index] = None
+
+        for index in ids.tolist():
+            visit(index)
+        return np.fromiter(found, np.int64, len(found))
+
+    @cached_property
+    def _parts(self) -> defaultdict[int, list[int]]:
+        """The two pieces of each merge that leads to a piece."""
+        ids, parts = self.model["vocab"], defaultdict[int, list[int]](list)
+        for first, second in self.model["merges"]:
+            parts[ids[first + second]] += [ids[first], ids[second]]
+        return parts
+
+    @cached_property
+    def _bytes(self) -> dict[str, int]:
+        """The byte that each character of a piece stands for: printable ones for themselves."""
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        return {character: byte for byte, character in bytes_to_unicode().items()}
+
+    def _read_pieces(self) -> list[str]:
+        return pieces_by_id(self.model["vocab"])
+
+    def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
+        vocabulary = {self.model_pieces[old]: new for old, new in new_ids.items()}
+        merges = [
+            [first, second]
+            for first, second in self.model["merges"]
+            if first in vocabulary and second in vocabulary and first + second in vocabulary
+        ]
+        return {"vocab": vocabulary, "merges": merges}

@@ -1,13 +1,10 @@
-"""The asset graph: the only room that knows Dagster.
+"""Dagster: the asset graph and everything around it.
 
-assets.py       one thin asset a stage, in the order of the graph
-checks.py       records → asset checks
-metadata.py     records → what the UI shows
-resources.py    the config and the experiment that a run works on
-backends.py     what trains: this process, several of this machine, or a Ray cluster
-jobs.py         the run as a job, and production moved by a person
-sensors.py      runs that new data starts
-console.py      a run's log for people who sit at a terminal
-compute_logs.py what assets print, kept and shown
-dagster_internals.py what is used of Dagster beyond its public API
+assets.py             one thin asset per stage, in the order of the graph
+checks.py             asset checks: their specs and their results
+metadata.py           what the UI shows for each asset
+resources.py          the `ml_run` resource, run tags, the plain logger
+automation.py         jobs to launch, promote and roll back; the sensor for new data
+compute_logs.py       compute logs that survive Ctrl-C
+dagster_internals.py  everything that is private to Dagster, with the reason
 """

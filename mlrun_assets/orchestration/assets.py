@@ -10,18 +10,22 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from mlrun_assets.encoders import (
-    EncoderSource,
-    check_head,
-    check_requirements,
-    describe_head,
-    resolve_encoder,
-)
-from mlrun_assets.lifecycle import closing, mirroring, opening, predicting, promoting
-from mlrun_assets.lifecycle.order import MADE_FROM
-from mlrun_assets.lifecycle.stages import Stage, require_ready, run_stage
-from mlrun_assets.orchestration import backends, checks, metadata
+from mlrun_assets.data import validation as data
+from mlrun_assets.decision import verdict as decision
+from mlrun_assets.encoders.requirements import check_head, check_requirements, describe_head
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.evaluation import evaluation
+from mlrun_assets.evaluation import evaluation as test_use
+from mlrun_assets.models import export
+from mlrun_assets.models import ngrams as baseline
+from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
+from mlrun_assets.plan import plan
+from mlrun_assets.plan.choice import Situation, observe
+from mlrun_assets.production import mlflow_mirror as mirroring
+from mlrun_assets.production import prediction as predicting
+from mlrun_assets.production import promotion as promoting
+from mlrun_assets.production.pointer import read_production
 from mlrun_assets.records import (
     SPLITS,
     BaselineRecord,
@@ -35,18 +39,11 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
-from mlrun_assets.stages import (
-    baseline,
-    data,
-    decision,
-    evaluation,
-    export,
-    plan,
-    test_use,
-    training,
-)
-from mlrun_assets.stages.production import read_production
-from mlrun_assets.trainer.circumstances import observe
+from mlrun_assets.runs import closing, opening
+from mlrun_assets.runs.closing import MADE_FROM
+from mlrun_assets.runs.stage import Stage, require_ready, run_stage
+from mlrun_assets.training import train as backends
+from mlrun_assets.training import train as training
 
 OWNERS = ["team:ml"]
 
@@ -104,7 +101,7 @@ def validated_dataset(
     context: dg.AssetExecutionContext, ml_run: MlRun
 ) -> Iterator[dg.MaterializeResult]:
     """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
-    from mlrun_assets.trainer.trackers import resolve_trackers
+    from mlrun_assets.training.progress import resolve_trackers
 
     with ml_run.stage(context) as stage:
         encoder = _encoder(stage)
@@ -132,7 +129,7 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         config = stage.config.settings
         circumstances = observe(_encoder(stage), config.model.max_length)
         prior_runs = stage.load(ExperimentRecord).prior_runs
-        situation = plan.Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
+        situation = Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
         record = stage.save(plan.plan_training(situation))
         return dg.MaterializeResult(
             metadata=metadata.plan_metadata(record),

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import dagster as dg
 
 from mlrun_assets.config import CheckName, DeploymentConfig
+from mlrun_assets.decision.verdict import RULES, judge_export, judge_scores
 from mlrun_assets.records import (
     CheckOutcome,
     CheckpointRecord,
@@ -24,7 +25,6 @@ from mlrun_assets.records import (
     Severity,
     TechDebtRecord,
 )
-from mlrun_assets.stages.decision import RULES, judge_export, judge_scores
 
 MAX_FERTILITY_GROWTH = 0.01
 

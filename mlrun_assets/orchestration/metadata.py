@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.experiment import Experiment
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -25,17 +25,17 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
-from mlrun_assets.reporting import summaries
-from mlrun_assets.reporting.canvas import thumbnail
-from mlrun_assets.reporting.evaluation_sentences import (
+from mlrun_assets.reports import summaries
+from mlrun_assets.reports.figure import thumbnail
+from mlrun_assets.reports.plots import draw_pictures
+from mlrun_assets.reports.scores import (
     calibration_sentence,
     label_next_sentence,
     parts_comparison,
+    parts_table,
+    slices_table,
 )
-from mlrun_assets.reporting.plots import draw_pictures
-from mlrun_assets.reporting.score_tables import parts_table, slices_table
-from mlrun_assets.reporting.seed_tables import seeds_table
-from mlrun_assets.reporting.tables import bullets
+from mlrun_assets.reports.tables import bullets, seeds_table
 
 # The event log keeps about four times the size of an inline picture, run after run.
 INLINE_PICTURE_BYTES = 40_000

@@ -1,5 +1,7 @@
 """The config and the experiment that a run works on."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,9 +10,9 @@ from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import MlrunError, message_of
-from mlrun_assets.experiment_store import Experiment, find_experiment
-from mlrun_assets.lifecycle.stages import Stage, run_stage
+from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.orchestration.dagster_internals import error_without_stack
+from mlrun_assets.runs.stage import Stage, run_stage
 
 EXPERIMENT_TAG = "mlrun/experiment"
 
@@ -72,3 +74,33 @@ def plain_errors() -> Iterator[None]:
         yield
     except (MlrunError, OSError) as error:
         raise error_without_stack(message_of(error), type(error).__name__) from error
+
+
+class _OwnLines(logging.Filter):
+    """Keeps what stages say and drops what Dagster says about itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        about = getattr(record, "dagster_meta", None) or {}
+        # What was skipped after a failure Dagster says in the name of each asset, not as an event.
+        own = str(about.get("orig_message", "")).endswith("Not executing.")
+        return about.get("dagster_event") is None and not own
+
+
+class _Plain(logging.Formatter):
+    """Time, asset, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        about = getattr(record, "dagster_meta", None) or {}
+        asset, said = about.get("op_name") or "", about.get("orig_message", "")
+        return f"{self.formatTime(record, '%H:%M:%S')}  {asset:<20}  {said}"
+
+
+@dg.logger(config_schema={}, description="What the stages say, a line each, on standard error.")
+def plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """A logger of its own, so that nobody else's settings change it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain())
+    handler.addFilter(_OwnLines())
+    logger = logging.Logger("mlrun_assets", level=logging.INFO)
+    logger.addHandler(handler)
+    return logger

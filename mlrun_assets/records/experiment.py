@@ -1,17 +1,188 @@
-"""An experiment: its identity and state, and what it knows before it touches data."""
+"""What all records share."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlrun_assets.errors import RecordError
-from mlrun_assets.records.record import Record
-from mlrun_assets.records.registries import DebtItem
+from mlrun_assets.files import write_atomically
+
+
+def timestamp(now: datetime | None = None) -> str:
+    """``now``, or the present, in UTC to the second: ``2026-11-23T03:15:00Z``."""
+    return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Record(BaseModel):
+    """What all records share: frozen, no key that is not declared, kept as JSON.
+
+    The record that an asset writes names the asset.
+    """
+
+    asset: ClassVar[str]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record.
+
+        Raises:
+            RecordError: the file is missing or is not such a record.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise RecordError(
+                f"{path}: no such record; materialize the asset that writes it first, in the same "
+                "experiment"
+            ) from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise RecordError(
+                f"{path}: not a {cls.__name__} of this version ({place}: {first['msg']}); "
+                "materialize its asset again"
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write the record in one step."""
+        write_atomically(path, self.model_dump_json(indent=2) + "\n")
+
+
+MIN_ROWS_JUDGED = 30
+"""A label or slice with fewer test rows is neither scored nor judged: too few to tell."""
+
+
+class Score(Record):
+    """A score with the interval of the configured confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassScores(Record):
+    """How one label is predicted."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+class Scores(Record):
+    """How one model does on one split."""
+
+    rows: int
+    accuracy: Score
+    f1_macro: Score
+    f1_weighted: Score
+    mcc: float
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+class SliceScores(Record):
+    """Scores on a part of the test split; none where there are too few rows to tell."""
+
+    column: str
+    value: str
+    rows: int
+    accuracy: Score | None
+
+
+class SeedScores(Record):
+    """Test scores of the model of one seed."""
+
+    seed: int
+    accuracy: float
+    f1_macro: float
+    f1_weighted: float
+
+
+class Spread(Record):
+    """Mean and sample standard deviation over seeds."""
+
+    mean: float
+    sd: float
+
+
+class SeedSpread(Record):
+    """How the test scores vary with the seed."""
+
+    accuracy: Spread
+    f1_macro: Spread
+    f1_weighted: Spread
+
+
+class DebtItem(Record):
+    """One open item of the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run as its registry line has it; a person may have written the status."""
+
+    report: str
+    status: str
+    summary: str
+
+
+class RegistryRecord(Record):
+    """This run's line."""
+
+    asset: ClassVar[str] = "experiment_registry"
+
+    file: str
+    line: str
+    lines_before: int
+
+
+class DebtChange(Record):
+    """One item that this run wrote to the tech-debt registry."""
+
+    number: int
+    description: str
+    impact: str
+    change: str
+
+
+class TechDebtRecord(Record):
+    """New, repeated and resolved items."""
+
+    asset: ClassVar[str] = "tech_debt_registry"
+
+    file: str
+    changes: tuple[DebtChange, ...]
+
+    def numbers(self, change: str) -> list[str]:
+        """The items with ``change`` (new, repeated, resolved), as ``TD-NNN``."""
+        return [f"TD-{item.number:03d}" for item in self.changes if item.change == change]
+
+
+class ReportRecord(Record):
+    """The report, as Markdown and as HTML."""
+
+    asset: ClassVar[str] = "deployment_report"
+
+    file: str
+    html_file: str
+    sentence: str
+
 
 SCHEMA_VERSION = 1
 """Of an experiment's files; it grows when an earlier version can't read them any more."""

@@ -1,10 +1,236 @@
-"""The trained checkpoint, and how the training went."""
+"""The validated dataset: its splits, and what the checks found."""
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
 from typing import ClassVar
 
-from mlrun_assets.records.record import Record
+from mlrun_assets.files import digest_bytes
+from mlrun_assets.records.experiment import Record, Scores
+
+SPLITS = ("train", "val", "test")
+
+
+class Severity(StrEnum):
+    """What it means that a check does not pass."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class CheckOutcome(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    OFF = "off"
+
+
+class Bound(StrEnum):
+    """How the value of a check relates to its threshold where the check passes."""
+
+    AT_MOST = "≤"
+    BELOW = "<"
+    AT_LEAST = "≥"
+    EXACTLY = "="
+
+
+class QualityCheck(Record):
+    """One data-quality check and what it found.
+
+    The check fails where ``value`` is not within ``bound`` of ``threshold``. ``value`` is None
+    where nothing was measured, ``threshold`` where the check only counts.
+    """
+
+    name: str
+    outcome: CheckOutcome
+    severity: Severity
+    value: float | None
+    threshold: float | None
+    rows: int
+    message: str
+    bound: Bound = Bound.AT_MOST
+
+    @property
+    def blocks(self) -> bool:
+        return self.outcome is CheckOutcome.FAILED and self.severity is Severity.ERROR
+
+    @property
+    def warns(self) -> bool:
+        return self.outcome is CheckOutcome.FAILED and self.severity is Severity.WARN
+
+
+class SourceFile(Record):
+    """One file that a split was read from, called as messages call it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    rows_read: int
+
+
+class SplitProfile(Record):
+    """One split after validation: rows read = rows kept + rows quarantined.
+
+    ``source_digest`` is that of the file, or a joint one of all ``files``. What counts tokens is
+    not a number where there was no tokenizer to count them.
+    """
+
+    source_digest: str
+    source_bytes: int
+    file: str
+    rows_read: int
+    rows_kept: int
+    rows_quarantined: int
+    label_rows: dict[str, int]
+    words_median: float
+    words_p95: float
+    tokens_median: float
+    tokens_p95: float
+    tokens_max: int
+    tokens_per_word: float
+    truncated_fraction: float
+    unknown_token_fraction: float
+    tokens_per_word_by_label: dict[str, float] = {}
+    files: tuple[SourceFile, ...] = ()
+
+
+class UnlabelledTexts(Record):
+    """Texts that only pretraining reads: rows read = rows kept + all that were left out.
+
+    ``left_out`` counts rows by reason; ``digest`` is of the texts that were kept.
+    """
+
+    files: tuple[SourceFile, ...]
+    file: str
+    digest: str
+    rows_read: int
+    rows_kept: int
+    left_out: dict[str, int]
+
+
+class DatasetRecord(Record):
+    """The validated dataset."""
+
+    asset: ClassVar[str] = "validated_dataset"
+
+    name: str | None = None
+    ready: bool
+    digest: str
+    labels: tuple[str, ...]
+    splits: dict[str, SplitProfile]
+    checks: tuple[QualityCheck, ...]
+    quarantine_reasons: dict[str, int]
+    quarantine_file: str
+    max_length: int
+    normalised: dict[str, int] = {}
+    unlabelled: UnlabelledTexts | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(split.rows_kept for split in self.splits.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Training rows of the largest label per row of the smallest."""
+        rows = self.splits["train"].label_rows.values()
+        return max(rows) / min(rows) if rows and min(rows) else float("inf")
+
+    @property
+    def failed_checks(self) -> list[QualityCheck]:
+        """The checks that did not pass; those that block come first."""
+        failed = [check for check in self.checks if check.outcome is CheckOutcome.FAILED]
+        return sorted(failed, key=lambda check: not check.blocks)
+
+
+class Recipe(Record):
+    """Everything that training needs to know, with no ``auto`` left."""
+
+    encoder: str
+    revision: str | None
+    encoder_digest: str | None = None
+    max_length: int
+    trim_vocabulary: bool
+    pooling: str
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    seed: int
+    warmup_fraction: float
+    weight_decay: float
+    layerwise_decay: float
+    label_smoothing: float
+    class_weights: tuple[float, ...] | None
+    early_stopping_patience: int
+    bf16: bool
+    freeze: str | int
+    group_by_length: bool
+    attention_dropout: bool = True
+    ensemble: bool = False
+    pretraining_epochs: int = 0
+    unlabelled_digest: str | None = None
+
+    @property
+    def comparable_digest(self) -> str:
+        """The same for recipes whose scores on one val split tell their learning rates apart.
+
+        What a few rows more of training data or another machine change does not count.
+        """
+        facts = self.model_dump(
+            mode="json", exclude={"learning_rate", "seed", "class_weights", "bf16"}
+        )
+        return digest_bytes(json.dumps(facts, sort_keys=True).encode())
+
+
+class Choice(Record):
+    """One choice of the training plan.
+
+    ``key`` is the config's, ``source`` one of ``rule``, ``config`` and ``earlier run``.
+    """
+
+    key: str
+    value: str
+    source: str
+    reason: str
+    evidence: str
+
+
+class Advice(Record):
+    """Something that training can't settle and a person could.
+
+    ``topic`` is the same in every run that gives it, ``issue`` is the sentence without figures.
+    """
+
+    topic: str
+    issue: str
+    sentence: str
+
+
+class TrainingPlan(Record):
+    """The recipe that is used and why.
+
+    The recipe is that of the first of ``seeds``; the others differ in the seed only. ``reuse`` is
+    the earlier experiment whose checkpoint is to be taken. ``rejected`` tells of earlier recipes on
+    this data that were not approved, the newest first.
+    """
+
+    asset: ClassVar[str] = "training_plan"
+
+    recipe: Recipe
+    recipe_digest: str
+    seeds: tuple[int, ...] = ()
+    choices: tuple[Choice, ...]
+    advice: tuple[Advice, ...]
+    seen_before: tuple[str, ...]
+    rejected: tuple[str, ...] = ()
+    reuse: str | None = None
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """One recipe a seed."""
+        seeds = self.seeds or (self.recipe.seed,)
+        return tuple(self.recipe.model_copy(update={"seed": seed}) for seed in seeds)
 
 
 class EpochMetrics(Record):
@@ -110,3 +336,27 @@ class CheckpointRecord(Record):
     not_reused: str | None = None
     ensemble: EnsembleRecord | None = None
     pretraining: PretrainingRecord | None = None
+
+
+class BaselineCandidate(Record):
+    """One linear model that was tried."""
+
+    name: str
+    val_accuracy: float
+    val_f1_macro: float
+    seconds: float
+
+
+class BaselineRecord(Record):
+    """What a model that trains in seconds reaches."""
+
+    asset: ClassVar[str] = "baseline_metrics"
+
+    candidates: tuple[BaselineCandidate, ...]
+    chosen: str
+    majority_label: str
+    majority: Scores
+    linear: Scores
+    predictions_file: str
+    seconds: float
+    model_dir: str | None = None

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mlrun_assets.cli import commands
+from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.lifecycle.promoting import promote_by_hand, roll_back
+from mlrun_assets.production.promotion import promote_by_hand, roll_back
 from mlrun_assets_tests.examples import finished, project
 
 
@@ -28,7 +28,7 @@ def test_a_version_serves_since_production_last_moved_to_it(
     config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([f"2026-11-23T03:15:0{second}Z" for second in range(3)])
-    monkeypatch.setattr("mlrun_assets.stages.production.pointer.timestamp", lambda: next(times))
+    monkeypatch.setattr("mlrun_assets.production.pointer.timestamp", lambda: next(times))
     assert first_line(config) == "production  nothing deployed yet"
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")

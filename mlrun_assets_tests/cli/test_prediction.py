@@ -15,9 +15,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlrun_assets.cli import main
+from mlrun_assets.cli.__main__ import main
 from mlrun_assets.config import load_config
-from mlrun_assets.lifecycle.predicting import label_sources
+from mlrun_assets.production.prediction import label_sources
 from mlrun_assets_tests.examples import WORD_LABELS, serve_words
 
 
@@ -224,7 +224,7 @@ def test_a_model_that_can_not_be_read_is_not_told_as_the_output_file(
     def fails(*args: Any, **settings: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(f"mlrun_assets.trainer.prediction.Predictor.{during}", fails)
+    monkeypatch.setattr(f"mlrun_assets.models.predictor.Predictor.{during}", fails)
     called = call("-", "--output", "unread.jsonl", piped=lines(GOAL))
     assert called.code == 1
     assert called.errors == (
@@ -297,9 +297,7 @@ def test_ctrl_c_leaves_no_half_file(call: Any, home: Path, monkeypatch: pytest.M
         yield from [lines(GOAL)] * 100
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(
-        "mlrun_assets.stages.quality.reading.whole_rows.arriving_lines", interrupted
-    )
+    monkeypatch.setattr("mlrun_assets.data.unlabelled.arriving_lines", interrupted)
     called = call("-", "--output", "stopped.jsonl")
     assert (called.code, called.errors.strip()) == (130, "cancelled")
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mlrun_assets.arrays import Float32Array
-from mlrun_assets.encoders import EncoderSource, resolve_encoder
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SOMALI = (

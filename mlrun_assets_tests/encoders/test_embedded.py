@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrun_assets.encoders import EncoderSource, embedded, load_tokenizer, resolve_encoder
+from mlrun_assets.encoders import embedded
 from mlrun_assets.encoders.embedded import create_once, default_cache_dir, embedded_directory
+from mlrun_assets.encoders.loading import load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import e5s1_bytes, shared_rows
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrun_assets.encoders import load_classifier, trim_embeddings
+from mlrun_assets.encoders.loading import load_classifier
+from mlrun_assets.encoders.trimming import trim_embeddings
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets.encoders import EncoderSource, load_tokenizer
-from mlrun_assets.encoders.hub import hub_directory
+from mlrun_assets.encoders.loading import load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource, hub_directory
 from mlrun_assets.errors import EncoderError
 
 REPO = "Davlan/afro-xlmr-base"
@@ -141,7 +141,7 @@ def test_a_download_of_pickles_is_refused(
 def test_only_what_is_loaded_is_downloaded() -> None:
     from huggingface_hub.utils import filter_repo_objects
 
-    from mlrun_assets.encoders.hub import WANTED_FILES
+    from mlrun_assets.encoders.source import WANTED_FILES
 
     offered = [
         "config.json",

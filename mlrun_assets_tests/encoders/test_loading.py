@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets.encoders import (
+from mlrun_assets.encoders.loading import (
     check_max_length,
     load_classifier,
     load_config,

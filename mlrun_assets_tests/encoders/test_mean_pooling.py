@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlrun_assets.encoders import load_classifier, pool_by_mean, resolve_encoder
+from mlrun_assets.encoders.loading import load_classifier, pool_by_mean
+from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError
 
 

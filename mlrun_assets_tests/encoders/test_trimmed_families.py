@@ -13,16 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders import (
-    EncoderSource,
+from mlrun_assets.encoders import trimming
+from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.encoders.trimming import (
     can_trim,
-    load_classifier,
-    load_tokenizer,
     plan_trim,
     trim,
     trim_embeddings,
     trim_tokenizer,
-    trimming,
 )
 from mlrun_assets_tests.encoders import lifelike
 from mlrun_assets_tests.encoders.conftest import OTHERS, SOMALI, directory_source

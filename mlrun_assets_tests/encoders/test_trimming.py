@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders import (
-    EncoderSource,
+from mlrun_assets.encoders import trimming, vocabulary
+from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.encoders.trimming import (
     can_trim,
-    load_classifier,
-    load_tokenizer,
     plan_trim,
     trim,
     trim_embeddings,
     trim_tokenizer,
-    trimming,
-    vocabulary,
 )
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.conftest import (

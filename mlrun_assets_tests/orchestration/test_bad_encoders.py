@@ -13,8 +13,9 @@ import pytest
 
 from mlrun_assets.config import load_config
 from mlrun_assets.definitions import defs
-from mlrun_assets.encoders import EncoderSource, load_classifier
-from mlrun_assets.experiment_store import all_experiments
+from mlrun_assets.encoders.loading import load_classifier
+from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.experiment import all_experiments
 from mlrun_assets.orchestration import assets
 from mlrun_assets.records import Manifest, Status
 from mlrun_assets_tests.examples import MakeProject

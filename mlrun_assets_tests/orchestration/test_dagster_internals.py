@@ -11,10 +11,7 @@ import dagster as dg
 import pytest
 
 from mlrun_assets.orchestration.compute_logs import CalmComputeLogManager
-from mlrun_assets.orchestration.dagster_internals import (
-    LocalComputeLogManager,
-    error_without_stack,
-)
+from mlrun_assets.orchestration.dagster_internals import LocalComputeLogManager, error_without_stack
 
 
 def step_error(raised: Exception) -> Any:

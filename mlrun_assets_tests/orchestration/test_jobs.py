@@ -10,8 +10,8 @@ import pytest
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.definitions import defs
+from mlrun_assets.production.versions import history
 from mlrun_assets.records import Verdict
-from mlrun_assets.stages.production import history
 from mlrun_assets_tests.examples import finished, project
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlrun_assets.experiment_store import Experiment
+from mlrun_assets.experiment import Experiment
 from mlrun_assets.orchestration.metadata import dataset_metadata, evaluation_metadata
 from mlrun_assets_tests.examples import full_run
 

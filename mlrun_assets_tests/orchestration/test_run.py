@@ -12,7 +12,7 @@ import pytest
 
 from mlrun_assets.config import load_config
 from mlrun_assets.definitions import defs
-from mlrun_assets.experiment_store import Experiment, all_experiments
+from mlrun_assets.experiment import Experiment, all_experiments
 from mlrun_assets.records import (
     CheckpointRecord,
     DecisionRecord,
@@ -256,7 +256,7 @@ def ml_run() -> dg.JobDefinition:
 def test_re_execution_from_failure_goes_on_in_the_same_experiment(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlrun_assets.trainer.loss import WeightedTrainer
+    from mlrun_assets.training.trainer import WeightedTrainer
 
     config = make_project()
     steps = []

@@ -7,9 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlrun_assets.orchestration.jobs import ml_run
+from mlrun_assets.orchestration.automation import Cursor, ml_run, new_data_sensor
 from mlrun_assets.orchestration.resources import MlRun
-from mlrun_assets.orchestration.sensors import Cursor, new_data_sensor
 from mlrun_assets_tests.examples import MakeProject, write_rows
 
 
@@ -62,7 +61,7 @@ def test_a_file_that_is_still_being_written_is_no_data_yet(ticks: Ticks) -> None
 def test_resting_files_are_not_read_at_every_tick(
     ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlrun_assets.orchestration import sensors
+    from mlrun_assets.orchestration import automation as sensors
 
     ticks.fired()
     ticks.ended(ticks.fired()[0], dg.DagsterRunStatus.SUCCESS)

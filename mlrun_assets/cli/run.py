@@ -1,0 +1,218 @@
+"""``mlrun-assets run``: the whole graph in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlrun_assets.cli.options import note, note_defaults, with_config
+from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
+from mlrun_assets.errors import MlrunError
+from mlrun_assets.experiment import Experiment, experiment_of_run
+from mlrun_assets.files import locked
+from mlrun_assets.records import Status
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from mlrun_assets.runs.stage import TakenUp
+
+
+EXIT_CODES = {
+    Status.COMPLETE: 0,
+    Status.FAILED: 1,
+    Status.BLOCKED: 3,
+    Status.CANCELLED: 130,
+}
+INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+DAGSTER_YAML = """\
+# No telemetry, no questions to newcomers, and no debug lines on the terminal.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+python_logs:
+  python_log_level: INFO
+# A Ctrl-C ends the run, and not what shows its lines.
+compute_logs:
+  module: mlrun_assets.orchestration.compute_logs
+  class: CalmComputeLogManager
+"""
+
+
+@click.command(help="Run everything: data, training, evaluation, decision, report.")
+@click.argument("name", required=False)
+@click.option(
+    "--resume",
+    metavar="EXPERIMENT",
+    help="Go on with an experiment that was stopped, by its id or name: what has come to its end "
+    "is not run again.",
+)
+@with_config
+def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
+    """Run the whole graph in this process, or what is left of it in an earlier experiment."""
+    from mlrun_assets.runs.opening import slug
+    from mlrun_assets.runs.stage import take_up
+
+    if name and resume is not None:
+        raise click.UsageError(
+            "a NAME opens a new experiment, and --resume goes on with an earlier one: leave out one"
+        )
+    note_defaults(config)
+    if name:
+        slug(name)
+    taken_up = take_up(config, resume, note) if resume is not None else None
+    if taken_up is None:
+        experiment = _execute(config, name, None)
+    elif taken_up.stages:
+        click.echo(f"{taken_up.experiment.id} goes on with {', '.join(taken_up.stages)}", err=True)
+        experiment = _execute(config, None, taken_up)
+    else:
+        experiment = taken_up.experiment
+        click.echo(f"{experiment.id} has come to its end: nothing is left to run", err=True)
+    _tell_end(config, experiment)
+
+
+def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -> Experiment:
+    """Run the graph in a new experiment, or what is left of it in the one that was taken up.
+
+    Raises:
+        MlrunError: the run failed before it came to an experiment.
+    """
+    use_dagster_home(config)
+    if sys.stderr.isatty():
+        os.environ[COLUMNS_VARIABLE] = str(os.get_terminal_size(sys.stderr.fileno()).columns)
+    import dagster as dg
+
+    from mlrun_assets.definitions import defs
+
+    resource = {"config_file": str(config.file)} if config.file else {}
+    ops: dict[str, object] = {"experiment": {"config": {"name": name} if name else {}}}
+    selection = None
+    if taken_up:
+        resource["experiment_id"], ops = taken_up.experiment.id, {}
+        selection = [dg.AssetKey(stage) for stage in taken_up.stages]
+    with _dagster_instance() as instance:
+        result = defs.resolve_job_def("ml_run").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=selection,
+            run_config={
+                "ops": ops,
+                "resources": {"ml_run": {"config": resource}},
+                "loggers": {"plain": {}},
+            },
+        )
+    return _closed(config, result)
+
+
+@contextmanager
+def _dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster with its history, in DAGSTER_HOME.
+
+    Raises:
+        MlrunError: the history can't be read or written.
+    """
+    import dagster as dg
+    from sqlalchemy.exc import DBAPIError
+
+    from mlrun_assets.orchestration.compute_logs import ctrl_c_held_back
+
+    home = Path(os.environ["DAGSTER_HOME"])
+    try:
+        # Two processes that create the same history at once leave one that nobody can open.
+        with locked(home / "history"), ctrl_c_held_back():
+            instance = dg.DagsterInstance.get()
+        with instance:
+            yield instance
+    except DBAPIError as error:
+        raise MlrunError(
+            f"{home}: Dagster's history can't be kept here: {error.orig}; make room, or export "
+            "DAGSTER_HOME as the absolute path of another directory; `mlrun-assets run --resume` "
+            "goes on with a run that had begun"
+        ) from None
+
+
+def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experiment:
+    """The experiment of a run that has ended.
+
+    Dagster holds a Ctrl-C back until the next asset begins, where no stage of ours sees it; the
+    experiment is closed here then.
+
+    Raises:
+        MlrunError: the run failed before it came to an experiment, or how can't be written down.
+        KeyboardInterrupt: it was cancelled before it came to an experiment.
+    """
+    from mlrun_assets.runs.stage import Stage, close_after_error
+
+    experiment = experiment_of_run(config.experiments_dir, result.run_id)
+    errors = list(_errors(result))
+    cancelled = any(kind in INTERRUPTS for kind, _ in errors)
+    if experiment is None and cancelled:
+        raise KeyboardInterrupt
+    why = errors[0][1].strip() if errors else "the run ended before its first asset"
+    if experiment is None:
+        raise MlrunError(why)
+    if experiment.manifest.status is Status.RUNNING:
+        status = Status.CANCELLED if cancelled else Status.FAILED
+        stage = Stage(experiment, experiment.config(config), result.run_id, note)
+        close_after_error(stage, status, "cancelled between two assets" if cancelled else why)
+    if experiment.manifest.status is Status.RUNNING:
+        raise MlrunError(why)
+    return experiment
+
+
+def _tell_end(config: LoadedConfig, experiment: Experiment) -> None:
+    """Print how a run ended and where its report is, and exit with the code of that end."""
+    from mlrun_assets.registries.registry import report_file
+    from mlrun_assets.runs.closing import run_summary
+
+    manifest = experiment.manifest
+    click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
+    if manifest.error and manifest.status is not Status.CANCELLED:
+        click.echo(manifest.error, err=True)
+    click.echo(f"experiment  {experiment.directory}")
+    click.echo(f"report      {report_file(config.reports_dir, manifest.report)}")
+    sys.exit(EXIT_CODES.get(manifest.status, 1))
+
+
+def use_dagster_home(config: LoadedConfig) -> None:
+    """Let Dagster keep its history beside the config, unless DAGSTER_HOME says where."""
+    chosen = os.environ.get("DAGSTER_HOME")
+    if chosen and not (Path(chosen).is_absolute() and Path(chosen).is_dir()):
+        raise MlrunError(
+            f"DAGSTER_HOME is {chosen}: export the absolute path of a directory that exists, or "
+            "unset it"
+        )
+    if not chosen:
+        home = config.directory / ".dagster"
+        try:
+            home.mkdir(exist_ok=True)
+            settings = home / "dagster.yaml"
+            if not settings.exists():
+                settings.write_text(DAGSTER_YAML, encoding="utf-8")
+        except OSError as error:
+            raise MlrunError(
+                f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
+                "DAGSTER_HOME as the absolute path of a directory that can be written"
+            ) from None
+        os.environ["DAGSTER_HOME"] = str(home)
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:
+    """Class and message of the errors of the steps that failed, then of the run as a whole.
+
+    Dagster wraps an error into others; the innermost is meant.
+    """
+    said = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    said += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    for error in filter(None, said):
+        while error.cause:
+            error = error.cause  # noqa: PLW2901
+        yield error.cls_name, error.message

@@ -1,0 +1,11 @@
+"""The data-quality checks. To add one, see `suite.py`.
+
+suite.py            the list of all checks, and how they run
+base.py             what a check gets and what it returns
+content.py          lengths, encoding, personal data, truncation, tokenizer fit
+language.py         language and code-switching
+leakage.py          rows shared between splits, whole or in part
+near_duplicates.py  pairs of similar texts by MinHash
+labels.py           rows whose label is probably wrong; the difference that test can show
+drift.py            splits, or data versions, that differ
+"""

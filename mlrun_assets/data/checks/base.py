@@ -1,0 +1,117 @@
+"""What every check takes and gives: a dataset in, a finding out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import polars as pl
+
+from mlrun_assets.config import CheckName, DataConfig
+from mlrun_assets.data.checks.near_duplicates import NearMatches, find_near_matches
+from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.records import Bound, CheckOutcome, QualityCheck, Severity
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The validated splits of an earlier run on the data of the same name."""
+
+    experiment: str
+    frames: dict[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the checks look at.
+
+    ``splits`` by name; each frame has ``id``, ``text``, ``label``, ``key`` (what equal texts share)
+    and ``tokens`` (the length in tokens, uncut). ``show_text``: texts may stand in what is written.
+    ``token_problem``: why ``tokens`` and ``unknown`` are null; ``special_tokens``: how many of the
+    ``tokens`` of a text are none of its own.
+    """
+
+    splits: dict[str, SplitRows]
+    labels: tuple[str, ...]
+    num_labels: int | None
+    max_length: int
+    config: DataConfig
+    previous: Previous | None = None
+    show_text: bool = False
+    token_problem: str | None = None
+    special_tokens: int = 0
+
+    def keys(self, split: str) -> pl.Series:
+        """The keys of the rows of ``split``."""
+        return self.splits[split].frame["key"]
+
+    @cached_property
+    def near_matches(self) -> NearMatches:
+        """Texts that are nearly the same; several checks look at them."""
+        keys = {name: self.keys(name) for name in self.splits}
+        return find_near_matches(keys, self.config.quality.near_duplicate_similarity)
+
+
+class Measured(NamedTuple):
+    """The value of a check, its threshold, the rows concerned, and how value and threshold relate.
+
+    A check that looks at several values gives the one that decided.
+    """
+
+    value: float | None
+    threshold: float | None
+    rows: int = 0
+    bound: Bound = Bound.AT_MOST
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check with what it leaves behind.
+
+    ``columns``: of a split, columns that its file gets, as many rows as the split has. ``review``:
+    rows for a person to look at, never changed by this package.
+    """
+
+    check: QualityCheck
+    columns: dict[str, tuple[pl.Series, ...]] = field(default_factory=dict)
+    review: tuple[dict[str, object], ...] = ()
+
+
+Check = Callable[[Dataset], QualityCheck | Finding]
+
+
+def passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:
+    """The check found nothing to complain of."""
+    return QualityCheck(
+        name=name,
+        outcome=CheckOutcome.PASSED,
+        severity=Severity.WARN,
+        message=message,
+        **measured._asdict(),
+    )
+
+
+def failed(name: CheckName, severity: Severity, message: str, measured: Measured) -> QualityCheck:
+    """The check found something; ``severity`` says what that means."""
+    return QualityCheck(
+        name=name,
+        outcome=CheckOutcome.FAILED,
+        severity=severity,
+        message=message,
+        **measured._asdict(),
+    )
+
+
+def off(name: CheckName, why: str = "turned off in data.quality.skip") -> QualityCheck:
+    """The check was not run."""
+    return QualityCheck(
+        name=name,
+        outcome=CheckOutcome.OFF,
+        severity=Severity.WARN,
+        value=None,
+        threshold=None,
+        rows=0,
+        message=why,
+    )

@@ -1,0 +1,196 @@
+"""What stands in the texts: too little, too much, or what identifies a person."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mlrun_assets.data.checks.base import Dataset, Measured, failed, passed
+from mlrun_assets.records import Bound, QualityCheck, Severity
+
+EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\p{L}{2,}"
+URL = r"(?i)\b(?:https?://|www\.)[^\s<>\"]+"
+# International (+252 61 ...), national with a leading zero (061 234 5678), and 555-123-4567; plain
+# numbers, years and amounts are left alone.
+PHONE = (
+    r"(?:\+|\b00)[1-9]\d{0,2}(?:[\s.()-]{0,2}\d){6,12}\b"
+    r"|\b0\d{1,3}[\s.-]?\d{3}[\s.-]?\d{3,4}\b"
+    r"|\b\d{3}[.-]\d{3}[.-]\d{4}\b"
+)
+_PII = {"e-mail addresses": EMAIL, "phone numbers": PHONE, "URLs": URL}
+
+
+def empty_or_short(dataset: Dataset) -> QualityCheck:
+    """Every text has words enough to say something; those with none are quarantined."""
+    limit = dataset.config.quality.min_words
+    words = _texts(dataset).str.count_matches(r"\S+")
+    short = int((words < limit).sum())
+    empty = sum(bad.reason == "empty text" for rows in dataset.splits.values() for bad in rows.bad)
+    fewest = 0 if empty else words.min()
+    measured = Measured(fewest, limit, short + empty, Bound.AT_LEAST)  # type: ignore[arg-type]
+    if short + empty == 0:
+        return passed("empty_or_short", f"every text has {limit} words or more", measured)
+    message = (
+        f"{short} texts have fewer than {limit} words and {empty} empty ones were quarantined; "
+        "complete or remove them"
+    )
+    return failed("empty_or_short", Severity.WARN, message, measured)
+
+
+def too_long(dataset: Dataset) -> QualityCheck:
+    """No text is so long that it must be several."""
+    limit = dataset.config.quality.max_characters
+    characters = _texts(dataset).str.len_chars()
+    longest = int(characters.max() or 0)  # type: ignore[arg-type]
+    long = int((characters > limit).sum())
+    measured = Measured(longest, limit, long)
+    if long == 0:
+        return passed("too_long", f"the longest text has {longest} characters", measured)
+    message = (
+        f"{long} texts have more than {limit} characters, the longest {longest}; split them, or "
+        "look for rows that ran together"
+    )
+    return failed("too_long", Severity.WARN, message, measured)
+
+
+def pii(dataset: Dataset) -> QualityCheck:
+    """No text holds an e-mail address, a phone number or a URL."""
+    texts = _texts(dataset)
+    matches = pl.DataFrame(
+        {name: texts.str.count_matches(pattern) for name, pattern in _PII.items()}
+    )
+    counts = {name: int(matches[name].sum()) for name in _PII}
+    total = sum(counts.values())
+    rows = matches.filter(pl.any_horizontal(pl.all() > 0)).height
+    if total == 0:
+        return passed("pii", "no e-mail address, phone number or URL", Measured(0, 0))
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    message = f"{listed} in {rows} rows; mask those of private persons before texts are shared"
+    return failed("pii", Severity.WARN, message, Measured(total, 0, rows))
+
+
+def _texts(dataset: Dataset) -> pl.Series:
+    return pl.concat([rows.frame["text"] for rows in dataset.splits.values()])
+
+
+# UTF-8 read as Windows-1252 or Latin-1 starts with a letter of the upper half and goes on with what
+# stands in the place of a continuation byte; ftfy then judges whether that is likely to be meant.
+_MOJIBAKE_SUSPECT = (
+    r"[\u{c0}-\u{ff}][\u{80}-\u{bf}\u{152}\u{153}\u{160}\u{161}\u{178}\u{17d}\u{17e}\u{192}\u{2c6}"
+    r"\u{2dc}\u{2013}\u{2014}\u{2018}-\u{201e}\u{2020}-\u{2022}\u{2026}\u{2030}\u{2039}\u{203a}"
+    r"\u{20ac}\u{2122}]"
+)
+_REPLACEMENT = r"\u{fffd}"
+_CONTROL = r"[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}]"
+_INVISIBLE = r"[\u{200b}\u{2060}\u{feff}\u{ad}]"
+_NO_BREAK_SPACE = r"[\u{a0}\u{202f}]"
+_APOSTROPHES = {
+    "'": r"\p{L}'\p{L}",
+    "\u2019": r"\p{L}\u{2019}\p{L}",
+    "\u2018": r"\p{L}\u{2018}\p{L}",
+    "\u02bc": r"\p{L}\u{2bc}\p{L}",
+    "\u02bb": r"\p{L}\u{2bb}\p{L}",
+    "`": r"\p{L}`\p{L}",
+    "\u00b4": r"\p{L}\u{b4}\p{L}",
+}
+
+
+def encoding(dataset: Dataset) -> QualityCheck:
+    """The texts, as they came, show no trace of a wrong encoding or of careless copying."""
+    raw = pl.concat([rows.frame["raw"] for rows in dataset.splits.values()])
+    found = {
+        "mojibake": _mojibake(raw),
+        "U+FFFD": raw.str.contains(_REPLACEMENT),
+        "control characters": raw.str.contains(_CONTROL),
+        "not NFC": raw.str.normalize("NFC") != raw,
+        "invisible characters": raw.str.contains(_INVISIBLE),
+        "no-break spaces": raw.str.contains(_NO_BREAK_SPACE),
+        "mixed apostrophes": _mixed_apostrophes(raw),
+    }
+    counts = {kind: int(rows.sum()) for kind, rows in found.items()}
+    rows = pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
+    share = rows / max(1, len(raw))
+    if rows == 0:
+        return passed("encoding", "no trace of a wrong encoding", Measured(0.0, 0))
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    message = (
+        f"{rows} rows ({share:.1%}), by kind: {listed}; stored texts are normalised as far as is "
+        "safe, repair the rest where the data come from"
+    )
+    return failed("encoding", Severity.WARN, message, Measured(share, 0, rows))
+
+
+def _mojibake(raw: pl.Series) -> pl.Series:
+    from ftfy.badness import is_bad
+
+    positions = raw.str.contains(_MOJIBAKE_SUSPECT).arg_true()
+    bad = pl.Series([bool(is_bad(text)) for text in raw.gather(positions)], dtype=pl.Boolean)
+    return pl.Series([False]).new_from_index(0, len(raw)).scatter(positions, bad)
+
+
+def _mixed_apostrophes(raw: pl.Series) -> pl.Series:
+    """The rows with another apostrophe between letters than the one that most rows have."""
+    marks = pl.DataFrame({mark: raw.str.contains(kind) for mark, kind in _APOSTROPHES.items()})
+    rows = {mark: int(marks[mark].sum()) for mark in _APOSTROPHES}
+    commonest = max(rows, key=lambda mark: rows[mark])
+    return marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series()
+
+
+WORDS = pl.col("text").str.count_matches(r"\S+")
+
+
+def tokens_per_word(frame: pl.DataFrame, special_tokens: int) -> dict[str, float]:
+    """Tokens of a word in the texts of each label, without those that every text gets.
+
+    Rust, Ellis and others call it fertility (https://aclanthology.org/2021.acl-long.243): the
+    higher it is, the less of a word the encoder has seen as one.
+    """
+    tokens = (pl.col("tokens") - special_tokens).sum()
+    by_label = frame.group_by("label").agg(tokens.alias("tokens"), WORDS.sum().alias("words"))
+    known = by_label.filter(pl.col("words") > 0).sort("label")
+    return {
+        label: tokens / words
+        for label, tokens, words in known.select("label", "tokens", "words").iter_rows()
+    }
+
+
+def tokenizer_fit(dataset: Dataset) -> QualityCheck:
+    """The tokenizer cuts words into few pieces and knows nearly all of them, whatever the label."""
+    quality = dataset.config.quality
+    every = pl.concat(
+        [
+            rows.frame.select("text", "label", "tokens", "unknown")
+            for rows in dataset.splits.values()
+        ]
+    )
+    fit = _worst(every, dataset)
+    unknown = int(every["unknown"].sum())
+    share = unknown / max(1, int(every["tokens"].sum()))
+    problems = []
+    if fit[1] > quality.max_tokens_per_word:
+        problems.append(f"{fit[1]:.2f} tokens a word in {fit[0]}")
+    if share > quality.max_unknown_token_fraction:
+        problems.append(f"{share:.1%} of the tokens are unknown")
+    rows = every.filter(pl.col("unknown") > 0).height
+    measured = Measured(fit[1], quality.max_tokens_per_word, rows)
+    if problems and fit[1] <= quality.max_tokens_per_word:
+        measured = Measured(share, quality.max_unknown_token_fraction, rows)
+    if problems:
+        message = f"{' and '.join(problems)}: try an encoder that knows the language (model.name)"
+        return failed("tokenizer_fit", Severity.WARN, message, measured)
+    message = f"{fit[1]:.2f} tokens a word in {fit[0]}, {share:.2%} of the tokens unknown"
+    return passed("tokenizer_fit", message, measured)
+
+
+def _worst(every: pl.DataFrame, dataset: Dataset) -> tuple[str, float]:
+    """The texts with the most tokens a word: all, or those of a label with enough rows to tell."""
+    fits = {"all texts": _overall(every, dataset.special_tokens)}
+    rows = dict(every["label"].value_counts().iter_rows())
+    for label, value in tokens_per_word(every, dataset.special_tokens).items():
+        if rows[label] >= dataset.config.quality.min_rows_per_label:
+            fits[f"the texts of `{label}`"] = value
+    return max(fits.items(), key=lambda item: item[1])
+
+
+def _overall(every: pl.DataFrame, special_tokens: int) -> float:
+    words = int(every.select(WORDS.sum()).item())
+    return (int(every["tokens"].sum()) - special_tokens * every.height) / max(1, words)

@@ -1,0 +1,218 @@
+"""Check of labels that a model trained without them does not believe."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mlrun_assets.arrays import LabelIds, Probabilities
+from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
+from mlrun_assets.data.text import first_words
+from mlrun_assets.records import QualityCheck, Severity
+from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
+
+FEATURES = 1 << 18
+_LENGTHS = (2, 3, 4)
+_CHUNK_ROWS = 5_000
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_SPACE = ord(" ")
+
+
+def character_ngrams(texts: pl.Series) -> Any:
+    """TF-IDF of n-grams of 2 to 4 characters within words: sparse, of shape (rows, n-grams).
+
+    The features of scikit-learn's ``char_wb`` analyzer (a space marks the ends of a word), hashed;
+    those of two texts or more count, or all where there is none such.
+    """
+    from scipy.sparse import vstack
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    parts = [
+        _counts(texts.slice(start, _CHUNK_ROWS)) for start in range(0, len(texts), _CHUNK_ROWS)
+    ]
+    counts = vstack(parts, format="csr")
+    # An n-gram of one text tells nothing about another, and each costs the model a weight a label.
+    texts_with = np.bincount(counts.indices, minlength=FEATURES)
+    common = texts_with >= min(2, texts_with.max())
+    return TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, np.flatnonzero(common)])
+
+
+def _counts(texts: pl.Series) -> Any:
+    from scipy.sparse import coo_matrix
+
+    padded = " " + texts.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars() + " "
+    characters = np.frombuffer("".join(padded).encode("utf-32-le"), dtype=np.uint32)
+    row = np.repeat(np.arange(len(texts)), padded.str.len_chars().to_numpy())
+    space = characters == _SPACE
+    rows, columns = [], []
+    for length in _LENGTHS:
+        places = max(0, len(characters) - length + 1)
+        hashes = np.full(places, length, dtype=np.uint64)
+        inside = row[:places] == row[length - 1 :]
+        for place in range(length):
+            hashes = (hashes ^ characters[place : place + places]) * _ODD
+            if 0 < place < length - 1:
+                inside &= ~space[place : place + places]
+        inside &= ~(space[:places] & space[length - 1 :])
+        rows.append(row[:places][inside])
+        columns.append((hashes[inside] >> np.uint64(40)) % np.uint64(FEATURES))
+    where = (np.concatenate(rows), np.concatenate(columns).astype(np.int64))
+    counts = coo_matrix(
+        (np.ones(len(where[0]), dtype=np.float32), where), shape=(len(texts), FEATURES)
+    )
+    return counts.tocsr()
+
+
+MOST_ROWS = 50_000
+_FOLDS = 5
+_WORDS_READ = 128
+_SEED = 42
+
+
+def label_noise(dataset: Dataset) -> Finding:
+    """Few labels contradict what a model says that learned from the other rows.
+
+    Confident learning (Northcutt et al., 2021) on out-of-fold probabilities of a linear n-gram
+    model. The suspects, the likeliest first, and all rows with equal texts and unequal labels go
+    to the review file; none is dropped.
+    """
+    every = pl.concat(
+        [
+            rows.frame.select("id", "text", "label", "key", split=pl.lit(name))
+            for name, rows in dataset.splits.items()
+        ]
+    )
+    review = [*_conflicts(every, dataset.show_text)]
+    sample = _sample(every)
+    limit = dataset.config.quality.max_suspected_fraction
+    folds = min(_FOLDS, _rows_of_rarest(sample["label"]))
+    if folds < 2 or sample["label"].n_unique() < 2:
+        message = "not measured: it takes two labels with two rows each"
+        return Finding(passed("label_noise", message, Measured(None, limit)), review=tuple(review))
+    suspects, accuracy = _suspects(sample, folds)
+    review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
+    share = suspects.height / sample.height
+    of = f"{sample.height} rows" + (" (a sample)" if sample.height < every.height else "")
+    said = (
+        f"{suspects.height} of {of}, {share:.1%}, have a label that an n-gram model doubts, which "
+        f"agrees with {accuracy:.0%} of the labels"
+    )
+    measured = Measured(share, limit, suspects.height)
+    if share > limit:
+        message = f"{said}; look at them in data/review_labels.jsonl, the likeliest errors first"
+        check = failed("label_noise", Severity.WARN, message, measured)
+    else:
+        check = passed("label_noise", said, measured)
+    return Finding(check, review=tuple(review))
+
+
+def _rows_of_rarest(labels: pl.Series) -> int:
+    counts: list[int] = labels.value_counts()["count"].to_list()
+    return min(counts, default=0)
+
+
+def _sample(every: pl.DataFrame) -> pl.DataFrame:
+    """At most `MOST_ROWS` rows of the labels that can stand in two folds, one row a text."""
+    frequent = every.unique("key", keep="first", maintain_order=True).filter(
+        pl.len().over("label") > 1
+    )
+    if frequent.height <= MOST_ROWS:
+        return frequent
+    drawn = frequent.sample(MOST_ROWS, seed=_SEED)
+    return drawn.filter(pl.len().over("label") > 1)
+
+
+def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
+    """The suspected rows, the likeliest errors first, and how often model and label agree.
+
+    ``suggested`` is the model's label, ``margin`` its probability less that of the given one.
+    """
+    from cleanlab.filter import find_label_issues
+
+    names = sample["label"].unique().sort()
+    truth = np.searchsorted(names.to_numpy(), sample["label"].to_numpy())
+    probabilities = _out_of_fold(sample["text"], truth, folds)
+    ranked = find_label_issues(
+        truth, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    best = probabilities.argmax(axis=1)
+    own = probabilities[np.arange(len(truth)), truth]
+    suspects = sample.with_columns(
+        suggested=names.gather(best), margin=pl.Series(probabilities.max(axis=1) - own)
+    )[ranked.tolist()].filter(pl.col("suggested") != pl.col("label"))
+    return suspects, float((best == truth).mean())
+
+
+def _out_of_fold(texts: pl.Series, truth: LabelIds, folds: int) -> Probabilities:
+    """Probabilities of shape (rows, labels), each from a model that did not see the row."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    read = pl.Series([first_words(text, _WORDS_READ) for text in texts], dtype=pl.String)
+    model = LogisticRegression(C=2.0, class_weight="balanced", max_iter=200)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=_SEED)
+    return np.asarray(
+        cross_val_predict(model, character_ngrams(read), truth, cv=splitter, method="predict_proba")
+    )
+
+
+def _conflicts(every: pl.DataFrame, show_text: bool) -> list[dict[str, object]]:
+    """Rows whose text stands elsewhere with another label, each with one such place."""
+    disputed = every.filter(pl.col("label").n_unique().over("key") > 1)
+    other = disputed.select("key", suggested="label", other_id="id", other_split="split")
+    pairs = disputed.join(other, on="key", maintain_order="left_right").filter(
+        pl.col("label") != pl.col("suggested")
+    )
+    firsts = pairs.unique(["split", "id"], keep="first", maintain_order=True)
+    return _rows(firsts.with_columns(margin=None), "equal text, unequal labels", show_text)
+
+
+def _rows(frame: pl.DataFrame, why: str, show_text: bool) -> list[dict[str, object]]:
+    columns = ["id", "split", "label", "suggested", "margin", "other_id", "other_split"]
+    kept = [name for name in (*columns, *(["text"] if show_text else [])) if name in frame.columns]
+    return [{**row, "why": why} for row in frame.select(kept).iter_rows(named=True)]
+
+
+def test_power(dataset: Dataset) -> QualityCheck:
+    """The test split can show a difference worth knowing, by McNemar's exact test at 80 % power.
+
+    Differences are given in half points, rounded up. For macro-F1 the rows count as the balanced
+    rows that would tell as much.
+    """
+    quality = dataset.config.quality
+    labels = dataset.splits["test"].frame["label"]
+    accuracy = smallest_difference(len(labels), quality.test_discordance)
+    counts = labels.value_counts()["count"].to_numpy().astype(np.int64)
+    balanced = int(round(rows_behind_macro_average(counts), 6))
+    f1 = smallest_difference(balanced, quality.test_discordance)
+    said = (
+        f"this test split of {len(labels)} rows can show differences of {_points(accuracy)} or "
+        f"more ({_points(f1)} of macro-F1)"
+    )
+    if accuracy is None:
+        said = f"this test split of {len(labels)} rows can show no difference at all"
+    limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
+    # Without a difference that the rows can show, 1.0: none between two scores is larger.
+    worst = 1.0 if accuracy is None or f1 is None else max(accuracy, f1)
+    measured = Measured(worst, limit)
+    if worst <= limit:
+        return passed("test_power", said, measured)
+    share = max(1.0, len(labels) / max(1, balanced))
+    more = rows_to_show(wanted, quality.test_discordance) * share - len(labels)
+    if more > 0:
+        said += f"; for {_points(wanted)} label about {_hundreds(more)} more"
+    return failed("test_power", Severity.WARN, said, measured)
+
+
+def _points(difference: float | None) -> str:
+    if difference is None:
+        return "no points"
+    halves = math.ceil(round(difference * 200, 2))
+    return f"{halves / 2:g} points"
+
+
+def _hundreds(rows: float) -> int:
+    return 100 * math.ceil(round(rows) / 100)

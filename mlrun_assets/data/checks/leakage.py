@@ -1,0 +1,173 @@
+"""Checks of texts that stand twice: nearly the same in one split, or known from another split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from mlrun_assets.arrays import BoolArray, FloatArray, HashArray, RowNumbers
+from mlrun_assets.config import extra_column
+from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
+from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
+from mlrun_assets.records import SPLITS, QualityCheck, Severity
+
+NGRAM_WORDS = 13
+_MOST_SOURCES = 20
+_FILTER_BITS = 26
+
+
+def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
+    """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` holds.
+
+    Thirteen words in a row are hardly ever the same by chance (Brown et al., 2020, appendix C). A
+    key with fewer words has none and gets 0. Of a 13-gram that stands in more than 20 sources the
+    first 20 count.
+    """
+    most = _shares(keys, sources, _MOST_SOURCES).group_by("row").agg(pl.col("share").max())
+    shared = most.collect()
+    result = np.zeros(len(keys))
+    result[shared["row"].to_numpy()] = shared["share"].to_numpy()
+    return result
+
+
+def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
+    """The rows of ``sources`` that hold ``share`` or more of the 13-grams of one of ``keys``."""
+    held = _shares(keys, sources, None).filter(pl.col("share") >= share)
+    return held.select(pl.col("source").unique().sort()).collect()["source"].to_numpy()
+
+
+def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl.LazyFrame:
+    """Of each pair that shares 13-grams: row, source and the share of the row's that it holds."""
+    wanted = pl.concat([_wanted(start, chunk) for start, chunk in chunks(keys)] or [_NOTHING])
+    found = _sources_of(wanted["hash"].unique().sort().to_numpy(), sources)
+    if most_sources is not None:
+        found = found.filter(pl.int_range(pl.len()).over("hash") < most_sources)
+    return (
+        wanted.lazy()
+        .join(found.lazy(), on="hash")
+        .group_by("row", "source")
+        .agg(pl.len().alias("shared"))
+        .join(wanted.lazy().group_by("row").agg(pl.len().alias("all")), on="row")
+        .select("row", "source", share=pl.col("shared") / pl.col("all"))
+    )
+
+
+_NOTHING = pl.DataFrame(schema={"row": pl.Int64, "hash": pl.UInt64})
+
+
+def _wanted(start: int, keys: pl.Series) -> pl.DataFrame:
+    found = ngrams(keys, NGRAM_WORDS)
+    return pl.DataFrame({"row": found.rows + start, "hash": found.hashes}).unique()
+
+
+def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
+    """Which of ``sources`` hold the ``wanted`` hashes (ascending): columns hash and source."""
+    low = np.uint64((1 << _FILTER_BITS) - 1)
+    # One byte a slot sends nearly all n-grams away before the search in the sorted array.
+    perhaps = np.zeros(1 << _FILTER_BITS, dtype=bool)
+    perhaps[wanted & low] = True
+    parts = [pl.DataFrame(schema={"source": pl.Int64, "hash": pl.UInt64})]
+    for start, chunk in chunks(sources):
+        found = ngrams(chunk, NGRAM_WORDS)
+        likely = np.flatnonzero(perhaps[found.hashes & low])
+        hashes = found.hashes[likely]
+        place = np.minimum(np.searchsorted(wanted, hashes), max(0, len(wanted) - 1))
+        held = wanted[place] == hashes if len(wanted) else np.zeros(0, dtype=bool)
+        rows = found.rows[likely][held] + start
+        parts.append(pl.DataFrame({"source": rows, "hash": hashes[held]}).unique())
+    return pl.concat(parts).sort("source")
+
+
+LEAKS = "leaks"
+_SPLIT_PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
+
+
+def near_duplicates(dataset: Dataset) -> QualityCheck:
+    """No text stands twice in one split with a few words changed."""
+    threshold = dataset.config.quality.near_duplicate_similarity
+    repeated = {name: dataset.near_matches.repeated(name) for name in dataset.splits}
+    total = sum(repeated.values())
+    note = _note_on_short_texts(dataset)
+    if total == 0:
+        message = f"no two texts of a split share {threshold:.0%} of their 5-grams{note}"
+        return passed("near_duplicates", message, Measured(0, 0))
+    listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
+    message = (
+        f"texts that share {threshold:.0%} or more of their 5-grams with an earlier one of their "
+        f"split: {listed}; keep one of each{note}"
+    )
+    return failed("near_duplicates", Severity.WARN, message, Measured(total, 0, total))
+
+
+@dataclass
+class _Leaks:
+    """What leaks, in words, and which rows of each split do."""
+
+    rows: dict[str, BoolArray]
+    blocking: list[str] = field(default_factory=list)
+    warning: list[str] = field(default_factory=list)
+
+    def note(self, split: str, rows: BoolArray, what: str, blocks: bool = True) -> None:
+        self.rows[split] |= rows
+        if rows.any():
+            said = self.blocking if blocks else self.warning
+            said.append(f"{rows.sum()} rows of {split} {what}")
+
+
+def split_leakage(dataset: Dataset) -> Finding:
+    """No text, no near match, no long passage and no group stands in two splits.
+
+    The rows of val and test that are known from elsewhere are marked in the column ``leaks``.
+    """
+    leaks = _Leaks({name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS})
+    for first, second in _SPLIT_PAIRS:
+        equal = dataset.near_matches.equal(second, first)
+        leaks.note(second, equal, f"share their text with {first}")
+        near = dataset.near_matches.near(second, first)
+        leaks.note(second, near, f"nearly share their text with {first}")
+        if dataset.config.group_column:
+            group = _same_group(dataset, first, second)
+            leaks.note(second, group, f"share their group with {first}")
+    for name in ("val", "test"):
+        _note_containment(dataset, leaks, name)
+    columns = {name: pl.Series(LEAKS, rows) for name, rows in leaks.rows.items()}
+    return Finding(_judge(leaks), {name: (column,) for name, column in columns.items()})
+
+
+def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:
+    column = extra_column(dataset.config.group_column or "")
+    known = dataset.splits[first].frame[column].drop_nulls().unique()
+    rows = dataset.splits[second].frame[column]
+    return rows.is_in(known.implode()).fill_null(value=False).to_numpy()
+
+
+def _note_containment(dataset: Dataset, leaks: _Leaks, name: str) -> None:
+    """Rows of ``name`` that hold a long passage of one training row and did not stand out yet."""
+    quality = dataset.config.quality
+    share = containment(dataset.keys(name), dataset.keys("train"))
+    share[leaks.rows[name]] = 0.0
+    much = share >= quality.containment_blocks
+    what = "or more of their 13-grams with one row of train"
+    leaks.note(name, much, f"share {quality.containment_blocks:.0%} {what}")
+    some = (share >= quality.containment_warns) & ~much
+    leaks.note(name, some, f"share {quality.containment_warns:.0%} {what}", blocks=False)
+
+
+def _judge(leaks: _Leaks) -> QualityCheck:
+    rows = sum(int(rows.sum()) for rows in leaks.rows.values())
+    said = [*leaks.blocking, *leaks.warning]
+    if not said:
+        return passed("split_leakage", "no text stands in two splits", Measured(0, 0))
+    severity = Severity.ERROR if leaks.blocking else Severity.WARN
+    message = "; ".join(said) + "; keep each in one split only"
+    return failed("split_leakage", severity, message, Measured(rows, 0, rows))
+
+
+def _note_on_short_texts(dataset: Dataset) -> str:
+    short = sum(
+        int((dataset.keys(name).str.count_matches(" ") < SHINGLE_WORDS - 1).sum())
+        for name in dataset.splits
+    )
+    return f" ({short} texts of fewer than {SHINGLE_WORDS} words compared whole)" if short else ""

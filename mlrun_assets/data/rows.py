@@ -1,0 +1,150 @@
+"""What a row must hold, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mlrun_assets.config import DataConfig, extra_column
+from mlrun_assets.data.text import shorten
+from mlrun_assets.errors import DataError
+
+RAW_CHARACTERS = 500
+# Enough bytes for RAW_CHARACTERS after white space is collapsed, of a line of any length.
+_RAW_BYTES = 8 * RAW_CHARACTERS
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is put aside: where it stands, what it says and why it can't be used."""
+
+    split: str
+    line: int
+    reason: str
+    detail: str
+    raw: str
+    file: str = ""
+
+
+class UnusableError(Exception):
+    """A row can't be used: why, in words that repeat and that can be counted, and what exactly."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Parsed(NamedTuple):
+    """One row of a file, its line counted from 1; or why there is no row.
+
+    ``size`` is what a row without ``raw`` takes, in bytes: the mean of those read with it.
+    """
+
+    line: int
+    raw: bytes | str | None
+    row: dict[str, Any] | UnusableError
+    size: int = 0
+
+    def shown(self) -> str:
+        """The row as the quarantine file quotes it."""
+        if isinstance(self.raw, bytes):
+            return shorten(self.raw[:_RAW_BYTES].decode("utf-8", errors="replace"), RAW_CHARACTERS)
+        text = str(self.row) if self.raw is None else self.raw[:_RAW_BYTES]
+        return printable(shorten(text[:_RAW_BYTES], RAW_CHARACTERS))
+
+
+def printable(text: str) -> str:
+    """``text`` with a question mark for each half of a character, which UTF-8 can't write."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str]:
+    """The columns that rows are made of, in the order of the file.
+
+    Raises:
+        DataError: the config names one that the file does not have.
+    """
+    found = list(found)
+    needed = [*data.text_columns, data.label_column, data.id_column, *data.extra_columns]
+    missing = [f"`{name}`" for name in dict.fromkeys(needed) if name and name not in found]
+    if missing:
+        listed = ", ".join(f"`{shorten(printable(name), 40)}`" for name in found[:12]) or "none"
+        raise DataError(
+            f"{file}: no column {', '.join(missing)}; it has {listed}: correct text_columns, "
+            "label_column and the other columns in the data section of ml_config.yaml"
+        )
+    return [name for name in found if name in needed or (name == "id" and data.id_column is None)]
+
+
+def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, Any]:
+    """``id``, ``text``, ``label`` and the configured group and slice columns of a row.
+
+    The label is None where no column is read for it: see `DataConfig.texts_only`.
+
+    Raises:
+        UnusableError: one of them is missing or of a wrong type.
+    """
+    text = joined_text(row, data.text_columns)
+    kept: dict[str, Any] = {
+        "id": _identifier(row, default_id, data.id_column),
+        "text": text,
+        "label": _label(row, data) if data.label_column else None,
+    }
+    for column in data.extra_columns:
+        value = _value(row, column)
+        kept[extra_column(column)] = None if value is None else str(value)
+    return kept
+
+
+def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
+    """The text of a row: that of ``columns``, in their order, a line each.
+
+    Raises:
+        UnusableError: one of them is missing or no text.
+    """
+    parts = [_text(row, column) for column in columns]
+    return "\n".join(part for part in parts if part)
+
+
+def _value(row: dict[str, Any], column: str) -> Any:
+    if column not in row:
+        known = ", ".join(f"`{shorten(key, 40)}`" for key in list(row)[:10])
+        raise UnusableError("missing column", f"no `{column}`; the row has {known or 'no key'}")
+    return row[column]
+
+
+def _text(row: dict[str, Any], column: str) -> str:
+    value = _value(row, column)
+    if value is None:
+        raise UnusableError("missing text", f"`{column}` is null")
+    if not isinstance(value, str):
+        raise UnusableError("text of a wrong type", f"`{column}` is a {type(value).__name__}")
+    return value.strip()
+
+
+def _label(row: dict[str, Any], data: DataConfig) -> str:
+    value = _value(row, data.label_column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise UnusableError("missing label", f"`{data.label_column}` is empty")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UnusableError(
+            "label of a wrong type",
+            f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer",
+        )
+    label, names = str(value), data.labels
+    # Nine digits: Python refuses to make a number of a text of thousands.
+    if names and label not in names and label.isdecimal() and len(label) <= 9:
+        return names[int(label)] if int(label) < len(names) else label
+    return label
+
+
+def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:
+    if column is None:
+        value = row.get("id")
+        return default if value is None or value == "" else str(value)
+    value = _value(row, column)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        shown = shorten(repr(value), 60)
+        raise UnusableError("missing id", f"`{column}` is {shown}; use a name or an integer")
+    return str(value)

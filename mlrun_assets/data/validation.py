@@ -1,0 +1,302 @@
+"""Stage ``validated_dataset``: files in, clean splits and a list of everything put aside out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+import polars as pl
+
+from mlrun_assets.arrays import IntArray
+from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.data.checks.base import Dataset, Finding, Previous
+from mlrun_assets.data.checks.content import tokens_per_word
+from mlrun_assets.data.checks.language import add_language
+from mlrun_assets.data.checks.suite import conflicting_keys, run_checks
+from mlrun_assets.data.reading import (
+    SplitRows,
+    enforce_schema,
+    label_set,
+    normalise_rows,
+    read_split,
+)
+from mlrun_assets.data.rows import RAW_CHARACTERS, BadRow
+from mlrun_assets.data.sources import UNLABELLED, fetch_sources, join_digests, source_paths
+from mlrun_assets.data.text import duplicate_key, language_profile, shorten
+from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
+from mlrun_assets.encoders.loading import load_tokenizer
+from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.files import write_atomically
+from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, SplitProfile, Status
+
+
+class TokenCounts(NamedTuple):
+    """Tokens of each text, uncut and with the special ones, and how many of them are unknown."""
+
+    tokens: IntArray
+    unknown: IntArray
+
+
+CountTokens = Callable[[list[str]], TokenCounts]
+
+
+def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
+    """What a split looks like; ``rows.frame`` has the columns ``tokens`` and ``unknown``.
+
+    Where these are null, what counts tokens is not a number.
+    """
+    frame = rows.frame
+    words = frame["text"].str.extract_all(r"\S+").list.len().to_numpy()
+    tokens = frame["tokens"].drop_nulls().to_numpy()
+    counted = dataset.token_problem is None
+    return SplitProfile(
+        source_digest=join_digests([file.digest for file in rows.files]),
+        source_bytes=sum(file.size_bytes for file in rows.files),
+        files=rows.files,
+        file=file,
+        rows_read=rows.rows_read,
+        rows_kept=frame.height,
+        rows_quarantined=len(rows.bad),
+        label_rows={label: int((frame["label"] == label).sum()) for label in dataset.labels},
+        words_median=_quantile(words, 0.5),
+        words_p95=_quantile(words, 0.95),
+        tokens_median=_quantile(tokens, 0.5) if counted else nan,
+        tokens_p95=_quantile(tokens, 0.95) if counted else nan,
+        tokens_max=int(tokens.max(initial=0)),
+        tokens_per_word=float(tokens.sum() / max(1, words.sum())) if counted else nan,
+        truncated_fraction=_share_above(tokens, dataset.max_length) if counted else nan,
+        unknown_token_fraction=(
+            float(frame["unknown"].sum() / max(1, tokens.sum())) if counted else nan
+        ),
+        tokens_per_word_by_label=(
+            tokens_per_word(frame, dataset.special_tokens) if counted else {}
+        ),
+    )
+
+
+def add_counts(frame: pl.DataFrame, count_tokens: CountTokens | None) -> pl.DataFrame:
+    """``frame`` with the columns ``tokens`` and ``unknown``, null where nothing counts them."""
+    if count_tokens is None:
+        nothing = pl.lit(None, dtype=pl.Int64)
+        return frame.with_columns(nothing.alias("tokens"), nothing.alias("unknown"))
+    counts = count_tokens(frame["text"].to_list())
+    return frame.with_columns(
+        pl.Series("tokens", counts.tokens, dtype=pl.Int64),
+        pl.Series("unknown", counts.unknown, dtype=pl.Int64),
+    )
+
+
+def _share_above(values: IntArray, limit: int) -> float:
+    return float((values > limit).mean()) if len(values) else 0.0
+
+
+def _quantile(values: IntArray, quantile: float) -> float:
+    return float(np.quantile(values, quantile)) if len(values) else 0.0
+
+
+def token_counter(encoder: EncoderSource) -> CountTokens:
+    """What counts the tokens of texts as ``encoder`` sees them.
+
+    Raises:
+        EncoderError: its tokenizer can't be loaded.
+    """
+    tokenizer = load_tokenizer(encoder)
+    unknown = tokenizer.unk_token_id
+
+    def count(texts: list[str]) -> TokenCounts:
+        encoded = [item.ids for item in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
+        return TokenCounts(
+            np.array([len(ids) for ids in encoded], dtype=np.int64),
+            np.array([ids.count(unknown) for ids in encoded], dtype=np.int64),
+        )
+
+    return count
+
+
+def data_name(config: LoadedConfig) -> str:
+    """What this data is called from run to run: ``data.name``, else its directory's name."""
+    data = config.settings.data
+    return data.name or config.path(data.paths("train")[0]).parent.name
+
+
+def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previous | None:
+    """The validated splits of the newest earlier run on data of the same name.
+
+    Data that blocked its run is no measure, and splits that are gone can't be one.
+    """
+    name = data_name(config)
+    for run in prior_runs:
+        if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
+            files = {
+                split: ExperimentPaths(config.experiments_dir / run.experiment).split(split)
+                for split in SPLITS
+            }
+            if all(file.is_file() for file in files.values()):
+                columns = ["id", "text", "label"]
+                frames = {
+                    split: pl.read_parquet(file, columns=columns) for split, file in files.items()
+                }
+                return Previous(run.experiment, frames)
+    return None
+
+
+def validate_dataset(
+    config: LoadedConfig,
+    directory: Path,
+    count_tokens: CountTokens | None,
+    previous: Previous | None = None,
+) -> DatasetRecord:
+    """Read, validate and profile the three splits.
+
+    Writes ``data/{train,val,test}.parquet`` (``id``, ``text`` in its normal form, ``label``,
+    the ``file`` and ``line`` where it stands, ``language``, ``code_switched``, ``tokens``,
+    `DataConfig.extra_columns` and what checks add), ``data/quarantine.jsonl`` and
+    ``data/review_labels.jsonl`` below ``directory``, and where the config names texts without
+    labels ``data/unlabelled.parquet``.
+
+    Raises:
+        DataError: a file is missing or can't be read, or a URL can't be fetched. Data that can be
+            read and is not good enough raises nothing: the record says that it is not ready, and
+            why.
+    """
+    data, model = config.settings.data, config.settings.model
+    named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
+    paths = ExperimentPaths(directory)
+    files = fetch_sources(source_paths(config, named), paths.fetched)
+    without_labels = files.pop(UNLABELLED, None)
+    unlabelled = read_unlabelled(without_labels, data) if without_labels else None
+    normalised: Counter[str] = Counter()
+    read = {}
+    for split, each in files.items():
+        rows, changes = normalise_rows(
+            read_split(split, each, data), language_profile(data.language).steps
+        )
+        read[split] = rows
+        normalised += changes
+    labels = label_set(read["train"].frame, data.labels)
+    splits = {
+        split: _with_columns(enforce_schema(rows, labels), count_tokens, data)
+        for split, rows in read.items()
+    }
+    dataset = Dataset(
+        splits=splits,
+        labels=labels,
+        num_labels=model.num_labels,
+        max_length=model.max_length,
+        config=data,
+        previous=previous,
+        show_text=config.settings.reports.show_text,
+        token_problem=None if count_tokens else "the encoder can't be reached",
+        special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
+    )
+    texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
+    findings = run_checks(dataset)
+    checks = tuple(found.check for found in findings)
+    splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
+    if any(check.name == "conflicting_labels" and check.warns for check in checks):
+        splits = _set_conflicts_aside(splits)
+    _write_splits(splits, paths)
+    _write_quarantine(splits, paths)
+    _write_review(findings, paths)
+    return DatasetRecord(
+        name=data_name(config),
+        ready=not any(check.blocks for check in checks),
+        digest=_digest(splits),
+        labels=labels,
+        splits={
+            split: profile_split(rows, dataset, paths.relative(paths.split(split)))
+            for split, rows in splits.items()
+        },
+        checks=checks,
+        quarantine_reasons=dict(
+            Counter(bad.reason for rows in splits.values() for bad in rows.bad).most_common()
+        ),
+        quarantine_file=paths.relative(paths.quarantine),
+        max_length=model.max_length,
+        normalised=dict(normalised.most_common()),
+        unlabelled=texts,
+    )
+
+
+def _with_columns(rows: SplitRows, count_tokens: CountTokens | None, data: DataConfig) -> SplitRows:
+    keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
+    frame = add_language(rows.frame.with_columns(keys), data)
+    return replace(rows, frame=add_counts(frame, count_tokens))
+
+
+def _digest(splits: dict[str, SplitRows]) -> str:
+    """A digest of what the splits say, whatever the format of their files."""
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        digest.update(f"{split}\n".encode())
+        for row in rows.frame.select("id", "text", "label").iter_rows():
+            digest.update(orjson.dumps(row))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _with_found(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> SplitRows:
+    """``rows`` with the columns that checks add to their split."""
+    found = [column for finding in findings for column in finding.columns.get(split, ())]
+    return replace(rows, frame=rows.frame.with_columns(found))
+
+
+def _set_conflicts_aside(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
+    """``splits`` without the rows whose text stands elsewhere with another label."""
+    keys = conflicting_keys(rows.frame for rows in splits.values())
+    return {split: _without(rows, split, keys) for split, rows in splits.items()}
+
+
+def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
+    conflicting = rows.frame.join(keys, on="key", how="semi")
+    aside = [
+        BadRow(
+            split=split,
+            file=row["file"],
+            line=row["line"],
+            reason="conflicting labels",
+            detail=f"its text stands with another label than `{row['label']}` too",
+            raw=shorten(row["text"], RAW_CHARACTERS),
+        )
+        for row in conflicting.iter_rows(named=True)
+    ]
+    kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
+    return replace(rows, frame=kept, bad=[*rows.bad, *aside])
+
+
+def _write_splits(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
+    paths.data.mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        rows.frame.drop("key", "raw", "unknown").write_parquet(paths.split(split))
+
+
+def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
+    quarantine = [
+        {
+            "split": split,
+            "file": bad.file,
+            "line": bad.line,
+            "reason": bad.reason,
+            "detail": bad.detail,
+            "raw": bad.raw,
+        }
+        for split, rows in splits.items()
+        for bad in sorted(rows.bad, key=lambda bad: (bad.file, bad.line))
+    ]
+    write_atomically(paths.quarantine, _json_lines(quarantine))
+
+
+def _write_review(findings: tuple[Finding, ...], paths: ExperimentPaths) -> None:
+    review = [row for finding in findings for row in finding.review]
+    write_atomically(paths.review_labels, _json_lines(review))
+
+
+def _json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)

@@ -1,0 +1,209 @@
+"""Stage ``deployment_decision``: rules in a table, a verdict, and what would change it.
+
+Every rule is a pure function from what was measured to a `RuleResult`:
+
+    scores.py     thresholds, the n-gram baseline, the model in production
+    guards.py     single labels, slices, the wear of the test split
+    artefact.py   what was exported: parity, latency, size
+    table.py      each rule in words
+    verdict.py    from the rules to a verdict and the next steps
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mlrun_assets.config import DeploymentConfig
+from mlrun_assets.decision import rules as artefact
+from mlrun_assets.decision import rules as guards
+from mlrun_assets.decision import rules as scores
+from mlrun_assets.records import (
+    DecisionRecord,
+    EvaluationRecord,
+    ExportRecord,
+    RuleOutcome,
+    RuleResult,
+    Verdict,
+)
+
+DECISIVE = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE)
+
+
+class RuleText(NamedTuple):
+    """What a rule asks for, what it means that it does not hold, and what would change that."""
+
+    asks: str
+    issue: str
+    remedy: str
+
+
+SCORE_RULES = {
+    "min_accuracy": RuleText(
+        "Test accuracy reaches deployment.min_accuracy.",
+        "Test accuracy is below deployment.min_accuracy",
+        "Label more rows of the labels with the lowest recall, then run again.",
+    ),
+    "min_f1": RuleText(
+        "Test F1 reaches deployment.min_f1.",
+        "Test F1 is below deployment.min_f1",
+        "Label more rows of the labels with the lowest F1, then run again.",
+    ),
+    "beats_baseline": RuleText(
+        "The model is shown to beat the n-gram baseline.",
+        "The model is not shown to beat the n-gram baseline",
+        "Deploy nothing heavier than the n-gram model until the encoder beats it: more rows, "
+        "another encoder, or longer training.",
+    ),
+    "versus_production": RuleText(
+        "deployment.policy holds against the model in production.",
+        "The model is not shown to satisfy deployment.policy against production",
+        "Compare on the label set of the model in production, with a model that is better, or on "
+        "more test rows.",
+    ),
+    "class_guard": RuleText(
+        "No label loses more than deployment.max_recall_loss against production, and each is "
+        "predicted.",
+        "A label is never predicted, or loses recall against production",
+        "Look at the rows of the labels that the rule names, and label more of them.",
+    ),
+    "slice_guard": RuleText(
+        "No slice loses more than deployment.max_recall_loss against production.",
+        "A slice of the test split loses recall against production",
+        "Look at the rows of the slices that the rule names, and label more of them.",
+    ),
+    "test_reuse": RuleText(
+        "No more models than evaluation.max_looks have been judged on this test split.",
+        "The test split is worn: more models than evaluation.max_looks were judged on it",
+        "Label a fresh test split.",
+    ),
+}
+EXPORT_RULES = {
+    "export_parity": RuleText(
+        "A fresh process gives the checkpoint's labels.",
+        "The exported model does not give the checkpoint's labels",
+        "Export again, and compare the package versions of the two processes.",
+    ),
+    "latency": RuleText(
+        "The fastest exported form answers within deployment.max_latency_ms.",
+        "The exported model is slower than deployment.max_latency_ms",
+        "Use a smaller encoder or a smaller model.max_length, or export to ONNX (deployment.onnx).",
+    ),
+    "size": RuleText(
+        "The smallest exported form is within deployment.max_size_mb.",
+        "The exported model is larger than deployment.max_size_mb",
+        "Trim the vocabulary (model.trim_vocabulary), use a smaller encoder, or export to ONNX "
+        "(deployment.onnx).",
+    ),
+}
+GUARDS = ("class_guard", "slice_guard")
+RULES = SCORE_RULES | EXPORT_RULES
+
+
+# The first outcome that a rule has decides.
+_VERDICTS = {
+    RuleOutcome.FAILED: Verdict.REJECTED,
+    RuleOutcome.INCOMPARABLE: Verdict.INCOMPARABLE,
+    RuleOutcome.INCONCLUSIVE: Verdict.INCONCLUSIVE,
+}
+
+
+def conclude(
+    rules: tuple[RuleResult, ...], config: DeploymentConfig, experiment: str
+) -> DecisionRecord:
+    """The verdict that follows from ``rules``; only an approval with ``auto_deploy`` deploys."""
+    found = {rule.outcome for rule in rules}
+    decisive = next((outcome for outcome in _VERDICTS if outcome in found), None)
+    verdict = _VERDICTS[decisive] if decisive else Verdict.APPROVED
+    deploys = verdict is Verdict.APPROVED and config.auto_deploy
+    return DecisionRecord(
+        verdict=verdict,
+        sentence=_sentence(decisive, rules),
+        rules=rules,
+        deploys=deploys,
+        next_steps=_next_steps(verdict, rules, deploys, experiment),
+    )
+
+
+def blocked(why: str) -> DecisionRecord:
+    """The verdict where the data does not meet the standards: there is no model to judge."""
+    return DecisionRecord(
+        verdict=Verdict.BLOCKED,
+        sentence=f"the data does not meet the standards: {why}",
+        rules=(),
+        deploys=False,
+        next_steps=(),
+    )
+
+
+def _sentence(decisive: RuleOutcome | None, rules: tuple[RuleResult, ...]) -> str:
+    if decisive:
+        return "; ".join(rule.sentence for rule in rules if rule.outcome is decisive)
+    warned = sum(rule.outcome is RuleOutcome.WARNED for rule in rules)
+    return "every rule holds" + (f", {warned} with a warning" if warned else "")
+
+
+def _next_steps(
+    verdict: Verdict, rules: tuple[RuleResult, ...], deploys: bool, experiment: str
+) -> tuple[str, ...]:
+    if deploys:
+        return (
+            "The asset production_model deploys it; `mlrun-assets rollback --reason WHY` restores "
+            "the model before it.",
+        )
+    promote = f"mlrun-assets promote {experiment}"
+    if verdict is Verdict.APPROVED:
+        return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)
+    steps = [_remedy(rule) for rule in rules if rule.outcome in DECISIVE]
+    steps.append(f"A person can deploy it all the same, with a reason: `{promote} --reason WHY`.")
+    return tuple(dict.fromkeys(steps))
+
+
+def _remedy(rule: RuleResult) -> str:
+    if rule.outcome is not RuleOutcome.INCONCLUSIVE:
+        return RULES[rule.rule].remedy
+    if rule.scarce_label is not None:
+        return (
+            f"To settle {rule.rule}, label test rows of {rule.scarce_label} first: it has so few "
+            "that they weigh more than those of all other labels together."
+        )
+    if rule.rows_needed is None:
+        return (
+            f"More test rows hardly settle {rule.rule}: the difference lies so near its limit that "
+            "a hundred times as many would not tell. Train a model that is better, or decide by "
+            "hand."
+        )
+    part = " of the part that it names first" if rule.rule in GUARDS else ""
+    return (
+        f"To settle {rule.rule}, label test rows until there are about {rule.rows_needed:,}{part}: "
+        "if the difference is what it seems, that many show it four times in five."
+    )
+
+
+def decide(
+    evaluation: EvaluationRecord, export: ExportRecord, config: DeploymentConfig, experiment: str
+) -> DecisionRecord:
+    """Apply all rules; ``experiment`` is the id that ``promote`` takes."""
+    rules = (*judge_scores(evaluation, config), *judge_export(export, config))
+    return conclude(rules, config, experiment)
+
+
+def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
+    """The rules about the scores, in the order of the table."""
+    return (
+        scores.min_accuracy(evaluation, config),
+        scores.min_f1(evaluation, config),
+        scores.beats_baseline(evaluation, config),
+        scores.versus_production(evaluation, config),
+        guards.class_guard(evaluation, config),
+        guards.slice_guard(evaluation, config),
+        guards.test_reuse(evaluation),
+    )
+
+
+def judge_export(export: ExportRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
+    """The rules about what would be deployed, in the order of the table."""
+    return (
+        artefact.export_parity(export),
+        artefact.latency(export, config),
+        artefact.size(export, config),
+    )

@@ -1,0 +1,254 @@
+"""The challenger's predictions of the test split, scored and held against another model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mlrun_assets.arrays import BoolArray, LabelIds, Probabilities
+from mlrun_assets.config import Config, DataConfig
+from mlrun_assets.data.text import language_profile
+from mlrun_assets.errors import ExportError, RecordError
+from mlrun_assets.evaluation.slices import (
+    Part,
+    compare_part,
+    hold_together,
+    labels_of,
+    score_slice,
+    slices_of,
+)
+from mlrun_assets.files import digest_directory
+from mlrun_assets.metrics import score
+from mlrun_assets.records import (
+    MIN_ROWS_JUDGED,
+    Comparison,
+    PartComparison,
+    ProductionVersion,
+    Score,
+    Scores,
+    SliceScores,
+)
+from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test split with the challenger's predictions."""
+
+    frame: pl.DataFrame
+    truth: LabelIds
+    guess: LabelIds
+    labels: tuple[str, ...]
+    config: Config
+
+    @property
+    def average(self) -> Average:
+        return self.config.evaluation.f1
+
+    @property
+    def right(self) -> BoolArray:
+        return np.asarray(self.guess == self.truth)
+
+    @cached_property
+    def slices(self) -> tuple[Part, ...]:
+        return slices_of(self.frame, self.config.data, self.config.model.max_length)
+
+    def names(self, numbers: LabelIds) -> pl.Series:
+        """Label numbers as labels."""
+        return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
+
+    def compare(self, against: str, other: LabelIds) -> Comparison:
+        """The challenger against the predictions of another model on the same rows."""
+        evaluation = self.config.evaluation
+        difference = paired_f1_difference(
+            self.truth,
+            (self.guess, other),
+            self.average,
+            (evaluation.resamples, evaluation.confidence, self.config.training.seed),
+        )
+        right, other_right = self.right, other == self.truth
+        only_challenger = int((right & ~other_right).sum())
+        only_other = int((other_right & ~right).sum())
+        scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
+        f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
+        labels = _with_rows({part.value: part for part in labels_of(self.truth, self.labels)})
+        slices = _with_rows({part.name: part for part in self.slices})
+        together = hold_together(evaluation.confidence, len(labels) + len(slices))
+        return Comparison(
+            against=against,
+            comparable=True,
+            reason="the same rows, aligned by id",
+            rows=len(self.truth),
+            other_f1=f1.value,
+            other_accuracy=scores.accuracy.value,
+            f1_difference=Score(value=difference.value, low=difference.low, high=difference.high),
+            accuracy_difference=float(right.mean() - other_right.mean()),
+            only_challenger_right=only_challenger,
+            only_other_right=only_other,
+            mcnemar_p=mcnemar_exact(only_challenger, only_other),
+            labels=_compare_parts(labels, (right, other_right), together),
+            slices=_compare_parts(slices, (right, other_right), together),
+            parts_confidence=together,
+        )
+
+    def score_slices(self) -> tuple[SliceScores, ...]:
+        """The challenger's accuracy on each slice."""
+        confidence = self.config.evaluation.confidence
+        return tuple(score_slice(part, self.right, confidence) for part in self.slices)
+
+    def score_without_leaks(self) -> Scores | None:
+        """Scores on the test rows that no other split knows.
+
+        None where that is all rows or none of them, or where split_leakage was turned off.
+        """
+        if "leaks" not in self.frame.columns:
+            return None
+        clean = ~self.frame["leaks"].to_numpy()
+        if clean.all() or not clean.any():
+            return None
+        evaluation, seed = self.config.evaluation, self.config.training.seed
+        return score(self.truth[clean], self.guess[clean], self.labels, evaluation, seed)
+
+
+def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
+    """Those, by the name they are called by, that have rows enough to tell."""
+    return {name: part for name, part in parts.items() if len(part.rows) >= MIN_ROWS_JUDGED}
+
+
+def _compare_parts(
+    parts: dict[str, Part], right: tuple[BoolArray, BoolArray], confidence: float
+) -> tuple[PartComparison, ...]:
+    return tuple(compare_part(name, part.rows, right, confidence) for name, part in parts.items())
+
+
+BASELINE = "n-gram baseline"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The model in production: what is known of it, and where it lies."""
+
+    version: ProductionVersion
+    model_dir: Path
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """Another model of the same labels; ``predict`` gives their numbers in the challenger's."""
+
+    name: str
+    predict: Callable[[list[str]], LabelIds]
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """A model that the challenger can't be held against, and why."""
+
+    name: str
+    reason: str
+
+
+def read_baseline_predictions(file: Path) -> pl.DataFrame:
+    """What the baseline said to the test rows: the columns ``id`` and ``prediction``.
+
+    Raises:
+        RecordError: the file is gone, or can't be read.
+    """
+    try:
+        return pl.read_parquet(file, columns=["id", "prediction"])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _lost(file, error) from error
+
+
+def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
+    """The n-gram model that the baseline left in ``model_dir``.
+
+    Raises:
+        RecordError: it is gone, or can't be read.
+    """
+    from safetensors import SafetensorError
+
+    from mlrun_assets.models.served.ngram_scorer import NgramScorer
+
+    try:
+        scorer = NgramScorer(model_dir)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _lost(model_dir, error) from error
+    return Opponent(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
+
+
+def _lost(place: Path, error: Exception) -> RecordError:
+    """Without it the labels that a person should look at would be others: it is not left out."""
+    why = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+    return RecordError(
+        f"{place}: what the n-gram baseline left can't be read: {why}; materialize "
+        "baseline_metrics again, in the same experiment"
+    )
+
+
+def open_production(
+    deployed: Deployed, labels: tuple[str, ...], data: DataConfig
+) -> Opponent | Incomparable:
+    """The model in production, or why it is none that can be compared."""
+    from mlrun_assets.models.predictor import Predictor
+
+    version = deployed.version
+
+    def incomparable(reason: str) -> Incomparable:
+        return Incomparable(version.version, reason)
+
+    if set(version.labels) != set(labels):
+        theirs, ours = ", ".join(version.labels), ", ".join(labels)
+        return incomparable(f"production knows the labels {theirs}; this model {ours}")
+    if reason := _other_texts(version, data) or _harmed(deployed):
+        return incomparable(reason)
+    try:
+        predictor = Predictor(deployed.model_dir, version.max_length)
+    except ExportError as error:
+        return incomparable(f"the model in production can't be used: {error}")
+    if set(predictor.labels) != set(labels):
+        return incomparable("the labels of the model in production are not its record's")
+    return Opponent(version.version, _predicting(predictor.probabilities, predictor.labels, labels))
+
+
+def _harmed(deployed: Deployed) -> str | None:
+    """Why the files of the model in production are not what was promoted; None: they are."""
+    try:
+        digest = digest_directory(deployed.model_dir)
+    except OSError as error:
+        return f"the files of the model in production can't be read: {error.strerror}"
+    version = deployed.version
+    if digest == version.digest:
+        return None
+    return (
+        f"the files of the model in production were changed since {version.version} was promoted; "
+        "roll back to a version that is whole, or promote one"
+    )
+
+
+def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
+    """Why the texts of ``data`` are not what a version learned; None: they are, or nobody knows."""
+    theirs, ours = version.text_columns, data.text_columns
+    if theirs and theirs != ours:
+        return (
+            f"production reads the text columns {', '.join(theirs)}; this model {', '.join(ours)}"
+        )
+    language = version.language or data.language
+    if language_profile(language).steps != language_profile(data.language).steps:
+        return (
+            f"production reads texts in the normal form of {language}; this model {data.language}"
+        )
+    return None
+
+
+def _predicting(
+    scores: Callable[[list[str]], Probabilities], own: tuple[str, ...], labels: tuple[str, ...]
+) -> Callable[[list[str]], LabelIds]:
+    """The predictions, as numbers of ``labels``, of a model that scores ``own`` in their order."""
+    numbers = np.array([labels.index(name) for name in own], dtype=np.int64)
+    return lambda texts: np.asarray(numbers[scores(texts).argmax(axis=1)])

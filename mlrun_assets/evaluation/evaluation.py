@@ -1,0 +1,339 @@
+"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production.
+
+judging.py      scores of the challenger, and its comparison with another model
+parts.py        labels and slices of the test split
+calibrating.py  how far probabilities can be believed
+opponents.py    the models that the challenger is held against
+predictions.py  what each of them says to every test row
+label_next.py   which rows a person should label next
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from mlrun_assets.arrays import LabelIds, Probabilities
+from mlrun_assets.config import Config
+from mlrun_assets.errors import ExperimentError
+from mlrun_assets.evaluation import label_next
+from mlrun_assets.evaluation.calibration import Believed, calibrate, scale
+from mlrun_assets.evaluation.comparison import (
+    BASELINE,
+    Deployed,
+    Incomparable,
+    Judged,
+    Opponent,
+    open_baseline,
+    open_production,
+    read_baseline_predictions,
+)
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.files import append_line, locked, open_atomically
+from mlrun_assets.metrics import label_numbers, over_seeds, score, seed_scores
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    Comparison,
+    DatasetRecord,
+    EvaluationRecord,
+    LabelNext,
+    Scores,
+    TestUse,
+    timestamp,
+)
+
+if TYPE_CHECKING:
+    from mlrun_assets.models.predictor import Predictor
+
+
+def write_predictions(
+    directory: Path, judged: Judged, probabilities: Probabilities, others: Mapping[str, LabelIds]
+) -> None:
+    """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
+
+    Its columns are ``id``, ``label``, whether the row ``leaks`` (where that was looked for), the
+    challenger's ``prediction``, whether that is ``right``, its ``confidence``, a column with the
+    prediction of each of ``others``, and the challenger's ``probability_LABEL`` of each label. The
+    texts stand in ``data/test.parquet``, by ``id``.
+    """
+    columns = {
+        "prediction": judged.names(judged.guess),
+        "right": pl.Series(judged.right),
+        "confidence": pl.Series(probabilities.max(axis=1)),
+        **{name: judged.names(said) for name, said in others.items()},
+        **{
+            f"probability_{label}": pl.Series(probabilities[:, number])
+            for number, label in enumerate(judged.labels)
+        },
+    }
+    known = [name for name in ("id", "label", "leaks") if name in judged.frame.columns]
+    with open_atomically(ExperimentPaths(directory).predictions) as output:
+        judged.frame.select(known).with_columns(**columns).write_parquet(output)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The models that are held against each other."""
+
+    checkpoint: CheckpointRecord
+    baseline: BaselineRecord
+    production: Deployed | None
+
+
+def evaluate_checkpoint(
+    directory: Path, dataset: DatasetRecord, candidates: Candidates, config: Config
+) -> EvaluationRecord:
+    """Score the checkpoint, and compare it with the baseline and the model in production.
+
+    What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
+    person should label next to ``records/label_next.jsonl``.
+
+    Raises:
+        RecordError: what the baseline left is gone, or can't be read, and so with the texts without
+            labels.
+    """
+    from mlrun_assets.models.predictor import Predictor
+
+    predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
+    labels = predictor.labels
+    # What can't be read is found before the splits are predicted, which takes minutes.
+    opponents = _open_opponents(directory, candidates, labels, config)
+    started = time.perf_counter()
+    val, test = (
+        _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
+    )
+    seconds = time.perf_counter() - started
+    judged = Judged(test.frame, test.truth, test.guess, labels, config)
+    said = opponents.predict_test(judged)
+    by_seed = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
+    named = {f"seed_{seed}": guess for seed, guess in by_seed.items()}
+    write_predictions(directory, judged, test.probabilities, {**said, **named})
+    seeds = tuple(seed_scores(seed, judged.truth, guess) for seed, guess in by_seed.items())
+    calibration = calibrate(
+        val.believed, test.believed, config.evaluation.confidence, config.training.seed
+    )
+    paths = ExperimentPaths(directory)
+    frame, probabilities = _candidates(directory, dataset, predictor, val, config.training.seed)
+    # How sure the challenger says to be is not how sure it may be.
+    believable = scale(probabilities, calibration.temperature)
+    return EvaluationRecord(
+        test_digest=dataset.splits["test"].source_digest,
+        labels=labels,
+        f1_kind=config.evaluation.f1,
+        confidence=config.evaluation.confidence,
+        val=_score(val, labels, config),
+        test=_score(test, labels, config),
+        test_without_leaks=judged.score_without_leaks(),
+        calibration_error=calibration.error,
+        slices=judged.score_slices(),
+        baseline=judged.compare(BASELINE, said["baseline"]),
+        production=opponents.compare_production(judged, said),
+        predictions_file=paths.relative(paths.predictions),
+        rows_per_second=(val.frame.height + test.frame.height) / seconds,
+        seeds=seeds,
+        over_seeds=over_seeds(seeds),
+        calibration=calibration,
+        label_next_file=paths.relative(paths.label_next),
+        label_next=_choose_rows(directory, (frame, believable), labels, opponents.asked, config),
+    )
+
+
+@dataclass(frozen=True)
+class _Opponents:
+    """The baseline, with what it said to the test rows, and the model in production."""
+
+    baseline_said: pl.DataFrame
+    baseline: Opponent | None
+    production: Opponent | Incomparable | None
+
+    @property
+    def asked(self) -> dict[str, Opponent]:
+        """Those that can be asked about any text."""
+        models = {"baseline": self.baseline, "production": self.production}
+        return {name: model for name, model in models.items() if isinstance(model, Opponent)}
+
+    def predict_test(self, judged: Judged) -> dict[str, LabelIds]:
+        """What they say to the test rows; the baseline has been asked already."""
+        rows = judged.frame.select("id")
+        known = rows.join(self.baseline_said, on="id", how="left", maintain_order="left")
+        said = {"baseline": label_numbers(known["prediction"], judged.labels)}
+        if isinstance(self.production, Opponent):
+            said["production"] = self.production.predict(judged.frame["text"].to_list())
+        return said
+
+    def compare_production(self, judged: Judged, said: Mapping[str, LabelIds]) -> Comparison | None:
+        """The challenger beside production; None: there is none."""
+        production = self.production
+        if isinstance(production, Incomparable):
+            return Comparison(
+                against=production.name, comparable=False, reason=production.reason, rows=0
+            )
+        return judged.compare(production.name, said["production"]) if production else None
+
+
+def _open_opponents(
+    directory: Path, candidates: Candidates, labels: tuple[str, ...], config: Config
+) -> _Opponents:
+    """Old experiments did not keep their baseline: then nobody can ask it about other texts."""
+    baseline, deployed = candidates.baseline, candidates.production
+    kept = baseline.model_dir
+    return _Opponents(
+        baseline_said=read_baseline_predictions(directory / baseline.predictions_file),
+        baseline=open_baseline(directory / kept, labels) if kept is not None else None,
+        production=open_production(deployed, labels, config.data) if deployed else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A split with what the challenger says to it."""
+
+    frame: pl.DataFrame
+    truth: LabelIds
+    probabilities: Probabilities
+
+    @property
+    def guess(self) -> LabelIds:
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def believed(self) -> Believed:
+        return Believed(self.probabilities, self.truth)
+
+
+def _ask(predictor: Predictor, file: Path) -> _Answered:
+    frame = pl.read_parquet(file)
+    truth = label_numbers(frame["label"], predictor.labels)
+    return _Answered(frame, truth, predictor.probabilities(frame["text"].to_list()))
+
+
+def _score(answered: _Answered, labels: tuple[str, ...], config: Config) -> Scores:
+    return score(answered.truth, answered.guess, labels, config.evaluation, config.training.seed)
+
+
+def _seed_guesses(
+    directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
+) -> dict[int, LabelIds]:
+    """What the model of each seed says to the test rows; nothing where only one was trained."""
+    from mlrun_assets.models.predictor import Predictor
+
+    if len(checkpoint.seeds) < 2:
+        return {}
+    texts, guesses = judged.frame["text"].to_list(), {}
+    for seed in checkpoint.seeds:
+        guesses[seed.seed] = judged.guess
+        if seed.seed != checkpoint.seed:
+            predictor = Predictor(directory / seed.model_dir, max_length)
+            guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
+    return guesses
+
+
+def _candidates(
+    directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _Answered, seed: int
+) -> tuple[pl.DataFrame, Probabilities]:
+    """Texts that could be labelled next, and the challenger's probabilities of them.
+
+    Where there are none without labels, val rows are what is left: what they are like is worth
+    labelling, and some of their labels are wrong. Test rows are never chosen from: a test split
+    that is mended where the models fail is no fair test of the next model.
+    """
+    if dataset.unlabelled is None:
+        return val.frame.with_columns(split=pl.lit("val")), val.probabilities
+    frame = label_next.read_unlabelled(directory / dataset.unlabelled.file, seed)
+    return frame, predictor.probabilities(frame["text"].to_list())
+
+
+def _choose_rows(
+    directory: Path,
+    candidates: tuple[pl.DataFrame, Probabilities],
+    labels: tuple[str, ...],
+    opponents: Mapping[str, Opponent],
+    config: Config,
+) -> LabelNext:
+    """Write which of the candidates to label next; their probabilities are those to believe."""
+    frame, probabilities = candidates
+    texts = frame["text"].to_list()
+    others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
+    said = label_next.with_predictions(frame, probabilities, labels, others)
+    ranked = label_next.rank(said, list(others))
+    written = label_next.write_label_next(
+        directory, ranked, list(others), show_text=config.reports.show_text
+    )
+    return label_next.summarise(frame, ranked, written)
+
+
+LOOKS_FILE = "test_looks.jsonl"
+MOST_RESAMPLES = 100_000
+
+_KEYS = ("test", "model")
+
+
+def note_look(
+    experiments_dir: Path, experiment: str, digests: tuple[str, str], config: Config
+) -> TestUse:
+    """Write down that a model is judged on a test split, and count the models judged on it.
+
+    Args:
+        experiments_dir: where the ledger lies.
+        experiment: who looks.
+        digests: of the test split and of the model. The same model again is the same look.
+        config: with ``evaluation.max_looks`` and ``evaluation.confidence``.
+
+    Raises:
+        ExperimentError: the ledger can't be written.
+        FileBusyError: another process holds its lock.
+    """
+    test, model = digests
+    file = experiments_dir / LOOKS_FILE
+    try:
+        with locked(file):
+            models = {look["model"] for look in _looks(file) if look["test"] == test}
+            if model not in models:
+                look = {"test": test, "model": model, "experiment": experiment}
+                append_line(file, json.dumps({**look, "at": timestamp()}))
+    except OSError as error:
+        raise ExperimentError(
+            f"{file}: that a model is judged on the test split can't be written down: {error}"
+        ) from None
+    looks = len(models | {model})
+    most = config.evaluation.max_looks
+    confidence = config.evaluation.confidence
+    if looks > most:
+        confidence = 1 - (1 - confidence) / looks
+    return TestUse(looks=looks, max_looks=most, confidence=confidence)
+
+
+def corrected(config: Config, use: TestUse) -> Config:
+    """``config`` with the confidence that ``use`` leaves, and resamples enough to tell it.
+
+    A worn split divides what an interval may miss by all models that were judged on it, this one
+    included (Bonferroni): the intervals of so many models, all made like this one, hold the truth
+    together as often as one of a single model does; so does the one of the best of them.
+    """
+    if not use.worn:
+        return config
+    evaluation = config.evaluation
+    resamples = max(evaluation.resamples, min(evaluation.resamples * use.looks, MOST_RESAMPLES))
+    changed = {"confidence": use.confidence, "resamples": resamples}
+    return config.model_copy(update={"evaluation": evaluation.model_copy(update=changed)})
+
+
+def _looks(file: Path) -> Iterator[dict[str, str]]:
+    """The looks that can be read: a line that a crash cut off is passed over."""
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            look = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(look, dict) and all(isinstance(look.get(key), str) for key in _KEYS):
+            yield look

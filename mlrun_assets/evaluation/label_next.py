@@ -1,0 +1,137 @@
+"""Which rows a person should label next: those that the models disagree on or are unsure of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+
+from mlrun_assets.arrays import LabelIds, Probabilities
+from mlrun_assets.errors import RecordError
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.files import write_atomically
+from mlrun_assets.records import LabelNext
+
+MOST_ROWS = 100
+MOST_CANDIDATES = 2000
+# Between the two likeliest labels: 0.75 and 0.25 are this far apart.
+UNSURE_MARGIN = 0.5
+_PLACE = ("id", "split", "file", "line", "label")
+_SAID = ("prediction", "probability", "second", "margin")
+
+
+def read_unlabelled(file: Path, seed: int) -> pl.DataFrame:
+    """The texts without labels of the experiment; of very many a sample of `MOST_CANDIDATES`.
+
+    Raises:
+        RecordError: they are gone, or can't be read.
+    """
+    try:
+        texts = pl.read_parquet(file).with_columns(split=pl.lit("unlabelled"))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        why = "they are gone" if isinstance(error, FileNotFoundError) else str(error)
+        raise RecordError(
+            f"{file}: the texts without labels can't be read: {why.splitlines()[0]}; materialize "
+            "validated_dataset again, in the same experiment"
+        ) from error
+    return texts.sample(MOST_CANDIDATES, seed=seed) if texts.height > MOST_CANDIDATES else texts
+
+
+def with_predictions(
+    candidates: pl.DataFrame,
+    probabilities: Probabilities,
+    labels: tuple[str, ...],
+    others: Mapping[str, LabelIds],
+) -> pl.DataFrame:
+    """``candidates`` with what each model says.
+
+    Args:
+        candidates: the rows.
+        probabilities: the challenger's with its temperature, shape (rows, labels).
+        labels: the names of the labels.
+        others: label numbers of shape (rows,) from each other model.
+
+    Returns:
+        With the columns ``prediction``, its ``probability``, the label that comes ``second``, the
+        ``margin`` between the two, and a column of labels for each other model.
+    """
+    names = np.array(labels, dtype=object)
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    highest = np.take_along_axis(probabilities, order, axis=1)
+    said = {"prediction": order[:, 0], "second": order[:, 1], **others}
+    return candidates.with_columns(
+        pl.Series("probability", highest[:, 0]),
+        pl.Series("margin", highest[:, 0] - highest[:, 1]),
+        *(pl.Series(name, names[numbers], dtype=pl.String) for name, numbers in said.items()),
+    )
+
+
+def rank(rows: pl.DataFrame, others: Sequence[str]) -> pl.DataFrame:
+    """The rows worth a person's time, the most worth first and the predicted labels in turn.
+
+    The priority of a row is the share of the other models that disagree (query by committee, Seung
+    et al., 1992), plus what the margin between the two likeliest labels lacks to 1 (margin
+    sampling, Settles, 2009), plus 1 where the row has a label that no model gives (``doubted``). A
+    row that all agree on and that the challenger is sure of is left out. Since the labels take
+    turns, the rarest gets as much of a person's time as the commonest.
+    """
+    differ = [pl.col(name) != pl.col("prediction") for name in others]
+    disagree = pl.mean_horizontal(differ) if differ else pl.lit(0.0)
+    doubted = pl.lit(value=False)
+    if "label" in rows.columns:
+        doubted = (disagree == 0) & (pl.col("label") != pl.col("prediction"))
+    judged = rows.with_columns(disagree=disagree, doubted=doubted).with_columns(
+        priority=pl.col("disagree") + 1.0 - pl.col("margin") + pl.col("doubted").cast(pl.Float64)
+    )
+    worth = judged.filter(
+        (pl.col("disagree") > 0) | pl.col("doubted") | (pl.col("margin") < UNSURE_MARGIN)
+    ).sort("priority", descending=True, maintain_order=True)
+    turns = worth.with_columns(turn=pl.int_range(pl.len()).over("prediction"))
+    return turns.sort("turn", maintain_order=True)
+
+
+def write_label_next(
+    directory: Path, ranked: pl.DataFrame, others: Sequence[str], *, show_text: bool
+) -> int:
+    """Write the first `MOST_ROWS` rows to ``records/label_next.jsonl``; returns how many.
+
+    A line says where the row stands, what each model says and why it was chosen. Texts stand in it
+    only with ``show_text``.
+    """
+    columns = [name for name in (*_PLACE, *_SAID, *others, "priority") if name in ranked.columns]
+    rounded = ranked.head(MOST_ROWS).with_columns(
+        pl.col("probability", "margin", "priority").round(4)
+    )
+    lines = [
+        orjson.dumps(
+            {name: row[name] for name in columns}
+            | {"why": _why(row, others)}
+            | ({"text": row["text"]} if show_text else {}),
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        for row in rounded.iter_rows(named=True)
+    ]
+    write_atomically(ExperimentPaths(directory).label_next, b"".join(lines))
+    return len(lines)
+
+
+def summarise(candidates: pl.DataFrame, ranked: pl.DataFrame, written: int) -> LabelNext:
+    """What the report tells of the file."""
+    return LabelNext(
+        split=candidates["split"][0],
+        candidates=candidates.height,
+        rows=written,
+        doubted=int(ranked["doubted"].head(written).sum()),
+    )
+
+
+def _why(row: Mapping[str, object], others: Sequence[str]) -> str:
+    reasons = [f"{name} says {row[name]}" for name in others if row[name] != row["prediction"]]
+    if float(str(row["margin"])) < UNSURE_MARGIN:
+        reasons.append(f"it may as well be {row['second']}")
+    if row["doubted"]:
+        reasons.append(f"no model says {row['label']}: the label may be wrong")
+    return "; ".join(reasons)

@@ -1,0 +1,177 @@
+"""The classifier as an ONNX graph in float32, by torch's own exporter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from mlrun_assets.arrays import Float32Array
+from mlrun_assets.errors import ExportError
+from mlrun_assets.machine import quiet_transformers
+
+# Two texts, of which one is padded: neither axis is 1, which the exporter would take as fixed.
+EXAMPLE = ["one", "two words and a few more"]
+INPUTS = ("input_ids", "attention_mask")
+
+
+def write_float32(model_dir: Path, file: Path) -> None:
+    """Write the classifier in ``model_dir`` to ``file``, for any number of texts and tokens.
+
+    Raises:
+        ExportError: the exporter can't do it; the message is its reason in one line.
+        OSError: the disk is full.
+    """
+    with _quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            # Plain attention: the fused one brings a test for rows that are masked altogether.
+            str(model_dir),
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
+        ).eval()
+        tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+        encoded = tokenizer(EXAMPLE, padding=True, return_tensors="pt")
+        axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+        try:
+            program = torch.onnx.export(
+                model,
+                kwargs={name: encoded[name] for name in INPUTS},
+                input_names=INPUTS,
+                output_names=["logits"],
+                dynamic_shapes=dict.fromkeys(INPUTS, axes),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"torch can't export it to ONNX: {_cause(error)}") from error
+        if program is None:
+            raise ExportError("torch can't export it to ONNX: it gives no graph")
+        program.save(str(file), external_data=False)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom: the exporter wraps it in its own advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within: nothing of what the exporter tells its developers reaches the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), quiet_transformers():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+BLOCK = 32
+LARGEST = 127
+ZERO_POINT = 128
+# Of MatMulNBits: the activations are rounded to int8 as well, block by block.
+INT8_ACTIVATIONS = 4
+# Below this many weights nothing is won.
+SMALLEST_TABLE = 10_000
+
+
+def write_int8(float32_file: Path, file: Path) -> None:
+    """Write the graph in ``float32_file`` with the weights of its matrices as int8.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    model = onnx.load(str(float32_file))
+    graph = model.graph
+    weights = {each.name: each for each in graph.initializer}
+    nodes, gone, new = [], set(), []
+    for node in graph.node:
+        tables = [name for name in node.input if name in weights]
+        array = numpy_helper.to_array(weights[tables[0]]) if len(tables) == 1 else None
+        made = _smaller(node, tables[0], array) if array is not None else None
+        if made is None:
+            nodes.append(node)
+            continue
+        nodes += made[0]
+        new += made[1]
+        gone.add(tables[0])
+    kept = [each for name, each in weights.items() if name not in gone]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*kept, *{each.name: each for each in new}.values()])
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(file))
+
+
+Nodes = list[onnx.NodeProto]
+Tensors = list[onnx.TensorProto]
+
+
+def _smaller(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors] | None:
+    """What takes the place of ``node`` and its ``table``; None: it stays."""
+    if table.dtype != np.float32 or table.ndim != 2 or table.size < SMALLEST_TABLE:
+        return None
+    if node.op_type == "Gather" and node.input[0] == name:
+        return _rows(node, name, table)
+    if node.op_type == "MatMul" and node.input[1] == name and len(table) % BLOCK == 0:
+        return _blocks(node, name, table)
+    return None
+
+
+def _rows(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
+    """Embeddings: integers and one scale a row are looked up, and multiplied."""
+    scales = _scales(table)
+    tensors = [
+        numpy_helper.from_array(np.rint(table / scales).astype(np.int8), f"{name}_int8"),
+        numpy_helper.from_array(scales, f"{name}_scales"),
+    ]
+    ids, out = node.input[1], node.output[0]
+    return [
+        helper.make_node("Gather", [f"{name}_int8", ids], [f"{out}_int8"]),
+        helper.make_node("Cast", [f"{out}_int8"], [f"{out}_unscaled"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{name}_scales", ids], [f"{out}_scales"]),
+        helper.make_node("Mul", [f"{out}_unscaled", f"{out}_scales"], [out]),
+    ], tensors
+
+
+def _blocks(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
+    """A product with a matrix of shape (inputs, outputs): one scale for 32 inputs of an output."""
+    inputs, outputs = table.shape
+    blocks = np.ascontiguousarray(table.T).reshape(outputs, inputs // BLOCK, BLOCK)
+    scales = _scales(blocks)
+    whole = (np.rint(blocks / scales) + ZERO_POINT).astype(np.uint8)
+    tensors = [
+        numpy_helper.from_array(whole, f"{name}_int8"),
+        numpy_helper.from_array(scales.reshape(-1), f"{name}_scales"),
+    ]
+    product = helper.make_node(
+        "MatMulNBits",
+        [node.input[0], f"{name}_int8", f"{name}_scales"],
+        list(node.output),
+        domain="com.microsoft",
+        K=inputs,
+        N=outputs,
+        bits=8,
+        block_size=BLOCK,
+        accuracy_level=INT8_ACTIVATIONS,
+    )
+    return [product], tensors
+
+
+def _scales(table: Float32Array) -> Float32Array:
+    """Of each row of the last axis, so that its largest number becomes 127; zeros stay zeros."""
+    largest = np.abs(table).max(axis=-1, keepdims=True)
+    return np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)

@@ -1,0 +1,294 @@
+"""Probabilities for texts, in batches of like length."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mlrun_assets.arrays import FloatArray, IntArray, Probabilities, RowNumbers
+from mlrun_assets.errors import ExportError
+from mlrun_assets.machine import quiet_transformers
+from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR, NgramScorer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+ATTENTION = "batched_products"
+
+
+def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
+    """Change how ``model`` computes, not what: nothing of it is saved with the model.
+
+    Args:
+        model: an encoder with a head.
+        bf16: it is trained under bfloat16 autocast.
+    """
+    if model._can_set_attn_implementation() and _attends_to_all(model):  # noqa: SLF001
+        AttentionInterface.register(ATTENTION, batched_products)
+        AttentionMaskInterface.register(ATTENTION, padding_bias)
+        model.set_attn_implementation(ATTENTION)
+    embeddings = getattr(model.base_model, "embeddings", None)
+    if bf16 and embeddings is not None:
+        # A float32 state would be cast for every product that reads it, and stay float32 behind it.
+        embeddings.register_forward_hook(_in_bfloat16)
+
+
+def _attends_to_all(model: PreTrainedModel) -> bool:
+    """Whether each token sees all others: no causal mask, no window, a key for each query head."""
+    heads = getattr(model.config, "num_attention_heads", None)
+    return (
+        not getattr(model.config, "is_decoder", False)
+        and not any(getattr(module, "is_causal", False) for module in model.modules())
+        and "sliding_attention" not in (getattr(model.config, "layer_types", None) or ())
+        and (getattr(model.config, "num_key_value_heads", None) or heads) == heads
+    )
+
+
+def drop_no_attention(model: PreTrainedModel) -> None:
+    """Leave the attention weights whole in training; the states are dropped as before."""
+    for module in model.modules():
+        if "Attention" not in type(module).__name__:
+            continue
+        for name in ("dropout", "attention_dropout"):
+            rate = getattr(module, name, None)
+            if isinstance(rate, torch.nn.Dropout):
+                rate.p = 0.0
+            elif isinstance(rate, float):
+                setattr(module, name, 0.0)
+
+
+def _in_bfloat16(_module: torch.nn.Module, _inputs: Any, states: torch.Tensor) -> torch.Tensor:
+    return states.to(torch.bfloat16) if torch.is_autocast_enabled("cpu") else states
+
+
+def padding_bias(
+    batch_size: int,
+    kv_length: int,
+    attention_mask: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    **_: Any,
+) -> torch.Tensor | None:
+    """What is added to the products of every query: the lowest number where there is padding.
+
+    Shape (rows, 1, tokens); None where nothing is padded. The mask is the same for all queries, as
+    it is in an encoder.
+    """
+    if attention_mask is None:
+        return None
+    padded = ~attention_mask.view(batch_size, 1, kv_length).bool()
+    bias = torch.zeros(padded.shape, dtype=dtype, device=padded.device)
+    return bias.masked_fill_(padded, torch.finfo(dtype).min)
+
+
+def batched_products(  # noqa: PLR0913, PLR0917  transformers calls it so
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention in the precision of ``query``, all of shape (rows, heads, tokens, width).
+
+    Returns:
+        The attended values, shape (rows, tokens, heads, width), and no weights.
+    """
+    rows, heads, tokens, width = query.shape
+    query, key, value = (part.reshape(rows * heads, tokens, width) for part in (query, key, value))
+    if attention_mask is None:
+        bias = query.new_zeros(1, 1, 1)
+    else:
+        bias = attention_mask.to(query.dtype).repeat_interleave(heads, dim=0)
+    with torch.autocast(query.device.type, enabled=False):
+        # Autocast would have the softmax in float32, at the cost of two copies of the products.
+        products = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling)
+        weights = torch.softmax(products, dim=-1)
+        weights = torch.dropout(weights, dropout, train=module.training)
+        attended = torch.bmm(weights, value)
+    return attended.view(rows, heads, tokens, width).transpose(1, 2).contiguous(), None
+
+
+# Somali has 3 to 5. Where there are more, it costs another look.
+CHARACTERS_A_TOKEN = 16
+# A space between characters that it keeps apart for every tokenizer of words: no mark that it
+# could carry, nothing that is made a space too, no start of a token that swallows it.
+_LAST_SPACE = re.compile(r"(?s).*[\w!-~](?= [\w!-~])")
+_FIRST_SPACE = re.compile(r"(?<=[\w!-~]) [\w!-~]")
+
+
+def ids_read(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    max_length: int,
+    characters: int | None = None,
+) -> list[list[int]]:
+    """The ids of each text, cut to ``max_length`` on the side where the tokenizer cuts.
+
+    They are those of the whole text, though of a long one only ``characters`` are tokenised first:
+    its words up to a space. Words that a space parts are tokenised apart, so the tokens of the part
+    are the first (or last) of the text; where they are fewer than the model reads, the part is
+    doubled. A text without a space goes on to the first one, or is taken whole.
+    """
+    if not texts:
+        return []  # which tokenizers do not take
+    characters = characters or CHARACTERS_A_TOKEN * max_length
+    parts = [_part(text, characters, tokenizer.truncation_side) for text in texts]
+    ids: list[list[int]] = tokenizer(
+        parts, truncation=True, max_length=max_length, return_attention_mask=False
+    )["input_ids"]
+    short = [
+        row
+        for row, (part, text) in enumerate(zip(parts, texts, strict=True))
+        if len(part) < len(text) and len(ids[row]) < max_length
+    ]
+    more = ids_read(tokenizer, [texts[row] for row in short], max_length, 2 * characters)
+    for row, found in zip(short, more, strict=True):
+        ids[row] = found
+    return ids
+
+
+def _part(text: str, characters: int, cut: str) -> str:
+    """Whole words of ``text`` within its first ``characters``, or the last, if it is cut left."""
+    if len(text) <= characters:
+        return text
+    if cut == "left":
+        found = _FIRST_SPACE.search(text, len(text) - characters)
+        return text[found.start() :] if found else ""
+    found = _LAST_SPACE.match(text, 0, characters)
+    return found.group() if found else ""
+
+
+# What fits into a CPU's cache; an accelerator wants more at once.
+TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16_384}
+# Labels whose logits lie closer together are told apart in float32 (docs/decisions/009).
+CLOSE_CALL = 0.25
+
+
+class Predictor:
+    """A trained model directory, ready to predict.
+
+    On a CPU that multiplies bfloat16 in hardware, texts are read in bfloat16 first, and again in
+    float32 where two labels are a close call: twice as fast or more, labels that are float32's in
+    all but the rarest cases, and probabilities within a hundredth, of one text in a hundred within
+    some. ``exact`` reads all in float32: for what is held against another form of the same model,
+    and for differences as small as a word's.
+
+    Raises:
+        ExportError: the directory holds no model that can be loaded.
+    """
+
+    def __init__(self, model_dir: Path, max_length: int, exact: bool = False) -> None:
+        self._tokenizer, self._model = _load(model_dir)
+        self._ngrams = _ngrams(model_dir)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model.to(self._device).eval()
+        self._max_length = max_length
+        self._drafts = not exact and self._device.type == "cpu" and _multiplies_bfloat16()
+        if self._drafts:
+            tune_for_cpu(self._model, bf16=True)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the probabilities."""
+        names: dict[int, str] = self._model.config.id2label
+        return tuple(names[number] for number in sorted(names))
+
+    def probabilities(self, texts: list[str]) -> Probabilities:
+        """Probabilities, shape (texts, labels), in the order of ``texts``."""
+        encoded = self._encode(texts)
+        scores = self._ngrams.scores(texts) if self._ngrams else None
+        mixed = self._mix(self._logits(encoded, draft=self._drafts), scores)
+        if self._drafts:
+            weight = self._ngrams.encoder_weight if self._ngrams else 1.0
+            close = np.flatnonzero(_margins(mixed) < CLOSE_CALL * weight)
+            exact = self._logits([encoded[row] for row in close], draft=False)
+            mixed[close] = self._mix(exact, None if scores is None else scores[close])
+        exponent = np.exp(mixed - mixed.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+    def logits(self, texts: list[str]) -> FloatArray:
+        """The encoder's own logits in float32, shape (texts, labels), in the order of ``texts``."""
+        return self._logits(self._encode(texts), draft=False)
+
+    def _mix(self, logits: FloatArray, scores: FloatArray | None) -> FloatArray:
+        if self._ngrams is None or scores is None:
+            return logits
+        return np.asarray(self._ngrams.mix(logits, scores))
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return ids_read(self._tokenizer, texts, self._max_length)
+
+    def _logits(self, encoded: list[list[int]], draft: bool) -> FloatArray:
+        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        logits = np.zeros((len(encoded), len(self.labels)))
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=draft):
+            for rows in batches_of_like_length(lengths, TOKENS_A_BATCH[self._device.type]):
+                batch = self._tokenizer.pad(
+                    {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
+                ).to(self._device)
+                logits[rows] = self._model(**batch).logits.double().cpu().numpy()
+        return logits
+
+
+def _margins(logits: FloatArray) -> FloatArray:
+    """How far the second best label is behind the best, shape (texts,)."""
+    best = np.partition(logits, -2, axis=1)[:, -2:]
+    return np.asarray(best[:, 1] - best[:, 0])
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; without, bfloat16 is slower than float32."""
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def _ngrams(model_dir: Path) -> NgramScorer | None:
+    """The n-gram model beside the encoder, where there is one."""
+    if not (model_dir / NGRAMS_DIR).is_dir():
+        return None
+    try:
+        return NgramScorer(model_dir)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ExportError(f"{model_dir}: its n-gram model can't be loaded: {error}") from error
+
+
+def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    with quiet_transformers():
+        try:
+            return (
+                AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True),
+                AutoModelForSequenceClassification.from_pretrained(
+                    str(model_dir), use_safetensors=True, local_files_only=True
+                ),
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ExportError(f"{model_dir}: can't be loaded: {reason}") from error
+
+
+def batches_of_like_length(lengths: IntArray, tokens: int) -> list[RowNumbers]:
+    """Row numbers, longest first, in batches of at most ``tokens`` tokens with the padding."""
+    order = np.argsort(-lengths, kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        rows = max(1, tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches

@@ -1,0 +1,231 @@
+"""The model in production, or an earlier version, asked about rows without labels."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from mlrun_assets.arrays import Probabilities
+from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.data.reading import DataFile
+from mlrun_assets.data.rows import Parsed, UnusableError, joined_text
+from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
+from mlrun_assets.data.text import language_profile, normalise
+from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
+from mlrun_assets.errors import ConfigError, DataError, ProductionError
+from mlrun_assets.files import digest_file, open_atomically
+from mlrun_assets.production.answers import Answer, Classifier, TextRow, Wanted, answer_rows
+from mlrun_assets.production.pointer import read_production
+from mlrun_assets.production.versions import verify, versions
+from mlrun_assets.records import PredictionsRecord, ProductionVersion
+
+PREDICTIONS_DIR = "predictions"
+_DIGITS = 12
+
+
+def serving_version(config: LoadedConfig, wanted: str | None = None) -> ProductionVersion:
+    """The version that serves, or the one that is ``wanted``.
+
+    Raises:
+        ProductionError: nothing is in production, or there is no such version.
+    """
+    directory = config.production_dir
+    if wanted is None:
+        version = read_production(directory)
+        if version is None:
+            raise ProductionError(
+                f"{directory}: nothing is in production; let a model serve with `mlrun-assets "
+                "promote EXPERIMENT`, after `mlrun-assets run` where there is no experiment yet"
+            )
+        return version
+    known = {version.version: version for version in versions(directory)}
+    if wanted not in known:
+        raise ProductionError(
+            f"{directory}: there is no version `{wanted}`; choose one of: "
+            f"{', '.join(known) or 'none was promoted yet'}"
+        )
+    return known[wanted]
+
+
+def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
+    """``data`` for a model that learned other columns, or another language, than it names now."""
+    return data.model_copy(
+        update={
+            "text_columns": version.text_columns or data.text_columns,
+            "language": version.language or data.language,
+        }
+    )
+
+
+def load_classifier(
+    config: LoadedConfig, version: ProductionVersion, *, exact: bool = False
+) -> Classifier:
+    """The model of a version, whose files are those that were promoted.
+
+    ``exact`` probabilities are those of float32; others may differ by some hundredths, which is
+    more than most words move.
+
+    Raises:
+        ProductionError: they are not, or can't be read, now or when the model is asked.
+        ExportError: they can't be loaded.
+    """
+    from mlrun_assets.models.predictor import Predictor
+
+    with _readable(version):
+        model_dir = verify(config.production_dir, version)
+        return _Serving(version, Predictor(model_dir, version.max_length, exact=exact))
+
+
+class _Serving:
+    """The model of a version. An `OSError` of it is told as its own, not as one of the output."""
+
+    def __init__(self, version: ProductionVersion, classifier: Classifier) -> None:
+        self._version, self._classifier = version, classifier
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._classifier.labels
+
+    def probabilities(self, texts: list[str]) -> Probabilities:
+        """Of shape (texts, labels)."""
+        with _readable(self._version):
+            return self._classifier.probabilities(texts)
+
+
+@contextmanager
+def _readable(version: ProductionVersion) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProductionError(
+            f"{version.version}: the model can't be read: {error.strerror or error}; make its "
+            "files readable, or choose another version"
+        ) from error
+
+
+def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
+    """The rows of a data file; those of a named pipe are JSON Lines.
+
+    Raises:
+        DataError: it is missing, can't be read, or is no data file.
+    """
+    if path.is_fifo():
+        return rows_of_stream(path.open("rb"), str(path), data)
+    file = data_file(path)
+    return text_rows(read_whole_rows(file, data), file.name, data)
+
+
+def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow | None]:
+    """The rows of a pipe, which are JSON Lines; None where nothing more has come for a while."""
+    return text_rows(read_stream(stream, name), name, data)
+
+
+def text_rows(
+    parsed: Iterable[Parsed | None], name: str, data: DataConfig
+) -> Iterator[TextRow | None]:
+    """Rows as the model is asked: their texts in the normal form in which it learned them."""
+    steps = language_profile(data.language).steps
+    for each in parsed:
+        if each is None:
+            yield None
+            continue
+        place, row = f"{name}, line {each.line}", each.row
+        size = len(each.raw) if each.raw else each.size
+        try:
+            if isinstance(row, UnusableError):
+                raise row
+            text = normalise(joined_text(row, data.text_columns), steps).text
+            if not text:
+                raise UnusableError("empty text", "nothing is left after white space is stripped")
+            yield TextRow(place, row, text, max(size, len(text)))
+        except UnusableError as error:
+            keys = row if isinstance(row, dict) else {"line": each.line, "raw": each.shown()}
+            yield TextRow(place, keys, "", size, f"{error.reason}: {error.detail}")
+
+
+def write_answers(windows: Iterable[list[Answer]], file: BinaryIO) -> Iterator[list[Answer]]:
+    """Write answers as JSON Lines and hand them on; each window is flushed when it is whole."""
+    for window in windows:
+        file.writelines(map(_json_line, window))
+        file.flush()
+        yield window
+
+
+def _json_line(answer: Answer) -> bytes:
+    # What Parquet has and JSON has not (decimals, bytes) is written as text.
+    return orjson.dumps(answer, default=str, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> PredictionsRecord:
+    """Label what ``data.predict_path`` names with the model in production.
+
+    The answers go to ``predictions/VERSION/DIGEST.jsonl`` in the production directory, the digest
+    being that of the rows' files, and the record beside them. Rows without a text get ``error``.
+
+    Raises:
+        ConfigError: the key is not set.
+        ProductionError: nothing is in production, or its files were changed.
+        DataError: a file can't be read, or has not one row that can be labelled.
+    """
+    if config.settings.data.predict_path is None:
+        raise ConfigError(
+            f"{config.file or 'ml_config.yaml'}: data.predict_path is not set; let it name the "
+            "rows to label: a file, a pattern, a URL, or a list of them"
+        )
+    sources = source_paths(config, ("predict",))
+    version = serving_version(config)
+    with tempfile.TemporaryDirectory(prefix="predict-") as fetched:
+        files = fetch_sources(sources, Path(fetched))["predict"]
+        report(f"predictions: {len(files)} files are labelled by {version.version}")
+        digest = join_digests([digest_file(file.path) for file in files])
+        stem = f"{PREDICTIONS_DIR}/{version.version}/{digest.partition(':')[2][:_DIGITS]}"
+        classifier = load_classifier(config, version)
+        started = time.perf_counter()
+        with open_atomically(config.production_dir / f"{stem}.jsonl") as output:
+            data = data_of(version, config.settings.data)
+            label_rows, unusable = _label(files, classifier, data, output)
+        seconds = time.perf_counter() - started
+    rows = label_rows.total()
+    record = PredictionsRecord(
+        version=version.version,
+        file=f"{stem}.jsonl",
+        rows=rows,
+        rows_unusable=unusable,
+        label_rows={label: label_rows[label] for label in classifier.labels},
+        seconds=round(seconds, 3),
+        rows_per_second=round(rows / max(seconds, 1e-9), 1),
+    )
+    record.save(config.production_dir / f"{stem}.json")
+    return record
+
+
+def _label(
+    files: tuple[DataFile, ...], classifier: Classifier, data: DataConfig, output: BinaryIO
+) -> tuple[Counter[str], int]:
+    """Write the answers to all rows; the rows of each label, and those without a text."""
+    rows = chain.from_iterable(
+        text_rows(read_whole_rows(file, data), file.name, data) for file in files
+    )
+    labels: Counter[str] = Counter()
+    unusable, example = 0, "they are empty"
+    for window in write_answers(answer_rows(rows, classifier, Wanted(skip_bad=True)), output):
+        for answer in window:
+            if "error" in answer:
+                unusable, example = unusable + 1, answer["error"]
+            else:
+                labels[answer["label"]] += 1
+    if not labels:
+        raise DataError(
+            f"{', '.join(file.name for file in files)}: no row has a text to label ({example}); "
+            "correct data.predict_path; the model reads the text_columns "
+            f"{', '.join(data.text_columns)}"
+        )
+    return labels, unusable

@@ -1,0 +1,226 @@
+"""The model of production, or of an experiment, given away."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import MlrunError, PublishError
+from mlrun_assets.experiment import find_experiment
+from mlrun_assets.files import new_directory, write_atomically
+from mlrun_assets.machine import telemetry_off
+from mlrun_assets.production.pointer import read_production
+from mlrun_assets.production.versions import find_version, verify, verify_files
+from mlrun_assets.records import ExportRecord, ProductionVersion
+from mlrun_assets.reports.model_card import write_model_card
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+CARD_FILE = "README.md"
+TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not the token
+HUB_SECONDS = 10.0
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_WHAT_TO_DO = {
+    401: f"the Hub does not know the token in {TOKEN_VARIABLE}; export one that is valid",
+    403: "the token may not write there; export one of a user who may, with the right to write",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that is ready to be given away: its files, and its card where they hold none."""
+
+    name: str
+    model_dir: Path
+    card: str | None
+
+
+def publish(model: Published, target: str, *, public: bool) -> str:
+    """Push the model to a directory or a repository; returns where it is now.
+
+    Args:
+        model: what is pushed: its files and its card, and nothing of the data.
+        target: a directory that is there, or a path that begins with ``.``, ``/`` or ``~``; else
+            ``user/name``, a repository of the Hub.
+        public: whether everybody may see the repository.
+
+    Raises:
+        PublishError: the target is not valid or not empty, there is no token, or the Hub refuses or
+            can't be reached.
+    """
+    path = Path(target).expanduser()
+    if target.startswith((".", os.sep, "~")) or (target and path.is_dir()):
+        return _to_directory(model, path.absolute())
+    return _to_hub(model, target, public=public)
+
+
+def _to_directory(model: Published, target: Path) -> str:
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise PublishError(f"{target}: is not an empty directory; name one that is, or a new one")
+    try:
+        with new_directory(target) as directory:
+            shutil.copytree(
+                model.model_dir, directory, copy_function=shutil.copyfile, dirs_exist_ok=True
+            )
+            if model.card is not None:
+                write_atomically(directory / CARD_FILE, model.card)
+    except OSError as error:
+        raise PublishError(
+            f"{target}: the model can't be written there ({error.strerror or error}); make room, "
+            "or choose another directory"
+        ) from error
+    return str(target)
+
+
+def _to_hub(model: Published, repository: str, *, public: bool) -> str:
+    _check_name(repository)
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        raise PublishError(
+            f"{repository}: the Hub wants a token; export {TOKEN_VARIABLE} with one that may "
+            "write, or name a directory, as in ./model"
+        )
+    telemetry_off()
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    api = HfApi(token=token)
+    try:
+        _make_repository(api, repository, public=public)
+        return _commit(api, repository, model)
+    except RuntimeError as error:  # what the library makes of a file that it can't upload
+        why = _reason(error.__cause__ or error)
+        raise PublishError(f"{repository}: not pushed: {why}") from error
+    except (OSError, ValueError, HTTPError) as error:
+        raise PublishError(f"{repository}: not pushed: {_reason(error)}") from error
+
+
+def _check_name(repository: str) -> None:
+    telemetry_off()
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repository)
+        valid = bool(_REPOSITORY.fullmatch(repository))
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise PublishError(
+            f"{repository!r}: neither a repository of the Hub (`user/name`) nor a directory; a new "
+            "directory is named by a path that begins with `./` or `/`"
+        )
+
+
+def _make_repository(api: HfApi, repository: str, *, public: bool) -> None:
+    """Make the repository, or see that one that is there is seen by no more people than is meant.
+
+    The first question has ten seconds to be answered; the library waits for ever for the others.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        private = api.model_info(repository, timeout=HUB_SECONDS).private
+    except RepositoryNotFoundError:
+        api.create_repo(repository, private=not public)
+        return
+    if not private and not public:
+        raise PublishError(
+            f"{repository}: is there already, and public; say --public if everybody may have the "
+            "model, or name another"
+        )
+
+
+def _commit(api: HfApi, repository: str, model: Published) -> str:
+    """One commit after which the repository holds this model and nothing of another."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    sources: dict[str, Path | bytes] = {
+        file.relative_to(model.model_dir).as_posix(): file
+        for file in sorted(model.model_dir.rglob("*"))
+        if file.is_file()
+    }
+    if model.card is not None:
+        sources[CARD_FILE] = model.card.encode("utf-8")
+    stale = set(api.list_repo_files(repository)) - {*sources, ".gitattributes"}
+    commit = api.create_commit(
+        repository,
+        operations=[
+            *(CommitOperationDelete(path) for path in sorted(stale)),
+            *(CommitOperationAdd(path, source) for path, source in sources.items()),
+        ],
+        commit_message=model.name,
+    )
+    return str(commit.commit_url)
+
+
+def _reason(error: BaseException) -> str:
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in _WHAT_TO_DO:
+        return f"{_WHAT_TO_DO[status]} ({status})"
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it, or name a directory"
+    details = (str(error).strip().splitlines() or ["no details"])[0]
+    if status is None and isinstance(error, OSError | HTTPError):
+        return (
+            f"the Hub can't be reached ({details}); look after the network and HF_ENDPOINT, or "
+            "name a directory"
+        )
+    return f"{type(error).__name__}: {details}"
+
+
+def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -> str:
+    """Push a version or an experiment's model, verified, with its card; returns where it is now.
+
+    Args:
+        config: the config that says where production and the experiments are.
+        target: a directory or a repository of the Hub.
+        name: a version of production or an experiment; None: the version that serves.
+        public: whether everybody may see a repository of the Hub.
+
+    Raises:
+        ExperimentError: there is neither a version nor an experiment of that name.
+        ProductionError: nothing is in production, or the files are not those that were recorded.
+        PublishError: the target can't be pushed to.
+        RecordError: the experiment has no exported and evaluated model.
+    """
+    return publish(_published(config, name), target, public=public)
+
+
+def _published(config: LoadedConfig, name: str | None) -> Published:
+    production = config.production_dir
+    version = read_production(production) if name is None else find_version(production, name)
+    if version:
+        model_dir = verify(production, version)
+        return Published(version.version, model_dir, _card_of(config, version))
+    if name is None:
+        raise PublishError(
+            f"{production}: nothing is in production; name an experiment with --version"
+        )
+    experiment = find_experiment(config.experiments_dir, name, ())
+    export = experiment.load(ExportRecord)
+    model_dir = experiment.directory / export.model_dir
+    verify_files(model_dir, export.digest)
+    return Published(experiment.id, model_dir, write_model_card(experiment, config))
+
+
+def _card_of(config: LoadedConfig, version: ProductionVersion) -> str | None:
+    """A card for a version that holds none, from its experiment; None: it holds one, or can't."""
+    if version.export_digest is not None:
+        return None
+    try:
+        return write_model_card(
+            find_experiment(config.experiments_dir, version.experiment, ()), config
+        )
+    except MlrunError:  # the experiment is gone, or of a version that can't be read any more
+        return None

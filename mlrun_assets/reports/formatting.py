@@ -1,0 +1,203 @@
+"""Numbers as the report writes them: the same number looks the same everywhere."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import jinja2
+
+from mlrun_assets.records import QualityCheck, Score, Spread
+from mlrun_assets.statistics import told_p
+
+# An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
+_SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;"}
+# What begins a list, a quotation, a rule or an underlined heading at the start of a line.
+_BLOCK_START = re.compile(r"^(\d*)([-+](?![^\s+-])|[=>]|(?<=\d)[.)](?!\S))")
+# A code span that no table and no parser reads otherwise.
+_SPAN = re.compile(r"(?<!`)`([^`|\\ ](?:[^`|\\]*[^`|\\ ])?)`(?!`)")
+# Embeddings, overrides and isolates of the bidirectional algorithm reorder what stands around them.
+_BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+_INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
+
+
+def clean(text: str, limit: int | None = None) -> str:
+    """``text`` on one line: control characters and runs of space become one space.
+
+    Args:
+        text: any string.
+        limit: the most characters that are kept; a longer text ends with ``…``.
+    """
+    shown = "".join(
+        " " if unicodedata.category(character) in _INVISIBLE else character
+        for character in text
+        if character not in _BIDI_CONTROLS
+    )
+    line = " ".join(shown.split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def escape(text: str, limit: int | None = None) -> Markdown:
+    """``text`` as one line of Markdown that renders as `clean` text; `Markdown` stays as it is."""
+    if isinstance(text, Markdown):
+        return text
+    return _unblock(_escape_inline(clean(text, limit)))
+
+
+def prose(text: str, limit: int | None = None) -> Markdown:
+    """A sentence in which names and commands may stand in backticks: those become code spans."""
+    if isinstance(text, Markdown):
+        return text
+    parts = _SPAN.split(clean(text, limit))
+    spans = [f"`{part}`" if place % 2 else _escape_inline(part) for place, part in enumerate(parts)]
+    return _unblock("".join(spans))
+
+
+def _escape_inline(line: str) -> str:
+    return _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
+
+
+def _unblock(line: str) -> Markdown:
+    return Markdown(_BLOCK_START.sub(r"\1\\\2", line))
+
+
+def code(text: str) -> Markdown:
+    """A name or digest as a code span; as escaped text where a span can't hold it in a table."""
+    line = clean(text)
+    if not line or any(character in line for character in "`|\\"):
+        return escape(line)
+    return Markdown(f"`{line}`")
+
+
+def joined(items: Iterable[str], separator: str = ", ") -> Markdown:
+    """The items, escaped where they are no Markdown yet, with ``separator`` between them."""
+    return Markdown(separator.join(escape(item) for item in items))
+
+
+def fenced(text: str, language: str = "") -> Markdown:
+    """Several lines as a fenced block; the fence is longer than any run of backticks inside."""
+    lines = ["".join(filter(_is_printed, line)) for line in text.splitlines()]
+    runs = re.findall(r"`{3,}", text)
+    fence = "`" * (1 + max((len(run) for run in runs), default=2))
+    return Markdown("\n".join([f"{fence}{language}", *lines, fence]))
+
+
+def _is_printed(character: str) -> bool:
+    if character == "\t":
+        return True
+    return character not in _BIDI_CONTROLS and unicodedata.category(character) not in {"Cc", "Cs"}
+
+
+def markdown_environment() -> jinja2.Environment:
+    """Templates of this room, whose values are escaped for Markdown on their way out."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("mlrun_assets.reports"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - the output is Markdown: `finalize` escapes for that
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _finalize(value: object) -> str:
+    return value if isinstance(value, Markdown) else escape(str(value))
+
+
+NOTHING = Markdown("\N{EN DASH}")
+
+
+def score(value: Score | float | None) -> Markdown:
+    """``0.912 [0.850, 0.956]``, ``0.912`` where there is no interval, a dash where no score."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Score):
+        return Markdown(f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]")
+    return Markdown(f"{value:.3f}")
+
+
+def spread(value: Spread) -> Markdown:
+    """``0.785 ± 0.012``: mean and sample standard deviation."""
+    return Markdown(f"{value.mean:.3f} ± {value.sd:.3f}")
+
+
+def difference(value: Score | float | None) -> Markdown:
+    """``+0.041 [-0.003, +0.085]``: a score with its sign."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Score):
+        return Markdown(f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]")
+    return Markdown(f"{value:+.3f}")
+
+
+def count(value: int | None) -> Markdown:
+    """``12,345``."""
+    return NOTHING if value is None else Markdown(f"{value:,}")
+
+
+def number(value: float | None) -> Markdown:
+    """Four significant digits, thousands separated: ``1,021``, ``0.01``, ``52.25``, ``2e-05``."""
+    if value is None:
+        return NOTHING
+    if not math.isfinite(value):
+        return Markdown(str(value))
+    if value == int(value) or abs(value) >= 1000:
+        return Markdown(f"{value:,.0f}")
+    return Markdown(f"{value:.4g}")
+
+
+def threshold(check: QualityCheck) -> Markdown:
+    """``≤ 0.05``: the values of a check that pass."""
+    if check.threshold is None:
+        return NOTHING
+    return Markdown(f"{check.bound} {number(check.threshold)}")
+
+
+def percent(fraction: float | None) -> Markdown:
+    """``12.5 %``, from a fraction; all and nothing are said only where they are exact."""
+    if fraction is None:
+        return NOTHING
+    if 0.9995 <= fraction < 1.0:
+        return Markdown("> 99.9 %")
+    if 0.0 < fraction < 0.0005:
+        return Markdown("< 0.1 %")
+    return Markdown(f"{100 * fraction:.1f} %")
+
+
+def p_value(value: float) -> Markdown:
+    """``= 0.043``, or ``< 0.001``, to follow a p."""
+    return Markdown(told_p(value))
+
+
+def seconds(value: float | None) -> Markdown:
+    """``12.3 s``; from two minutes on ``3 min 05 s``, from two hours on ``2 h 05 min``."""
+    if value is None:
+        return NOTHING
+    if value < 119.95:
+        return Markdown(f"{value:.1f} s")
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 120:
+        return Markdown(f"{minutes} min {rest:02d} s")
+    return Markdown(f"{minutes // 60} h {minutes % 60:02d} min")
+
+
+def megabytes(size_bytes: int) -> Markdown:
+    """``112.5 MB``, of a million bytes each."""
+    return Markdown(f"{size_bytes / 1e6:,.1f} MB")
+
+
+def digest(value: str) -> Markdown:
+    """The first twelve digits of a digest: enough to tell two apart at a glance."""
+    return code(value.removeprefix("sha256:")[:12])

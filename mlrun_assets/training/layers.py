@@ -1,0 +1,115 @@
+"""AdamW with a learning rate for each layer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel
+
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.records import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
+# What stands beside the layers and is read by the lowest one, or by all of them. Whole names, a
+# type each: `encoder.LayerNorm` is the norm of DeBERTa's relative positions and elsewhere the last
+# one, before the head.
+_BELOW_LAYERS = {
+    "albert": ("encoder.embedding_hidden_mapping_in",),
+    "convbert": ("embeddings_project",),
+    "deberta": ("encoder.rel_embeddings", "encoder.LayerNorm"),
+    "deberta-v2": ("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
+    "electra": ("embeddings_project",),
+    "mpnet": ("encoder.relative_attention_bias",),
+    "rembert": ("encoder.embedding_hidden_mapping_in",),
+}
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that the parameter ``name`` belongs to, from 0; None: it stands beside them."""
+    layer = _LAYER.search(name)
+    return int(layer[1]) if layer else None
+
+
+def is_below_layers(model: PreTrainedModel, name: str) -> bool:
+    """Whether the layers of ``model`` build on the parameter ``name``: an embedding or the like."""
+    parts = ("embeddings", *_BELOW_LAYERS.get(model.config.model_type, ()))
+    return name.startswith(tuple(f"{model.base_model_prefix}.{part}." for part in parts))
+
+
+def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over the parameters that are trained.
+
+    The learning rate of a layer is that of the layer above it times ``layerwise_decay``; the head
+    has the whole rate and the embeddings the smallest (Howard and Ruder, 2018; Zhang et al., 2021).
+    Biases and norms are not decayed. The bias of the moments is corrected, without which
+    fine-tuning on few rows is unstable (Mosbach et al., 2021).
+    """
+    depth = int(getattr(model.config, "num_hidden_layers", 0))
+    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim >= 2
+            key = (_distance_from_head(model, name, depth), decayed)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": recipe.learning_rate * recipe.layerwise_decay**distance,
+                "weight_decay": recipe.weight_decay if decayed else 0.0,
+            }
+            for (distance, decayed), parameters in groups.items()
+        ],
+        lr=recipe.learning_rate,
+        fused=True,
+    )
+
+
+def _distance_from_head(model: PreTrainedModel, name: str, depth: int) -> int:
+    """Layers between a parameter and the head: 0 for the head, ``depth + 1`` for embeddings."""
+    layer = layer_of(name)
+    if layer is not None:
+        return depth - layer
+    return depth + 1 if is_below_layers(model, name) else 0
+
+
+def freeze(model: PreTrainedModel, part: str | int) -> None:
+    """Exclude ``part`` from training.
+
+    Args:
+        model: a classifier.
+        part: ``none``, ``embeddings`` (of the word pieces), ``encoder`` (all but the head), or the
+            number of the lowest layers, which are frozen together with all embeddings (those of
+            relative positions, which every layer reads, among them).
+
+    Raises:
+        TrainingError: the encoder has fewer layers that can be told apart.
+    """
+    if isinstance(part, int):
+        _freeze_layers(model, part)
+    elif part == "embeddings":
+        model.get_input_embeddings().requires_grad_(False)
+    elif part == "encoder":
+        model.base_model.requires_grad_(False)
+
+
+def _freeze_layers(model: PreTrainedModel, lowest: int) -> None:
+    found = set()
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name)
+        if layer is not None:
+            found.add(layer)
+        if is_below_layers(model, name) or (layer is not None and layer < lowest):
+            parameter.requires_grad_(False)
+    if len(found) < lowest:
+        raise TrainingError(
+            f"training.freeze is {lowest}, and the {model.config.model_type} encoder has "
+            f"{len(found)} layers that can be told apart: set it to {len(found)} or less, or to "
+            "`encoder`"
+        )

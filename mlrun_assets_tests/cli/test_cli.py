@@ -1,0 +1,400 @@
+"""The command line as people call it: in a process of its own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.cli.__main__ import commands
+from mlrun_assets.experiment import Experiment, find_experiment
+from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
+from mlrun_assets_tests.examples import ROOT, MakeProject
+
+COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
+PATIENCE = 1200
+"""Seconds after which a process hangs. A run takes ten, and minutes on a busy machine."""
+
+
+def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert "Traceback" not in result.stderr + result.stdout
+    return result
+
+
+def test_run_status_promote_rollback(make_project: MakeProject) -> None:
+    home = make_project(deployment={"min_accuracy": 0.99}).parent
+    ran = call("run", "first", cwd=home)
+    assert ran.returncode == 0, ran.stderr
+    assert "Complete: accuracy" in ran.stdout and "REJECTED" in ran.stdout
+    report = re.search(r"^report +(\S+)$", ran.stdout, re.MULTILINE)
+    assert report and Path(report[1]).exists()
+    assert "training: epoch 2" in ran.stderr
+
+    refused = call("promote", "first", cwd=home)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: exp_")
+    assert "--reason" in refused.stderr
+    forced = call("promote", "first", "--reason", "only model there is", cwd=home)
+    assert forced.returncode == 0, forced.stderr
+    history = (home / "production" / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["forced"] is True
+
+    differs = call("diff", "first", cwd=home)
+    assert differs.returncode == 0, differs.stderr
+    assert re.search(r"^why +only model there is \(forced\)", differs.stdout, re.MULTILINE)
+    pushed = call("push", "out/model", "--version", "first", cwd=home)
+    assert pushed.returncode == 1 and "the Hub wants a token" in pushed.stderr
+    pushed = call("push", "./out/model", cwd=home)
+    assert pushed.returncode == 0, pushed.stderr
+    served = sorted(path.name for path in (home / "production" / "current").iterdir())
+    assert sorted(path.name for path in (home / "out" / "model").iterdir()) == served
+    assert (home / "out" / "model" / "README.md").read_text().startswith("---\n")
+
+    status = call("status", cwd=home)
+    assert status.returncode == 0
+    assert "production  exp_" in status.stdout
+    assert "Complete" in status.stdout and "TD-001" in status.stdout
+
+    alone = call("rollback", "--reason", "no", cwd=home)
+    assert alone.returncode == 1
+    assert (home / "production" / "current").exists()
+
+
+def test_a_run_without_a_config_says_so(tmp_path: Path) -> None:
+    result = call("run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file, so the defaults hold\n" in (
+        result.stderr
+    )
+
+
+def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -> None:
+    command = [*COMMAND, "status", "--config", str(make_project())]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
+
+
+@pytest.mark.parametrize("content", ["", "not json\n" * 5])
+def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
+    home = make_project().parent
+    (home / "data" / "train.jsonl").write_text(content)
+    result = call("run", cwd=home)
+    assert result.returncode == 3, result.stderr
+    assert "splits_nonempty: no usable row in train" in result.stderr
+    assert "Not executing" not in result.stderr
+
+
+def test_blocked_data_exits_3(make_project: MakeProject) -> None:
+    home = make_project(model={"num_labels": 4}).parent
+    result = call("run", cwd=home)
+    assert result.returncode == 3
+    assert "model.num_labels is 4" in result.stderr
+    assert result.stdout.startswith("\nBlocked: ")
+
+
+def test_check_data_opens_no_experiment_and_leaves_nothing(make_project: MakeProject) -> None:
+    home = make_project().parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^schema +passed", result.stdout, re.MULTILINE)
+    assert result.stdout.endswith("ready to train on\n")
+    assert not (home / "experiments").exists() and not (home / ".claude").exists()
+
+
+def test_check_data_exits_1_when_blocked_and_names_what_it_kept(make_project: MakeProject) -> None:
+    home = make_project(model={"num_labels": 4}).parent
+    with (home / "data" / "train.jsonl").open("a") as file:
+        file.write("{\n")
+    result = call("check-data", "--output", "out", cwd=home)
+    assert result.returncode == 1
+    assert re.search(r"^label_domain +BLOCKS", result.stdout, re.MULTILINE)
+    assert "blocked by" in result.stdout
+    quarantine = (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
+    aside = [json.loads(line) for line in quarantine.splitlines()]
+    assert [(row["line"], row["reason"]) for row in aside] == [(61, "not JSON")]
+    assert aside[0]["file"].endswith("data/train.jsonl")
+    assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
+
+
+def test_check_data_without_the_encoder_checks_all_but_lengths(make_project: MakeProject) -> None:
+    home = make_project(model={"name": "nobody/no-such-model"}).parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("note: no token counts")
+    assert re.search(r"^truncation +off", result.stdout, re.MULTILINE)
+    assert re.search(r"^tokenizer_fit +off", result.stdout, re.MULTILINE)
+
+
+def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProject) -> None:
+    home = make_project(data={"train_path": ["data/no-*.jsonl"]}).parent
+    result = call("check-data", cwd=home)
+    assert result.returncode == 1
+    assert "the pattern `data/no-*.jsonl` matches no file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "--config", "absent.yaml"], 2, "absent.yaml: no such config file"),
+        (["run", "..."], 2, "no letter or digit"),
+        (["run", "--resume", "nobody"], 2, "no experiment `nobody`"),
+        (["run", "--resume", ""], 2, "no experiment ``"),
+        (["run", "a-name", "--resume", "nobody"], 2, "leave out one"),
+        (["status", "--limit", "x"], 2, "not a valid integer"),
+        (["promote", "nobody"], 2, "no experiment `nobody`"),
+        (["rollback", "--reason", "x"], 1, "production"),
+        (["diff"], 1, "nothing is in production; name two experiments"),
+        (["diff", "a", "b", "c"], 2, "compares two models, and 3 are named"),
+        (["push", "./model"], 1, "nothing is in production; name an experiment with --version"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_wrong_calls(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    result = call(*words, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ("data", {"train_path": "data/absent.jsonl"}, "no such file"),
+        ("data", {"train_path": "data"}, "not a regular file"),
+        ("model", {"name": "./absent"}, "absent"),
+        ("model", {"name": "embedded:nothing"}, "multilingual-e5-small"),
+        ("model", {"name": "nobody/no-such-model"}, "embedded:multilingual-e5-small"),
+        ("model", {"max_length": 4096}, "max_length"),
+    ],
+)
+def test_bad_input_is_one_message(
+    make_project: MakeProject, section: str, changes: dict[str, object], said: str
+) -> None:
+    home = make_project(**{section: changes}).parent
+    result = call("run", cwd=home)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert result.stdout.startswith("\nFailed: ")
+
+
+def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
+    home = make_project(rows=400, training={"epochs": 400}).parent
+    with subprocess.Popen(
+        [*COMMAND, "run", "stopped"],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2," in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    registry = (home / ".claude/reports/_registry.md").read_text()
+    assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+    assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
+
+
+KILLED = """
+import os, signal
+from mlrun_assets.cli.__main__ import main
+from mlrun_assets.training.progress import Progress
+
+on_evaluate = Progress.on_evaluate
+
+def killed(progress, arguments, state, *others, **more):
+    on_evaluate(progress, arguments, state, *others, **more)
+    if state.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.on_evaluate = killed
+main()
+"""
+
+
+def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: MakeProject) -> None:
+    home = make_project(rows=400, training={"epochs": 4}).parent
+    undisturbed = call("run", "undisturbed", cwd=home)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    command = [sys.executable, "-c", KILLED, "run", "killed"]
+    ended = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
+    status = call("status", cwd=home).stdout
+    assert f"was killed: `mlrun-assets run --resume {killed.id}`" in status
+    before = killed.manifest.stages
+    assert killed.manifest.status is Status.RUNNING
+    assert before["trained_checkpoint"].status == "running"
+    config = json.loads((home / "ml_config.yaml").read_text())
+    config["reports"] = {**config.get("reports", {}), "show_text": True}
+    (home / "ml_config.yaml").write_text(json.dumps(config))
+    with (home / "data" / "train.jsonl").open("a") as file:
+        file.write("{}\n")
+
+    resumed = call("run", "--resume", "killed", cwd=home)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "note: the files of train have changed" in resumed.stderr
+    assert "note: the config has changed" in resumed.stderr
+    assert "training: continues from checkpoint-" in resumed.stderr
+    assert resumed.stdout.startswith("\nComplete: accuracy")
+    after = killed.manifest
+    assert after.status is Status.COMPLETE
+    assert all(
+        after.stages[name] == before[name] for name in ("validated_dataset", "training_plan")
+    )
+    checkpoint, same = (each.load(CheckpointRecord) for each in (killed, expected))
+    assert checkpoint.resumed_from_step
+    assert (checkpoint.history, checkpoint.digest) == (same.history, same.digest)
+    assert killed.load(EvaluationRecord).test == expected.load(EvaluationRecord).test
+    assert not (killed.directory / "checkpoints").exists()
+    registry = (home / ".claude/reports/_registry.md").read_text().splitlines()
+    lines = [line for line in registry if f"- {after.report} |" in line]
+    assert len(lines) == 1 and "| Complete | accuracy" in lines[0]
+
+    again = call("run", "--resume", killed.id, cwd=home)
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to run" in again.stderr
+    assert killed.manifest == after
+
+
+def named(home: Path, name: str) -> Experiment:
+    return find_experiment(home / "experiments", name, ())
+
+
+def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProject) -> None:
+    home = make_project().parent
+    runs = [
+        subprocess.Popen(
+            [*COMMAND, "run", name],
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    for run in runs:
+        output, errors = run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0, errors
+        assert output.startswith("\nComplete: ")
+    registry = (home / ".claude/reports/_registry.md").read_text()
+    assert registry.count("| Complete | ") == 2
+    assert len(list((home / "experiments").glob("exp_*"))) == 2
+    after = call("run", "three", cwd=home)
+    assert after.returncode == 0, after.stderr
+
+
+def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
+    config = make_project()
+    command = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize"]
+    result = subprocess.run(
+        [*command, "--select", "+deployment_report"],
+        cwd=config.parent,
+        env={
+            **os.environ,
+            "DAGSTER_MODULE_NAME": "mlrun_assets.definitions",
+            "DAGSTER_HOME": str(dagster_home),
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    registry = (config.parent / ".claude/reports/_registry.md").read_text()
+    assert "| Complete | accuracy" in registry
+
+
+def test_a_history_that_dagster_cannot_read_is_one_message(
+    make_project: MakeProject, dagster_home: Path
+) -> None:
+    history = dagster_home / "history" / "runs.db"
+    history.parent.mkdir()
+    history.write_bytes(b"no database " * 1000)
+    result = call("run", cwd=make_project().parent)
+    assert result.returncode == 1
+    assert f"error: {dagster_home}: Dagster's history can't be kept here" in result.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from dagster._core.executor.in_process import InProcessExecutor
+from mlrun_assets.cli.__main__ import main
+
+after, execute = sys.argv.pop(), InProcessExecutor.execute
+
+def interrupted(*arguments):
+    for event in execute(*arguments):
+        yield event
+        if event.event_type_value == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+InProcessExecutor.execute = interrupted
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "last", "opened"),
+    [
+        ("ENGINE_EVENT", "cancelled", False),
+        ("STEP_SUCCESS", "Cancelled: cancelled between two assets", True),
+    ],
+)
+def test_ctrl_c_while_no_asset_runs(
+    make_project: MakeProject, after: str, last: str, opened: bool
+) -> None:
+    home = make_project().parent
+    command = [sys.executable, "-c", INTERRUPTED, "run", "stopped", after]
+    result = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert result.returncode == 130, result.stderr
+    assert last in (result.stdout + result.stderr).splitlines()
+    assert "Traceback" not in result.stderr
+    if opened:
+        registry = (home / ".claude/reports/_registry.md").read_text()
+        assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+    assert len(list((home / "experiments").glob("exp_*"))) == opened
+
+
+def test_a_home_of_our_own_has_the_shipped_settings() -> None:
+    from mlrun_assets.cli.run import DAGSTER_YAML
+
+    shipped = (ROOT / ".dagster" / "dagster.yaml").read_text(encoding="utf-8")
+    assert shipped == DAGSTER_YAML
+
+
+def test_schema_is_the_shipped_one(tmp_path: Path) -> None:
+    printed = call("schema", cwd=tmp_path).stdout
+    assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_a_command_names_all_that_it_takes(name: str) -> None:
+    command = commands.commands[name]
+    assert command.callback is not None
+    taken = inspect.signature(command.callback).parameters.values()
+    kinds = {parameter.kind for parameter in taken}
+    assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    named = {parameter.name for parameter in taken} - {"config"}
+    assert named == {option.name for option in command.params} - {"file"}

@@ -1,0 +1,185 @@
+"""Each check on data that has the defect and on data that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlrun_assets.config import DataConfig
+from mlrun_assets.data.checks.base import Dataset, Finding
+from mlrun_assets.data.checks.language import add_language
+from mlrun_assets.data.checks.suite import CHECKS, run_checks
+from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.data.rows import BadRow
+from mlrun_assets.data.text import duplicate_key
+from mlrun_assets.records import Bound, CheckOutcome, QualityCheck
+
+Rows = list[tuple[str, str]]
+CLEAN: dict[str, Rows] = {
+    split: [(f"{split} qoraal {number}", label) for number in range(10) for label in ("a", "b")]
+    for split in ("train", "val", "test")
+}
+CLEAN = {
+    split: [(f"{text} {label}", label) for text, label in rows] for split, rows in CLEAN.items()
+}
+
+
+def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
+    frame = pl.DataFrame(
+        {
+            "id": [f"{name}-{number}" for number in range(len(rows))],
+            "text": [text for text, _ in rows],
+            "label": [label for _, label in rows],
+            "key": [duplicate_key(text) for text, _ in rows],
+            "tokens": pl.Series([2 * len(text.split()) for text, _ in rows], dtype=pl.Int64),
+            "unknown": pl.Series([0 for _ in rows], dtype=pl.Int64),
+            "extra_author": [f"{name}-{number}" for number in range(len(rows))],
+        },
+        schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
+    )
+    frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
+    aside = [BadRow(name, number, "not JSON", "?", "{") for number in range(bad)]
+    return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
+
+
+def check(
+    name: str, splits: dict[str, Rows] | None = None, bad: int = 0, **settings: Any
+) -> QualityCheck:
+    rows = {**CLEAN, **(splits or {})}
+    dataset = Dataset(
+        splits={split: split_rows(split, rows[split], bad) for split in rows},
+        labels=settings.pop("labels", ("a", "b")),
+        num_labels=settings.pop("num_labels", None),
+        max_length=settings.pop("max_length", 40),
+        config=DataConfig(group_column="author", quality=settings),
+    )
+    return next(found.check for found in run_checks(dataset) if found.check.name == name)
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_clean_data_passes(name: str) -> None:
+    result = check(name, max_detectable_difference=0.5)  # there are just 20 test rows
+    assert result.outcome is CheckOutcome.PASSED
+    assert result.message
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_a_skipped_check_is_listed_as_off(name: str) -> None:
+    assert check(name, {"val": []}, skip=(name,)).outcome is CheckOutcome.OFF
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+@pytest.mark.parametrize("empty", [("train",), ("val",), ("train", "val", "test")])
+def test_every_check_copes_with_empty_splits(name: str, empty: tuple[str, ...]) -> None:
+    labels = () if "train" in empty else ("a", "b")
+    assert check(name, {split: [] for split in empty}, labels=labels).message
+
+
+def test_schema_blocks_beyond_the_share() -> None:
+    assert not check("schema", bad=1, max_invalid_fraction=0.05).blocks
+    result = check("schema", bad=3, max_invalid_fraction=0.05)
+    assert result.blocks
+    assert result.rows == 9
+    assert "(not JSON: 9; such as train, line 0: ?)" in result.message
+
+
+def test_an_empty_split_blocks() -> None:
+    result = check("splits_nonempty", {"val": []})
+    assert result.blocks
+    assert "val.jsonl" in result.message
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_labels", "said"),
+    [
+        (("a", "A"), None, "`a` and `A` differ only by case or spaces"),
+        (("a b", "ab"), None, "differ only by case or spaces"),
+        (("a", "b"), 3, "has 2 labels (a, b), model.num_labels is 3"),
+        (("a",), None, "two are needed"),
+    ],
+)
+def test_label_domain(labels: tuple[str, ...], num_labels: int | None, said: str) -> None:
+    result = check("label_domain", labels=labels, num_labels=num_labels)
+    assert result.blocks
+    assert said in result.message
+
+
+def test_a_label_missing_from_val_blocks_and_from_test_warns() -> None:
+    only_a = [("kaliya", "a")]
+    assert check("every_label_in_every_split", {"val": only_a}).blocks
+    result = check("every_label_in_every_split", {"test": only_a})
+    assert result.warns
+    assert result.message == "test lacks b"
+
+
+def test_a_label_with_a_single_training_row_blocks() -> None:
+    others = [row for row in CLEAN["train"] if row[1] != "b"]
+    one = next(row for row in CLEAN["train"] if row[1] == "b")
+    result = check("every_label_in_every_split", {"train": [*others, one]})
+    assert result.blocks
+    assert result.message.startswith("train has a single row of b, and one row is not enough")
+    assert not check("every_label_in_every_split", {"train": [*others, one, ("kale", "b")]}).blocks
+
+
+def test_exact_duplicates_warn_whatever_case_and_punctuation() -> None:
+    result = check("exact_duplicates", {"train": [*CLEAN["train"], ("TRAIN, qoraal 0 a!", "a")]})
+    assert result.warns
+    assert result.rows == 1
+    assert "1 in train" in result.message
+
+
+def test_conflicting_labels_warn_and_block_beyond_the_share() -> None:
+    splits = {"train": [*CLEAN["train"], ("train qoraal 0 a", "b")]}
+    assert check("conflicting_labels", splits, max_conflicting_fraction=0.5).warns
+    result = check("conflicting_labels", splits)
+    assert result.blocks
+    assert result.rows == 2
+
+
+def test_a_text_in_two_splits_blocks() -> None:
+    result = check("split_leakage", {"test": [*CLEAN["test"], ("Train qoraal 3 b.", "b")]})
+    assert result.blocks
+    assert result.message.startswith("1 rows of test share their text with train")
+
+
+def test_a_group_in_two_splits_blocks() -> None:
+    dataset = Dataset(
+        splits={
+            split: SplitRows(
+                split,
+                Path(split),
+                len(rows),
+                split_rows(split, rows).frame.with_columns(extra_author=pl.lit("same")),
+            )
+            for split, rows in CLEAN.items()
+        },
+        labels=("a", "b"),
+        num_labels=2,
+        max_length=40,
+        config=DataConfig(group_column="author"),
+    )
+    result = CHECKS["split_leakage"](dataset)
+    assert isinstance(result, Finding)
+    assert result.check.blocks
+    assert "share their group with train" in result.check.message
+    assert [column.sum() for column in result.columns["test"]] == [20]
+
+
+def test_imbalance_and_rare_labels_warn() -> None:
+    rows = [(f"qoraal {number}", "a" if number % 8 else "b") for number in range(64)]
+    result = check("class_balance", {"train": rows})
+    assert result.warns
+    assert result.value == pytest.approx(7.0)
+    assert "fewer than 10 rows of b" in result.message
+    rare = check("class_balance", {"train": rows}, imbalance_ratio=8)
+    assert (rare.value, rare.bound, rare.threshold) == (8, Bound.AT_LEAST, 10)
+
+
+def test_truncation_warns() -> None:
+    result = check("truncation", max_length=7)
+    assert result.warns
+    assert result.value == pytest.approx(1.0)
+    assert result.rows == 60

@@ -1,0 +1,283 @@
+"""Whatever a file holds: read, its bad rows put aside, or refused in one message."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlrun_assets.config import Config, LoadedConfig
+from mlrun_assets.data import reading as splits
+from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
+from mlrun_assets.data.rows import usable
+from mlrun_assets.data.sources import Source, source_paths
+from mlrun_assets.data.validation import TokenCounts, validate_dataset
+from mlrun_assets.errors import DataError
+from mlrun_assets_tests.data.nasty_files import (
+    CORPUS,
+    GOOD_JSON,
+    PARQUET,
+    REFUSED,
+    TABLES,
+    Nasty,
+    parquet,
+    row,
+    zstd,
+)
+from mlrun_assets_tests.examples import write_rows
+
+LABELS = ("x", "y")
+
+
+@contextmanager
+def no_hang(seconds: int = 300) -> Iterator[None]:
+    """An alarm, since a reader that waits for ever would stop all tests."""
+
+    def ring(*_: object) -> None:
+        raise AssertionError(f"still reading after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read(path: Path, **data: Any) -> SplitRows:
+    config = Config.model_validate({"data": data}).data
+    with no_hang():
+        rows = enforce_schema(read_split("train", (DataFile(str(path), path),), config), LABELS)
+    assert rows.rows_read == rows.frame.height + len(rows.bad)
+    assert sum(file.rows_read for file in rows.files) == rows.rows_read
+    for bad in rows.bad:
+        assert bad.reason and bad.detail and bad.line >= 1 and bad.file == str(path)
+        assert len(bad.detail) < 1000 and len(bad.raw) <= 500
+        orjson.dumps([bad.reason, bad.detail, bad.raw])
+    return rows
+
+
+def one_message(error: DataError, path: Path) -> str:
+    said = str(error)
+    assert path.name in said and "\n" not in said and len(said) < 1000
+    return said
+
+
+@pytest.mark.parametrize(
+    ("ending", "nasty"), CORPUS, ids=[f"{nasty.name}{ending}" for ending, nasty in CORPUS]
+)
+def test_every_file_is_read_put_aside_or_refused(tmp_path: Path, ending: str, nasty: Nasty) -> None:
+    path = tmp_path / f"nasty{ending}"
+    path.write_bytes(nasty.content)
+    try:
+        rows = read(path)
+    except DataError as error:
+        assert nasty.outcome is REFUSED, one_message(error, path)
+        one_message(error, path)
+    else:
+        assert (rows.frame.height, len(rows.bad)) == nasty.outcome, rows.bad[:3]
+
+
+def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:
+    names = [(ending, nasty.name) for ending, nasty in CORPUS]
+    assert len(names) == len(set(names)) >= 200
+
+
+def count(texts: list[str]) -> TokenCounts:
+    import numpy as np
+
+    words = np.array([len(text.split()) for text in texts], dtype=np.int64)
+    return TokenCounts(words, 0 * words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NUL escape", "thousand marks", "huge digits as label", "minus minus label", "empty",
+     "label in other case", "id seen before", "a web page", "one long word", "NUL in a value",
+     "unclosed quote", "only nulls"],
+)  # fmt: skip
+def test_the_whole_stage_takes_what_reading_lets_through(tmp_path: Path, name: str) -> None:
+    ending, nasty = next(case for case in CORPUS if case[1].name == name)
+    path = tmp_path / f"train{ending}"
+    path.write_bytes(nasty.content)
+    rows = [{"text": f"Waa qoraal {number}", "label": LABELS[number % 2]} for number in range(9)]
+    paths = {"train_path": str(path)}
+    for split in ("val", "test"):
+        paths[f"{split}_path"] = str(write_rows(tmp_path / f"{split}.jsonl", rows))
+    config = Config.model_validate({"data": paths})
+    with no_hang():
+        record = validate_dataset(
+            LoadedConfig(settings=config, directory=tmp_path), tmp_path / "out", count
+        )
+    train = record.splits["train"]
+    assert train.rows_read == train.rows_kept + train.rows_quarantined
+    aside = (tmp_path / "out" / record.quarantine_file).read_text(encoding="utf-8").splitlines()
+    assert len(aside) == sum(split.rows_quarantined for split in record.splits.values())
+    assert all(json.loads(line)["file"] for line in aside)
+    assert not record.ready
+
+
+# --- files that are no files ------------------------------------------------------------------
+
+
+def sources(directory: Path, **paths: Any) -> dict[str, tuple[Source, ...]]:
+    for split in ("train", "val", "test"):
+        if f"{split}_path" not in paths:
+            (directory / f"good-{split}.jsonl").write_bytes(GOOD_JSON)
+            paths[f"{split}_path"] = f"good-{split}.jsonl"
+    config = Config.model_validate({"data": paths})
+    with no_hang():
+        return source_paths(LoadedConfig(settings=config, directory=directory))
+
+
+def refusal(directory: Path, **paths: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        sources(directory, **paths)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").mkdir()
+    assert "d.jsonl: not a regular file" in refusal(tmp_path, train_path="d.jsonl")
+
+
+def test_a_fifo_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "pipe.jsonl: not a regular file" in refusal(tmp_path, train_path="pipe.jsonl")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    assert "zero.jsonl: not a regular file" in refusal(tmp_path, train_path="zero.jsonl")
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to("absent")
+    said = refusal(tmp_path, train_path="loop.jsonl", val_path="gone.jsonl")
+    assert "loop.jsonl: can't be read: Too many levels of symbolic links" in said
+    assert "gone.jsonl: no such file" in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_no_permission(tmp_path: Path) -> None:
+    (tmp_path / "secret.jsonl").write_bytes(GOOD_JSON)
+    (tmp_path / "secret.jsonl").chmod(0)
+    said = refusal(tmp_path, train_path="secret.jsonl")
+    assert "secret.jsonl: can't be read: Permission denied" in said
+
+
+@pytest.mark.parametrize("name", ["\0.jsonl", "x" * 5000 + ".jsonl", "~nobody-here/a.jsonl"])
+def test_names_that_are_no_paths(tmp_path: Path, name: str) -> None:
+    assert "data.train_path" in refusal(tmp_path, train_path=name)
+
+
+def test_a_file_that_grows_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "grows.jsonl"
+    path.write_bytes(GOOD_JSON)
+    unchanged = usable
+
+    def and_grow(*arguments: Any) -> dict[str, Any]:
+        with path.open("ab") as file:
+            file.write(row() + b"\n")
+        return unchanged(*arguments)
+
+    monkeypatch.setattr(splits, "usable", and_grow)
+    with pytest.raises(DataError, match=r"grows\.jsonl: was written to while it was read"):
+        read(path)
+
+
+@pytest.mark.slow
+def test_a_line_of_50_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    text = "waa " * 12_500_000
+    path.write_bytes(row() + b"\n" + row(text=text) + b'\n{"text": "' + text.encode() + b"\n")
+    rows = read(path)
+    assert (rows.frame.height, len(rows.bad)) == (2, 1)
+
+
+# --- generated ----------------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+OBJECTS = st.dictionaries(st.sampled_from(["id", "text", "label", "other"]), VALUES, max_size=4)
+LINES = st.one_of(
+    st.binary(max_size=60),
+    OBJECTS.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from([row(), row(label="y"), b"", b'"', b'"Waa,x', b"Waa,x", b"Waa\tx"]),
+    st.lists(st.text(max_size=9), min_size=1, max_size=3).map(
+        lambda values: ",".join(values).encode()
+    ),
+)
+PACKINGS = st.sampled_from([bytes, partial(gzip.compress, mtime=0), zstd])
+HEADERS = {".csv": [b"text,label\n", b""], ".tsv": [b"text\tlabel\n"], ".jsonl": [b""]}
+ANY_TEMPORARY = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def takes(path: Path) -> None:
+    """Reading it keeps the books, or says why it can't."""
+    try:
+        read(path)
+    except DataError as error:
+        one_message(error, path)
+
+
+@ANY_TEMPORARY
+@given(st.data(), st.sampled_from(sorted(HEADERS)), st.lists(LINES, max_size=12))
+def test_any_lines(tmp_path: Path, data: st.DataObject, ending: str, content: list[bytes]) -> None:
+    path = tmp_path / f"nasty{ending}"
+    end = data.draw(st.sampled_from([b"\n", b"\r\n", b"\r"]))
+    header = data.draw(st.sampled_from(HEADERS[ending]))
+    path.write_bytes(data.draw(PACKINGS)(header + end.join(content)))
+    takes(path)
+
+
+@ANY_TEMPORARY
+@given(
+    st.sampled_from([*PARQUET, *TABLES]).filter(lambda nasty: len(nasty.content) < 50_000),
+    PACKINGS,
+    st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=4),
+    st.integers(0, 60),
+)
+def test_any_damage(
+    tmp_path: Path, nasty: Nasty, pack: Any, flips: list[tuple[int, int]], cut: int
+) -> None:
+    content = bytearray(pack(nasty.content))
+    for place, value in flips:
+        if content:
+            content[place % len(content)] = value
+    for ending in (".parquet", ".csv", ".jsonl"):
+        path = tmp_path / f"nasty{ending}"
+        path.write_bytes(bytes(content[: len(content) - cut]))
+        takes(path)
+
+
+@ANY_TEMPORARY
+@given(st.lists(OBJECTS, min_size=1, max_size=8))
+def test_any_parquet(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = {
+        name: [str(each[name]) if name in each else None for each in rows]
+        for name in ("text", "label")
+    }
+    path = tmp_path / "nasty.parquet"
+    path.write_bytes(parquet(columns))
+    assert read(path).rows_read == len(rows)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlrun_assets.config import DataConfig
+from mlrun_assets.data.formats import BATCH_BYTES
+from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, label_set, read_split
+from mlrun_assets.data.rows import UnusableError
+from mlrun_assets.data.unlabelled import read_whole_rows
+from mlrun_assets.errors import DataError
+
+GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}
+
+
+def read(path: Path, **data: Any) -> SplitRows:
+    return read_split("train", (DataFile(str(path), path),), DataConfig(**data))
+
+
+def lines(path: Path, *rows: object) -> Path:
+    content = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(content) + b"\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"{", "not JSON"),
+        (b'{"text": NaN, "label": "x"}', "not JSON"),
+        (b'{"text": "\\ud800", "label": "x"}', "not JSON"),
+        (b'{"text": "\xff", "label": "x"}', "not JSON"),
+        (b"[1]", "not an object"),
+        (b'{"text": "a", "text": "b", "label": "x"}', "duplicate key"),
+        ({"text": "a"}, "missing column"),
+        ({"label": "x"}, "missing column"),
+        ({"text": None, "label": "x"}, "missing text"),
+        ({"text": 3, "label": "x"}, "text of a wrong type"),
+        ({"text": "a", "label": True}, "label of a wrong type"),
+        ({"text": "a", "label": 1.5}, "label of a wrong type"),
+        ({"text": "a", "label": ""}, "missing label"),
+        ({"text": "a", "label": None}, "missing label"),
+    ],
+)
+def test_a_bad_row_is_put_aside_and_reading_goes_on(
+    tmp_path: Path, bad: object, reason: str
+) -> None:
+    rows = read(lines(tmp_path / "a.jsonl", GOOD, bad, {**GOOD, "id": "b"}))
+    assert rows.rows_read == 3
+    assert rows.frame["id"].to_list() == ["a", "b"]
+    assert [(row.line, row.reason) for row in rows.bad] == [(2, reason)]
+    assert rows.bad[0].detail
+
+
+def test_blank_lines_are_no_rows_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
+    rows = read(path)
+    assert (rows.rows_read, rows.frame.height, rows.bad) == (1, 1, [])
+
+
+def test_the_same_key_in_a_nested_object_is_no_duplicate(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", {**GOOD, "meta": {"text": "other", "label": "y"}})
+    assert read(path).frame["text"].to_list() == ["Waa tijaabo kale"]
+
+
+def test_columns_are_mapped_and_joined_headline_first(tmp_path: Path) -> None:
+    row = {"k": 7, "headline": "Cinwaan", "body": "Qoraal", "topic": 2, "who": "w", "src": None}
+    rows = read(
+        lines(tmp_path / "a.jsonl", row),
+        text_columns=("headline", "body"),
+        label_column="topic",
+        id_column="k",
+        group_column="who",
+        slice_columns=("src",),
+    )
+    assert rows.frame.row(0, named=True) == {
+        "id": "7",
+        "text": "Cinwaan\nQoraal",
+        "label": "2",
+        "line": 1,
+        "file": str(tmp_path / "a.jsonl"),
+        "extra_who": "w",
+        "extra_src": None,
+    }
+
+
+def test_integer_labels_take_the_names_that_the_config_gives(tmp_path: Path) -> None:
+    rows = read(
+        lines(tmp_path / "a.jsonl", {**GOOD, "label": 1}, {**GOOD, "label": 5}),
+        labels=("farming", "health"),
+    )
+    assert rows.frame["label"].to_list() == ["health", "5"]
+
+
+def test_the_line_is_the_id_where_there_is_none(tmp_path: Path) -> None:
+    row = {"text": "a", "label": "x"}
+    assert read(lines(tmp_path / "a.jsonl", row, b"", row)).frame["id"].to_list() == [
+        "train-1",
+        "train-3",
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_tables(tmp_path: Path, suffix: str, delimiter: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    table = [["id", "text", "label"], ["1", '"Haa, waa run\nlaba sadar"', "x"], ["2", "b"]]
+    path.write_bytes(
+        b"\xef\xbb\xbf" + "\r\n".join(delimiter.join(row) for row in table).encode() + b"\r\n"
+    )
+    rows = read(path)
+    assert rows.frame["text"].to_list() == ["Haa, waa run\nlaba sadar"]
+    assert [row.reason for row in rows.bad] == ["wrong number of columns"]
+    assert rows.bad[0].line == 4
+
+
+def test_a_table_with_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\n\xff\xfe,x\nok,x\n")
+    rows = read(path)
+    assert rows.frame["text"].to_list() == ["ok"]
+    assert [row.reason for row in rows.bad] == ["not UTF-8"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": [1, 2], "text": ["a", None], "label": ["x", "y"]}).write_parquet(path)
+    rows = read(path)
+    assert rows.frame["id"].to_list() == ["1"]
+    assert [row.reason for row in rows.bad] == ["missing text"]
+    path.write_bytes(b"not parquet")
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
+        read(path)
+
+
+def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    rows, each = 3200, 20_000
+    blobs = np.random.default_rng(1).bytes(rows * each)
+    frame = pl.DataFrame(
+        {
+            "text": [f"waa {number}" for number in range(rows)],
+            "picture": [blobs[each * number : each * (number + 1)] for number in range(rows)],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    frame.write_parquet(path, row_group_size=rows)
+    held, most = pa.total_allocated_bytes(), 0
+    for number, row in enumerate(read_whole_rows(DataFile("a.parquet", path), DataConfig())):
+        most = max(most, pa.total_allocated_bytes() - held)
+        assert not isinstance(row.row, UnusableError)
+        assert (row.line, row.row["text"]) == (number + 1, f"waa {number}")
+        assert each <= row.size < 1.1 * each
+    assert number == rows - 1
+    assert most < 3 * BATCH_BYTES < frame.estimated_size() / 2
+
+
+def test_schema_puts_aside_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.jsonl",
+        GOOD,
+        {**GOOD, "text": "another"},
+        {**GOOD, "id": "b", "text": " \n"},
+        {**GOOD, "id": "c", "label": "z"},
+        {**GOOD, "id": "d"},
+    )
+    rows = enforce_schema(read(path), ("x", "y"))
+    assert rows.frame["id"].to_list() == ["a", "d"]
+    assert [(row.line, row.reason) for row in rows.bad] == [
+        (2, "id seen before"),
+        (3, "empty text"),
+        (4, "unknown label"),
+    ]
+    assert rows.rows_read == rows.frame.height + len(rows.bad)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [(["b", "a", "b"], ("a", "b")), (["10", "2", "-1"], ("-1", "2", "10")), ([], ())],
+)
+def test_order_of_labels(labels: list[str], expected: tuple[str, ...]) -> None:
+    frame = pl.DataFrame({"label": labels}, schema={"label": pl.String})
+    assert label_set(frame, None) == expected
+    assert label_set(frame, ("z", "a")) == ("z", "a")

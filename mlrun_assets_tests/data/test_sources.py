@@ -1,0 +1,277 @@
+"""From the config to the files that are read: lists, patterns, URLs, and the names they get."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pytest
+
+from mlrun_assets.config import Config, LoadedConfig
+from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
+from mlrun_assets.data.sources import (
+    digest_sources,
+    fetch_sources,
+    join_digests,
+    public_name,
+    source_paths,
+    split_sources,
+)
+from mlrun_assets.errors import DataError
+from mlrun_assets.files import digest_file
+from mlrun_assets_tests.examples import write_rows
+
+GOLD_COLUMNS = {
+    "text_columns": ["text"],
+    "label_column": "dialect_label",
+    "id_column": "gold_id",
+    "group_column": "silver_id",
+    "slice_columns": ["source", "register"],
+}
+
+
+def rows(*texts: str) -> list[dict[str, str]]:
+    return [{"text": text, "label": "x"} for text in texts]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for name in ("a", "b2", "b1", "val", "test"):
+        write_rows(tmp_path / f"{name}.jsonl", rows(f"Waa {name}", f"Waa {name} kale"))
+    return tmp_path
+
+
+def loaded(home: Path, **data: Any) -> LoadedConfig:
+    paths = {"train_path": "a.jsonl", "val_path": "val.jsonl", "test_path": "test.jsonl"}
+    return LoadedConfig(
+        settings=Config.model_validate({"data": {**paths, **data}}), directory=home, file=None
+    )
+
+
+def read_train(config: LoadedConfig, directory: Path) -> SplitRows:
+    files = fetch_sources(source_paths(config), directory)
+    return read_split("train", files["train"], config.settings.data)
+
+
+def test_a_list_of_files_and_patterns_is_read_in_order(home: Path) -> None:
+    config = loaded(home, train_path=["a.jsonl", "b*.jsonl"])
+    assert [source.location for source in source_paths(config)["train"]] == [
+        str(home / name) for name in ("a.jsonl", "b1.jsonl", "b2.jsonl")
+    ]
+    read = read_train(config, home / "fetched")
+    assert read.rows_read == 6
+    assert read.frame["text"].to_list()[:3] == ["Waa a", "Waa a kale", "Waa b1"]
+    assert read.frame["file"].to_list()[2] == str(home / "b1.jsonl")
+    assert [file.rows_read for file in read.files] == [2, 2, 2]
+    assert enforce_schema(read, ("x",)).bad == []
+
+
+def test_a_bad_row_names_its_own_file_and_line(home: Path) -> None:
+    with (home / "b1.jsonl").open("a") as file:
+        file.write("{\n")
+    write_rows(home / "b2.jsonl", [{"text": "Waa", "label": "unknown"}])
+    read = enforce_schema(
+        read_train(loaded(home, train_path=["a.jsonl", "b*.jsonl"]), home), ("x",)
+    )
+    assert [(Path(bad.file).name, bad.line, bad.reason) for bad in read.bad] == [
+        ("b1.jsonl", 3, "not JSON"),
+        ("b2.jsonl", 1, "unknown label"),
+    ]
+
+
+def test_a_file_that_two_patterns_match_is_read_once(home: Path) -> None:
+    train = split_sources(loaded(home, train_path=["b*.jsonl", "b1.jsonl"]), "train")
+    assert [Path(source.location).name for source in train] == ["b1.jsonl", "b2.jsonl"]
+
+
+def test_a_pattern_reaches_into_directories_and_a_name_may_look_like_one(home: Path) -> None:
+    write_rows(home / "deep" / "er" / "c.jsonl", rows("Waa c"))
+    write_rows(home / "d[1].jsonl", rows("Waa d"))
+    found = split_sources(loaded(home, train_path=["deep/**/*.jsonl", "d[1].jsonl"]), "train")
+    assert [Path(source.location).name for source in found] == ["c.jsonl", "d[1].jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"train_path": "c*.jsonl"}, "data.train_path: the pattern `c*.jsonl` matches no file"),
+        ({"train_path": "*.jsonl"}, "val.jsonl is also in data.train_path: split the rows"),
+        ({"train_path": "link.jsonl"}, "val.jsonl is also in data.train_path"),
+        ({"train_path": "absent.jsonl"}, "absent.jsonl: no such file"),
+        ({"train_path": "x.docx"}, "x.docx: unknown format; use one of .jsonl"),
+        ({"train_path": "https://127.0.0.1/x.docx"}, "x.docx: unknown format"),
+    ],
+)
+def test_what_can_not_be_read_is_named(home: Path, data: dict[str, Any], said: str) -> None:
+    (home / "link.jsonl").symlink_to("val.jsonl")
+    (home / "x.docx").write_text("x")
+    with pytest.raises(DataError) as caught:
+        source_paths(loaded(home, **data))
+    assert said in str(caught.value)
+
+
+def test_all_problems_come_at_once(home: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        source_paths(loaded(home, train_path="c*.jsonl", val_path="absent.jsonl"))
+    assert "data.train_path" in str(caught.value) and "data.val_path" in str(caught.value)
+
+
+def test_the_digest_of_a_file_is_its_own_and_of_several_a_joint_one(home: Path) -> None:
+    one = split_sources(loaded(home), "train")
+    several = split_sources(loaded(home, train_path=["a.jsonl", "b1.jsonl"]), "train")
+    own = [digest_file(home / name) for name in ("a.jsonl", "b1.jsonl")]
+    assert digest_sources(one) == own[0]
+    assert digest_sources(several) == join_digests(own) != join_digests(own[::-1])
+    (home / "a.jsonl").unlink()
+    assert digest_sources(one) is None
+    assert digest_sources(split_sources(loaded(home, train_path="memory://a"), "train")) is None
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".jsonl.gz", ".parquet"])
+def test_formats_mix_within_a_split(home: Path, ending: str) -> None:
+    frame = pl.DataFrame(rows("Haa, waa", "Waa\nlaba"))
+    path = home / f"more{ending}"
+    if ending == ".parquet":
+        frame.write_parquet(path)
+    elif ending.startswith(".jsonl"):
+        content = frame.write_ndjson().encode()
+        path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    else:
+        frame.write_csv(path, separator="," if ending == ".csv" else "\t")
+    read = read_train(loaded(home, train_path=["a.jsonl", path.name]), home)
+    assert read.frame["text"].to_list()[2:] == ["Haa, waa", "Waa\nlaba"]
+
+
+def test_gold_files_of_the_dialect_classifier_load_by_mapping_alone(home: Path) -> None:
+    gold = pl.DataFrame(
+        {
+            "gold_id": ["g-1", "g-2", "g-3"],
+            "silver_id": ["s-1", "s-1", "s-2"],
+            "text": ["Waan tagayaa suuqa", "Wuu yimid", "Ani mi fahmaw"],
+            "dialect_label": ["northern", "northern", "maay"],
+            "source": ["bbc", "bbc", "radio"],
+            "register": ["formal", "formal", None],
+            "annotator_ids": [["a", "b"], ["a"], []],
+            "agreement": [1.0, 0.66, 1.0],
+        }
+    )
+    gold.write_parquet(home / "gold.parquet")
+    read = read_train(loaded(home, train_path="gold.parquet", **GOLD_COLUMNS), home)
+    assert read.bad == []
+    assert read.frame.drop("file").rows() == [
+        ("g-1", "Waan tagayaa suuqa", "northern", 1, "s-1", "bbc", "formal"),
+        ("g-2", "Wuu yimid", "northern", 2, "s-1", "bbc", "formal"),
+        ("g-3", "Ani mi fahmaw", "maay", 3, "s-2", "radio", None),
+    ]
+    assert read.frame.columns[-4:-1] == ["extra_silver_id", "extra_source", "extra_register"]
+
+
+# --- URLs ---------------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files; `/secret` is forbidden and `/short` ends before it should."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/secret"):
+            self.send_error(403)
+        elif self.path.startswith("/short"):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"text": "Waa", ')
+        else:
+            super().do_GET()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[str]:
+    handler = partial(Quiet, directory=str(home))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+def test_a_url_is_fetched_once(home: Path, server: str, tmp_path: Path) -> None:
+    (home / "t.jsonl.gz").write_bytes(gzip.compress((home / "a.jsonl").read_bytes()))
+    config = loaded(home, train_path=[f"{server}/t.jsonl.gz?token=hush", "b1.jsonl"])
+    first = read_train(config, tmp_path / "fetched")
+    assert first.rows_read == 4
+    assert first.files[0].name == f"{server}/t.jsonl.gz"
+    assert first.files[0].digest == digest_file(home / "t.jsonl.gz")
+    (home / "t.jsonl.gz").unlink()
+    assert read_train(config, tmp_path / "fetched").files == first.files
+    assert [path.name for path in (tmp_path / "fetched").iterdir()] == ["train-1.jsonl.gz"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("absent.jsonl", "no such file there"),
+        ("secret.jsonl", "the server answers 403"),
+        ("short.jsonl", "ClientPayloadError"),
+    ],
+)
+def test_a_url_that_gives_no_file_is_one_message(
+    home: Path, server: str, tmp_path: Path, path: str, why: str
+) -> None:
+    url = f"{server.replace('//', '//someone:hush@')}/{path}?key=hush"
+    with pytest.raises(DataError) as caught:
+        read_train(loaded(home, train_path=url), tmp_path / "fetched")
+    said = str(caught.value)
+    assert f"{server}/{path}: can't be fetched: {why}" in said
+    assert "hush" not in said and "someone" not in said
+    assert list((tmp_path / "fetched").iterdir()) == []
+
+
+def test_a_server_that_is_not_there(home: Path, server: str, tmp_path: Path) -> None:
+    gone = "http://127.0.0.1:9/a.jsonl"
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/a\.jsonl: can't be fetched: "):
+        read_train(loaded(home, train_path=gone), tmp_path / "fetched")
+
+
+def test_other_file_systems_and_their_patterns(home: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("m2", "m1"):
+        memory.pipe(f"/{home.name}/{name}.jsonl", (home / "a.jsonl").read_bytes())
+    config = loaded(home, train_path=f"memory://{home.name}/m*.jsonl")
+    read = read_train(config, tmp_path / "fetched")
+    assert [file.name.rpartition("/")[2] for file in read.files] == ["m1.jsonl", "m2.jsonl"]
+    assert read.rows_read == 4
+    with pytest.raises(DataError, match=r"the pattern `memory://none/\*\.jsonl` matches no file"):
+        source_paths(loaded(home, train_path="memory://none/*.jsonl"))
+
+
+@pytest.mark.parametrize("url", ["nothing://x/a.jsonl", "s3:///a.jsonl", "hf://x/a.jsonl"])
+def test_urls_that_nothing_here_can_read(home: Path, tmp_path: Path, url: str) -> None:
+    with pytest.raises(DataError, match="can't be fetched"):
+        read_train(loaded(home, train_path=url), tmp_path / "fetched")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://u:p@h/a.jsonl?token=t#f", "https://h/a.jsonl"),
+        ("s3://bucket/a@b.jsonl", "s3://bucket/a@b.jsonl"),
+        ("https://h?x=@y", "https://h"),
+    ],
+)
+def test_public_names(url: str, name: str) -> None:
+    assert public_name(url) == name
+
+
+def test_data_file_is_a_name_and_a_place() -> None:
+    assert DataFile("https://h/a.jsonl", Path("/x/train-1.jsonl")).path.name == "train-1.jsonl"

@@ -1,0 +1,150 @@
+"""The stage as a whole: what it reads, what it writes, and the run it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+
+from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.data.checks.base import Previous
+from mlrun_assets.data.validation import TokenCounts, data_name, find_previous, validate_dataset
+from mlrun_assets.errors import DataError
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
+from mlrun_assets_tests.examples import MakeProject, write_rows
+
+
+def count_words(texts: list[str]) -> TokenCounts:
+    tokens = np.array([len(text.split()) for text in texts], dtype=np.int64)
+    return TokenCounts(tokens, np.zeros_like(tokens))
+
+
+def validate(
+    config: LoadedConfig, directory: Path, previous: Previous | None = None
+) -> DatasetRecord:
+    return validate_dataset(config, directory, count_words, previous)
+
+
+def text_of(name: str) -> str:
+    return " ".join(f"{name}{number}" for number in range(40))
+
+
+def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    config = load_config(make_project())
+    train = [{"text": text_of(name), "label": label} for name, label in ("ab", "cd", "ed")]
+    test = [
+        {"text": text_of("a") + " dheeraad", "label": "b"},
+        {"text": text_of("c"), "label": "b"},
+        {"text": text_of("x"), "label": "d"},
+    ]
+    write_rows(tmp_path / "data" / "train.jsonl", train)
+    write_rows(tmp_path / "data" / "test.jsonl", test)
+    record = validate(config, tmp_path / "run")
+    assert not record.ready
+    assert record.name == "data"
+    marked = {
+        split: pl.read_parquet(ExperimentPaths(tmp_path / "run").split(split)) for split in SPLITS
+    }
+    assert marked["test"]["leaks"].to_list() == [True, True, False]
+    assert not marked["train"]["leaks"].any()
+    review = [
+        orjson.loads(line)
+        for line in ExperimentPaths(tmp_path / "run").review_labels.read_bytes().splitlines()
+    ]
+    listed = {(row["split"], row["id"]) for row in review if row["why"].startswith("equal")}
+    assert listed == {("train", "train-2"), ("test", "test-2")}
+    assert not any("text" in row for row in review)
+
+
+def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    config = load_config(make_project(data={"quality": {"max_conflicting_fraction": 0.5}}))
+    rows = [
+        {"text": text_of(name), "label": label}
+        for name, label in (("a", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("d", "y"))
+    ]
+    write_rows(tmp_path / "data" / "train.jsonl", rows)
+    record = validate(config, tmp_path / "run")
+    check = next(check for check in record.checks if check.name == "conflicting_labels")
+    assert check.warns
+    assert check.rows == 2
+    train = record.splits["train"]
+    assert (train.rows_read, train.rows_kept, train.rows_quarantined) == (5, 3, 2)
+    assert record.quarantine_reasons["conflicting labels"] == 2
+    kept = pl.read_parquet(tmp_path / "run" / train.file)
+    assert text_of("c") not in kept["text"].to_list()
+    train_file = str(tmp_path / "data" / "train.jsonl")
+    assert kept.select("file", "line").rows() == [(train_file, line) for line in (1, 2, 5)]
+    quarantine = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
+    aside = [row for row in map(orjson.loads, quarantine) if row["split"] == "train"]
+    assert [(row["line"], row["reason"]) for row in aside] == [
+        (3, "conflicting labels"),
+        (4, "conflicting labels"),
+    ]
+
+
+def test_the_data_is_called_what_the_config_says_or_its_directory(
+    make_project: MakeProject,
+) -> None:
+    assert data_name(load_config(make_project())) == "data"
+    assert data_name(load_config(make_project(data={"name": "warar"}))) == "warar"
+
+
+def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(
+    make_project: MakeProject,
+) -> None:
+    config = load_config(make_project())
+    for experiment in ("exp_1", "exp_2", "exp_3"):
+        validate(config, config.experiments_dir / experiment)
+    runs = [
+        PriorRun(report="e.md", status="Complete", experiment="exp_gone", data_name="data"),
+        PriorRun(report="d.md", status="Complete", experiment="exp_1", data_name="other"),
+        PriorRun(report="c.md", status="Blocked", experiment="exp_3", data_name="data"),
+        PriorRun(report="b.md", status="Complete", experiment="exp_2", data_name="data"),
+        PriorRun(report="a.md", status="Complete", experiment="exp_1", data_name="data"),
+    ]
+    previous = find_previous(config, runs)
+    assert previous is not None
+    assert previous.experiment == "exp_2"
+    assert find_previous(config, runs[:3]) is None
+    record = validate(config, config.experiments_dir / "exp_4", previous)
+    drift = next(check for check in record.checks if check.name == "drift_from_previous")
+    assert drift.message == "the rows are those of exp_2"
+
+
+def test_texts_without_labels_stand_beside_the_splits(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    file = make_project(
+        data={"unlabelled_path": "more/*.jsonl"}, training={"pretraining_epochs": 1}
+    )
+    texts = [{"text": text_of(name)} for name in ("l", "m", "n", "m")]
+    write_rows(tmp_path / "more" / "a.jsonl", texts)
+    test_row = (tmp_path / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    write_rows(tmp_path / "more" / "b.jsonl", [orjson.loads(test_row)])
+    record = validate(load_config(file), tmp_path / "run")
+    assert record.unlabelled is not None
+    assert [source.rows_read for source in record.unlabelled.files] == [4, 1]
+    assert record.unlabelled.left_out == {"stands twice": 1, "known from val or test": 1}
+    written = pl.read_parquet(tmp_path / "run" / record.unlabelled.file)
+    assert written["text"].to_list() == [text_of(name) for name in "lmn"]
+    assert set(record.splits) == set(SPLITS)
+
+
+def test_texts_that_are_not_there_are_told_with_the_other_files(
+    make_project: MakeProject, tmp_path: Path
+) -> None:
+    file = make_project(
+        data={"unlabelled_path": "more.jsonl", "val_path": "gone.jsonl"},
+        training={"pretraining_epochs": 1},
+    )
+    message = r"data\.val_path: \S+: no such file; data\.unlabelled_path: \S+: no such file"
+    with pytest.raises(DataError, match=message):
+        validate(load_config(file), tmp_path / "run")

@@ -1,0 +1,332 @@
+"""The whole stage on a tiny classifier that was never trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlrun_assets.config import Config
+from mlrun_assets.errors import RecordError
+from mlrun_assets.evaluation.comparison import Deployed
+from mlrun_assets.evaluation.evaluation import Candidates, evaluate_checkpoint
+from mlrun_assets.files import digest_directory
+from mlrun_assets.metrics import label_numbers
+from mlrun_assets.models.ngrams import measure_baseline
+from mlrun_assets.records import (
+    BaselineRecord,
+    EvaluationRecord,
+    ProductionVersion,
+    UnlabelledTexts,
+)
+from mlrun_assets.statistics import wilson_interval
+from mlrun_assets_tests.examples import (
+    checkpoint_record,
+    dataset_record,
+    sample_rows,
+    split_profile,
+)
+
+LABELS = ("farming", "health", "sports")
+ROWS = 36
+
+
+def classifier(encoder: Path, directory: Path, labels: tuple[str, ...], seed: int = 0) -> Path:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from mlrun_assets.machine import quiet_transformers
+
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            str(encoder), id2label=dict(enumerate(labels)), label2id={}, num_labels=len(labels)
+        )
+    shutil.copytree(encoder, directory)
+    model.save_pretrained(str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("evaluation") / "experiment"
+    (directory / "data").mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        pl.DataFrame(sample_rows(split)[:ROWS]).with_columns(
+            id=pl.format(f"{split}-{{}}", pl.int_range(pl.len())),
+            tokens=pl.lit(20),
+            code_switched=pl.lit(value=False),
+            leaks=pl.int_range(pl.len()) < (4 if split == "test" else 0),
+            file=pl.lit(f"{split}.jsonl"),
+            line=pl.int_range(1, pl.len() + 1),
+        ).write_parquet(directory / "data" / f"{split}.parquet")
+    classifier(tiny_encoder, directory / "model", LABELS)
+    measured = measure_baseline(directory, _dataset(), Config().evaluation, 1)
+    measured.save(directory / "baseline.json")
+    return directory
+
+
+def _dataset() -> Any:
+    splits = {
+        split: split_profile({"farming": 1}, file=f"data/{split}.parquet")
+        for split in ("train", "val", "test")
+    }
+    record = dataset_record(dict.fromkeys(LABELS, 12))
+    return record.model_copy(update={"splits": splits, "max_length": 32})
+
+
+Evaluate = Callable[..., EvaluationRecord]
+
+
+@pytest.fixture
+def evaluate(experiment: Path) -> Evaluate:
+    def run(
+        production: Deployed | None = None,
+        unlabelled: UnlabelledTexts | None = None,
+        **sections: Any,
+    ) -> EvaluationRecord:
+        candidates = Candidates(
+            checkpoint=checkpoint_record(),
+            baseline=BaselineRecord.load(experiment / "baseline.json"),
+            production=production,
+        )
+        dataset = _dataset().model_copy(update={"unlabelled": unlabelled})
+        return evaluate_checkpoint(experiment, dataset, candidates, Config(**sections))
+
+    return run
+
+
+def deployed(model_dir: Path, labels: tuple[str, ...] = LABELS, **learned: Any) -> Deployed:
+    version = ProductionVersion(
+        version="exp_1",
+        experiment="exp_1",
+        report="impl-ml-run-first-20261101",
+        digest=digest_directory(model_dir),
+        labels=labels,
+        max_length=32,
+        promoted_at="2026-11-01T00:00:00Z",
+        accuracy=0.8,
+        f1=0.8,
+        **learned,
+    )
+    return Deployed(version, model_dir)
+
+
+def listed(directory: Path, record: EvaluationRecord) -> list[dict[str, Any]]:
+    assert record.label_next_file is not None
+    lines = (directory / record.label_next_file).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_what_every_model_says_to_every_test_row_is_kept(
+    experiment: Path, evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    # The labels of production stand in another order: names are compared, not numbers.
+    other = classifier(tiny_encoder, tmp_path / "production", LABELS[::-1], seed=5)
+    record = evaluate(deployed(other))
+    assert record.production is not None
+    assert record.production.comparable
+    predictions = pl.read_parquet(experiment / record.predictions_file)
+    assert predictions["id"].to_list() == [f"test-{number}" for number in range(ROWS)]
+    assert predictions["right"].mean() == pytest.approx(record.test.accuracy.value)
+    for column, comparison in (("baseline", record.baseline), ("production", record.production)):
+        right = (predictions[column] == predictions["label"]).mean()
+        assert right == pytest.approx(comparison.other_accuracy)
+    probabilities = predictions.select(f"probability_{label}" for label in LABELS).to_numpy()
+    named = label_numbers(predictions["prediction"], LABELS)
+    assert named.tolist() == probabilities.argmax(axis=1).tolist()
+    assert predictions["confidence"].to_list() == probabilities.max(axis=1).tolist()
+    assert predictions["leaks"].sum() == 4
+    assert record.test_without_leaks is not None
+    assert record.test_without_leaks.rows == ROWS - 4
+    assert "text" not in predictions.columns
+
+
+def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -> None:
+    record = evaluate()
+    assert record.calibration is not None
+    assert record.calibration.error == record.calibration_error
+    for bins in (record.calibration.bins, record.calibration.bins_scaled):
+        assert sum(each.rows for each in bins) == ROWS
+        for each in bins:
+            interval = wilson_interval(round(each.rows * each.accuracy), each.rows, 0.95)
+            assert (each.accuracy_low, each.accuracy_high) == interval
+    chance = record.calibration.chance
+    assert chance is not None and 0.0 < chance.mean < chance.p95 < 1.0
+    assert chance != record.calibration.chance_scaled
+    assert evaluate().calibration == record.calibration
+
+
+def test_scores_are_those_of_float32(
+    evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.models import predictor as prediction
+
+    production = deployed(classifier(tiny_encoder, tmp_path / "production", LABELS, seed=5))
+
+    def scored(*, drafting: bool) -> EvaluationRecord:
+        monkeypatch.setattr(prediction, "_multiplies_bfloat16", lambda: drafting)
+        return evaluate(production)
+
+    exact, drafted = scored(drafting=False), scored(drafting=True)
+    assert drafted.calibration_error != exact.calibration_error
+    for part in ("val", "test", "test_without_leaks", "slices", "baseline", "production"):
+        assert getattr(drafted, part) == getattr(exact, part)
+    assert drafted.calibration is not None and exact.calibration is not None
+    assert drafted.calibration.brier == pytest.approx(exact.calibration.brier, abs=0.002)
+
+
+def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
+    experiment: Path, evaluate: Evaluate
+) -> None:
+    record = evaluate()
+    rows = listed(experiment, record)
+    assert record.label_next is not None
+    assert (record.label_next.split, record.label_next.candidates) == ("val", ROWS)
+    assert record.label_next.rows == len(rows) > 0
+    labels = dict(pl.read_parquet(experiment / "data/val.parquet").select("id", "label").rows())
+    for row in rows:
+        assert (row["split"], row["file"]) == ("val", "val.jsonl")
+        assert row["id"] == f"val-{row['line'] - 1}"
+        assert row["label"] == labels[row["id"]]
+        assert row["why"]
+        assert "text" not in row
+    shown = listed(experiment, evaluate(reports={"show_text": True}))
+    assert all(row["text"] for row in shown)
+
+
+def test_texts_without_labels_are_listed_before_val_rows(
+    experiment: Path, evaluate: Evaluate
+) -> None:
+    file = experiment / "data/more.parquet"
+    texts = [row["text"] for row in sample_rows("train")[-20:]]
+    pl.DataFrame(
+        {
+            "id": [f"u{number}" for number in range(20)],
+            "text": texts,
+            "file": ["more.jsonl"] * 20,
+            "line": list(range(1, 21)),
+        }
+    ).write_parquet(file)
+    record = evaluate(
+        unlabelled=UnlabelledTexts(
+            files=(),
+            file="data/more.parquet",
+            digest="sha256:more",
+            rows_read=20,
+            rows_kept=20,
+            left_out={},
+        )
+    )
+    assert record.label_next is not None
+    assert (record.label_next.split, record.label_next.candidates) == ("unlabelled", 20)
+    for row in listed(experiment, record):
+        assert row["id"].startswith("u")
+        assert row["file"] == "more.jsonl"
+        assert "label" not in row
+        assert {row["prediction"], row["baseline"]} <= set(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (
+            "baseline",
+            r"experiment/baseline: what the n-gram baseline left can't be read: it is gone",
+        ),
+        ("records/baseline_predictions.parquet", r"baseline_predictions\.parquet: .* it is gone"),
+    ],
+)
+def test_what_the_baseline_left_and_is_gone_is_one_error_before_anything_is_predicted(
+    experiment: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+) -> None:
+    moved = (experiment / lost).rename(experiment / "elsewhere")
+    monkeypatch.setattr("mlrun_assets.models.predictor.Predictor.probabilities", None)
+    try:
+        with pytest.raises(RecordError, match=f"{said}; materialize baseline_metrics again"):
+            evaluate()
+    finally:
+        moved.rename(experiment / lost)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["baseline/ngrams/model.safetensors", "records/baseline_predictions.parquet"]
+)
+def test_what_the_baseline_left_and_is_damaged_is_one_error(
+    experiment: Path, evaluate: Evaluate, damaged: str
+) -> None:
+    whole = (experiment / damaged).read_bytes()
+    (experiment / damaged).write_bytes(whole[:20])
+    try:
+        with pytest.raises(
+            RecordError, match=r"can't be read: .*materialize baseline_metrics"
+        ) as told:
+            evaluate()
+        assert "\n" not in str(told.value)
+    finally:
+        (experiment / damaged).write_bytes(whole)
+
+
+def test_production_of_other_labels_is_incomparable(evaluate: Evaluate, experiment: Path) -> None:
+    record = evaluate(deployed(experiment / "model", ("farming", "trade")))
+    assert record.production is not None
+    assert not record.production.comparable
+    assert record.production.reason == (
+        "production knows the labels farming, trade; this model farming, health, sports"
+    )
+    assert "production" not in pl.read_parquet(experiment / record.predictions_file).columns
+
+
+@pytest.mark.parametrize(
+    ("learned", "reason"),
+    [
+        (
+            {"text_columns": ("headline", "text")},
+            "production reads the text columns headline, text; this model text",
+        ),
+        ({"language": "swa"}, "production reads texts in the normal form of swa; this model som"),
+        ({"text_columns": ("text",), "language": "so"}, "the same rows, aligned by id"),
+    ],
+)
+def test_production_that_learned_other_texts_is_incomparable(
+    evaluate: Evaluate, experiment: Path, learned: dict[str, Any], reason: str
+) -> None:
+    production = evaluate(deployed(experiment / "model", **learned)).production
+    assert production is not None
+    assert production.reason == reason
+    assert production.comparable == reason.startswith("the same rows")
+
+
+def test_production_whose_files_were_changed_is_incomparable(
+    evaluate: Evaluate, experiment: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(experiment / "model", tmp_path / "model")
+    production = deployed(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    record = evaluate(production)
+    assert record.production is not None
+    assert not record.production.comparable
+    assert record.production.reason.startswith(
+        "the files of the model in production were changed since exp_1 was promoted; roll back"
+    )
+
+
+def test_production_that_does_not_load_or_is_of_other_labels_than_said_is_incomparable(
+    evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    broken = evaluate(deployed(tmp_path / "model")).production
+    assert broken is not None
+    assert not broken.comparable
+    assert broken.reason.startswith("the model in production can't be used: ")
+    assert "\n" not in broken.reason
+    mistaken = classifier(tiny_encoder, tmp_path / "other", ("one", "two", "three"))
+    other = evaluate(deployed(mistaken)).production
+    assert other is not None
+    assert other.reason == "the labels of the model in production are not its record's"

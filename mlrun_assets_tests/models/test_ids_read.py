@@ -1,0 +1,97 @@
+"""What is tokenised of a long text, and that the model reads the same as of the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mlrun_assets.encoders.loading import load_tokenizer
+from mlrun_assets.models.predictor import CHARACTERS_A_TOKEN, ids_read
+from mlrun_assets_tests.encoders import lifelike
+from mlrun_assets_tests.encoders.conftest import directory_source
+from mlrun_assets_tests.encoders.conftest import embedded as embedded  # noqa: PLC0414  a fixture
+from mlrun_assets_tests.examples import sample_rows
+
+WORDS = sorted({word for row in sample_rows("train")[:40] for word in row["text"].split()})
+RARE = ["  ", "    ", "\n", "\t ", " \u00a0", "\u200b ", " \u0301", "\u3000", " ,", "- "]
+SPACES = [" "] * 6 + RARE
+# Letters, marks, and what normalisers delete, compose, take apart or make a space.
+CHARACTERS = (
+    "aeioublm AB19.,!'()<>[]_\u0301\u0308\u200b\u200d\u00a0\ufeff\u1ecd\u0e01\u0e33\u4e2d\uac00"
+    "\ufdfa\uff9e\u037a\u2581\U0001f600"
+)
+# Words of a text with what stands between them; without spaces; anything at all.
+TEXTS = st.one_of(
+    st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(SPACES)), max_size=60).map(
+        lambda pairs: "".join(word + space for word, space in pairs)
+    ),
+    st.lists(st.sampled_from(WORDS), max_size=60).map("".join),
+    st.lists(st.sampled_from(["a", "ab", "<mask>", "[MASK]", " ", "ba ", "!"]), max_size=90).map(
+        "".join
+    ),
+    st.text(CHARACTERS, max_size=200),
+    st.text(max_size=100),
+)
+
+
+class Spy:
+    """A tokenizer that counts the characters of each text that it is given."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.given: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, texts: list[str], **settings: Any) -> Any:
+        self.given += map(len, texts)
+        return self._tokenizer(texts, **settings)
+
+
+REAL = "multilingual-e5-small"
+
+
+@pytest.fixture(scope="module", params=[*sorted(lifelike.TOKENIZERS), "tiny", REAL])
+def tokenizer(request: pytest.FixtureRequest, tiny_encoder: Path) -> Any:
+    if request.param == "tiny":
+        return load_tokenizer(directory_source(tiny_encoder))
+    if request.param == REAL:
+        return load_tokenizer(request.getfixturevalue("embedded"))
+    return lifelike.TOKENIZERS[request.param]()
+
+
+def check(tokenizer: Any, texts: list[str], max_length: int, characters: int, side: str) -> None:
+    tokenizer.truncation_side = side
+    whole = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    assert ids_read(tokenizer, texts, max_length, characters) == whole
+    assert ids_read(tokenizer, texts, max_length) == whole
+
+
+@given(
+    st.lists(TEXTS, min_size=1, max_size=3),
+    st.integers(4, 24),
+    st.integers(1, 80),
+    st.sampled_from(["right", "left"]),
+)
+@example(["waa gool " * 40, "waagool" * 40, " " * 400], 8, 3, "right")
+@settings(max_examples=100)
+def test_the_ids_are_those_of_the_whole_text(
+    tokenizer: Any, texts: list[str], max_length: int, characters: int, side: str
+) -> None:
+    check(tokenizer, texts, max_length, characters, side)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_of_a_long_text_no_more_is_tokenised_than_is_read(tokenizer: Any, side: str) -> None:
+    tokenizer.truncation_side = side
+    spy = Spy(tokenizer)
+    texts = ["waa gool iyo beer " * 50_000, "waa gool", ""]
+    whole = tokenizer(texts, truncation=True, max_length=32)["input_ids"]
+    assert ids_read(spy, texts, 32) == whole  # type: ignore[arg-type]
+    assert max(spy.given) <= 2 * 32 * CHARACTERS_A_TOKEN
+    assert ids_read(spy, [], 32) == []  # type: ignore[arg-type]

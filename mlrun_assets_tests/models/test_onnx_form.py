@@ -1,0 +1,165 @@
+"""The graph, its small form and the directory answer as the checkpoint does, without torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlrun_assets.errors import ExportError
+from mlrun_assets.models.export import add_what_serves
+from mlrun_assets.models.onnx_probe import ask_without_torch
+from mlrun_assets.models.served.onnx_classifier import OnnxClassifier
+from mlrun_assets_tests.examples import sample_rows
+
+MAX_LENGTH = 24
+# Of all lengths: empty, one word, cut off at the limit, other scripts.
+TEXTS = ["", "gool", "ሰላም 你好 🙂", *(row["text"] for row in sample_rows("test")[:60])]
+TEXTS += [" ".join(TEXTS[3:13])]
+
+
+@pytest.fixture(scope="session")
+def forms(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directories of the float32 and the int8 form."""
+    from mlrun_assets.models.onnx_export import write_float32, write_int8
+
+    root = tmp_path_factory.mktemp("forms")
+    places = {name: root / name for name in ("float32", "int8")}
+    for place in places.values():
+        add_what_serves(tiny_model, place, MAX_LENGTH)
+    write_float32(tiny_model, places["float32"] / "model.onnx")
+    write_int8(places["float32"] / "model.onnx", places["int8"] / "model.onnx")
+    return places
+
+
+def test_the_graph_gives_the_checkpoints_probabilities(
+    tiny_model: Path, forms: dict[str, Path]
+) -> None:
+    from mlrun_assets.models.predictor import Predictor
+
+    expected = Predictor(tiny_model, MAX_LENGTH, exact=True).probabilities(TEXTS)
+    classifier = OnnxClassifier(forms["float32"])
+    assert np.abs(classifier.probabilities(TEXTS) - expected).max() < 1e-5
+    # One text alone has no padding and another shape.
+    alone = np.concatenate([classifier.probabilities([text]) for text in TEXTS[:5]])
+    assert np.abs(alone - expected[:5]).max() < 1e-5
+    assert 0 < np.abs(OnnxClassifier(forms["int8"]).probabilities(TEXTS) - expected).max() < 0.02
+
+
+def test_int8_is_smaller(forms: dict[str, Path]) -> None:
+    sizes = {name: (place / "model.onnx").stat().st_size for name, place in forms.items()}
+    # Most of the tiny encoder is its table of embeddings, which takes a byte a number and a scale.
+    assert sizes["int8"] < sizes["float32"] - 600 * 32 * 2
+
+
+def test_rows_and_blocks_are_rounded_to_the_nearest_step() -> None:
+    from mlrun_assets.models.onnx_export import _scales
+
+    table = np.random.default_rng(0).normal(size=(5, 3, 32)).astype(np.float32)
+    table[1, 1] = 0.0
+    scales = _scales(table)
+    assert scales.shape == (5, 3, 1)
+    assert np.abs(np.rint(table / scales) * scales - table).max() <= scales.max() / 2 * 1.001
+    assert scales[1, 1, 0] == 1.0
+
+
+def test_a_fresh_process_serves_the_directory_without_torch(
+    tiny_model: Path, forms: dict[str, Path]
+) -> None:
+    from mlrun_assets.models.predictor import Predictor
+
+    predictor = Predictor(tiny_model, MAX_LENGTH, exact=True)
+    said = ask_without_torch(forms["float32"], TEXTS)
+    numbers = predictor.probabilities(TEXTS).argmax(axis=1)
+    assert list(said.labels) == [predictor.labels[number] for number in numbers]
+    assert 0 < said.latency_ms_p50 <= said.latency_ms_p95
+    assert said.rows_per_second > 0
+
+
+def test_a_reader_that_imports_torch_is_found_out(forms: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "onnx"
+    shutil.copytree(forms["float32"], place)
+    reader = place / "onnx_classifier.py"
+    reader.write_text(f"import sys\nsys.modules['torch'] = sys\n{reader.read_text()}")
+    with pytest.raises(ExportError, match="imported torch"):
+        ask_without_torch(place, TEXTS[:2])
+
+
+def test_a_damaged_graph_is_one_error(forms: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "onnx"
+    shutil.copytree(forms["float32"], place)
+    (place / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ExportError, match="a fresh process can't serve it with onnxruntime"):
+        ask_without_torch(place, TEXTS[:2])
+
+
+def test_the_snippet_of_the_reader_works_from_anywhere(
+    forms: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(forms["float32"], tmp_path / "onnx")
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.append('onnx')\n"
+            "from onnx_classifier import OnnxClassifier\n"
+            "print(OnnxClassifier('onnx').predict(['Kooxdu waxay dhalisay laba gool.']))\n"
+            "print('torch' in sys.modules, 'mlrun_assets' in sys.modules)",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said[0].strip("[]'") in {"farming", "health", "sports"}
+    assert said[1] == "False False"
+
+
+def test_a_mixture_with_ngrams_is_served_as_the_mixture(
+    tiny_model: Path, forms: dict[str, Path], tmp_path: Path
+) -> None:
+    from mlrun_assets.models.ngrams import add_ngrams, set_weights
+    from mlrun_assets.models.predictor import Predictor
+
+    mixed, place = tmp_path / "mixed", tmp_path / "onnx"
+    shutil.copytree(tiny_model, mixed)
+    splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
+    weights = add_ngrams(mixed, splits, MAX_LENGTH, seed=1)
+    assert weights.ngram_weight > 0
+    set_weights(mixed, 1.0, weights.ngram_weight)  # fitted, that of the tiny encoder is zero
+    add_what_serves(mixed, place, MAX_LENGTH)
+    shutil.copy(forms["float32"] / "model.onnx", place)  # the encoder is the same
+    expected = Predictor(mixed, MAX_LENGTH, exact=True).probabilities(TEXTS)
+    assert np.abs(OnnxClassifier(place).probabilities(TEXTS) - expected).max() < 1e-4
+    said = ask_without_torch(place, TEXTS)
+    assert list(said.labels) == [
+        ("farming", "health", "sports")[number] for number in expected.argmax(axis=1)
+    ]
+    shutil.rmtree(place / "ngrams")  # half of the model never serves
+    with pytest.raises(ExportError, match="ngrams"):
+        ask_without_torch(place, TEXTS)
+
+
+def test_what_the_exporter_can_not_do_is_said_in_one_line(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    from transformers import BertForSequenceClassification
+
+    from mlrun_assets.models.onnx_export import write_float32
+
+    real = BertForSequenceClassification.forward
+
+    def depends_on_data(self: object, *arguments: object, **more: object) -> object:
+        outputs = real(self, *arguments, **more)
+        return outputs if float(outputs.logits.sum()) > 0 else None
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", depends_on_data)
+    with pytest.raises(ExportError, match="torch can't export it to ONNX: ") as caught:
+        write_float32(tiny_model, tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model.onnx").exists()
+    assert capfd.readouterr() == ("", "")

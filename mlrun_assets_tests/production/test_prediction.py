@@ -1,0 +1,140 @@
+"""The asset `predictions`: rows without labels, labelled by the model in production."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlrun_assets.config import DataConfig, load_config
+from mlrun_assets.errors import ConfigError, DataError
+from mlrun_assets.orchestration.assets import predictions, production_model
+from mlrun_assets.orchestration.resources import MlRun
+from mlrun_assets.production.answers import WINDOW_CHARACTERS, windows
+from mlrun_assets.production.prediction import label_sources, rows_of_file
+from mlrun_assets.records import PredictionsRecord
+from mlrun_assets_tests.examples import serve_words, write_rows
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    return serve_words(tmp_path_factory.mktemp("served"), tiny_encoder).parent
+
+
+def config_file(home: Path, predict_path: object) -> Path:
+    file = home / "ml_config.yaml"
+    file.write_text(json.dumps({"data": {"predict_path": predict_path}}))
+    return file
+
+
+def materialize(config: Path) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [predictions, *production_model.to_source_assets()],
+        resources={"ml_run": MlRun(config_file=str(config))},
+        selection=[predictions],
+        raise_on_error=False,
+    )
+
+
+def test_the_asset_labels_all_files_and_tells_how_many_of_each_label(home: Path) -> None:
+    write_rows(home / "new/a.jsonl", [{"text": "waa gool", "id": "a1"}, {"text": "  "}])
+    write_rows(home / "new/b.jsonl", [{"text": "gool gool"}, {"text": "beer waa"}])
+    result = materialize(config_file(home, "new/*.jsonl"))
+    assert result.success
+    shown: dict[str, Any] = {
+        key: value.value
+        for key, value in result.asset_materializations_for_node("predictions")[0].metadata.items()
+    }
+    file = Path(shown["predictions"])
+    answers = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [answer.get("label") for answer in answers] == ["sports", None, "sports", "farming"]
+    assert answers[0]["id"] == "a1" and answers[1]["error"].startswith("empty text")
+    assert (shown["rows"], shown["unusable_rows"]) == (3, 1)
+    assert (shown["sports_rows"], shown["farming_rows"]) == (2, 1)
+    assert shown["summary"].startswith("**3 rows labelled by exp_1 in ")
+    assert "; 1 had no text**" in shown["summary"]
+    assert "| `sports` | 2 | 66.7 % |" in shown["summary"]
+    record = PredictionsRecord.load(file.with_suffix(".json"))
+    assert file == home / "production" / record.file
+    assert file.parent == home / "production/predictions/exp_1"
+    assert not (home / "experiments").exists()
+
+    # The same rows go to the same file, others to another.
+    again = label_sources(load_config(config_file(home, ["new/a.jsonl", "new/b.jsonl"])), print)
+    other = label_sources(load_config(config_file(home, "new/b.jsonl")), print)
+    assert again.file == record.file != other.file
+    assert other.label_rows == {"farming": 1, "sports": 1}
+
+
+def test_without_rows_to_label_the_asset_says_which_key_to_set(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.predict_path is not set; let it name the rows"):
+        label_sources(load_config(config_file(home, None)), print)
+    result = materialize(config_file(home, None))
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    error = failure.step_failure_data.error
+    assert error is not None and "data.predict_path is not set" in error.message
+    assert not error.stack
+
+
+def test_without_rows_to_label_a_larger_selection_passes_it_over(home: Path) -> None:
+    """Such as all assets, which is a button in the UI; what is made from the answers is too."""
+
+    @dg.asset
+    def beside() -> None: ...
+
+    @dg.asset(deps=[predictions])
+    def made_from_them() -> None: ...
+
+    def all_of_them(predict_path: object) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [predictions, *production_model.to_source_assets(), beside, made_from_them],
+            resources={"ml_run": MlRun(config_file=str(config_file(home, predict_path)))},
+        )
+
+    def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+        return {
+            event.asset_key.to_user_string()
+            for event in result.get_asset_materialization_events()
+            if event.asset_key
+        }
+
+    result = all_of_them(None)
+    assert result.success
+    assert materialized(result) == {"beside"}
+    write_rows(home / "new/d.jsonl", [{"text": "waa gool"}])
+    everything = {"beside", "predictions", "made_from_them"}
+    assert materialized(all_of_them("new/d.jsonl")) == everything
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (None, r"data\.predict_path: .*new/c\.jsonl: no such file"),
+        ([], r"no row has a text to label"),
+        ([{"title": "waa gool"}], r"no row has a text .*missing column: no `text`.*text_columns"),
+    ],
+)
+def test_rows_that_can_not_be_labelled_are_one_error(
+    home: Path, rows: list[dict[str, str]] | None, said: str
+) -> None:
+    if rows is not None:
+        write_rows(home / "new/c.jsonl", rows)
+    with pytest.raises(DataError, match=said):
+        label_sources(load_config(config_file(home, "new/c.jsonl")), print)
+    (home / "new/c.jsonl").unlink(missing_ok=True)
+    assert not list((home / "production/predictions").glob("**/.*"))
+
+
+def test_a_window_of_parquet_rows_ends_early_where_they_hold_much(tmp_path: Path) -> None:
+    """The columns that pass through count, not only the text."""
+    picture = bytes(range(256)) * 400
+    frame = pl.DataFrame({"text": ["waa gool"] * 500, "picture": [picture] * 500})
+    frame.write_parquet(tmp_path / "a.parquet", use_pyarrow=True)
+    rows = windows(rows_of_file(tmp_path / "a.parquet", DataConfig()))
+    sizes = [len(window) for window in rows]
+    assert sum(sizes) == 500
+    assert max(sizes) < WINDOW_CHARACTERS / len(picture) + 1

@@ -1,0 +1,406 @@
+"""A person's way with production: with a card, against the verdict, side by side."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.errors import (
+    ComparisonError,
+    ExperimentError,
+    MlrunError,
+    ProductionError,
+    UntoldMoveError,
+)
+from mlrun_assets.experiment import Experiment, hold, release
+from mlrun_assets.files import digest_directory
+from mlrun_assets.production.diff import differences_table, list_differences, two_sides
+from mlrun_assets.production.pointer import read_production
+from mlrun_assets.production.promotion import deploy_if_approved, mover, promote_by_hand, roll_back
+from mlrun_assets.production.versions import history
+from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
+from mlrun_assets.runs import closing
+from mlrun_assets.runs.closing import write_report
+from mlrun_assets_tests.examples import comparison, finished, full_run, project, score
+from mlrun_assets_tests.reports.markdown_structure import uneven_rows
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
+    return project(tmp_path, monkeypatch)
+
+
+def rows(listing: str) -> dict[str, list[str]]:
+    """The cells of each line by the first."""
+    cells = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in listing.splitlines()
+    ]
+    return {line[0]: line[1:] for line in cells if line}
+
+
+def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
+    config: LoadedConfig,
+) -> None:
+    experiment = finished(config, "first")
+    kept = deploy_if_approved(experiment, config)
+    assert not kept.moved
+    card = (experiment.directory / "records/model_card.md").read_text(encoding="utf-8")
+    assert "base_model: FacebookAI/xlm-roberta-base" in card and "license: cc-by-4.0" in card
+    experiment.save(kept)
+    report = Path(write_report(experiment.manifest, experiment, config).file)
+    link = f"../../../experiments/{experiment.id}/records/model_card.md"
+    assert f"[The model card]({link})" in report.read_text(encoding="utf-8")
+    assert (report.parent / link).exists()
+
+    promote_by_hand(experiment, config, None, "Hodan")
+    current = config.production_dir / "current"
+    assert (current / "README.md").read_text(encoding="utf-8") == card
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert serving.digest == digest_directory(current)
+    assert serving.export_digest == digest_directory(experiment.directory / "export")
+
+
+def test_production_keeps_how_the_experiment_made_its_texts(config: LoadedConfig) -> None:
+    learned = DataConfig(text_columns=("headline", "text"), language="swa")
+    of_then = config.settings.model_copy(update={"data": learned})
+    experiment = finished(config.model_copy(update={"settings": of_then}), "first")
+    promote_by_hand(experiment, config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert (serving.text_columns, serving.language) == (("headline", "text"), "swa")
+
+
+def test_an_experiment_of_an_older_config_is_promoted_without_a_card(config: LoadedConfig) -> None:
+    experiment = finished(config, "first")
+    frozen = experiment.directory / "config.yaml"
+    frozen.write_text(frozen.read_text().replace("text_columns", "columns_of_then"))
+    promote_by_hand(experiment, config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None and serving.text_columns is None
+    assert not (config.production_dir / "current" / "README.md").exists()
+
+
+def test_who_moves_production_where_nobody_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert mover() == f"uid {os.getuid()}"
+
+
+def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
+    config: LoadedConfig,
+) -> None:
+    old = finished(config, "old")
+    promote_by_hand(old, config, None, "Hodan")
+    known = full_run().evaluation
+    assert known
+    other = known.model_copy(update={"labels": ("other", "labels")})
+    new = finished(config, "new", Verdict.INCOMPARABLE, other)
+    with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
+        promote_by_hand(new, config, None, "Hodan")
+    assert (config.production_dir / "current" / "weights").read_text() == "old"
+    moved = promote_by_hand(new, config, "the radio wants other topics", "Hodan")
+    assert moved.after and moved.after.labels == ("other", "labels")
+
+
+def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
+    config: LoadedConfig,
+) -> None:
+    first, second = finished(config, "first"), finished(config, "second")
+    promote_by_hand(first, config, None, "Hodan")
+    with pytest.raises(ComparisonError) as refused:
+        promote_by_hand(second, config, None, "Hodan")
+    assert str(refused.value) == (
+        f"production has moved since the comparison: nothing served when {second.id} was judged, "
+        f"{first.id} serves now; materialize evaluation_metrics and what follows again, or promote "
+        "it with --reason WHY"
+    )
+    assert [move.after for move in history(config.production_dir)] == [first.id]
+    promote_by_hand(second, config, "better on the radio", "Hodan")
+    assert [move.forced for move in history(config.production_dir)] == [False, True]
+
+
+def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    promote_by_hand(second, config, "I like it", "Hodan")
+    assert [move.forced for move in history(config.production_dir)] == [False, False]
+    # The first was judged when nothing served; it serves again, and is what it is.
+    roll_back(config, None, "worse on the radio", "Hodan")
+    assert not promote_by_hand(first, config, None, "Hodan").moved
+    weights = (config.production_dir / "current" / "weights").resolve()
+    weights.unlink()
+    weights.write_text("harmed")
+    assert promote_by_hand(first, config, None, "Hodan").moved
+
+
+def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
+    """A comparison that was not possible names what served, as one that was does."""
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
+    known = full_run().evaluation
+    assert known
+    judged = known.model_copy(update={"production": other})
+    second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
+    promote_by_hand(second, config, None, "Hodan")
+    with pytest.raises(ComparisonError, match=f"{first.id} served when {third.id} was judged"):
+        promote_by_hand(third, config, None, "Hodan")
+
+
+def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_with(
+    config: LoadedConfig,
+) -> None:
+    first, second = finished(config, "first"), finished(config, "second")
+    for experiment in (first, second):
+        approved = experiment.load(DecisionRecord).model_copy(update={"deploys": True})
+        experiment.save(approved)
+    assert deploy_if_approved(first, config).moved
+    kept = deploy_if_approved(second, config)
+    assert not kept.moved and kept.after and kept.after.version == first.id
+    assert kept.sentence.startswith(
+        "Production stays as it is: production has moved since the comparison: nothing served when "
+    )
+
+
+def told(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
+    """The end of an experiment's registry line, and what its report says below the verdict."""
+    name = experiment.manifest.report
+    registry = (config.reports_dir / "_registry.md").read_text(encoding="utf-8")
+    (line,) = (line for line in registry.splitlines() if line.startswith(f"- {name} |"))
+    report = (config.reports_dir / "implementation" / f"{name}.md").read_text(encoding="utf-8")
+    assert (experiment.directory / "report.md").exists()
+    return line.rpartition(", ")[2], report.splitlines()[4]
+
+
+def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    assert told(config, first) == (
+        "deployed",
+        f"{first.id} serves, and nothing did before: verdict APPROVED",
+    )
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    now = f"{second.id} serves, instead of {first.id}: verdict APPROVED"
+    assert [told(config, each) for each in (first, second)] == [
+        ("not deployed", now),
+        ("deployed", now),
+    ]
+    roll_back(config, None, "wrong on the radio", "Cali")
+    now = f"{first.id} serves, instead of {second.id}: wrong on the radio"
+    assert [told(config, each) for each in (first, second)] == [
+        ("deployed", now),
+        ("not deployed", now),
+    ]
+    # Once more moves nothing, and leaves what is told.
+    roll_back(config, first.id, "to be sure", "Cali")
+    assert told(config, first) == ("deployed", now)
+
+
+def test_a_report_does_not_advise_to_deploy_what_serves(config: LoadedConfig) -> None:
+    def advised(experiment: Experiment) -> bool:
+        report = (experiment.directory / "report.md").read_text(encoding="utf-8")
+        assert "## What to do next\n" in report and "- Label " in report
+        return "mlrun-assets promote" in report
+
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    assert not advised(first)
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    assert advised(first) and not advised(second)
+
+
+@pytest.mark.parametrize("deploys", [True, False])
+def test_production_made_again_of_what_serves_says_that_it_serves(
+    config: LoadedConfig, deploys: bool
+) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    first.save(first.load(DecisionRecord).model_copy(update={"deploys": deploys}))
+    again = deploy_if_approved(first, config)
+    assert not again.moved and f"{first.id} serves already" in again.sentence
+
+    # Another model of the same experiment is not the one that serves.
+    (first.directory / "export" / "weights").write_text("trained again")
+    digest = digest_directory(first.directory / "export")
+    first.save(first.load(ExportRecord).model_copy(update={"digest": digest}))
+    assert deploy_if_approved(first, config).moved is deploys
+
+
+def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    shutil.rmtree(first.directory)
+    roll_back(config, None, "wrong on the radio", "Cali")
+    assert told(config, second)[0] == "not deployed"
+    assert not first.directory.exists()
+
+
+def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedConfig) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    hold(first.directory)
+    try:
+        promote_by_hand(second, config, None, "Hodan")
+    finally:
+        release(first.directory)
+    assert told(config, first)[0] == "deployed"
+    after = first.load(ProductionRecord).after
+    assert after and after.version == second.id
+
+
+def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(path: Path, content: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def untold(move: Callable[[], object]) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(closing, "write_atomically", disk_full)
+            with pytest.raises(UntoldMoveError) as error:
+                move()
+        return str(error.value)
+
+    first = finished(config, "first")
+    said = untold(lambda: promote_by_hand(first, config, None, "Hodan"))
+    report = config.reports_dir / "implementation" / f"{first.manifest.report}.md"
+    assert said == (
+        f"{first.id} serves now, and {config.production_dir} holds all of the move; but a registry "
+        f"line or report that tells of it can't be written ({report}: No space left on device): "
+        f"make room, or make it writable, then `mlrun-assets rollback --to {first.id} --reason "
+        "WHY` writes them and moves nothing"
+    )
+    assert [move.after for move in history(config.production_dir)] == [first.id]
+    roll_back(config, first.id, "room again", "Hodan")
+    assert told(config, first)[1] == f"{first.id} serves, and nothing did before: verdict APPROVED"
+
+    second = finished(config, "second")
+    promote_by_hand(second, config, None, "Hodan")
+    assert f"{first.id} serves now" in untold(lambda: roll_back(config, None, "worse", "Hodan"))
+    assert not roll_back(config, first.id, "room again", "Hodan").moved
+    assert [told(config, each)[0] for each in (first, second)] == ["deployed", "not deployed"]
+
+
+def test_an_approval_that_deploys_by_itself_tells_of_the_model_before(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    second = finished(config, "second")
+    second.save(second.load(DecisionRecord).model_copy(update={"deploys": True}))
+    assert deploy_if_approved(second, config).moved
+    assert told(config, first)[0] == "not deployed"
+
+
+def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:
+    promote_by_hand(finished(config, "old"), config, None, "Hodan")
+    new = finished(config, "new")
+    (new.directory / "export" / "weights").write_text("tampered")
+    with pytest.raises(ProductionError, match="not those that were recorded"):
+        promote_by_hand(new, config, None, "Hodan")
+    assert (config.production_dir / "current" / "weights").read_text() == "old"
+
+
+def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([f"2026-11-23T03:15:0{second}Z" for second in range(3)])
+    monkeypatch.setattr("mlrun_assets.production.pointer.timestamp", lambda: next(times))
+    first = finished(config, "first")
+    promote_by_hand(first, config, None, "Hodan")
+    run = full_run()
+    assert run.plan and run.evaluation and run.checkpoint
+    recipe = run.plan.recipe.model_copy(update={"learning_rate": 3e-5})
+    second = finished(
+        config,
+        "second",
+        Verdict.REJECTED,
+        run.evaluation.model_copy(update={"production": comparison(score(0.043, 0.039), first.id)}),
+        run.plan.model_copy(update={"recipe": recipe}),
+        run.checkpoint.model_copy(update={"parameters": 7}),
+    )
+    promote_by_hand(second, config, "sure of it", "Cali")
+    sides = two_sides(config, ())
+    listing = list_differences(*sides)
+    told = rows(listing)
+    assert told[first.id] == [second.id]
+    assert told["why"] == ["verdict APPROVED", "sure of it (forced)"]
+    assert told["by"] == ["Hodan", "Cali"]
+    assert told["serves since"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
+    assert told["verdict"] == ["APPROVED", "REJECTED"]
+    assert told["learning_rate"] == ["0.002", "3e-05"]
+    assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]
+    assert "accuracy" not in told
+    assert re.search(r"the same in both: .*accuracy, macro-F1", listing)
+    assert f"same {run.evaluation.test.rows} test rows" in listing
+    assert "row by row: macro-F1 +0.043 [+0.004, +0.082]" in listing
+    table = differences_table(*sides)
+    assert uneven_rows(table) == [] and "| learning_rate | 0.002 | 3e-05 |" in table
+
+    roll_back(config, None, "wrong on the radio", "Hodan")
+    back = rows(list_differences(*two_sides(config, (second.id,))))
+    assert back[first.id] == [second.id]
+    assert back["why"] == ["wrong on the radio", "sure of it (forced)"]
+
+
+def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first")
+    known = full_run().evaluation
+    assert known
+    other = known.model_copy(update={"test_digest": "sha256:7", "calibration_error": 0.2})
+    second = finished(config, "second", Verdict.REJECTED, other)
+    listing = list_differences(*two_sides(config, ("first", "second")))
+    assert rows(listing)["calibration error"] == [f"{known.calibration_error:.3f}", "0.200"]
+    assert "different test splits: they can't be compared" in listing
+    assert rows(listing)[first.id] == [second.id]
+
+
+def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
+    config: LoadedConfig,
+) -> None:
+    for name in ("first", "second"):
+        promote_by_hand(finished(config, name), config, None, "Hodan")
+    sides = two_sides(config, ())
+    shutil.rmtree(config.experiments_dir / sides[0].name)
+    listing = list_differences(*two_sides(config, ()))
+    assert f"the experiment of {sides[0].name} is gone" in listing
+    known = full_run().evaluation
+    assert known
+    accuracy = f"{known.test.accuracy.value:.3f}"
+    gone, there = rows(listing)["accuracy"]
+    assert gone == accuracy and there.startswith(f"{accuracy} [")
+
+
+def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
+    def said(*names: str) -> str:
+        with pytest.raises(MlrunError) as error:
+            two_sides(config, names)
+        return str(error.value)
+
+    assert "nothing is in production; name two experiments" in said()
+    promote_by_hand(finished(config, "first"), config, None, "Hodan")
+    serving = read_production(config.production_dir)
+    assert serving is not None
+    assert f"nothing served before {serving.version}" in said()
+    with pytest.raises(
+        ExperimentError, match=f"`nobody`.*versions of production: {serving.version}"
+    ):
+        two_sides(config, ("nobody",))

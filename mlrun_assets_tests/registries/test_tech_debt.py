@@ -1,0 +1,238 @@
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlrun_assets.errors import RecordError
+from mlrun_assets.registries.tech_debt import DebtIssue, read_open_debt, record_debt
+
+FIRST, SECOND, THIRD = (f"impl-ml-run-somali-2026112{day}" for day in (3, 4, 5))
+BALANCE = DebtIssue("data/class_balance", "The labels are out of balance", "Medium")
+LATENCY = DebtIssue("export/latency", "A prediction takes too long", "High", "p95 512 ms")
+
+
+def debt(reports_dir: Path) -> str:
+    return (reports_dir / "_tech-debt.md").read_bytes().decode("utf-8", "surrogateescape")
+
+
+def write(reports_dir: Path, content: str | bytes) -> None:
+    data = content.encode() if isinstance(content, str) else content
+    (reports_dir / "_tech-debt.md").write_bytes(data)
+
+
+def changes(record) -> list[tuple[int, str]]:
+    return [(change.number, change.change) for change in record.changes]
+
+
+def test_new_items_have_the_form_to_the_letter(tmp_path):
+    record = record_debt(tmp_path, FIRST, [BALANCE, LATENCY], {"data"})
+    assert debt(tmp_path) == (
+        "# Tech debt\n\n"
+        "- [ ] **TD-001**: The labels are out of balance\n"
+        "  - **Impact:** Medium\n"
+        "  - **Source:** impl-ml-run-somali-20261123.md\n"
+        "  - **Area:** data/class_balance\n"
+        "- [ ] **TD-002**: A prediction takes too long\n"
+        "  - **Impact:** High\n"
+        "  - **Source:** impl-ml-run-somali-20261123.md\n"
+        "  - **Area:** export/latency\n"
+        "  - **Detail:** p95 512 ms\n"
+    )
+    assert changes(record) == [(1, "new"), (2, "new")]
+    assert record.numbers("new") == ["TD-001", "TD-002"]
+    assert record.file == str(tmp_path / "_tech-debt.md")
+    assert [(item.number, item.impact) for item in read_open_debt(tmp_path)] == [
+        (1, "Medium"),
+        (2, "High"),
+    ]
+
+
+def test_the_same_issue_again_keeps_its_number_and_tells_the_new_figures(tmp_path):
+    record_debt(tmp_path, FIRST, [LATENCY], ())
+    for report in (SECOND, THIRD):
+        again = DebtIssue(LATENCY.area, "Reworded", "High", f"p95 600 ms in {report[-2:]}")
+        assert changes(record_debt(tmp_path, report, [again], ())) == [(1, "repeated")]
+    assert debt(tmp_path) == (
+        "# Tech debt\n\n"
+        "- [ ] **TD-001**: A prediction takes too long\n"
+        "  - **Impact:** High\n"
+        "  - **Source:** impl-ml-run-somali-20261123.md\n"
+        "  - **Area:** export/latency\n"
+        "  - **Detail:** p95 600 ms in 25\n"
+        "  - **Last seen:** impl-ml-run-somali-20261125.md\n"
+    )
+
+
+def test_an_issue_that_is_gone_is_ticked_where_it_was_looked_for(tmp_path):
+    record_debt(tmp_path, FIRST, [BALANCE, LATENCY], ())
+    record = record_debt(tmp_path, SECOND, [], {"data"})
+    assert changes(record) == [(1, "resolved")]
+    lines = debt(tmp_path).splitlines()
+    assert lines[2] == "- [x] **TD-001**: The labels are out of balance"
+    assert lines[6] == f"  - **Resolved:** {SECOND}.md"
+    assert [item.number for item in read_open_debt(tmp_path)] == [2]
+    assert changes(record_debt(tmp_path, THIRD, [], {"data", "exp", "export/lat"})) == []
+
+
+def test_an_issue_that_returns_is_a_new_item_that_names_the_old(tmp_path):
+    record_debt(tmp_path, FIRST, [BALANCE], ())
+    write(tmp_path, debt(tmp_path).replace("[ ]", "[x]"))
+    assert changes(record_debt(tmp_path, SECOND, [BALANCE], {"data"})) == [(2, "new")]
+    assert "- [ ] **TD-002**: The labels are out of balance (returned, was TD-001)" in debt(
+        tmp_path
+    )
+    assert changes(record_debt(tmp_path, THIRD, [BALANCE], {"data"})) == [(2, "repeated")]
+    assert changes(record_debt(tmp_path, f"{THIRD}-2", [], {"data"})) == [(2, "resolved")]
+    record_debt(tmp_path, f"{THIRD}-3", [BALANCE], {"data"})
+    assert "**TD-003**: The labels are out of balance (returned, was TD-002)" in debt(tmp_path)
+
+
+def test_hand_edits_of_our_items_are_kept_and_the_item_is_known_again(tmp_path):
+    edited = (
+        "* [ ] TD-007: **Soo Jeedin**: more rows of two labels are needed\r\n"
+        "\t* Impact: Low, since we know it\r\n"
+        f"\t* Source: [{FIRST}.md](implementation/{FIRST}.md)\r\n"
+        "\r\n"
+        "\t* **Area**: `data/class_balance`\r\n"
+        "\t* a note: ask the newsroom  \r\n"
+        "\r\n"
+        "## Later\r\n"
+    )
+    write(tmp_path, edited)
+    record = record_debt(tmp_path, SECOND, [BALANCE], {"data"})
+    assert changes(record) == [(7, "repeated")]
+    assert record.changes[0].impact == "Low, since we know it"
+    area, seen = "\t* **Area**: `data/class_balance`\r\n", f"\t* **Last seen:** {SECOND}.md\r\n"
+    assert debt(tmp_path) == edited.replace(area, area + seen)
+
+    record_debt(tmp_path, THIRD, [], {"data"})
+    resolved = f"{seen}\t* **Resolved:** {THIRD}.md\r\n"
+    assert debt(tmp_path) == edited.replace(area, area + resolved).replace("[ ]", "[x]")
+
+
+def test_an_item_without_an_area_is_known_by_its_description(tmp_path):
+    plain = (
+        "- [ ] **TD-004**: the labels are out of balance.\n"
+        "  - **Impact:** Medium\n"
+        f"  - **Source:** {FIRST}.md"
+    )
+    write(tmp_path, plain)
+    assert changes(record_debt(tmp_path, SECOND, [], {"data", ""})) == []
+    assert debt(tmp_path) == plain
+    assert changes(record_debt(tmp_path, SECOND, [BALANCE], ())) == [(4, "repeated")]
+    assert debt(tmp_path) == (
+        f"{plain}\n  - **Last seen:** {SECOND}.md\n  - **Area:** data/class_balance\n"
+    )
+
+
+def test_items_of_people_are_never_touched(tmp_path):
+    theirs = (
+        "- [ ] **TD-041**: The labels are out of balance\n"
+        "  - **Impact:** High\n"
+        "  - **Source:** the newsroom\n"
+        "  - **Area:** data/class_balance\n"
+        "```\n- [ ] **TD-099**: an example\n  - **Source:** impl-ml-run-a-20261123.md\n```\n"
+    )
+    write(tmp_path, theirs)
+    assert changes(record_debt(tmp_path, FIRST, [], {"data"})) == []
+    assert debt(tmp_path) == theirs
+    assert changes(record_debt(tmp_path, FIRST, [BALANCE], {"data"})) == [(100, "new")]
+    assert debt(tmp_path).startswith(theirs)
+    assert [item.number for item in read_open_debt(tmp_path)] == [41, 100]
+
+
+def test_a_number_that_stands_anywhere_is_taken(tmp_path):
+    write(tmp_path, "We closed td-1200 last year; TD-7 too.\n")
+    assert changes(record_debt(tmp_path, FIRST, [BALANCE], ())) == [(1201, "new")]
+
+
+def test_the_same_run_again_changes_nothing(tmp_path):
+    record_debt(tmp_path, FIRST, [LATENCY], ())
+    first = record_debt(tmp_path, SECOND, [BALANCE], {"data", "export"})
+    once = debt(tmp_path)
+    assert record_debt(tmp_path, SECOND, [BALANCE], {"data", "export"}) == first
+    assert changes(first) == [(2, "new"), (1, "resolved")]
+    assert debt(tmp_path) == once
+
+
+def test_several_gone_at_once_are_each_ticked_in_place(tmp_path):
+    issues = [DebtIssue(f"data/check_{n}", f"Check {n} warned", "Medium") for n in range(4)]
+    record_debt(tmp_path, FIRST, issues, ())
+    record = record_debt(tmp_path, SECOND, [issues[2]], {"data"})
+    assert changes(record) == [(3, "repeated"), (1, "resolved"), (2, "resolved"), (4, "resolved")]
+    text = debt(tmp_path)
+    for number, mark in enumerate("xx x"):
+        item = text.split("- [")[number + 1]
+        assert item.startswith(f"{mark}] **TD-{number + 1:03d}**: Check {number} warned")
+        assert (f"Resolved:** {SECOND}.md" in item) == (mark == "x")
+
+
+def test_areas_must_tell_issues_apart(tmp_path):
+    with pytest.raises(RecordError, match=r"2 issue\(s\).*'data/class_balance'"):
+        record_debt(tmp_path, FIRST, [BALANCE, BALANCE], ())
+    with pytest.raises(RecordError, match="''"):
+        record_debt(tmp_path, FIRST, [DebtIssue(" ", "Nothing", "Low")], ())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_leaves_its_directory_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="no report name"):
+        record_debt(tmp_path, "impl-ml-run-../a-20261123", [BALANCE], ())
+
+
+def test_bytes_that_are_not_utf8_are_read_and_kept(tmp_path):
+    item = b"- [ ] **TD-001**: caf\xe9\n  - **Impact:** \xff\n"
+    write(tmp_path, item)
+    assert read_open_debt(tmp_path)[0].model_dump_json()
+    assert read_open_debt(tmp_path)[0].description == "caf\ufffd"
+    record_debt(tmp_path, FIRST, [BALANCE], ())
+    assert (tmp_path / "_tech-debt.md").read_bytes().startswith(item)
+
+
+OTHERS = st.lists(
+    st.one_of(
+        st.binary(max_size=20),
+        st.sampled_from([b"\n", b"\r\n", b"```\n", b"<!--\n", b"- [ ] ", b"  - **Impact:** x\n"]),
+        st.sampled_from([b"- [ ] **TD-012**: by hand\r\n", b"- [x] TD-3: by hand", b"    note\n"]),
+    ),
+    min_size=1,
+    max_size=12,
+).map(b"".join)
+TEXTS = st.text(min_size=1)
+
+
+@given(OTHERS.filter(bool), TEXTS, TEXTS)
+def test_other_content_survives_a_whole_life_of_an_item(others, description, detail):
+    with TemporaryDirectory() as directory:
+        reports_dir = Path(directory)
+        file = reports_dir / "_tech-debt.md"
+        write(reports_dir, others)
+        issue = DebtIssue("data/class_balance", description, "Low", detail)
+        (number, change), *more = changes(record_debt(reports_dir, FIRST, [issue], {"data"}))
+        assert (change, more) == ("new", [])
+        assert file.read_bytes().startswith(others)
+        assert changes(record_debt(reports_dir, SECOND, [issue], {"data"})) == [
+            (number, "repeated")
+        ]
+        once = file.read_bytes()
+        record_debt(reports_dir, SECOND, [issue], {"data"})
+        assert file.read_bytes() == once
+        assert changes(record_debt(reports_dir, THIRD, [], {"data"})) == [(number, "resolved")]
+        assert file.read_bytes().startswith(others)
+
+
+def record_many(reports_dir: Path, process: int) -> list[int]:
+    issues = [DebtIssue(f"data/{process}_{n}", f"{process} {n}", "Low") for n in range(5)]
+    return [record_debt(reports_dir, FIRST, [each], ()).changes[0].number for each in issues]
+
+
+def test_processes_at_once_get_different_numbers(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(3, mp_context=context) as pool:
+        taken = pool.map(record_many, [tmp_path] * 3, range(3))
+        assert sorted(number for numbers in taken for number in numbers) == list(range(1, 16))
+    assert len(read_open_debt(tmp_path)) == 15

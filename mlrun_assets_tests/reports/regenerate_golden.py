@@ -1,0 +1,165 @@
+"""Run the product on a small project, and write its records, report and model card.
+
+    python -m mlrun_assets_tests.reports.regenerate_golden            # two runs, a minute
+    python -m mlrun_assets_tests.reports.regenerate_golden rendered   # the stored run
+
+The first run deploys its model. The second, with dirty data, two seeds and pretraining, is the
+example: `example_run.json` holds its records, and `golden_report.md` and `golden_model_card.md` are
+rendered from them. Read what changed in both: this is what people see.
+
+The tests read the records and do not train: another CPU adds floats in another order, a label of
+the test split changes, and digits of the report with it. `test_golden.py` proves instead that the
+product still writes these records: it validates the data, plans and decides again, and compares.
+`masked` replaces what differs from run to run (times, memory, versions, paths).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
+
+from mlrun_assets.files import write_atomically
+from mlrun_assets.records import RunRecords, StageRun
+from mlrun_assets.reports.model_card import Origin, render_model_card
+from mlrun_assets.reports.report import CAPTIONS, render_report
+from mlrun_assets_tests.examples import (
+    EXAMPLE_RUN,
+    build_encoder,
+    decide_again,
+    full_run,
+    plan_again,
+    write_dirty_project,
+)
+
+GOLDEN_REPORT = Path(__file__).with_name("golden_report.md")
+GOLDEN_CARD = Path(__file__).with_name("golden_model_card.md")
+PICTURES = {name: f"../plots/{name}.png" for name in CAPTIONS}
+ORIGIN = Origin(language="som", licence="cc-by-4.0", base_model="FacebookAI/xlm-roberta-base")
+RUN = TypeAdapter(RunRecords)
+# What a run measures of its machine, by the key in a record.
+MEASURED = {
+    "seconds": 12.5,
+    "cpu_seconds": 14.0,
+    "peak_memory_mb": 512.0,
+    "tokens_per_second": 2317.4,
+    "rows_per_second": 61.3,
+    "load_seconds": 1.9,
+    "latency_ms_p50": 2.4,
+    "latency_ms_p95": 3.25,
+    "python": "3.11.7",
+    "platform": "Linux-6.1-x86_64",
+    "cpu_count": 2,
+    "memory_gb": 7.7,
+    "accelerator": None,
+    "cpu_model": "a CPU",
+    "thread_limits": {},
+    "packages": {"torch": "2.8.0", "transformers": "5.23.0"},
+    "git_commit": "0123456789abcdef0123456789abcdef01234567",
+    "git_dirty": True,
+    "created_at": "2026-11-23T03:15:00Z",
+    "run_ids": [],
+    "closed_by": None,
+}
+
+
+def golden_report() -> str:
+    return render_report(full_run(), PICTURES, "../records/model_card.md")
+
+
+def golden_card() -> str:
+    return render_model_card(full_run(), ORIGIN)
+
+
+def run_example(directory: Path) -> RunRecords:
+    """The records of the second of two runs in ``directory``."""
+    import dagster as dg
+
+    from mlrun_assets.config import load_config
+    from mlrun_assets.definitions import defs
+    from mlrun_assets.experiment import all_experiments, run_records
+
+    build_encoder(directory / "encoder")
+    file = write_dirty_project(directory)
+    settings = YAML(typ="safe").load(file)
+    first = {
+        **settings,
+        "deployment": {
+            **settings["deployment"],
+            "auto_deploy": True,
+            "min_accuracy": 0.0,
+            "min_f1": 0.0,
+            "beats_baseline": "off",
+        },
+        "training": {**settings["training"], "seeds": [13], "pretraining_epochs": 0, "epochs": 2},
+    }
+    for name, config in (("first", first), ("Tiny encoder v2", settings)):
+        file.write_text(json.dumps(config), encoding="utf-8")
+        defs.resolve_job_def("ml_run").execute_in_process(
+            run_config={
+                "ops": {"experiment": {"config": {"name": name}}},
+                "resources": {"ml_run": {"config": {"config_file": str(file)}}},
+            },
+            instance=dg.DagsterInstance.ephemeral(),
+        )
+        with (directory / ".claude/reports/_registry.md").open("a", encoding="utf-8") as registry:
+            registry.write("- impl-ml-run-by-hand\n")
+    newest = all_experiments(load_config(file).experiments_dir)[0]
+    manifest = newest.manifest
+    writing = StageRun(
+        status="running", started_at=manifest.created_at
+    )  # as the report sees itself
+    stages = {**manifest.stages, "deployment_report": writing}
+    return run_records(manifest.model_copy(update={"stages": stages}), newest)
+
+
+def masked(records: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The records without what differs from run to run."""
+    text = json.dumps(records, ensure_ascii=False).replace(str(directory), "/home/asha/topics")
+    text = re.sub(r"20\d{6}T\d{6}Z(-\d)?", lambda found: _dates(text)[found[0]], text)
+    text = re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z", "2026-11-23T03:24:41Z", text)
+    text = re.sub(r"-20\d{6}\b", "-20261123", text)
+    steady: dict[str, Any] = _steady(json.loads(text))
+    return steady
+
+
+def _dates(text: str) -> dict[str, str]:
+    """The identifiers of the experiments in their order, each with a fixed one."""
+    found = sorted(set(re.findall(r"20\d{6}T\d{6}Z(?:-\d)?", text)))
+    return {date: f"202611{22 + place}T031500Z" for place, date in enumerate(found)}
+
+
+def _steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: MEASURED[key] if key in MEASURED and item is not None else _steady(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_steady(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["rendered"]:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        with tempfile.TemporaryDirectory() as place:
+            found = run_example(Path(place))
+            records = json.loads(RUN.dump_json(found))
+            run = RUN.validate_python(masked(records, Path(place)))
+        if found.plan is None or plan_again(found).recipe != found.plan.recipe:
+            raise SystemExit("the example was not trained by the plan for examples.TINY_MACHINE")
+    else:
+        run = full_run()
+    run = replace(run, plan=plan_again(run), decision=decide_again(run))
+    write_atomically(EXAMPLE_RUN, RUN.dump_json(run, indent=1).decode() + "\n")
+    write_atomically(GOLDEN_REPORT, golden_report())
+    write_atomically(GOLDEN_CARD, golden_card())

@@ -1,0 +1,164 @@
+"""The model card: whole as people see it, and its head as the Hub's own library reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import ModelCard
+
+from mlrun_assets import records as r
+from mlrun_assets.records import RunRecords
+from mlrun_assets.reports.model_card import Origin, render_model_card
+from mlrun_assets_tests.examples import checkpoint_record, full_run, onnx_export, poisoned
+from mlrun_assets_tests.reports.markdown_structure import kinds, uneven_rows
+from mlrun_assets_tests.reports.regenerate_golden import ORIGIN, golden_card
+
+ONNX = onnx_export(precision="int8", size_bytes=22_000_000, val_f1_macro=0.749, latency_ms_p95=7.5)
+
+
+def with_onnx() -> RunRecords:
+    run = full_run()
+    assert run.export
+    full = ONNX.model_copy(update={"precision": "float32", "kept": False})
+    return replace(run, export=run.export.model_copy(update={"onnx": (full, ONNX)}))
+
+
+def python_blocks(card: str) -> list[str]:
+    return [block.partition("```")[0] for block in card.split("```python\n")[1:]]
+
+
+def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
+    run = full_run()
+    assert run.evaluation and run.dataset
+    data = run.dataset.model_copy(update={"name": "masakhanews: som"})
+    card = ModelCard(render_model_card(replace(run, dataset=data), ORIGIN))
+    head = card.data
+    assert (head.language, head.license, head.base_model) == (
+        "som", "cc-by-4.0", "FacebookAI/xlm-roberta-base",
+    )  # fmt: skip
+    assert (head.library_name, head.pipeline_tag) == ("transformers", "text-classification")
+    assert head.model_name == run.manifest.name
+    found = {each.metric_name: each for each in head.eval_results}
+    test = run.evaluation.test
+    assert {name: each.metric_value for name, each in found.items()} == {
+        "Accuracy": pytest.approx(test.accuracy.value),
+        "Macro-F1": pytest.approx(test.f1_macro.value),
+        "Weighted-F1": pytest.approx(test.f1_weighted.value),
+    }
+    assert {(each.dataset_name, each.dataset_split) for each in found.values()} == {
+        ("masakhanews: som", "test")
+    }
+    assert card.text.startswith(f"\n# {run.manifest.name}\n")
+
+
+def test_what_is_not_known_is_left_out_of_the_head() -> None:
+    card = render_model_card(full_run(), Origin("som", None, None))
+    head = ModelCard(card).data.to_dict()
+    assert not {"license", "base_model"} & set(head)
+    assert "Licence: not stated." in card
+    assert "Fine-tuned from a local encoder on" in card
+    assert "None" not in card
+
+
+def test_a_data_set_without_a_name_has_no_results_in_the_head() -> None:
+    run = full_run()
+    assert run.dataset
+    card = render_model_card(
+        replace(run, dataset=run.dataset.model_copy(update={"name": None})), ORIGIN
+    )
+    assert "model-index" not in ModelCard(card).data.to_dict()
+    assert "unnamed" not in card
+
+
+def test_of_the_verdict_only_the_outcomes_are_told() -> None:
+    run = full_run()
+    assert run.decision
+    broken = "the model in production can't be used: /home/asha/production/model has no weights"
+    rule = r.RuleResult(
+        rule="policy", outcome=r.RuleOutcome.INCOMPARABLE, value=None, limit=None, sentence=broken
+    )
+    decision = run.decision.model_copy(
+        update={"verdict": r.Verdict.INCOMPARABLE, "sentence": broken, "rules": (rule,)}
+    )
+    card = render_model_card(replace(run, decision=decision), ORIGIN)
+    assert "/home/asha" not in card
+    assert "did not approve it (INCOMPARABLE): `policy` incomparable." in card
+
+
+def test_no_value_of_the_datas_own_columns_is_published() -> None:
+    run = full_run()
+    assert run.evaluation
+    spoken = r.SliceScores(column="speaker", value="Asha Cali", rows=12, accuracy=None)
+    short = r.SliceScores(column="length", value="short", rows=52, accuracy=None)
+    with_both = run.evaluation.model_copy(update={"slices": (short, spoken)})
+    card = render_model_card(replace(run, evaluation=with_both), ORIGIN)
+    assert "Asha" not in card and "speaker" not in card
+    assert "| length | short |" in card
+    own = run.evaluation.model_copy(update={"slices": (spoken,)})
+    assert "| slice |" not in render_model_card(replace(run, evaluation=own), ORIGIN)
+
+
+def test_labels_without_test_rows_are_not_measured() -> None:
+    run = full_run()
+    assert run.evaluation
+    first, *others = run.evaluation.test.per_class
+    absent = first.model_copy(update={"support": 0, "f1": 0.0})
+    test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
+    changed = run.evaluation.model_copy(update={"test": test})
+    card = render_model_card(replace(run, evaluation=changed), ORIGIN)
+    assert f"Not measured, for want of test rows: {first.label}." in card
+    assert "on 0 test rows" not in card
+
+
+def test_a_mixed_model_asks_for_consent_to_its_code() -> None:
+    mixed = r.EnsembleRecord(
+        ngram_model="char, ComplementNB",
+        encoder_weight=1.0,
+        ngram_weight=0.4,
+        val_f1_encoder=0.74,
+        val_f1_ngrams=0.7,
+        val_f1_mixed=0.76,
+    )
+    run = replace(full_run(), checkpoint=checkpoint_record(ensemble=mixed))
+    assert "trust_remote_code=True" in python_blocks(render_model_card(run, ORIGIN))[0]
+    assert "trust_remote_code" not in golden_card()
+    assert "words and short phrases of the training texts" in render_model_card(run, ORIGIN)
+    assert "short phrases" not in golden_card()
+
+
+def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
+    card = render_model_card(with_onnx(), ORIGIN)
+    transformers, onnx = python_blocks(card)
+    assert "onnxruntime" not in transformers
+    assert 'OnnxClassifier(f"{MODEL}/onnx")' in onnx
+    compile(onnx, "card", "exec")
+    assert "Weights in int8, 22.0 MB: val macro-F1 0.749, p95 7.5 ms for one text." in card
+    assert "float32" not in card
+    assert ModelCard(card).data.tags == ["low-resource", "onnx"]
+    assert uneven_rows(card) == []
+
+
+@pytest.mark.parametrize("value", ["a\n---\nlicense: mit", "x: [", "'\"", "- yes", "**\u202e"])
+def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
+    run = full_run()
+    assert run.dataset
+    named = replace(
+        run,
+        dataset=run.dataset.model_copy(update={"name": value}),
+        manifest=run.manifest.model_copy(update={"name": value}),
+    )
+    card = ModelCard(render_model_card(named, ORIGIN))
+    assert card.data.license == "cc-by-4.0"
+    assert card.text.count("\n# ") == 1
+    assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict()]
+
+
+def test_no_string_of_a_record_breaks_a_table() -> None:
+    bad = poisoned(full_run())
+    assert bad.dataset
+    splits = dict(zip(r.SPLITS, bad.dataset.splits.values(), strict=True))
+    bad = replace(bad, dataset=bad.dataset.model_copy(update={"splits": splits}))
+    card = ModelCard(render_model_card(bad, ORIGIN)).text
+    assert uneven_rows(card) == []
+    assert not {"html_block", "html_inline", "link_open", "s_open"} & set(kinds(card))

@@ -1,0 +1,80 @@
+"""Looking whether an experiment is held never disturbs a process that takes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.errors import ExperimentError
+from mlrun_assets.experiment import ExperimentPaths, hold, is_held, release, try_hold
+
+LOOK_IN_A_LOOP = """
+import sys
+from pathlib import Path
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.experiment import is_held
+print("ready", flush=True)
+while not (Path(sys.argv[1]) / "done").exists():
+    is_held(Path(sys.argv[1]))
+"""
+HOLD = """
+import sys
+from pathlib import Path
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.experiment import hold
+hold(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def process(code: str, directory: Path) -> Iterator[None]:
+    """Another process that runs ``code`` with the directory as its argument."""
+    command = [sys.executable, "-c", code, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        try:
+            yield
+        finally:
+            (directory / "done").touch()
+            running.communicate(timeout=60)
+    assert running.returncode == 0
+
+
+def test_lookers_in_a_loop_never_make_a_hold_fail(tmp_path: Path) -> None:
+    hold(tmp_path)  # the lock file is there from now on
+    release(tmp_path)
+    with process(LOOK_IN_A_LOOP, tmp_path):
+        for _ in range(20):
+            hold(tmp_path)
+            release(tmp_path)
+
+
+def test_an_experiment_that_another_process_holds_is_seen_and_refused(tmp_path: Path) -> None:
+    with process(HOLD, tmp_path):
+        assert is_held(tmp_path)
+        assert not try_hold(tmp_path)
+        with pytest.raises(ExperimentError, match="another process works on this experiment"):
+            hold(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_looking_at_an_experiment_that_nobody_held_writes_nothing(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_leaves_the_lock_free(tmp_path: Path) -> None:
+    ExperimentPaths(tmp_path).lock.touch()
+    assert not is_held(tmp_path)
+    assert try_hold(tmp_path)
+    assert is_held(tmp_path)
+    release(tmp_path)
+    assert not is_held(tmp_path)

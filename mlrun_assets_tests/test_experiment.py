@@ -1,0 +1,146 @@
+"""Experiments on the disk: where things stand in them, and how one is found."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import mlrun_assets
+from mlrun_assets.errors import ExperimentError, RecordError
+from mlrun_assets.experiment import (
+    Experiment,
+    ExperimentPaths,
+    all_experiments,
+    experiment_of_run,
+    find_experiment,
+    take_directory,
+)
+from mlrun_assets.records import Manifest, Status
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Path:
+    for number in range(5):
+        directory = tmp_path / f"exp_{number}"
+        finish(directory, number, created_at=f"2026-11-0{number + 1}T00:00:00Z")
+    return tmp_path
+
+
+def finish(directory: Path, number: int, created_at: str) -> None:
+    """Make ``directory`` an experiment that is complete."""
+    Manifest(
+        id=directory.name,
+        name=f"name-{number}",
+        original_name=None,
+        report=f"impl-ml-run-{number}",
+        status=Status.COMPLETE,
+        created_at=created_at,
+        run_ids=(f"run-{number}",),
+    ).save(Experiment(directory).paths.manifest)
+
+
+@pytest.mark.parametrize(
+    ("explicit", "run_ids", "wanted"),
+    [
+        ("exp_1", ("run-3",), "exp_1"),
+        ("name-2", (), "exp_2"),
+        (None, ("gone", "away", "run-3", "run-1"), "exp_3"),
+        (None, ("gone", "away"), "exp_4"),
+    ],
+)
+def test_an_experiment_is_found_with_each_manifest_read_once(
+    experiments: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    explicit: str | None,
+    run_ids: tuple[str, ...],
+    wanted: str,
+) -> None:
+    read: Counter[Path] = Counter()
+    load = Manifest.load.__func__
+
+    def counted(kind: type[Manifest], path: Path) -> Manifest:
+        read[path] += 1
+        return load(kind, path)
+
+    monkeypatch.setattr(Manifest, "load", classmethod(counted))
+    assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
+    assert len(read) == 5 and set(read.values()) == {1}
+
+
+def test_the_newest_of_many_that_began_in_one_second(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    taken = [take_directory(tmp_path, now) for _ in range(11)]
+    for number, directory in enumerate(taken):
+        finish(directory, number, created_at="2026-11-01T00:00:00Z")
+    assert [each.directory for each in all_experiments(tmp_path)] == taken[::-1]
+
+
+def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
+        find_experiment(experiments, "exp_9", ())
+    with pytest.raises(ExperimentError, match=r"no experiment yet; materialize"):
+        find_experiment(tmp_path / "empty", None, ("run-1",))
+    assert experiment_of_run(experiments, "run-9") is None
+    assert experiment_of_run(experiments, "run-0") == Experiment(experiments / "exp_0")
+
+
+def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
+    file = Experiment(experiments / "exp_4").paths.manifest
+    later = {**json.loads(file.read_bytes()), "schema_version": 2, "colour": "blue"}
+    file.write_text(json.dumps(later))
+    with pytest.raises(RecordError, match=r"schema version 2, and .* reads 1; use the version"):
+        Manifest.load(file)
+    assert [each.id for each in all_experiments(experiments)] == [
+        "exp_3",
+        "exp_2",
+        "exp_1",
+        "exp_0",
+    ]
+    assert find_experiment(experiments, None, ()) == Experiment(experiments / "exp_3")
+    with pytest.raises(RecordError, match="schema version 2"):
+        find_experiment(experiments, "exp_4", ())
+
+
+def test_no_other_module_names_a_file_of_an_experiment() -> None:
+    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
+    places = {getattr(ExperimentPaths(Path("exp")), name) for name in named}
+    files = {path.name for path in places if path.suffix} - {"config.yaml"}
+    assert "quarantine.jsonl" in files
+    spelled: Counter[str] = Counter()
+    for file in Path(mlrun_assets.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                spelled[node.value.rpartition("/")[2]] += 1
+    assert {name: spelled[name] for name in files} == dict.fromkeys(files, 1)
+
+
+def test_every_path_has_a_place_of_its_own_below_the_experiment(tmp_path: Path) -> None:
+    paths = ExperimentPaths(tmp_path / "exp_1")
+    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
+    places = [paths.relative(getattr(paths, name)) for name in named]
+    places += [paths.relative(paths.split("val")), paths.relative(paths.record("training_plan"))]
+    assert len(set(places)) == len(places) == len(named) + 2
+    assert {"manifest.json", "data/val.parquet", "records/training_plan.json"} <= set(places)
+    assert all(not place.startswith(("/", "..")) for place in places)
+
+
+def test_each_of_several_seeds_has_directories_of_its_own(tmp_path: Path) -> None:
+    paths = ExperimentPaths(tmp_path)
+    kinds = (paths.model_of, paths.logs_of, paths.checkpoints_of, paths.pretraining_of)
+    assert [paths.relative(of(3)) for of in kinds] == [
+        "seeds/3/model",
+        "logs/seed-3",
+        "checkpoints/seed-3",
+        "pretraining/seed-3",
+    ]
+    assert [of(None) for of in kinds] == [
+        paths.model,
+        paths.logs,
+        paths.checkpoints,
+        paths.pretraining,
+    ]

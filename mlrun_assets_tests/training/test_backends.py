@@ -1,0 +1,325 @@
+"""Jobs that other processes do: they agree with one process, and none of them is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from mlrun_assets.encoders.source import resolve_encoder
+from mlrun_assets.errors import EncoderError, TrainingError
+from mlrun_assets.records import EpochMetrics
+from mlrun_assets.training import ray_train
+from mlrun_assets.training.job import FineTuned, FineTuningJob, Handover, Runner
+from mlrun_assets.training.processes import launch, train_with_torchrun
+from mlrun_assets.training.ray_train import check_ray, train_with_ray
+from mlrun_assets_tests.examples import changed, sample_rows
+from mlrun_assets_tests.examples import weights as weights_of
+from mlrun_assets_tests.training import test_fine_tuning
+
+job = test_fine_tuning.job
+TOLERANCE = 1e-4
+"""On losses and scores: the sums of two processes are rounded in another order."""
+WEIGHTS_TOLERANCE = 1e-3
+"""Half a step of AdamW, which makes a whole one of any gradient, however near to zero."""
+
+
+reported: list[str] = []
+"""The lines about the progress of all jobs of this module."""
+
+
+def torchrun(job: FineTuningJob) -> FineTuned:
+    return train_with_torchrun(Handover.of(job), 2, reported.append)
+
+
+def needs_ray() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+
+def ray(job: FineTuningJob) -> FineTuned:
+    needs_ray()
+    return train_with_ray(Handover.of(job), 2, None, reported.append)
+
+
+both = pytest.mark.parametrize("run", [torchrun, ray])
+NewProcesses = Callable[[], set[psutil.Process]]
+
+
+@pytest.fixture
+def new_processes() -> NewProcesses:
+    """Children of this process that were not there when the test began."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: set(psutil.Process().children(recursive=True)) - before
+
+
+@pytest.fixture
+def steady(job: FineTuningJob, tmp_path: Path) -> FineTuningJob:
+    """A job without dropout, which each process draws for itself; its last batch has two rows."""
+    encoder = tmp_path / "steady"
+    shutil.copytree(job.encoder.location, encoder)
+    config = json.loads((encoder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (encoder / "config.json").write_text(json.dumps(config))
+    pl.DataFrame(sample_rows("train")[:50]).write_parquet(job.train_file)
+    return replace(job, encoder=resolve_encoder(str(encoder), None, tmp_path))
+
+
+def tuned() -> FineTuned:
+    epoch = EpochMetrics(
+        epoch=1.0, step=7, train_loss=None, val_loss=1.0, val_accuracy=0.5, val_f1_macro=0.4
+    )
+    return FineTuned((epoch,), 1.0, 7, False, None, ("checkpoint-7",), 9, 90, 1.5, 600.0, None)
+
+
+def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
+    handover = Handover.of(job)
+    assert Handover(handover.directory).job() == job
+    handover.finish(tuned())
+    assert handover.outcome() == tuned()
+    with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as said:
+        Handover.of(job).outcome()
+    # A resumed experiment takes the number of workers from the config, and keeps its batches.
+    assert "lower training.num_workers and `mlrun-assets run --resume`" in str(said.value)
+    assert "start a new run with a smaller training.batch_size" in str(said.value)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from mlrun_assets.training.job import Handover
+handover = Handover(Path(sys.argv[1]))
+handover.report("step 1")
+handover.report("step 2")
+handover.finish(handover.outcome())
+"""
+
+
+def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) -> None:
+    handover = Handover.of(job)
+    handover.finish(tuned())
+    lines: list[str] = []
+    command = [sys.executable, "-c", WORKER, str(handover.directory)]
+    assert launch(command, handover, {}, lines.append) == tuned()
+    assert lines == ["step 1", "step 2"]
+
+
+def test_the_first_error_is_the_one_that_comes_back(job: FineTuningJob) -> None:
+    handover = Handover.of(job)
+    handover.fail(EncoderError("no such model: choose another"))
+    handover.fail(TrainingError("the others are gone"))
+    with pytest.raises(EncoderError, match=r"^no such model: choose another$"):
+        handover.outcome()
+
+
+def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(TrainingError, match=r"pip install 'mlrun-assets\[ray\]'"):
+        check_ray(None)
+
+
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(TrainingError, match=r"nothing answers there: .*; give the port of"):
+            check_ray(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@contextmanager
+def http_server() -> Iterator[int]:
+    with HTTPServer(("", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [silent_server, http_server])
+def test_what_answers_and_is_no_cluster(
+    server: Callable[[], AbstractContextManager[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's driver would wait for 14 minutes; Ray asks by the address of this machine."""
+    needs_ray()
+    monkeypatch.setattr(ray_train, "ANSWER_SECONDS", 6)
+    with server() as port:
+        begun = time.monotonic()
+        with pytest.raises(TrainingError) as caught:
+            check_ray(f"127.0.0.1:{port}")
+    assert time.monotonic() - begun < 12
+    said = str(caught.value)
+    assert said.startswith(f"training.ray_address 127.0.0.1:{port}: something listens there, and ")
+    assert "no answer of a Ray cluster in 6 s" in said
+    assert "give the port of `ray start --head`" in said
+
+
+CLUSTER = """
+import ray
+cluster = ray.init(num_cpus=1, include_dashboard=False)
+print(cluster.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+@contextmanager
+def cluster(auth_mode: str) -> Iterator[str]:
+    """The address of a Ray cluster that ends with the test."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ray_train.QUIET, "RAY_AUTH_MODE": auth_mode},
+    ) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.communicate("\n")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs_ray()
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    with cluster("token") as address:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        check_ray(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(TrainingError, match=r"Set RAY_AUTH_MODE=token for the run too\.$"):
+            check_ray(address)
+
+
+@pytest.mark.slow
+def test_a_driver_that_can_not_connect_names_the_key(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster may go between the question and the training."""
+    needs_ray()
+
+    def lost(**settings: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setattr("ray.init", lost)
+    handover = Handover.of(job)
+    monkeypatch.setattr("sys.argv", ["ray_train", str(handover.directory), "2", "head:6379"])
+    monkeypatch.setattr(ray_train, "exit_with_launcher", lambda: None)
+    with pytest.raises(SystemExit):
+        ray_train.main()
+    with pytest.raises(
+        TrainingError, match=r"training\.ray_address head:6379: Ray can't connect .*; give the port"
+    ):
+        handover.outcome()
+
+
+@pytest.mark.slow
+@both
+def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -> None:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    expected = fine_tune(steady)
+    weights = weights_of(steady.model_dir)
+    log = steady.logs_dir / "metrics.jsonl"
+    lines = len(log.read_text().splitlines())
+    shutil.rmtree(steady.model_dir)
+    shutil.rmtree(steady.checkpoints_dir)
+    reported.clear()
+    found = run(steady)
+    for one, other in zip(expected.history, found.history, strict=True):
+        assert other.model_dump() == pytest.approx(one.model_dump(), abs=TOLERANCE)
+    for name, weight in weights_of(steady.model_dir).items():
+        assert abs(weight - weights[name]).max() < WEIGHTS_TOLERANCE
+    assert (found.steps, found.tokens) == (expected.steps, expected.tokens)
+    assert len(log.read_text().splitlines()) == lines
+    assert reported == Handover(steady.logs_dir / "workers").progress()
+    assert any("training: step 21 of 21" in line for line in reported)
+
+
+@pytest.mark.slow
+@both
+def test_an_error_of_a_worker_is_the_error(
+    job: FineTuningJob, run: Runner, new_processes: NewProcesses
+) -> None:
+    hopeless = changed(job, learning_rate=1e30, warmup_fraction=0.0)
+    with pytest.raises(TrainingError, match=r"^the loss is not finite at step \d+, .* sample-"):
+        run(hopeless)
+    with pytest.raises(EncoderError):
+        run(replace(job, encoder=replace(job.encoder, location=str(job.logs_dir / "absent"))))
+    assert not new_processes()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_an_error(
+    job: FineTuningJob, new_processes: NewProcesses
+) -> None:
+    long = changed(job, epochs=4000)
+    killer = kill_a_worker(long, lambda: list(long.checkpoints_dir.glob("*/seal.json")))
+    with pytest.raises(TrainingError, match="ended without a result"):
+        torchrun(long)
+    killer.join()
+    assert not new_processes()
+    assert list(long.checkpoints_dir.glob("checkpoint-*"))
+
+
+@pytest.mark.slow
+def test_ray_goes_on_after_a_worker_died(job: FineTuningJob, new_processes: NewProcesses) -> None:
+    longer = changed(job, epochs=60)
+    killer = kill_a_worker(longer, lambda: list(longer.checkpoints_dir.glob("*/seal.json")))
+    found = ray(longer)
+    killer.join()
+    assert found.resumed_from_step
+    assert found.steps == 60 * 6
+    assert not new_processes()
+
+
+def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.Thread:
+    """Kill one training process as soon as it is ``ready``."""
+
+    def wait() -> None:
+        while not (ready() and (found := workers())):
+            time.sleep(0.02)
+        os.kill(found[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=wait, daemon=True)
+    killer.start()
+    return killer
+
+
+def workers() -> list[int]:
+    """The ids of the processes below this one that train."""
+    return [each.pid for each in psutil.Process().children(recursive=True) if trains(each)]
+
+
+def trains(process: psutil.Process) -> bool:
+    try:
+        said = " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
+    ours = "mlrun_assets.training.processes" in said and "torch.distributed.run" not in said
+    return ours or "RayTrainWorker" in said

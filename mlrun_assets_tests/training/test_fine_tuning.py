@@ -1,0 +1,188 @@
+"""Fine-tuning the tiny encoder: what is trained, resumed, halted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.training.job import FineTuningJob
+from mlrun_assets_tests.examples import LABELS, changed, tiny_job, weights
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
+    return tiny_job(tmp_path, tiny_encoder)
+
+
+def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    lines: list[str] = []
+    tuned = fine_tune(job, lines.append)
+    assert [entry.epoch for entry in tuned.history] == [1.0, 2.0, 3.0]
+    assert tuned.steps == 18 and not tuned.stopped_early and tuned.trim is None
+    model = AutoModelForSequenceClassification.from_pretrained(str(job.model_dir))
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert AutoTokenizer.from_pretrained(str(job.model_dir)).pad_token_id == 1
+    logged = [
+        json.loads(line) for line in (job.logs_dir / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert sum("eval_f1_macro" in entry for entry in logged) == 3
+    assert all("grad_norm" in entry for entry in logged if "loss" in entry)
+    assert list(job.logs_dir.glob("events.out.tfevents.*"))
+    assert len([line for line in lines if " of 18, " in line]) == 10
+
+
+def test_the_best_epoch_is_the_one_that_is_kept(job: FineTuningJob) -> None:
+    from mlrun_assets.metrics import label_numbers, val_metrics
+    from mlrun_assets.models.predictor import Predictor
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    tuned = fine_tune(job)
+    val = pl.read_parquet(job.val_file)
+    guess = Predictor(job.model_dir, 32).probabilities(val["text"].to_list()).argmax(axis=1)
+    best = max(tuned.history, key=lambda entry: entry.val_f1_macro)
+    assert tuned.best_epoch == best.epoch
+    scored = val_metrics(label_numbers(val["label"], LABELS), guess)
+    assert scored["f1_macro"] == pytest.approx(best.val_f1_macro)
+
+
+@pytest.mark.parametrize("part", ["embeddings", "encoder"])
+def test_frozen_parts_do_not_change(job: FineTuningJob, part: str) -> None:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    fine_tune(changed(job, freeze=part, epochs=1))
+    before, after = weights(Path(job.encoder.location)), weights(job.model_dir)
+    name = "embeddings.word_embeddings.weight"
+    assert (before[name] == after[f"bert.{name}"]).all()
+    name = "encoder.layer.0.output.dense.weight"
+    assert (before[name] == after[f"bert.{name}"]).all() == (part == "encoder")
+
+
+@pytest.mark.parametrize("lowest", [0, 1, 2])
+def test_the_lowest_layers_do_not_change(job: FineTuningJob, lowest: int) -> None:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    fine_tune(changed(job, freeze=lowest, epochs=1))
+    before, after = weights(Path(job.encoder.location)), weights(job.model_dir)
+    for name in ("word_embeddings", "position_embeddings"):
+        key = f"embeddings.{name}.weight"
+        assert (before[key] == after[f"bert.{key}"]).all()
+    for layer in range(2):
+        key = f"encoder.layer.{layer}.output.dense.weight"
+        assert (before[key] == after[f"bert.{key}"]).all() == (layer < lowest)
+
+
+def test_layers_that_are_not_there_can_not_be_frozen(job: FineTuningJob) -> None:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    with pytest.raises(TrainingError, match=r"freeze is 3, and the bert encoder has 2 layers"):
+        fine_tune(changed(job, freeze=3))
+
+
+def test_early_stopping(job: FineTuningJob) -> None:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    tuned = fine_tune(changed(job, epochs=12, early_stopping_patience=1, learning_rate=1e-9))
+    assert tuned.stopped_early
+    assert len(tuned.history) == 2
+
+
+def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None:
+    from mlrun_assets.training.callbacks import newest_sound, seal
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    left = job.checkpoints_dir / "checkpoint-6"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"of other data")
+    seal(left, replace(job, data_digest="sha256:other").digest)
+    job.logs_dir.mkdir()
+    (job.logs_dir / "metrics.jsonl").write_text('{"step": 6, "of": "other data"}\n')
+    assert newest_sound(job.checkpoints_dir, job.digest)[0] is None
+    tuned = fine_tune(job)
+    assert tuned.resumed_from_step is None
+    assert tuned.passed_over == ("checkpoint-6",)
+    assert "other data" not in (job.logs_dir / "metrics.jsonl").read_text()
+
+
+def test_time_and_tokens_are_those_of_all_attempts(
+    job: FineTuningJob, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.training import fine_tuning
+    from mlrun_assets.training.trainer import DataParallelTrainer
+
+    trainer, steps = DataParallelTrainer, 0
+    real: Callable[..., Any] = trainer.training_step
+
+    def slowly_and_cut_off(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 15:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "training_step", slowly_and_cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tuning.fine_tune(job)
+    resumed = fine_tuning.fine_tune(job)
+    assert resumed.resumed_from_step == 12
+    assert resumed.seconds > 12 * 0.2
+    undisturbed = fine_tuning.fine_tune(tiny_job(tmp_path / "other", tiny_encoder))
+    assert resumed.tokens == undisturbed.tokens
+    once_more = fine_tuning.fine_tune(job)
+    assert once_more.tokens == undisturbed.tokens
+    assert 12 * 0.2 < once_more.seconds <= resumed.seconds
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rows(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from mlrun_assets.training import trainer as loss
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    calls = []
+
+    def breaks_at_the_third(*arguments: Any, **settings: Any) -> torch.Tensor:
+        calls.append(1)
+        value = torch.nn.functional.cross_entropy(*arguments, **settings)
+        return value * float("nan") if len(calls) == 3 else value
+
+    monkeypatch.setattr(loss, "cross_entropy", breaks_at_the_third)
+    with pytest.raises(
+        TrainingError, match=r"loss is not finite at step 3, in the batch .* of rows sample-"
+    ):
+        fine_tune(job)
+
+
+def test_lower_layers_learn_more_slowly(job: FineTuningJob) -> None:
+    from mlrun_assets.encoders.loading import load_classifier
+    from mlrun_assets.training.layers import build_optimizer
+
+    model = load_classifier(job.encoder, LABELS)
+    optimizer = build_optimizer(model, job.recipe)
+    rates = {
+        id(parameter): group["lr"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    named = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+    assert named["classifier.weight"] == pytest.approx(2e-3)
+    assert named["bert.encoder.layer.1.output.dense.weight"] == pytest.approx(2e-3 * 0.9)
+    assert named["bert.encoder.layer.0.output.dense.weight"] == pytest.approx(2e-3 * 0.9**2)
+    assert named["bert.embeddings.word_embeddings.weight"] == pytest.approx(2e-3 * 0.9**3)
+    undecayed = [group for group in optimizer.param_groups if group["weight_decay"] == 0.0]
+    assert all(parameter.ndim == 1 for group in undecayed for parameter in group["params"])

@@ -1,0 +1,134 @@
+"""What is seen of a training while it goes on: a bar or lines, never both; trackers."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.config import COLUMNS_VARIABLE
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.training.fine_tuning import fine_tune
+from mlrun_assets.training.job import FineTuningJob
+from mlrun_assets.training.progress import Pace, resolve_trackers, runs_that_end
+from mlrun_assets_tests.examples import changed, tiny_job
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
+    return changed(tiny_job(tmp_path, tiny_encoder), epochs=2)
+
+
+def test_elsewhere_a_line_every_tenth_and_every_epoch(
+    job: FineTuningJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    fine_tune(job, lines.append)
+    assert lines[0] == "training: 12 steps, at most 2 epochs"
+    steps = [line for line in lines if line.startswith("training: step ")]
+    assert len(steps) == 10
+    assert all(re.search(r" steps/s, at most (\d+:)?\d\d:\d\d left", line) for line in steps)
+    assert "loss" in steps[-1]
+    assert sum(line.startswith("training: epoch ") for line in lines) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_a_bar(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = io.StringIO()
+    lines: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", terminal)
+        patched.setenv(COLUMNS_VARIABLE, "100")
+        fine_tune(job, lines.append)
+    assert not [line for line in lines if line.startswith("training: step ")]
+    assert sum(line.startswith("training: epoch ") for line in lines) == 2
+    last = terminal.getvalue().split("\r")[-1]
+    assert last.startswith("training 100%") and "12/12 steps" in last
+    assert all(len(drawn.strip()) <= 100 for drawn in terminal.getvalue().split("\r"))
+    assert "at most" in last and "loss" in last and last.endswith("\n")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_time_left_counts_the_pauses_between_epochs() -> None:
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    pace = Pace(pause_steps=3.0, clock=clock)
+    pace.epoch()
+    for _ in range(4):
+        now += 2.0
+        pace.step()
+    assert pace.steps_a_second == 0.5
+    assert pace.seconds_left(steps=6, pauses=2) == 6 * 2.0 + 2 * 3 * 2.0
+    now += 30.0
+    pace.epoch()
+    now += 2.0
+    pace.step()
+    assert pace.seconds_left(steps=5, pauses=1) == 5 * 2.0 + 30.0
+
+
+def test_a_tracker_that_is_not_there_is_one_error_before_training(job: FineTuningJob) -> None:
+    with pytest.raises(TrainingError, match=r"knows no tracker `nobody`; it knows .*tensorboard"):
+        fine_tune(replace(job, report_to=("tensorboard", "nobody")))
+    assert not job.logs_dir.exists()
+
+
+def test_a_tracker_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlrun_assets.training import progress as trackers
+
+    monkeypatch.setattr(trackers, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    with pytest.raises(TrainingError, match=r"what `wandb` needs is not installed.*: tensorboard"):
+        resolve_trackers(("wandb",))
+    assert resolve_trackers(("all", "tensorboard")) == ("tensorboard",)
+    assert resolve_trackers(("none",)) == ()
+
+
+def test_without_trackers_the_log_stands_alone(job: FineTuningJob) -> None:
+    fine_tune(replace(job, report_to=()))
+    assert [file.name for file in job.logs_dir.iterdir()] == ["metrics.jsonl"]
+
+
+class Tracked:
+    """What wandb shows of itself: the run that is open."""
+
+    def __init__(self) -> None:
+        self.run: Tracked.Run | None = None
+        self.ended: list[int] = []
+
+    def open(self) -> None:
+        self.run = self.run or Tracked.Run(self)
+
+    class Run:
+        def __init__(self, tracked: Tracked) -> None:
+            self._tracked = tracked
+
+        def finish(self, exit_code: int) -> None:
+            self._tracked.run = None
+            self._tracked.ended.append(exit_code)
+
+
+def test_a_training_ends_the_run_that_wandb_opened_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = Tracked()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+
+    def train(error: TrainingError | None = None) -> None:
+        with runs_that_end():
+            wandb.open()
+            if error:
+                raise error
+
+    train()
+    with pytest.raises(TrainingError, match="not finite"):
+        train(TrainingError("not finite"))
+    assert wandb.ended == [0, 1]
+    wandb.open()
+    train()
+    assert wandb.run is not None, "it was opened by somebody else"

@@ -1,0 +1,155 @@
+"""Training that is killed, at any moment, ends as if nothing had happened once it is taken up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrun_assets.records import EpochMetrics
+from mlrun_assets.training.job import FineTuned, FineTuningJob, Report
+from mlrun_assets_tests.examples import weights
+from mlrun_assets_tests.training.killed import MOMENTS, job_of
+
+pytestmark = pytest.mark.slow
+
+RESUMES_FROM = {
+    "before the first checkpoint": None,
+    "in a step": 12,
+    "while validating": 6,
+    "while a checkpoint is written": 6,
+    "between weights and seal": 6,
+    "after the seal": 12,
+    "while an old checkpoint is removed": 12,
+    "after the last step": 18,
+    "while the model is written": 18,
+    "when the model is written": 18,
+    "patience is running out": 12,
+    "patience has run out": 18,
+    "within an epoch": 10,
+}
+PASSED_OVER = {
+    "while a checkpoint is written": ("checkpoint-12",),
+    "between weights and seal": ("checkpoint-12",),
+}
+
+
+def train(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
+    from mlrun_assets.training.fine_tuning import fine_tune
+
+    return fine_tune(job, report)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """A directory in which a training was killed at each of the moments."""
+    directory = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-m", "mlrun_assets_tests.training.killed"]
+    words = [*command, str(tiny_encoder), str(directory), *MOMENTS]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
+    assert result.returncode == 0, result.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
+) -> dict[bool, tuple[FineTuned, FineTuningJob]]:
+    """The same trainings, left alone: without and with patience."""
+    trained = {}
+    for moment in ("in a step", "patience has run out"):
+        job = job_of(moment, tmp_path_factory.mktemp("undisturbed"), tiny_encoder)
+        trained[moment.startswith("patience")] = (train(job), job)
+    return trained
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_training_ends_as_an_undisturbed_one(
+    moment: str,
+    killed: Path,
+    tiny_encoder: Path,
+    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]],
+) -> None:
+    expected, job_left_alone = undisturbed[moment.startswith("patience")]
+    job = job_of(moment, killed, tiny_encoder)
+    resumed = train(job)
+    assert resumed.resumed_from_step == RESUMES_FROM[moment]
+    assert resumed.passed_over == PASSED_OVER.get(moment, ())
+    if moment == "within an epoch":
+        # The mean of other parts of the epoch is another float of the same number.
+        assert [entry.train_loss for entry in resumed.history] == pytest.approx(
+            [entry.train_loss for entry in expected.history]
+        )
+        assert val_scores(resumed.history) == val_scores(expected.history)
+    else:
+        assert resumed.history == expected.history
+    assert resumed.best_epoch == expected.best_epoch
+    assert (resumed.steps, resumed.stopped_early) == (expected.steps, expected.stopped_early)
+    wanted, got = weights(job_left_alone.model_dir), weights(job.model_dir)
+    assert wanted.keys() == got.keys()
+    assert all((wanted[name] == got[name]).all() for name in wanted)
+    assert not list(job.model_dir.parent.glob(".*.unfinished"))
+    assert_logged_once(job)
+
+
+def val_scores(history: tuple[EpochMetrics, ...]) -> list[EpochMetrics]:
+    return [entry.model_copy(update={"train_loss": None}) for entry in history]
+
+
+def assert_logged_once(job: FineTuningJob) -> None:
+    """Each step stands once in the log, in order, and once in TensorBoard's curves."""
+    lines = (job.logs_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    logged = [json.loads(line) for line in lines]
+    steps = [entry["step"] for entry in logged if "loss" in entry]
+    assert steps == sorted(set(steps))
+    assert shown(job.logs_dir, "train/loss") == [
+        (entry["step"], pytest.approx(entry["loss"])) for entry in logged if "loss" in entry
+    ]
+    validated = [
+        (entry["step"], entry["eval_f1_macro"]) for entry in logged if "eval_loss" in entry
+    ]
+    assert shown(job.logs_dir, "eval/f1_macro") == [
+        (step, pytest.approx(score)) for step, score in validated
+    ]
+
+
+def shown(logs_dir: Path, name: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events: Any = EventAccumulator(str(logs_dir))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_the_same_job_in_another_process_gives_the_same(
+    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]], tmp_path: Path, tiny_encoder: Path
+) -> None:
+    tuned, job = undisturbed[False]
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mlrun_assets.training.fine_tuning import fine_tune\n"
+        "from mlrun_assets_tests.examples import tiny_job\n"
+        "tuned = fine_tune(tiny_job(Path(sys.argv[1]), Path(sys.argv[2])))\n"
+        "print(*(entry.model_dump_json() for entry in tuned.history), sep='\\n')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(tiny_encoder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    history = tuple(EpochMetrics.model_validate_json(line) for line in said.splitlines())
+    assert history == tuned.history
+    model, again = weights(job.model_dir), weights(tmp_path / "model")
+    assert all((model[name] == again[name]).all() for name in model)
+
+
+def test_a_job_that_has_ended_gives_its_model_at_once(
+    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]],
+) -> None:
+    tuned, job = undisturbed[True]
+    lines: list[str] = []
+    again = train(job, lines.append)
+    assert again.history == tuned.history
+    assert lines == ["training: continues from checkpoint-18"]

@@ -1,0 +1,164 @@
+"""Several seeds: each trained once, the best on val chosen. Training itself is a stand-in here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.encoders.source import resolve_encoder
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.records import EnsembleRecord, EpochMetrics
+from mlrun_assets.training.job import (
+    FineTuned,
+    FineTuningJob,
+    best_on_val,
+    find_finished,
+    train_seeds,
+)
+from mlrun_assets_tests.examples import RECIPE
+
+SEEDS = (13, 42, 87)
+
+
+def epoch(number: float, f1: float, loss: float) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=number, step=1, train_loss=1.0, val_loss=loss, val_accuracy=0.9, val_f1_macro=f1
+    )
+
+
+def tuned(f1: float, loss: float = 0.5) -> FineTuned:
+    return FineTuned(
+        history=(epoch(1.0, f1, loss), epoch(2.0, 0.1, 0.01)),
+        best_epoch=1.0,
+        steps=2,
+        stopped_early=False,
+        resumed_from_step=None,
+        passed_over=(),
+        parameters=10,
+        tokens=100,
+        seconds=1.0,
+        peak_memory_mb=1.0,
+        trim=None,
+    )
+
+
+class Trainer:
+    """Writes a model that tells its seed; stops before the seed ``killed_at``."""
+
+    def __init__(self, killed_at: int | None = None) -> None:
+        self.killed_at = killed_at
+        self.trained: list[int] = []
+
+    def __call__(self, job: FineTuningJob) -> FineTuned:
+        if job.recipe.seed == self.killed_at:
+            raise TrainingError("killed")
+        self.trained.append(job.recipe.seed)
+        job.checkpoints_dir.mkdir(parents=True)
+        job.model_dir.mkdir(parents=True, exist_ok=True)
+        (job.model_dir / "model.safetensors").write_text(f"weights of {job.recipe.seed}")
+        return tuned(job.recipe.seed / 100)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, tiny_encoder: Path) -> list[FineTuningJob]:
+    return [
+        FineTuningJob(
+            recipe=RECIPE.model_copy(update={"seed": seed}),
+            encoder=resolve_encoder(str(tiny_encoder), None, tmp_path),
+            labels=("a", "b"),
+            data_digest="sha256:data",
+            train_file=tmp_path / "train.parquet",
+            val_file=tmp_path / "val.parquet",
+            checkpoints_dir=tmp_path / "checkpoints" / f"seed-{seed}",
+            logs_dir=tmp_path / "logs" / f"seed-{seed}",
+            model_dir=tmp_path / "seeds" / str(seed) / "model",
+            report_to=(),
+        )
+        for seed in SEEDS
+    ]
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+def test_each_seed_is_trained_and_keeps_its_model(jobs: list[FineTuningJob]) -> None:
+    lines: list[str] = []
+    trained = train_seeds(jobs, Trainer(), lines.append)
+    assert [each.job.recipe.seed for each in trained] == list(SEEDS)
+    assert len({each.digest for each in trained}) == 3
+    assert lines[1] == "training: seed 42, 2 of 3"
+    for job in jobs:
+        assert not job.checkpoints_dir.exists()
+        assert (job.finished_file).is_file()
+
+
+def test_a_seed_that_is_finished_is_not_trained_again(jobs: list[FineTuningJob]) -> None:
+    killed = Trainer(killed_at=87)
+    with pytest.raises(TrainingError):
+        train_seeds(jobs, killed, ignore)
+    again, lines = Trainer(), list[str]()
+    resumed = train_seeds(jobs, again, lines.append)
+    assert (killed.trained, again.trained) == ([13, 42], [87])
+    assert lines[0] == "training: seed 13, 1 of 3, was trained before"
+    assert [each.tuned for each in resumed] == [tuned(seed / 100) for seed in SEEDS]
+
+
+def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTuningJob]) -> None:
+    train_seeds(jobs, Trainer(), ignore)
+    assert find_finished(jobs[0])
+    assert find_finished(replace(jobs[0], data_digest="sha256:other")) is None
+    assert find_finished(replace(jobs[0], labels=("a", "c"))) is None
+    (jobs[1].model_dir / "model.safetensors").write_text("cut off")
+    (jobs[2].finished_file).write_text('{"job": ')
+    again = Trainer()
+    train_seeds(jobs, again, ignore)
+    assert again.trained == [42, 87]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.7, 0.5), (0.8, 0.9), (0.75, 0.1)], 1),
+        ([(0.8, 0.5), (0.8, 0.4), (0.8, 0.6)], 1),
+        ([(0.8, 0.5), (0.8, 0.5), (0.7, 0.5)], 0),
+    ],
+)
+def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
+    jobs: list[FineTuningJob], scores: list[tuple[float, float]], best: int
+) -> None:
+    given = dict(zip(SEEDS, scores, strict=True))
+
+    class Scored(Trainer):
+        def __call__(self, job: FineTuningJob) -> FineTuned:
+            super().__call__(job)
+            return tuned(*given[job.recipe.seed])
+
+    assert best_on_val(train_seeds(jobs, Scored(), ignore)).job.recipe.seed == SEEDS[best]
+
+
+def test_a_mixture_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> None:
+    mixed = EnsembleRecord(
+        ngram_model="linear SVM",
+        encoder_weight=1.0,
+        ngram_weight=2.0,
+        val_f1_encoder=0.2,
+        val_f1_ngrams=0.7,
+        val_f1_mixed=0.9,
+        val_accuracy_mixed=0.95,
+    )
+
+    class Mixed(Trainer):
+        def __call__(self, job: FineTuningJob) -> FineTuned:
+            plain = super().__call__(job)
+            return replace(plain, ensemble=mixed) if job.recipe.seed == 13 else plain
+
+    train_seeds(jobs, Mixed(), ignore)
+    trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
+    assert trained[0].tuned.ensemble == mixed
+    assert best_on_val(trained).job.recipe.seed == 13
+    assert trained[0].val_accuracy == 0.95
+    old = replace(trained[0].tuned, ensemble=mixed.model_copy(update={"val_accuracy_mixed": None}))
+    assert replace(trained[0], tuned=old).val_accuracy == trained[0].best.val_accuracy

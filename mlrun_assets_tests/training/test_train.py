@@ -1,0 +1,253 @@
+"""The stage around the trainer: one seed or several, and a checkpoint that is there already."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mlrun_assets.encoders.loading import digest_encoder
+from mlrun_assets.encoders.source import resolve_encoder
+from mlrun_assets.errors import TrainingError
+from mlrun_assets.experiment import Experiment
+from mlrun_assets.files import digest_directory
+from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
+from mlrun_assets.records import CheckpointRecord, DatasetRecord, UnlabelledTexts
+from mlrun_assets.training.job import FineTuned, FineTuningJob
+from mlrun_assets.training.train import Tools, TrainingRequest, remove_checkpoints, train_checkpoint
+from mlrun_assets_tests.examples import RECIPE, dataset_record, sample_rows, split_profile
+
+FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """An experiment with its validated splits."""
+    (tmp_path / "exp_1" / "data").mkdir(parents=True)
+    for split in ("train", "val"):
+        file = tmp_path / "exp_1" / "data" / f"{split}.parquet"
+        pl.DataFrame(sample_rows(split)[:24]).write_parquet(file)
+    return tmp_path / "exp_1"
+
+
+@pytest.fixture
+def dataset() -> DatasetRecord:
+    rows = {"farming": 8, "health": 8, "sports": 8}
+    profiles = {
+        split: split_profile(rows, file=f"data/{split}.parquet") for split in ("train", "val")
+    }
+    return dataset_record(rows).model_copy(update={"splits": profiles})
+
+
+@pytest.fixture
+def request_of_one(tiny_encoder: Path, tmp_path: Path) -> TrainingRequest:
+    return TrainingRequest((FAST,), resolve_encoder(str(tiny_encoder), None, tmp_path), ())
+
+
+def of_seeds(request: TrainingRequest, *seeds: int) -> TrainingRequest:
+    recipes = tuple(FAST.model_copy(update={"seed": seed}) for seed in seeds)
+    return replace(request, recipes=recipes)
+
+
+def train(job: FineTuningJob) -> FineTuned:
+    from mlrun_assets.training import fine_tuning
+
+    return fine_tuning.fine_tune(job)
+
+
+def telling(lines: list[str]) -> Tools:
+    return Tools(train, lines.append)
+
+
+SILENT = Tools(train, lambda _: None)
+
+
+def test_one_seed_works_in_the_directories_of_the_experiment(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    record = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    assert (record.seed, record.model_dir) == (1, "model")
+    assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
+    assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
+    assert {path.name for path in directory.iterdir()} == {"checkpoints", "data", "logs", "model"}
+    remove_checkpoints(directory)
+    assert not (directory / "checkpoints").exists()
+    assert (directory / "logs" / "metrics.jsonl").is_file()
+
+
+def test_a_batch_larger_than_the_split_is_one_step_an_epoch(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    large = FAST.model_copy(update={"batch_size": 512})
+    request = replace(request_of_one, recipes=(large,))
+    assert train_checkpoint(directory, dataset, request, SILENT).steps == 1
+
+
+def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    record = train_checkpoint(directory, dataset, of_seeds(request_of_one, 1, 2), SILENT)
+    assert [seed.seed for seed in record.seeds] == [1, 2]
+    best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
+    assert record.seed == best.seed
+    assert record.digest == best.digest == digest_directory(directory / "model")
+    kept = directory / "model" / "model.safetensors"
+    assert kept.samefile(directory / best.model_dir / "model.safetensors")
+    assert record.history[0].val_f1_macro == best.val_f1_macro
+    for seed in (1, 2):
+        assert (directory / "logs" / f"seed-{seed}" / "metrics.jsonl").is_file()
+        assert digest_directory(directory / f"seeds/{seed}/model") == record.seeds[seed - 1].digest
+    assert not (directory / "checkpoints").exists()
+
+
+def test_each_seed_of_an_ensemble_has_its_n_grams(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "ensemble": True, "max_length": 64})
+        for seed in (1, 2)
+    )
+    request = replace(request_of_one, recipes=recipes)
+    record = train_checkpoint(directory, dataset, request, SILENT)
+    kept = next(seed for seed in record.seeds if seed.seed == record.seed)
+    assert record.ensemble is not None
+    assert kept.val_f1_macro == record.ensemble.val_f1_mixed
+    assert kept.val_accuracy == record.ensemble.val_accuracy_mixed
+    for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
+        assert (directory / model_dir / NGRAMS_DIR).is_dir()
+    assert record.digest == digest_directory(directory / "model")
+    again = train_checkpoint(directory, dataset, request, SILENT)
+    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
+
+
+def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    file = directory / "data" / "unlabelled.parquet"
+    pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(file)
+    texts = UnlabelledTexts(
+        files=(),
+        file="data/unlabelled.parquet",
+        digest="sha256:texts",
+        rows_read=10,
+        rows_kept=10,
+        left_out={},
+    )
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "pretraining_epochs": 1}) for seed in (1, 2)
+    )
+    request = replace(request_of_one, recipes=recipes)
+    said: list[str] = []
+    with_texts = dataset.model_copy(update={"unlabelled": texts})
+    record = train_checkpoint(directory, with_texts, request, telling(said))
+    assert said.count("pretraining: 5 steps, at most 1 epochs") == 2
+    assert record.pretraining is not None
+    assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
+    remove_checkpoints(directory)
+    assert not (directory / "pretraining").exists()
+    again = train_checkpoint(directory, with_texts, request, telling(said))
+    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
+
+
+def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    several = train_checkpoint(directory, dataset, of_seeds(request_of_one, 2, 1), SILENT)
+    alone = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    assert several.seeds[1].digest == alone.digest
+
+
+def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
+    directory: Path,
+    dataset: DatasetRecord,
+    request_of_one: TrainingRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlrun_assets.training import fine_tuning
+
+    two = of_seeds(request_of_one, 1, 2)
+    other = directory.with_name("exp_2")
+    shutil.copytree(directory, other)
+    undisturbed = train_checkpoint(other, dataset, two, SILENT)
+    real, trained = fine_tuning.fine_tune, list[int]()
+
+    def killed_in_the_second(job: FineTuningJob) -> FineTuned:
+        if trained == [1]:
+            raise KeyboardInterrupt
+        trained.append(job.recipe.seed)
+        return real(job)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train_checkpoint(directory, dataset, two, SILENT)
+    assert not (directory / "model").exists()
+    trained.append(0)
+    resumed = train_checkpoint(directory, dataset, two, SILENT)
+    assert trained == [1, 0, 2]
+    assert resumed.seed == undisturbed.seed
+    assert resumed.history == undisturbed.history
+    assert [seed.digest for seed in resumed.seeds] == [seed.digest for seed in undisturbed.seeds]
+
+
+def test_an_earlier_checkpoint_is_taken_where_it_is_sound(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest, tmp_path: Path
+) -> None:
+    trained = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    Experiment(directory).save(trained)
+    lines: list[str] = []
+    again = replace(request_of_one, reuse="exp_1")
+    # The splits are not there: whoever trains fails.
+    taken = train_checkpoint(tmp_path / "exp_2", dataset, again, telling(lines))
+    assert taken == trained.model_copy(update={"reused_from": "exp_1"})
+    assert lines == ["training: the checkpoint of exp_1 is reused"]
+    assert digest_directory(tmp_path / "exp_2" / "model") == trained.digest
+
+
+def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    lines: list[str] = []
+    request = replace(request_of_one, reuse="exp_gone")
+    record: CheckpointRecord = train_checkpoint(directory, dataset, request, telling(lines))
+    assert record.reused_from is None
+    assert record.not_reused is not None
+    assert record.not_reused.startswith("exp_gone is not reused: ")
+    assert lines[0] == f"training: {record.not_reused}"
+    assert (directory / "model" / "model.safetensors").is_file()
+
+
+def test_data_that_is_not_ready_is_not_trained_on(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    blocked = dataset.model_copy(update={"ready": False})
+    with pytest.raises(TrainingError, match="not ready"):
+        train_checkpoint(directory, blocked, request_of_one, SILENT)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
+    directory: Path,
+    dataset: DatasetRecord,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    seeds: tuple[int, ...],
+) -> None:
+    files = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, files)
+    encoder = resolve_encoder(str(files), None, tmp_path)
+    digest = digest_encoder(encoder)[:23]  # as the plan notes it
+    recipes = tuple(
+        FAST.model_copy(update={"seed": seed, "encoder_digest": digest}) for seed in seeds
+    )
+    request = TrainingRequest(recipes, encoder, ())
+    tokenizer = files / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    with pytest.raises(TrainingError, match=r"the files of the encoder are not .* new run") as said:
+        train_checkpoint(directory, dataset, request, SILENT)
+    assert str(files) in str(said.value) and digest in str(said.value)
+    assert {path.name for path in directory.iterdir()} == {"data"}
+    shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
+    assert train_checkpoint(directory, dataset, request, SILENT).steps
