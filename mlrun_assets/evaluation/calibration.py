@@ -146,21 +146,23 @@ def _logarithms(probabilities: Probabilities) -> FloatArray:
     return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))
 
 
-class Believed(NamedTuple):
+class SplitProbabilities(NamedTuple):
     """Probabilities of shape (rows, labels), and the true label of each row."""
 
     probabilities: Probabilities
     truth: LabelIds
 
 
-def calibrate(val: Believed, test: Believed, confidence: float, seed: int) -> Calibration:
+def calibrate(
+    val: SplitProbabilities, test: SplitProbabilities, confidence: float, seed: int
+) -> Calibration:
     """How far the probabilities on ``test`` can be believed, as they are and with a temperature.
 
     Test rows have no part in the temperature, so what it mends is not flattered. ``confidence``
     is that of the intervals of the bins, ``seed`` of the draws that tell what chance does.
     """
     temperature = fit_temperature(*val)
-    scaled = Believed(scale(test.probabilities, temperature), test.truth)
+    scaled = SplitProbabilities(scale(test.probabilities, temperature), test.truth)
     return Calibration(
         temperature=temperature,
         error=expected_calibration_error(*test),
@@ -174,7 +176,7 @@ def calibrate(val: Believed, test: Believed, confidence: float, seed: int) -> Ca
     )
 
 
-def _bins(believed: Believed, confidence: float) -> tuple[ReliabilityBin, ...]:
+def _bins(believed: SplitProbabilities, confidence: float) -> tuple[ReliabilityBin, ...]:
     bins = []
     for each in reliability_bins(*believed):
         low, high = wilson_interval(round(each.accuracy * each.rows), each.rows, confidence)
@@ -182,5 +184,5 @@ def _bins(believed: Believed, confidence: float) -> tuple[ReliabilityBin, ...]:
     return tuple(bins)
 
 
-def _by_chance(believed: Believed, seed: int) -> ErrorByChance:
+def _by_chance(believed: SplitProbabilities, seed: int) -> ErrorByChance:
     return ErrorByChance(**calibration_error_by_chance(believed.probabilities, seed)._asdict())

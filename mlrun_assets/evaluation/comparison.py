@@ -37,7 +37,7 @@ from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
 
 
 @dataclass(frozen=True)
-class Judged:
+class ChallengerPredictions:
     """The test split with the challenger's predictions."""
 
     frame: pl.DataFrame
@@ -138,7 +138,7 @@ class Deployed:
 
 
 @dataclass(frozen=True)
-class Opponent:
+class ReferenceModel:
     """Another model of the same labels; ``predict`` gives their numbers in the challenger's."""
 
     name: str
@@ -165,7 +165,7 @@ def read_baseline_predictions(file: Path) -> pl.DataFrame:
         raise _lost(file, error) from error
 
 
-def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
+def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> ReferenceModel:
     """The n-gram model that the baseline left in ``model_dir``.
 
     Raises:
@@ -179,7 +179,7 @@ def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> Opponent:
         scorer = NgramScorer(model_dir)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _lost(model_dir, error) from error
-    return Opponent(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
+    return ReferenceModel(BASELINE, _predicting(scorer.scores, scorer.labels, labels))
 
 
 def _lost(place: Path, error: Exception) -> RecordError:
@@ -193,7 +193,7 @@ def _lost(place: Path, error: Exception) -> RecordError:
 
 def open_production(
     deployed: Deployed, labels: tuple[str, ...], data: DataConfig
-) -> Opponent | Incomparable:
+) -> ReferenceModel | Incomparable:
     """The model in production, or why it is none that can be compared."""
     from mlrun_assets.models.predictor import Predictor
 
@@ -213,7 +213,9 @@ def open_production(
         return incomparable(f"the model in production can't be used: {error}")
     if set(predictor.labels) != set(labels):
         return incomparable("the labels of the model in production are not its record's")
-    return Opponent(version.version, _predicting(predictor.probabilities, predictor.labels, labels))
+    return ReferenceModel(
+        version.version, _predicting(predictor.probabilities, predictor.labels, labels)
+    )
 
 
 def _harmed(deployed: Deployed) -> str | None:

@@ -24,13 +24,13 @@ from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.evaluation import label_next
-from mlrun_assets.evaluation.calibration import Believed, calibrate, scale
+from mlrun_assets.evaluation.calibration import SplitProbabilities, calibrate, scale
 from mlrun_assets.evaluation.comparison import (
     BASELINE,
+    ChallengerPredictions,
     Deployed,
     Incomparable,
-    Judged,
-    Opponent,
+    ReferenceModel,
     open_baseline,
     open_production,
     read_baseline_predictions,
@@ -45,8 +45,8 @@ from mlrun_assets.records import (
     DatasetRecord,
     EvaluationRecord,
     LabelNext,
+    LookCount,
     Scores,
-    TestUse,
     timestamp,
 )
 
@@ -55,7 +55,10 @@ if TYPE_CHECKING:
 
 
 def write_predictions(
-    directory: Path, judged: Judged, probabilities: Probabilities, others: Mapping[str, LabelIds]
+    directory: Path,
+    judged: ChallengerPredictions,
+    probabilities: Probabilities,
+    others: Mapping[str, LabelIds],
 ) -> None:
     """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
 
@@ -80,7 +83,7 @@ def write_predictions(
 
 
 @dataclass(frozen=True)
-class Candidates:
+class ComparedModels:
     """The models that are held against each other."""
 
     checkpoint: CheckpointRecord
@@ -89,7 +92,7 @@ class Candidates:
 
 
 def evaluate_checkpoint(
-    directory: Path, dataset: DatasetRecord, candidates: Candidates, config: Config
+    directory: Path, dataset: DatasetRecord, candidates: ComparedModels, config: Config
 ) -> EvaluationRecord:
     """Score the checkpoint, and compare it with the baseline and the model in production.
 
@@ -111,7 +114,7 @@ def evaluate_checkpoint(
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
     seconds = time.perf_counter() - started
-    judged = Judged(test.frame, test.truth, test.guess, labels, config)
+    judged = ChallengerPredictions(test.frame, test.truth, test.guess, labels, config)
     said = opponents.predict_test(judged)
     by_seed = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     named = {f"seed_{seed}": guess for seed, guess in by_seed.items()}
@@ -147,29 +150,31 @@ def evaluate_checkpoint(
 
 
 @dataclass(frozen=True)
-class _Opponents:
+class _ReferenceModels:
     """The baseline, with what it said to the test rows, and the model in production."""
 
     baseline_said: pl.DataFrame
-    baseline: Opponent | None
-    production: Opponent | Incomparable | None
+    baseline: ReferenceModel | None
+    production: ReferenceModel | Incomparable | None
 
     @property
-    def asked(self) -> dict[str, Opponent]:
+    def asked(self) -> dict[str, ReferenceModel]:
         """Those that can be asked about any text."""
         models = {"baseline": self.baseline, "production": self.production}
-        return {name: model for name, model in models.items() if isinstance(model, Opponent)}
+        return {name: model for name, model in models.items() if isinstance(model, ReferenceModel)}
 
-    def predict_test(self, judged: Judged) -> dict[str, LabelIds]:
+    def predict_test(self, judged: ChallengerPredictions) -> dict[str, LabelIds]:
         """What they say to the test rows; the baseline has been asked already."""
         rows = judged.frame.select("id")
         known = rows.join(self.baseline_said, on="id", how="left", maintain_order="left")
         said = {"baseline": label_numbers(known["prediction"], judged.labels)}
-        if isinstance(self.production, Opponent):
+        if isinstance(self.production, ReferenceModel):
             said["production"] = self.production.predict(judged.frame["text"].to_list())
         return said
 
-    def compare_production(self, judged: Judged, said: Mapping[str, LabelIds]) -> Comparison | None:
+    def compare_production(
+        self, judged: ChallengerPredictions, said: Mapping[str, LabelIds]
+    ) -> Comparison | None:
         """The challenger beside production; None: there is none."""
         production = self.production
         if isinstance(production, Incomparable):
@@ -180,12 +185,12 @@ class _Opponents:
 
 
 def _open_opponents(
-    directory: Path, candidates: Candidates, labels: tuple[str, ...], config: Config
-) -> _Opponents:
+    directory: Path, candidates: ComparedModels, labels: tuple[str, ...], config: Config
+) -> _ReferenceModels:
     """Old experiments did not keep their baseline: then nobody can ask it about other texts."""
     baseline, deployed = candidates.baseline, candidates.production
     kept = baseline.model_dir
-    return _Opponents(
+    return _ReferenceModels(
         baseline_said=read_baseline_predictions(directory / baseline.predictions_file),
         baseline=open_baseline(directory / kept, labels) if kept is not None else None,
         production=open_production(deployed, labels, config.data) if deployed else None,
@@ -193,7 +198,7 @@ def _open_opponents(
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _SplitPredictions:
     """A split with what the challenger says to it."""
 
     frame: pl.DataFrame
@@ -205,22 +210,22 @@ class _Answered:
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
-    def believed(self) -> Believed:
-        return Believed(self.probabilities, self.truth)
+    def believed(self) -> SplitProbabilities:
+        return SplitProbabilities(self.probabilities, self.truth)
 
 
-def _ask(predictor: Predictor, file: Path) -> _Answered:
+def _ask(predictor: Predictor, file: Path) -> _SplitPredictions:
     frame = pl.read_parquet(file)
     truth = label_numbers(frame["label"], predictor.labels)
-    return _Answered(frame, truth, predictor.probabilities(frame["text"].to_list()))
+    return _SplitPredictions(frame, truth, predictor.probabilities(frame["text"].to_list()))
 
 
-def _score(answered: _Answered, labels: tuple[str, ...], config: Config) -> Scores:
+def _score(answered: _SplitPredictions, labels: tuple[str, ...], config: Config) -> Scores:
     return score(answered.truth, answered.guess, labels, config.evaluation, config.training.seed)
 
 
 def _seed_guesses(
-    directory: Path, checkpoint: CheckpointRecord, judged: Judged, max_length: int
+    directory: Path, checkpoint: CheckpointRecord, judged: ChallengerPredictions, max_length: int
 ) -> dict[int, LabelIds]:
     """What the model of each seed says to the test rows; nothing where only one was trained."""
     from mlrun_assets.models.predictor import Predictor
@@ -237,7 +242,7 @@ def _seed_guesses(
 
 
 def _candidates(
-    directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _Answered, seed: int
+    directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _SplitPredictions, seed: int
 ) -> tuple[pl.DataFrame, Probabilities]:
     """Texts that could be labelled next, and the challenger's probabilities of them.
 
@@ -255,7 +260,7 @@ def _choose_rows(
     directory: Path,
     candidates: tuple[pl.DataFrame, Probabilities],
     labels: tuple[str, ...],
-    opponents: Mapping[str, Opponent],
+    opponents: Mapping[str, ReferenceModel],
     config: Config,
 ) -> LabelNext:
     """Write which of the candidates to label next; their probabilities are those to believe."""
@@ -278,7 +283,7 @@ _KEYS = ("test", "model")
 
 def note_look(
     experiments_dir: Path, experiment: str, digests: tuple[str, str], config: Config
-) -> TestUse:
+) -> LookCount:
     """Write down that a model is judged on a test split, and count the models judged on it.
 
     Args:
@@ -308,10 +313,10 @@ def note_look(
     confidence = config.evaluation.confidence
     if looks > most:
         confidence = 1 - (1 - confidence) / looks
-    return TestUse(looks=looks, max_looks=most, confidence=confidence)
+    return LookCount(looks=looks, max_looks=most, confidence=confidence)
 
 
-def corrected(config: Config, use: TestUse) -> Config:
+def corrected(config: Config, use: LookCount) -> Config:
     """``config`` with the confidence that ``use`` leaves, and resamples enough to tell it.
 
     A worn split divides what an interval may miss by all models that were judged on it, this one

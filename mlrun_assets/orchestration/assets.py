@@ -204,7 +204,7 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
             (dataset.splits["test"].source_digest, checkpoint.digest),
             config,
         )
-        candidates = evaluation.Candidates(
+        candidates = evaluation.ComparedModels(
             checkpoint=checkpoint,
             baseline=stage.load(BaselineRecord),
             production=promoting.deployed_model(stage.config),

@@ -41,6 +41,7 @@ from mlrun_assets.records.outcome import (
     EvaluationRecord,
     ExportRecord,
     LabelNext,
+    LookCount,
     OnnxExport,
     PartComparison,
     PredictionsRecord,
@@ -50,7 +51,6 @@ from mlrun_assets.records.outcome import (
     RuleOutcome,
     RuleResult,
     RunRecords,
-    TestUse,
     Verdict,
 )
 from mlrun_assets.records.training import (
@@ -103,6 +103,7 @@ __all__ = [
     "ExperimentRecord",
     "ExportRecord",
     "LabelNext",
+    "LookCount",
     "Manifest",
     "OnnxExport",
     "PartComparison",
@@ -134,7 +135,6 @@ __all__ = [
     "StageRun",
     "Status",
     "TechDebtRecord",
-    "TestUse",
     "TrainingPlan",
     "UnlabelledTexts",
     "Verdict",

@@ -108,7 +108,7 @@ class Calibration(Record):
     chance_scaled: ErrorByChance | None = None
 
 
-class TestUse(Record):
+class LookCount(Record):
     """How worn the test split is: how many models have been judged on it, this one included.
 
     ``confidence`` is what the intervals have after the correction.
@@ -157,7 +157,7 @@ class EvaluationRecord(Record):
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None
     calibration: Calibration | None = None
-    test_use: TestUse | None = None
+    test_use: LookCount | None = None
     label_next_file: str | None = None
     label_next: LabelNext | None = None
 

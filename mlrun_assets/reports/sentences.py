@@ -12,9 +12,9 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    LookCount,
     RunRecords,
     Status,
-    TestUse,
     VocabularyTrim,
 )
 from mlrun_assets.reports.formatting import (
@@ -242,7 +242,7 @@ def environment_sentence(experiment: ExperimentRecord) -> Markdown:
     )
 
 
-def test_use_sentence(use: TestUse) -> Markdown:
+def test_use_sentence(use: LookCount) -> Markdown:
     """How worn the test split is, and what that does to the intervals."""
     looks = (
         f"{count(use.looks)} model{'s have' if use.looks > 1 else ' has'} been judged on this test "

@@ -120,7 +120,7 @@ def test_a_guard_that_fails_rejects_a_model_that_is_better_on_the_whole() -> Non
     [(1, RuleOutcome.PASSED), (10, RuleOutcome.PASSED), (11, RuleOutcome.WARNED)],
 )
 def test_a_worn_test_split_warns(looks: int, outcome: RuleOutcome) -> None:
-    use = records.TestUse(looks=looks, max_looks=10, confidence=0.95)
+    use = records.LookCount(looks=looks, max_looks=10, confidence=0.95)
     result = guards.test_reuse(evaluation_record().model_copy(update={"test_use": use}))
     assert result.outcome is outcome
     assert (result.value, result.limit) == (looks, 10)

@@ -7,17 +7,17 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config
-from mlrun_assets.evaluation.comparison import Judged
+from mlrun_assets.evaluation.comparison import ChallengerPredictions
 from mlrun_assets.metrics import over_seeds, seed_scores
 
 
-def judged(leaks: list[bool] | None) -> Judged:
+def judged(leaks: list[bool] | None) -> ChallengerPredictions:
     truth = np.array([0, 1, 0, 1, 0, 1])
     guess = np.array([0, 1, 0, 1, 1, 0])
     frame = pl.DataFrame({"id": [str(number) for number in range(6)]})
     if leaks is not None:
         frame = frame.with_columns(leaks=pl.Series(leaks))
-    return Judged(frame, truth, guess, ("a", "b"), Config())
+    return ChallengerPredictions(frame, truth, guess, ("a", "b"), Config())
 
 
 def test_leaking_rows_are_left_out() -> None:

@@ -14,7 +14,7 @@ import pytest
 from mlrun_assets.config import Config
 from mlrun_assets.errors import RecordError
 from mlrun_assets.evaluation.comparison import Deployed
-from mlrun_assets.evaluation.evaluation import Candidates, evaluate_checkpoint
+from mlrun_assets.evaluation.evaluation import ComparedModels, evaluate_checkpoint
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.models.ngrams import measure_baseline
@@ -90,7 +90,7 @@ def evaluate(experiment: Path) -> Evaluate:
         unlabelled: UnlabelledTexts | None = None,
         **sections: Any,
     ) -> EvaluationRecord:
-        candidates = Candidates(
+        candidates = ComparedModels(
             checkpoint=checkpoint_record(),
             baseline=BaselineRecord.load(experiment / "baseline.json"),
             production=production,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.config import Config, DataConfig
-from mlrun_assets.evaluation.comparison import Judged
+from mlrun_assets.evaluation.comparison import ChallengerPredictions
 from mlrun_assets.evaluation.slices import compare_part, score_slice, slices_of
 
 
@@ -72,14 +72,14 @@ def test_every_row_is_in_one_slice_of_each_kind(tokens: list[int], max_length: i
         assert sorted(members) == list(range(len(tokens)))
 
 
-def judged(wrong: int) -> Judged:
+def judged(wrong: int) -> ChallengerPredictions:
     """Sixty rows of each of two labels and ten of a third, of which ``wrong`` a label are wrong."""
     truth = np.repeat([0, 1, 2], [60, 60, 10])
     guess = truth.copy()
     for first in (0, 60):
         guess[first : first + wrong] = 2
     split = frame(130, code_switched=[False] * 110 + [True] * 20)
-    return Judged(split, truth, guess, ("a", "b", "c"), Config())
+    return ChallengerPredictions(split, truth, guess, ("a", "b", "c"), Config())
 
 
 def test_slices_of_fewer_than_thirty_rows_have_no_accuracy() -> None:
@@ -132,7 +132,9 @@ def test_equal_models_are_rarely_shown_to_have_lost_in_one_of_many_parts() -> No
         ours, theirs = (
             np.where(generator.random(rows) < 0.85, truth, (truth + 1) % 7) for _ in range(2)
         )
-        compared = Judged(frame(rows), truth, ours, labels, Config()).compare("v1", theirs)
+        compared = ChallengerPredictions(frame(rows), truth, ours, labels, Config()).compare(
+            "v1", theirs
+        )
         parts = (*compared.labels, *compared.slices)
         assert compared.parts_confidence == pytest.approx(1 - 0.05 / len(parts))
         shown += any(part.loss.low > 0 for part in parts)

@@ -14,7 +14,7 @@ from mlrun_assets.evaluation.evaluation import LOOKS_FILE, MOST_RESAMPLES, corre
 CONFIG = Config(evaluation=EvaluationConfig(max_looks=3))
 
 
-def look(directory: Path, model: str, test: str = "sha256:test") -> records.TestUse:
+def look(directory: Path, model: str, test: str = "sha256:test") -> records.LookCount:
     return note_look(directory, "exp_1", (test, model), CONFIG)
 
 
@@ -34,11 +34,11 @@ def test_past_the_limit_the_miss_is_shared_by_all_looks(tmp_path: Path) -> None:
 
 
 def test_a_worn_split_widens_the_intervals_of_the_evaluation() -> None:
-    fresh = records.TestUse(looks=3, max_looks=3, confidence=0.95)
+    fresh = records.LookCount(looks=3, max_looks=3, confidence=0.95)
     assert corrected(CONFIG, fresh) is CONFIG
-    worn = corrected(CONFIG, records.TestUse(looks=4, max_looks=3, confidence=0.9875)).evaluation
+    worn = corrected(CONFIG, records.LookCount(looks=4, max_looks=3, confidence=0.9875)).evaluation
     assert (worn.confidence, worn.resamples) == (0.9875, 8000)
-    long = records.TestUse(looks=10_000, max_looks=3, confidence=0.999995)
+    long = records.LookCount(looks=10_000, max_looks=3, confidence=0.999995)
     assert corrected(CONFIG, long).evaluation.resamples == MOST_RESAMPLES
 
 
