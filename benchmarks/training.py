@@ -114,7 +114,7 @@ def train_planned(task: Task) -> dict[str, Any]:
 
     from mlrun_assets.data.validation import token_counter, validate_dataset
     from mlrun_assets.encoders.source import resolve_encoder
-    from mlrun_assets.plan.choice import Situation, observe
+    from mlrun_assets.plan.choice import PlanningInputs, observe
     from mlrun_assets.plan.plan import plan_training
     from mlrun_assets.training.fine_tuning import fine_tune
     from mlrun_assets.training.job import FineTuningJob
@@ -127,7 +127,7 @@ def train_planned(task: Task) -> dict[str, Any]:
         if not dataset.ready:
             sys.exit("\n".join(check.message for check in dataset.checks if check.blocks))
         circumstances = observe(source, task.max_length)
-        plan = plan_training(Situation(loaded.settings, dataset, circumstances, ()))
+        plan = plan_training(PlanningInputs(loaded.settings, dataset, circumstances, ()))
         ends: list[float] = []
         started = time.perf_counter()
 

@@ -47,7 +47,7 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.experiment import Experiment, create_experiment, take_directory
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import score as score_predictions
-from mlrun_assets.plan.choice import Circumstances, Situation
+from mlrun_assets.plan.choice import Hardware, PlanningInputs
 from mlrun_assets.plan.plan import plan_training
 from mlrun_assets.production import promotion as promoting
 from mlrun_assets.production.pointer import Reason, promote, read_production
@@ -488,7 +488,7 @@ def onnx_export(**changes: object) -> OnnxExport:
 
 # --- plans
 
-LAPTOP = Circumstances(
+LAPTOP = Hardware(
     encoder_digest="sha256:encoder",
     accelerator=None,
     available_memory_gb=8.0,
@@ -505,14 +505,14 @@ EQUAL = {"a": 200, "b": 200}
 
 def situation(
     train: dict[str, int] | None = None,
-    circumstances: Circumstances = LAPTOP,
+    circumstances: Hardware = LAPTOP,
     prior: tuple[PriorRun, ...] = (),
     profile: dict[str, Any] | None = None,
     **sections: dict[str, Any],
-) -> Situation:
+) -> PlanningInputs:
     """One in which every rule has something to look at; ``profile`` changes the splits'."""
     dataset = dataset_record(train or EQUAL, **(profile or {})).model_copy(update={"name": "som"})
-    return Situation(Config(**sections), dataset, circumstances, prior)  # type: ignore[arg-type]
+    return PlanningInputs(Config(**sections), dataset, circumstances, prior)  # type: ignore[arg-type]
 
 
 def plan(*arguments: Any, **keywords: Any) -> TrainingPlan:
@@ -616,7 +616,7 @@ def plan_again(run: RunRecords) -> TrainingPlan:
         trained_by_mean=False,
     )
     config = parse_config(run.config_yaml)
-    return plan_training(Situation(config, run.dataset, machine, run.experiment.prior_runs))
+    return plan_training(PlanningInputs(config, run.dataset, machine, run.experiment.prior_runs))
 
 
 def decide_again(run: RunRecords) -> DecisionRecord:

@@ -21,7 +21,7 @@ from mlrun_assets.models import ngrams as baseline
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.plan import plan
-from mlrun_assets.plan.choice import Situation, observe
+from mlrun_assets.plan.choice import PlanningInputs, observe
 from mlrun_assets.production import mlflow_mirror as mirroring
 from mlrun_assets.production import prediction as predicting
 from mlrun_assets.production import promotion as promoting
@@ -129,7 +129,7 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         config = stage.config.settings
         circumstances = observe(_encoder(stage), config.model.max_length)
         prior_runs = stage.load(ExperimentRecord).prior_runs
-        situation = Situation(config, stage.load(DatasetRecord), circumstances, prior_runs)
+        situation = PlanningInputs(config, stage.load(DatasetRecord), circumstances, prior_runs)
         record = stage.save(plan.plan_training(situation))
         return dg.MaterializeResult(
             metadata=metadata.plan_metadata(record),

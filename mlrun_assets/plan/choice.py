@@ -20,7 +20,7 @@ from mlrun_assets.records import Choice, DatasetRecord, PriorRun, Recipe, Verdic
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Hardware:
     """The machine and the encoder, as far as the training plan looks at them.
 
     ``encoder_digest`` is of all files of the encoder: behind a name there can be others tomorrow.
@@ -42,7 +42,7 @@ class Circumstances:
     trained_by_mean: bool
 
 
-def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
+def observe(encoder: EncoderSource, max_length: int) -> Hardware:
     """Look at the machine and at the encoder's config; takes a fraction of a second after imports.
 
     Raises:
@@ -53,7 +53,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Circumstances:
     check_max_length(encoder, max_length)
     config = load_config(encoder)
     has_accelerator = torch.cuda.is_available()
-    return Circumstances(
+    return Hardware(
         encoder_digest=digest_encoder(encoder),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
         available_memory_gb=trainable_memory_bytes(has_accelerator) / 2**30,
@@ -71,7 +71,7 @@ SMALL_DATA_ROWS = 2_000
 
 
 @dataclass(frozen=True)
-class Situation:
+class PlanningInputs:
     """The config, the profile of the data, the machine with its encoder, and earlier runs.
 
     ``prior_runs`` have the newest first.
@@ -79,7 +79,7 @@ class Situation:
 
     config: Config
     dataset: DatasetRecord
-    circumstances: Circumstances
+    circumstances: Hardware
     prior_runs: tuple[PriorRun, ...] = ()
 
     @property
@@ -117,7 +117,7 @@ class Ruling:
     source: str = "rule"
 
 
-Rule = Callable[[Situation], Ruling]
+Rule = Callable[[PlanningInputs], Ruling]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Chosen:
         return self.key.rpartition(".")[2]
 
 
-def choose(key: str, rule: Rule, situation: Situation) -> Chosen:
+def choose(key: str, rule: Rule, situation: PlanningInputs) -> Chosen:
     """What the config sets at ``key`` (``training.epochs``), else what the rule says.
 
     A key without a section is not in the config: the rule always decides it.
@@ -179,7 +179,7 @@ MOST_REJECTED = 5
 NOT_APPROVED = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
 
 
-def best_learning_rate(situation: Situation, recipe: Recipe) -> Ruling | None:
+def best_learning_rate(situation: PlanningInputs, recipe: Recipe) -> Ruling | None:
     """The rate with the best val macro-F1, where earlier runs have tried more than one.
 
     They count when they chose on this val split, and trained by ``recipe`` in all but the rate: a
@@ -208,7 +208,7 @@ def best_learning_rate(situation: Situation, recipe: Recipe) -> Ruling | None:
     )
 
 
-def seen_before(situation: Situation, recipe: str) -> tuple[str, ...]:
+def seen_before(situation: PlanningInputs, recipe: str) -> tuple[str, ...]:
     """The earlier runs of the same recipe on the same data, with their results."""
     return tuple(
         f"{run.report}: the same recipe on the same data gave {run.summary or 'no metrics'}"
@@ -216,7 +216,7 @@ def seen_before(situation: Situation, recipe: str) -> tuple[str, ...]:
     )
 
 
-def reusable_run(situation: Situation, recipe: str) -> str | None:
+def reusable_run(situation: PlanningInputs, recipe: str) -> str | None:
     """The newest experiment whose checkpoint is to be taken; None: none, or not asked for."""
     if not situation.config.training.reuse:
         return None
@@ -227,7 +227,7 @@ def reusable_run(situation: Situation, recipe: str) -> str | None:
     return None
 
 
-def rejected_recipes(situation: Situation) -> tuple[str, ...]:
+def rejected_recipes(situation: PlanningInputs) -> tuple[str, ...]:
     """Earlier recipes on this data that were not approved, and why; the newest few."""
     rejected = [run for run in _on_this_data(situation) if run.verdict in NOT_APPROVED]
     return tuple(
@@ -237,7 +237,7 @@ def rejected_recipes(situation: Situation) -> tuple[str, ...]:
     )
 
 
-def _same_runs(situation: Situation, recipe: str) -> list[PriorRun]:
+def _same_runs(situation: PlanningInputs, recipe: str) -> list[PriorRun]:
     data = situation.dataset.digest
     return [
         run
@@ -246,6 +246,6 @@ def _same_runs(situation: Situation, recipe: str) -> list[PriorRun]:
     ]
 
 
-def _on_this_data(situation: Situation) -> list[PriorRun]:
+def _on_this_data(situation: PlanningInputs) -> list[PriorRun]:
     name = situation.dataset.name
     return [run for run in situation.prior_runs if name is not None and run.data_name == name]

@@ -10,7 +10,7 @@
     settings      what no rule decides
     advice        what a person could do
 
-A rule is a pure function from a `Situation` to a `Ruling`. A further one is written there and named
+A rule is a pure function from a `PlanningInputs` to a `Ruling`. A further one is written there and named
 in `RULES`, beside its key in the config and its field in `Recipe`.
 """
 
@@ -29,8 +29,8 @@ from mlrun_assets.plan import rules as labels
 from mlrun_assets.plan import rules as optimisation
 from mlrun_assets.plan.choice import (
     Chosen,
+    PlanningInputs,
     Rule,
-    Situation,
     best_learning_rate,
     choose,
     configured,
@@ -47,7 +47,7 @@ TECHNIQUES = "docs/decisions/008-techniques.md"
 HEADLINES = frozenset({"headline", "head", "title", "subject", "heading"})
 
 
-def several_seeds(situation: Situation) -> Advice | None:
+def several_seeds(situation: PlanningInputs) -> Advice | None:
     """One seed on small data tells little."""
     if not situation.is_small or len(situation.seeds) > 1:
         return None
@@ -61,7 +61,7 @@ def several_seeds(situation: Situation) -> Advice | None:
     )
 
 
-def rare_label(situation: Situation) -> Advice | None:
+def rare_label(situation: PlanningInputs) -> Advice | None:
     """Rows of the same labels in a related or a large language may help where there are few."""
     fewest = situation.fewest
     if fewest >= RARE_LABEL_ROWS:
@@ -77,7 +77,7 @@ def rare_label(situation: Situation) -> Advice | None:
     )
 
 
-def truncation(situation: Situation) -> Advice | None:
+def truncation(situation: PlanningInputs) -> Advice | None:
     """What is cut off is not read: what matters comes first, or more is read."""
     train = situation.dataset.splits["train"]
     if not train.truncated_fraction > situation.config.data.quality.max_truncated_fraction:
@@ -96,7 +96,7 @@ def truncation(situation: Situation) -> Advice | None:
     )
 
 
-def _headline(situation: Situation) -> str:
+def _headline(situation: PlanningInputs) -> str:
     columns = situation.config.data.text_columns
     if columns[0].casefold() in HEADLINES:
         return ""
@@ -106,7 +106,7 @@ def _headline(situation: Situation) -> str:
     return "If the rows have a headline, put its column first in data.text_columns. "
 
 
-def _longer(situation: Situation) -> str:
+def _longer(situation: PlanningInputs) -> str:
     length, positions = situation.config.model.max_length, situation.circumstances.positions
     wanted = math.ceil(situation.dataset.splits["train"].tokens_p95 / LENGTH_STEP) * LENGTH_STEP
     enough = max(wanted, length + LENGTH_STEP)
@@ -117,7 +117,7 @@ def _longer(situation: Situation) -> str:
     return "The encoder reads no more than that."
 
 
-def ensemble(situation: Situation) -> Advice | None:
+def ensemble(situation: PlanningInputs) -> Advice | None:
     """On small data an encoder and n-grams err differently (`TECHNIQUES`)."""
     if not situation.is_small or situation.config.model.ensemble:
         return None
@@ -138,7 +138,7 @@ ADVICE = {
 }
 
 
-def settings(situation: Situation) -> tuple[Chosen, ...]:
+def settings(situation: PlanningInputs) -> tuple[Chosen, ...]:
     """The encoder, the length, the ensemble, the pretraining, the seeds and the weight decay."""
     circumstances, train = situation.circumstances, situation.dataset.splits["train"]
     encoder = (
@@ -165,19 +165,19 @@ def settings(situation: Situation) -> tuple[Chosen, ...]:
     )
 
 
-def shown_digest(situation: Situation) -> str | None:
+def shown_digest(situation: PlanningInputs) -> str | None:
     """Which texts without labels pretraining reads; None: none."""
     unlabelled = situation.dataset.unlabelled
     reads = situation.config.training.pretraining_epochs > 0
     return unlabelled.digest[:DIGEST_SHOWN] if unlabelled and reads else None
 
 
-def _as_configured(key: str, situation: Situation, evidence: str) -> Chosen:
+def _as_configured(key: str, situation: PlanningInputs, evidence: str) -> Chosen:
     value = configured(situation.config, key)
     return Chosen(key, value, "config", _reason(value, configured(Config(), key)), evidence)
 
 
-def _read_by_pretraining(situation: Situation) -> str:
+def _read_by_pretraining(situation: PlanningInputs) -> str:
     unlabelled = situation.dataset.unlabelled
     if not situation.config.training.pretraining_epochs:
         return f"not shown to help: +1.9 macro-F1 [-1.4, +5.0] on 417 Somali rows ({TECHNIQUES})"
@@ -185,7 +185,7 @@ def _read_by_pretraining(situation: Situation) -> str:
     return f"reads {situation.said_rows} and {others}"
 
 
-def _unlabelled_digest(situation: Situation) -> Chosen:
+def _unlabelled_digest(situation: PlanningInputs) -> Chosen:
     return Chosen(
         "unlabelled_digest",
         shown_digest(situation),
@@ -195,7 +195,7 @@ def _unlabelled_digest(situation: Situation) -> Chosen:
     )
 
 
-def _known(situation: Situation) -> str:
+def _known(situation: PlanningInputs) -> str:
     unlabelled = situation.dataset.unlabelled
     if unlabelled is None:
         return "data.unlabelled_path is not set"
@@ -203,7 +203,7 @@ def _known(situation: Situation) -> str:
     return f"{unlabelled.rows_kept:,} texts" + ("" if reads else ", and no pretraining reads them")
 
 
-def _seeds(situation: Situation, evidence: str) -> Chosen:
+def _seeds(situation: PlanningInputs, evidence: str) -> Chosen:
     reason = _reason(situation.seeds, (configured(Config(), "training.seed"),))
     return Chosen("training.seeds", situation.seeds, "config", reason, evidence)
 
@@ -233,7 +233,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def plan_training(situation: Situation) -> TrainingPlan:
+def plan_training(situation: PlanningInputs) -> TrainingPlan:
     """The recipe for ``situation``, with a reason for each choice; a pure function.
 
     Raises:
@@ -269,7 +269,7 @@ def recipe_digest(recipe: Recipe, seeds: tuple[int, ...]) -> str:
     return digest_bytes(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
 
 
-def _recipe(situation: Situation, chosen: Iterable[Chosen]) -> Recipe:
+def _recipe(situation: PlanningInputs, chosen: Iterable[Chosen]) -> Recipe:
     model, training = situation.config.model, situation.config.training
     ruled = {each.field: each.value for each in chosen}
     return Recipe.model_validate(

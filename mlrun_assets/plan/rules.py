@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mlrun_assets.encoders.trimming import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError
-from mlrun_assets.plan.choice import Ruling, Situation, choose
+from mlrun_assets.plan.choice import PlanningInputs, Ruling, choose
 from mlrun_assets.records import DatasetRecord
 
 SMALL_BATCH = 16
 
 
-def batch_size(situation: Situation) -> Ruling:
+def batch_size(situation: PlanningInputs) -> Ruling:
     """Small batches for small data: an epoch must have steps enough."""
     return Ruling(
         _by_rule(situation),
@@ -19,13 +19,13 @@ def batch_size(situation: Situation) -> Ruling:
     )
 
 
-def rows_a_batch(situation: Situation) -> int:
+def rows_a_batch(situation: PlanningInputs) -> int:
     """What the config sets, else what the rule says."""
     configured = situation.config.training.batch_size
     return _by_rule(situation) if configured == "auto" else configured
 
 
-def _by_rule(situation: Situation) -> int:
+def _by_rule(situation: PlanningInputs) -> int:
     rows = SMALL_BATCH if situation.is_small else 2 * SMALL_BATCH
     workers = situation.config.training.num_workers
     return -(-rows // workers) * workers  # each has an equal part
@@ -44,7 +44,7 @@ PROCESS_GB = 0.7
 DIGEST_SHOWN = 23
 
 
-def freeze(situation: Situation) -> Ruling:
+def freeze(situation: PlanningInputs) -> Ruling:
     """The encoder where labels are rare; the embeddings where memory is short."""
     if situation.fewest < HEAD_ONLY_ROWS:
         return Ruling(
@@ -68,7 +68,7 @@ def freeze(situation: Situation) -> Ruling:
     )
 
 
-def needed_memory_gb(situation: Situation) -> float:
+def needed_memory_gb(situation: PlanningInputs) -> float:
     """About what training the whole encoder takes, in GB of 2**30 bytes, on this machine's memory.
 
     Each worker holds all of the weights, and its part of a batch of texts that fill
@@ -90,7 +90,7 @@ def needed_memory_gb(situation: Situation) -> float:
     return process + activations / training.num_workers
 
 
-def check_frozen_layers(situation: Situation) -> None:
+def check_frozen_layers(situation: PlanningInputs) -> None:
     """Check that the encoder has as many layers as ``training.freeze`` asks for.
 
     Raises:
@@ -104,7 +104,7 @@ def check_frozen_layers(situation: Situation) -> None:
         )
 
 
-def pooling(situation: Situation) -> Ruling:
+def pooling(situation: PlanningInputs) -> Ruling:
     """What the encoder was trained to give."""
     by_mean = situation.circumstances.trained_by_mean
     return Ruling(
@@ -114,7 +114,7 @@ def pooling(situation: Situation) -> Ruling:
     )
 
 
-def trim_vocabulary(situation: Situation) -> Ruling:
+def trim_vocabulary(situation: PlanningInputs) -> Ruling:
     """Large vocabularies, where a CPU has to update them."""
     circumstances = situation.circumstances
     on_cpu, can = circumstances.accelerator is None, circumstances.untrimmable is None
@@ -129,7 +129,7 @@ def trim_vocabulary(situation: Situation) -> Ruling:
     )
 
 
-def bf16(situation: Situation) -> Ruling:
+def bf16(situation: PlanningInputs) -> Ruling:
     """Where a short probe has shown it to be faster."""
     speedup = situation.circumstances.bf16_speedup
     return Ruling(
@@ -140,7 +140,7 @@ def bf16(situation: Situation) -> Ruling:
     )
 
 
-def attention_dropout(situation: Situation) -> Ruling:
+def attention_dropout(situation: PlanningInputs) -> Ruling:
     """Off on a CPU, where drawing it takes longer than the attention itself."""
     accelerator = situation.circumstances.accelerator
     return Ruling(
@@ -151,7 +151,7 @@ def attention_dropout(situation: Situation) -> Ruling:
     )
 
 
-def encoder_digest(situation: Situation) -> Ruling:
+def encoder_digest(situation: PlanningInputs) -> Ruling:
     """Which files the encoder is: a directory, or a branch of the hub, can hold others tomorrow."""
     return Ruling(
         situation.circumstances.encoder_digest[:DIGEST_SHOWN],
@@ -164,7 +164,7 @@ UNEQUAL, VERY_UNEQUAL = 3.0, 10.0
 MAX_SQRT_WEIGHT = 5.0
 
 
-def label_smoothing(situation: Situation) -> Ruling:
+def label_smoothing(situation: PlanningInputs) -> Ruling:
     """A tenth of the probability mass on small data."""
     return Ruling(
         0.1 if situation.is_small else 0.0,
@@ -173,7 +173,7 @@ def label_smoothing(situation: Situation) -> Ruling:
     )
 
 
-def class_weights(situation: Situation) -> Ruling:
+def class_weights(situation: PlanningInputs) -> Ruling:
     """Which kind of weights; `label_weights` are the weights themselves."""
     imbalance = situation.dataset.imbalance
     kind = "balanced" if imbalance >= UNEQUAL else "none"
@@ -204,7 +204,7 @@ LONG_TEXT_TOKENS = 128
 NARROW_ENCODER = 512
 
 
-def learning_rate(situation: Situation) -> Ruling:
+def learning_rate(situation: PlanningInputs) -> Ruling:
     """By what is trained and how wide it is; earlier runs may have settled it (`history`)."""
     if choose("training.freeze", freeze, situation).value == "encoder":
         return Ruling(
@@ -220,7 +220,7 @@ def learning_rate(situation: Situation) -> Ruling:
     )
 
 
-def epochs(situation: Situation) -> Ruling:
+def epochs(situation: PlanningInputs) -> Ruling:
     """More passes over fewer rows, fewer over long texts."""
     median = situation.dataset.splits["train"].tokens_median
     read = min(median, situation.config.model.max_length)
@@ -240,7 +240,7 @@ def epochs(situation: Situation) -> Ruling:
     )
 
 
-def early_stopping_patience(situation: Situation) -> Ruling:
+def early_stopping_patience(situation: PlanningInputs) -> Ruling:
     """Val is small and its F1 jumps: some epochs without a rise are no end."""
     return Ruling(
         4,
@@ -249,7 +249,7 @@ def early_stopping_patience(situation: Situation) -> Ruling:
     )
 
 
-def warmup_fraction(situation: Situation) -> Ruling:
+def warmup_fraction(situation: PlanningInputs) -> Ruling:
     """A tenth, whatever the data."""
     return Ruling(
         0.1,
@@ -258,7 +258,7 @@ def warmup_fraction(situation: Situation) -> Ruling:
     )
 
 
-def layerwise_decay(situation: Situation) -> Ruling:
+def layerwise_decay(situation: PlanningInputs) -> Ruling:
     """Lower layers move less where there is little to move them by."""
     return Ruling(
         0.9 if situation.is_small else 1.0,
@@ -267,7 +267,7 @@ def layerwise_decay(situation: Situation) -> Ruling:
     )
 
 
-def group_by_length(situation: Situation) -> Ruling:
+def group_by_length(situation: PlanningInputs) -> Ruling:
     """Always: it costs nothing, and padding is computed like text."""
     train = situation.dataset.splits["train"]
     return Ruling(
