@@ -223,14 +223,14 @@ def _write(file: Path, test: pl.DataFrame, guess: LabelIds, labels: tuple[str, .
 PRIOR = 10.0
 
 
-class MixWeights(NamedTuple):
+class EnsembleWeights(NamedTuple):
     """Factors of the encoder's logits and of the n-gram scores."""
 
     encoder: float
     ngrams: float
 
 
-def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> MixWeights:
+def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> EnsembleWeights:
     """The weights, neither negative, that are likeliest given val: the smallest log-loss.
 
     The sum of both is a temperature as well (Guo et al., 2017). The problem is convex; with two
@@ -267,7 +267,7 @@ def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> MixW
         options={"ftol": 1e-14, "gtol": 1e-9},
     )
     encoder, ngrams = found.x * scales
-    return MixWeights(float(encoder), float(ngrams))
+    return EnsembleWeights(float(encoder), float(ngrams))
 
 
 SERVED_FILES = ("ngram_scorer.py", "ensemble_pipeline.py")

@@ -123,13 +123,13 @@ Runner = Callable[[FineTuningJob], FineTuned]
 
 
 @dataclass(frozen=True)
-class Handover:
+class JobFiles:
     """A directory that all processes of a training can read and write."""
 
     directory: Path
 
     @classmethod
-    def of(cls, job: FineTuningJob) -> Handover:
+    def of(cls, job: FineTuningJob) -> JobFiles:
         """Hand ``job`` over, beside its logs; what an earlier one left is removed."""
         handover = cls(job.logs_dir / "workers")
         shutil.rmtree(handover.directory, ignore_errors=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import MlrunError, TrainingError
 from mlrun_assets.machine import usable_cpus
-from mlrun_assets.training.job import FineTuned, Handover, Report
+from mlrun_assets.training.job import FineTuned, JobFiles, Report
 
 STOP_SECONDS = 6
 # How often lines about the progress are looked for.
@@ -23,7 +23,7 @@ PROGRESS_SECONDS = 0.5
 
 
 def launch(
-    command: list[str], handover: Handover, env: Mapping[str, str], report: Report
+    command: list[str], handover: JobFiles, env: Mapping[str, str], report: Report
 ) -> FineTuned:
     """Run ``command`` until the job is done; what it prints goes to the handover's log.
 
@@ -55,7 +55,7 @@ def launch(
     return handover.outcome()
 
 
-def _wait(process: subprocess.Popen[bytes], handover: Handover, report: Report) -> None:
+def _wait(process: subprocess.Popen[bytes], handover: JobFiles, report: Report) -> None:
     reported, running = 0, True
     while running:
         with suppress(subprocess.TimeoutExpired):
@@ -100,7 +100,7 @@ def threads_per_worker(workers: int) -> int:
 SHUTDOWN_SECONDS = 4
 
 
-def train_with_torchrun(handover: Handover, workers: int, report: Report) -> FineTuned:
+def train_with_torchrun(handover: JobFiles, workers: int, report: Report) -> FineTuned:
     """Do the job with ``workers`` processes: NCCL and a GPU each where there are GPUs, else gloo.
 
     Raises:
@@ -134,7 +134,7 @@ def check_torchrun(workers: int) -> None:
         )
 
 
-def work(handover: Handover) -> None:
+def work(handover: JobFiles) -> None:
     """Do the job that was handed over, as the process that RANK names.
 
     Raises:
@@ -163,7 +163,7 @@ def main() -> None:
 
     exit_with_launcher()
     try:
-        work(Handover(Path(sys.argv[1])))
+        work(JobFiles(Path(sys.argv[1])))
     except MlrunError as error:
         sys.exit(f"error: {error}")
     dist.destroy_process_group()

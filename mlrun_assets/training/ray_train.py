@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlrun_assets.errors import MlrunError, TrainingError
-from mlrun_assets.training.job import FineTuned, Handover, Report
+from mlrun_assets.training.job import FineTuned, JobFiles, Report
 from mlrun_assets.training.processes import exit_with_launcher, launch, threads_per_worker
 
 MAX_RESTARTS = 3
@@ -36,7 +36,7 @@ QUIET = {
 
 
 def train_with_ray(
-    handover: Handover, workers: int, address: str | None, report: Report
+    handover: JobFiles, workers: int, address: str | None, report: Report
 ) -> FineTuned:
     """Do the job with ``workers`` processes of the cluster at ``address``; None: one of its own.
 
@@ -102,7 +102,7 @@ def _unreachable(address: str, said: str) -> TrainingError:
     return TrainingError(f"training.ray_address {address}: {said}; {REMEDY}")
 
 
-def _drive(handover: Handover, workers: int, address: str | None) -> None:
+def _drive(handover: JobFiles, workers: int, address: str | None) -> None:
     import ray
 
     try:
@@ -127,7 +127,7 @@ def _drive(handover: Handover, workers: int, address: str | None) -> None:
     _fit(handover, workers, use_gpu, 1 if address else threads_per_worker(workers))
 
 
-def _fit(handover: Handover, workers: int, use_gpu: bool, cores: int) -> None:
+def _fit(handover: JobFiles, workers: int, use_gpu: bool, cores: int) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -149,7 +149,7 @@ def _train(settings: dict[str, Any]) -> None:
     """What each worker runs, and runs again after another one died."""
     from mlrun_assets.training.processes import work
 
-    handover = Handover(Path(settings["directory"]))
+    handover = JobFiles(Path(settings["directory"]))
     if handover.failed:
         return  # an error of ours: it would only come again
     work(handover)
@@ -159,7 +159,7 @@ def main() -> None:
     """The entry point of the process that drives Ray."""
     exit_with_launcher()
     directory, workers, *address = sys.argv[1:]
-    handover = Handover(Path(directory))
+    handover = JobFiles(Path(directory))
     try:
         _drive(handover, int(workers), address[0] if address else None)
     except MlrunError as error:

@@ -16,7 +16,7 @@ from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedRe
 from mlrun_assets.training.job import (
     FineTuned,
     FineTuningJob,
-    Handover,
+    JobFiles,
     PretrainingFiles,
     Report,
     Runner,
@@ -258,7 +258,7 @@ def runner(training: TrainingConfig, report: Report) -> Runner:
 
             return fine_tune(job, report)
         check_backend(training)
-        handover = Handover.of(job)
+        handover = JobFiles.of(job)
         if training.backend == "ray":
             return train_with_ray(handover, training.num_workers, training.ray_address, report)
         return train_with_torchrun(handover, training.num_workers, report)

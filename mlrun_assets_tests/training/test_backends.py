@@ -26,7 +26,7 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
 from mlrun_assets.records import EpochMetrics
 from mlrun_assets.training import ray_train
-from mlrun_assets.training.job import FineTuned, FineTuningJob, Handover, Runner
+from mlrun_assets.training.job import FineTuned, FineTuningJob, JobFiles, Runner
 from mlrun_assets.training.processes import launch, train_with_torchrun
 from mlrun_assets.training.ray_train import check_ray, train_with_ray
 from mlrun_assets_tests.examples import changed, sample_rows
@@ -45,7 +45,7 @@ reported: list[str] = []
 
 
 def torchrun(job: FineTuningJob) -> FineTuned:
-    return train_with_torchrun(Handover.of(job), 2, reported.append)
+    return train_with_torchrun(JobFiles.of(job), 2, reported.append)
 
 
 def needs_ray() -> None:
@@ -54,7 +54,7 @@ def needs_ray() -> None:
 
 def ray(job: FineTuningJob) -> FineTuned:
     needs_ray()
-    return train_with_ray(Handover.of(job), 2, None, reported.append)
+    return train_with_ray(JobFiles.of(job), 2, None, reported.append)
 
 
 both = pytest.mark.parametrize("run", [torchrun, ray])
@@ -88,12 +88,12 @@ def tuned() -> FineTuned:
 
 
 def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
-    handover = Handover.of(job)
-    assert Handover(handover.directory).job() == job
+    handover = JobFiles.of(job)
+    assert JobFiles(handover.directory).job() == job
     handover.finish(tuned())
     assert handover.outcome() == tuned()
     with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as said:
-        Handover.of(job).outcome()
+        JobFiles.of(job).outcome()
     # A resumed experiment takes the number of workers from the config, and keeps its batches.
     assert "lower training.num_workers and `mlrun-assets run --resume`" in str(said.value)
     assert "start a new run with a smaller training.batch_size" in str(said.value)
@@ -102,8 +102,8 @@ def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
 WORKER = """
 import sys
 from pathlib import Path
-from mlrun_assets.training.job import Handover
-handover = Handover(Path(sys.argv[1]))
+from mlrun_assets.training.job import JobFiles
+handover = JobFiles(Path(sys.argv[1]))
 handover.report("step 1")
 handover.report("step 2")
 handover.finish(handover.outcome())
@@ -111,7 +111,7 @@ handover.finish(handover.outcome())
 
 
 def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) -> None:
-    handover = Handover.of(job)
+    handover = JobFiles.of(job)
     handover.finish(tuned())
     lines: list[str] = []
     command = [sys.executable, "-c", WORKER, str(handover.directory)]
@@ -120,7 +120,7 @@ def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) ->
 
 
 def test_the_first_error_is_the_one_that_comes_back(job: FineTuningJob) -> None:
-    handover = Handover.of(job)
+    handover = JobFiles.of(job)
     handover.fail(EncoderError("no such model: choose another"))
     handover.fail(TrainingError("the others are gone"))
     with pytest.raises(EncoderError, match=r"^no such model: choose another$"):
@@ -227,7 +227,7 @@ def test_a_driver_that_can_not_connect_names_the_key(
         raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
 
     monkeypatch.setattr("ray.init", lost)
-    handover = Handover.of(job)
+    handover = JobFiles.of(job)
     monkeypatch.setattr("sys.argv", ["ray_train", str(handover.directory), "2", "head:6379"])
     monkeypatch.setattr(ray_train, "exit_with_launcher", lambda: None)
     with pytest.raises(SystemExit):
@@ -257,7 +257,7 @@ def test_two_processes_train_what_one_does(steady: FineTuningJob, run: Runner) -
         assert abs(weight - weights[name]).max() < WEIGHTS_TOLERANCE
     assert (found.steps, found.tokens) == (expected.steps, expected.tokens)
     assert len(log.read_text().splitlines()) == lines
-    assert reported == Handover(steady.logs_dir / "workers").progress()
+    assert reported == JobFiles(steady.logs_dir / "workers").progress()
     assert any("training: step 21 of 21" in line for line in reported)
 
 

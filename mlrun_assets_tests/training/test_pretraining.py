@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import PretrainingRecord
-from mlrun_assets.training.job import FineTuningJob, Handover, PretrainingFiles
+from mlrun_assets.training.job import FineTuningJob, JobFiles, PretrainingFiles
 from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
 TEXTS = 60
@@ -177,7 +177,7 @@ def test_fine_tuning_starts_from_it(
 
 def test_other_processes_are_told_where_it_stands(tmp_path: Path, tiny_encoder: Path) -> None:
     job = adapting(tmp_path / "job", tiny_encoder)
-    assert Handover(Handover.of(job).directory).job() == job
+    assert JobFiles(JobFiles.of(job).directory).job() == job
 
 
 def test_the_vocabulary_keeps_what_the_unlabelled_texts_use(
