@@ -10,7 +10,7 @@
     ├── ExportError            an exported model that does not answer like its checkpoint
     ├── ProductionError        a promotion or rollback that can't be done
     │   └── ComparisonError    production has moved since a model was compared with it
-    ├── UntoldMoveError        production has moved, and not all that tells so could be written
+    ├── ReportUpdateError        production has moved, and not all that tells so could be written
     ├── PublishError           a model that can't be pushed to where it was to go
     ├── FileBusyError          another process holds the lock of a file and does not let go
     └── RecordError            a stage is missing what an earlier stage should have recorded
@@ -70,7 +70,7 @@ class ComparisonError(ProductionError):
     """What serves is not what the model was compared with; nobody knows which is better."""
 
 
-class UntoldMoveError(MlrunError):
+class ReportUpdateError(MlrunError):
     """Production has moved; a registry line or a report that tells so can't be written."""
 
 

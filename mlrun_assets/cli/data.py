@@ -118,7 +118,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
 ) -> None:
     """Answer row by row; what is in memory is a window of the rows."""
     from mlrun_assets.production import prediction as predicting
-    from mlrun_assets.production.answers import Wanted, answer_rows
+    from mlrun_assets.production.answers import PredictOptions, answer_rows
 
     chosen = predicting.serving_version(config, version)
     data = predicting.data_of(chosen, config.settings.data)
@@ -128,7 +128,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
         rows = predicting.rows_of_stream(sys.stdin.buffer, name, data)
     else:
         rows = predicting.rows_of_file(Path(source), data)
-    asked = Wanted(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
+    asked = PredictOptions(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
     classifier = predicting.load_classifier(config, chosen, exact=asked.exact)
     answers = answer_rows(rows, classifier, asked)
     told, bad = 0, 0

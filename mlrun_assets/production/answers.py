@@ -140,7 +140,7 @@ class TextRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PredictOptions:
     """What an answer holds besides label and probability, and what becomes of unusable rows."""
 
     all_labels: bool = False
@@ -154,7 +154,7 @@ class Wanted:
 
 
 def answer_rows(
-    rows: Iterable[TextRow | None], classifier: Classifier, wanted: Wanted
+    rows: Iterable[TextRow | None], classifier: Classifier, wanted: PredictOptions
 ) -> Iterator[list[Answer]]:
     """The keys of each row with ``label``, ``probability`` and what is wanted, a list a window.
 
@@ -200,7 +200,7 @@ def windows(rows: Iterable[TextRow | None], most: int | None = None) -> Iterator
         yield window
 
 
-def _answers(window: list[TextRow], classifier: Classifier, wanted: Wanted) -> list[Answer]:
+def _answers(window: list[TextRow], classifier: Classifier, wanted: PredictOptions) -> list[Answer]:
     usable = [row.text for row in window if not row.problem]
     given = iter(_given(usable, classifier, wanted) if usable else [])
     return [
@@ -208,7 +208,7 @@ def _answers(window: list[TextRow], classifier: Classifier, wanted: Wanted) -> l
     ]
 
 
-def _given(texts: list[str], classifier: Classifier, wanted: Wanted) -> list[Answer]:
+def _given(texts: list[str], classifier: Classifier, wanted: PredictOptions) -> list[Answer]:
     """What the model says to each text."""
     probabilities = classifier.probabilities(texts)
     chosen = probabilities.argmax(axis=1)

@@ -22,7 +22,7 @@ from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
 from mlrun_assets.errors import ConfigError, DataError, ProductionError
 from mlrun_assets.files import digest_file, open_atomically
-from mlrun_assets.production.answers import Answer, Classifier, TextRow, Wanted, answer_rows
+from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, TextRow, answer_rows
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.versions import verify, versions
 from mlrun_assets.records import PredictionsRecord, ProductionVersion
@@ -216,7 +216,9 @@ def _label(
     )
     labels: Counter[str] = Counter()
     unusable, example = 0, "they are empty"
-    for window in write_answers(answer_rows(rows, classifier, Wanted(skip_bad=True)), output):
+    for window in write_answers(
+        answer_rows(rows, classifier, PredictOptions(skip_bad=True)), output
+    ):
         for answer in window:
             if "error" in answer:
                 unusable, example = unusable + 1, answer["error"]

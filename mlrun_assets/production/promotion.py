@@ -12,7 +12,7 @@ from mlrun_assets.errors import (
     ConfigError,
     MlrunError,
     ProductionError,
-    UntoldMoveError,
+    ReportUpdateError,
     cause_of,
 )
 from mlrun_assets.evaluation.comparison import Deployed
@@ -34,14 +34,14 @@ from mlrun_assets.reports.model_card import write_model_card
 from mlrun_assets.runs.closing import refresh_registry_and_report
 
 
-def tell_of_production(config: LoadedConfig, record: ProductionRecord) -> None:
+def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> None:
     """Let the experiment of what serves, and of what that replaced, say so: record, line, report.
 
     An experiment that is gone tells nothing. One that a process works on gets its record; its line
     and its report are written when it ends.
 
     Raises:
-        UntoldMoveError: something can't be written; what serves, serves.
+        ReportUpdateError: something can't be written; what serves, serves.
     """
     if record.after is None:
         return
@@ -50,7 +50,7 @@ def tell_of_production(config: LoadedConfig, record: ProductionRecord) -> None:
         for experiment in _concerned(config, record.after):
             _tell(experiment, config, record)
     except (MlrunError, OSError) as error:
-        raise UntoldMoveError(
+        raise ReportUpdateError(
             f"{serving} serves now, and {config.production_dir} holds all of the move; but a "
             f"registry line or report that tells of it can't be written ({cause_of(error)}): make "
             f"room, or make it writable, then `mlrun-assets rollback --to {serving} --reason WHY` "
@@ -98,7 +98,7 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
 
     Raises:
         ProductionError: the move failed; the old model keeps serving.
-        UntoldMoveError: it did not, and the report of the model before can't be written.
+        ReportUpdateError: it did not, and the report of the model before can't be written.
     """
     decision = experiment.load(DecisionRecord)
     candidate = candidate_of(experiment, config)
@@ -114,7 +114,7 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         record = promote(config.production_dir, candidate, approve, probe)
     except ComparisonError as error:
         return _unmoved(read_production(config.production_dir), str(error))
-    tell_of_production(config, record)
+    update_reports_of_move(config, record)
     return record
 
 
@@ -133,11 +133,11 @@ def promote_by_hand(
         RecordError: the experiment has no exported and judged model.
         ProductionError: the verdict is against it, or it was not compared with what serves, and no
             reason is given; or the move failed.
-        UntoldMoveError: the model serves, and that can't be written everywhere.
+        ReportUpdateError: the model serves, and that can't be written everywhere.
     """
     approve = _approval(experiment, reason, by)
     record = promote(config.production_dir, candidate_of(experiment, config), approve, probe)
-    _tell_everybody(config, record)
+    _update_reports_and_mlflow(config, record)
     return record
 
 
@@ -181,17 +181,17 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
 
     Raises:
         ProductionError: there is no such version, or it can't be used any more.
-        UntoldMoveError: it serves, and that can't be written everywhere.
+        ReportUpdateError: it serves, and that can't be written everywhere.
     """
     record = rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
-    _tell_everybody(config, record)
+    _update_reports_and_mlflow(config, record)
     return record
 
 
-def _tell_everybody(config: LoadedConfig, record: ProductionRecord) -> None:
+def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
     """Also MLflow, which gets the report as it is by now, or was."""
     try:
-        tell_of_production(config, record)
+        update_reports_of_move(config, record)
     finally:
         mirror_production(config)
 

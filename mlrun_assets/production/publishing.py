@@ -34,7 +34,7 @@ _WHAT_TO_DO = {
 
 
 @dataclass(frozen=True)
-class Published:
+class PushedModel:
     """A model that is ready to be given away: its files, and its card where they hold none."""
 
     name: str
@@ -42,7 +42,7 @@ class Published:
     card: str | None
 
 
-def publish(model: Published, target: str, *, public: bool) -> str:
+def publish(model: PushedModel, target: str, *, public: bool) -> str:
     """Push the model to a directory or a repository; returns where it is now.
 
     Args:
@@ -61,7 +61,7 @@ def publish(model: Published, target: str, *, public: bool) -> str:
     return _to_hub(model, target, public=public)
 
 
-def _to_directory(model: Published, target: Path) -> str:
+def _to_directory(model: PushedModel, target: Path) -> str:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise PublishError(f"{target}: is not an empty directory; name one that is, or a new one")
     try:
@@ -79,7 +79,7 @@ def _to_directory(model: Published, target: Path) -> str:
     return str(target)
 
 
-def _to_hub(model: Published, repository: str, *, public: bool) -> str:
+def _to_hub(model: PushedModel, repository: str, *, public: bool) -> str:
     _check_name(repository)
     token = os.environ.get(TOKEN_VARIABLE)
     if not token:
@@ -138,7 +138,7 @@ def _make_repository(api: HfApi, repository: str, *, public: bool) -> None:
         )
 
 
-def _commit(api: HfApi, repository: str, model: Published) -> str:
+def _commit(api: HfApi, repository: str, model: PushedModel) -> str:
     """One commit after which the repository holds this model and nothing of another."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -197,12 +197,12 @@ def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -
     return publish(_published(config, name), target, public=public)
 
 
-def _published(config: LoadedConfig, name: str | None) -> Published:
+def _published(config: LoadedConfig, name: str | None) -> PushedModel:
     production = config.production_dir
     version = read_production(production) if name is None else find_version(production, name)
     if version:
         model_dir = verify(production, version)
-        return Published(version.version, model_dir, _card_of(config, version))
+        return PushedModel(version.version, model_dir, _card_of(config, version))
     if name is None:
         raise PublishError(
             f"{production}: nothing is in production; name an experiment with --version"
@@ -211,7 +211,7 @@ def _published(config: LoadedConfig, name: str | None) -> Published:
     export = experiment.load(ExportRecord)
     model_dir = experiment.directory / export.model_dir
     verify_files(model_dir, export.digest)
-    return Published(experiment.id, model_dir, write_model_card(experiment, config))
+    return PushedModel(experiment.id, model_dir, write_model_card(experiment, config))
 
 
 def _card_of(config: LoadedConfig, version: ProductionVersion) -> str | None:

@@ -18,8 +18,8 @@ from mlrun_assets.production.answers import (
     WINDOW_CHARACTERS,
     WINDOW_ROWS,
     WORDS_EXPLAINED,
+    PredictOptions,
     TextRow,
-    Wanted,
     answer_rows,
     draft_digits,
     windows,
@@ -53,7 +53,9 @@ def bad(place: str, **keys: Any) -> TextRow:
 
 def answered(rows: list[TextRow], **wanted: bool) -> list[dict[str, Any]]:
     return [
-        answer for window in answer_rows(rows, Counting(), Wanted(**wanted)) for answer in window
+        answer
+        for window in answer_rows(rows, Counting(), PredictOptions(**wanted))
+        for answer in window
     ]
 
 
@@ -129,14 +131,14 @@ def test_answers_come_in_the_order_of_the_rows(texts: list[str]) -> None:
 
 def test_a_bad_row_stops_after_the_rows_before_it() -> None:
     rows = [row("gool"), row("beer"), bad("rows.jsonl, line 3"), row("gool")]
-    windows_told = answer_rows(rows, Counting(), Wanted())
+    windows_told = answer_rows(rows, Counting(), PredictOptions())
     assert [answer["label"] for answer in next(windows_told)] == ["sports", "farming"]
     with pytest.raises(DataError, match=r"rows\.jsonl, line 3: not JSON.*--skip-bad"):
         next(windows_told)
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), Wanted(explanation=True)])
-def test_a_million_lines_are_never_in_memory_at_once(wanted: Wanted) -> None:
+@pytest.mark.parametrize("wanted", [PredictOptions(), PredictOptions(explanation=True)])
+def test_a_million_lines_are_never_in_memory_at_once(wanted: PredictOptions) -> None:
     given_out, taken_back, most = 0, 0, 0
 
     def lines() -> Iterator[TextRow]:
@@ -172,7 +174,7 @@ def test_the_copies_of_long_texts_without_their_words_are_not_all_made_at_once(
     monkeypatch.setattr(occlusion, "WINDOW_CHARACTERS", 5000)
     classifier = Counting()
     rows = [row(text) for text in texts]
-    (in_pieces,) = answer_rows(rows, classifier, Wanted(explanation=True))
+    (in_pieces,) = answer_rows(rows, classifier, PredictOptions(explanation=True))
     assert in_pieces == at_once
     whole, *pieces = classifier.asked
     assert len(pieces) > 10
@@ -181,7 +183,7 @@ def test_the_copies_of_long_texts_without_their_words_are_not_all_made_at_once(
 
 def test_no_rows_are_no_question() -> None:
     classifier = Counting()
-    assert list(answer_rows([], classifier, Wanted())) == []
+    assert list(answer_rows([], classifier, PredictOptions())) == []
     assert answered([bad("line 1", id=1)], skip_bad=True)[0]["id"] == 1
     assert classifier.asked == []
 
@@ -200,7 +202,7 @@ def test_the_words_that_moved_the_label_come_first_with_what_is_left_without_the
 def test_a_long_text_is_taken_apart_into_no_more_windows_than_said(count: int) -> None:
     text = " ".join(["eray"] * (count - 1) + ["gool"])
     classifier = Counting()
-    window = next(iter(answer_rows([row(text)], classifier, Wanted(explanation=True))))
+    window = next(iter(answer_rows([row(text)], classifier, PredictOptions(explanation=True))))
     without = classifier.asked[1]
     assert len(without) <= MOST_OCCLUSIONS
     left_out = [count - len(each.split()) for each in without]

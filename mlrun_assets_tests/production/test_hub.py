@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import PublishError
-from mlrun_assets.production.publishing import Published, publish
+from mlrun_assets.production.publishing import PushedModel, publish
 from mlrun_assets_tests.production.hub_stand_in import Hub, Repository, local_hub
 
 # The library's own, in the part that sends large files.
@@ -20,13 +20,13 @@ CARD = "---\nlicense: mit\n---\n\n# A model\n"
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Published:
+def model(tmp_path: Path) -> PushedModel:
     directory = tmp_path / "versions" / "exp_1" / "model"
     (directory / "onnx").mkdir(parents=True)
     for name, content in (("weights", "w" * 2000), ("config.json", "{}"), ("onnx/model.onnx", "o")):
         (directory / name).write_text(content)
         (directory / name).chmod(0o444)
-    return Published("exp_1", directory, CARD)
+    return PushedModel("exp_1", directory, CARD)
 
 
 EXPECTED = {
@@ -57,7 +57,7 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_directory_gets_the_files_and_the_card(model: Published, tmp_path: Path) -> None:
+def test_a_directory_gets_the_files_and_the_card(model: PushedModel, tmp_path: Path) -> None:
     target = tmp_path / "new" / "model"
     assert publish(model, str(target), public=False) == str(target)
     assert files(target) == EXPECTED
@@ -65,7 +65,7 @@ def test_a_directory_gets_the_files_and_the_card(model: Published, tmp_path: Pat
 
 
 def test_an_empty_directory_by_a_bare_name_is_taken(
-    model: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: PushedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "user" / "name").mkdir(parents=True)
@@ -73,14 +73,14 @@ def test_an_empty_directory_by_a_bare_name_is_taken(
     assert files(tmp_path / "user" / "name") == EXPECTED
 
 
-def test_a_card_that_is_there_stays_where_none_is_given(model: Published, tmp_path: Path) -> None:
+def test_a_card_that_is_there_stays_where_none_is_given(model: PushedModel, tmp_path: Path) -> None:
     (model.model_dir / "README.md").write_text("its own")
-    publish(Published(model.name, model.model_dir, None), str(tmp_path / "out"), public=False)
+    publish(PushedModel(model.name, model.model_dir, None), str(tmp_path / "out"), public=False)
     assert (tmp_path / "out" / "README.md").read_text() == "its own"
 
 
 def test_a_target_that_is_not_an_empty_directory_is_left_alone(
-    model: Published, tmp_path: Path
+    model: PushedModel, tmp_path: Path
 ) -> None:
     full, file = tmp_path / "full", tmp_path / "file"
     full.mkdir()
@@ -95,7 +95,7 @@ def test_a_target_that_is_not_an_empty_directory_is_left_alone(
 
 
 def test_a_directory_that_can_not_be_filled_is_not_there_afterwards(
-    model: Published, tmp_path: Path
+    model: PushedModel, tmp_path: Path
 ) -> None:
     (model.model_dir / "gone").symlink_to("nowhere")
     with pytest.raises(PublishError, match="can't be written there"):
@@ -103,21 +103,21 @@ def test_a_directory_that_can_not_be_filled_is_not_there_afterwards(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_repository_is_made_private_and_holds_the_model(model: Published, hub: Hub) -> None:
+def test_a_repository_is_made_private_and_holds_the_model(model: PushedModel, hub: Hub) -> None:
     where = publish(model, "hodan/news", public=False)
     assert where == f"{hub.url}/hodan/news/commit/1"
     assert hub.repositories["hodan/news"] == Repository(private=True, files=EXPECTED)
     assert {token for method, _, token in hub.requests if method != "PUT"} == {"a-token"}
 
 
-def test_a_repository_is_public_only_when_that_is_said(model: Published, hub: Hub) -> None:
+def test_a_repository_is_public_only_when_that_is_said(model: PushedModel, hub: Hub) -> None:
     publish(model, "hodan/news", public=True)
     assert hub.repositories["hodan/news"].private is False
     with pytest.raises(PublishError, match="is there already, and public; say --public"):
         publish(model, "hodan/news", public=False)
 
 
-def test_nothing_of_an_older_model_stays_in_a_repository(model: Published, hub: Hub) -> None:
+def test_nothing_of_an_older_model_stays_in_a_repository(model: PushedModel, hub: Hub) -> None:
     old: dict[str, bytes] = {"onnx/model_int8.onnx": b"old", ".gitattributes": b"*", "weights": b""}
     hub.repositories["hodan/news"] = Repository(private=True, files=old)
     publish(model, "hodan/news", public=False)
@@ -125,7 +125,7 @@ def test_nothing_of_an_older_model_stays_in_a_repository(model: Published, hub: 
 
 
 def test_without_a_token_nobody_is_asked(
-    model: Published, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    model: PushedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(PublishError, match="hodan/news: the Hub wants a token; export HF_TOKEN"):
@@ -134,7 +134,7 @@ def test_without_a_token_nobody_is_asked(
 
 
 def test_a_token_that_the_hub_does_not_know(
-    model: Published, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    model: PushedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "another")
     with pytest.raises(PublishError, match=r"does not know the token in HF_TOKEN.*\(401\)") as said:
@@ -143,7 +143,7 @@ def test_a_token_that_the_hub_does_not_know(
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_token_that_may_not_write_there(model: Published, hub: Hub, existing: bool) -> None:
+def test_a_token_that_may_not_write_there(model: PushedModel, hub: Hub, existing: bool) -> None:
     if existing:
         hub.repositories["hodan/news"] = Repository(private=True)
     hub.refuse = 403
@@ -152,7 +152,7 @@ def test_a_token_that_may_not_write_there(model: Published, hub: Hub, existing: 
 
 
 def test_a_hub_that_can_not_be_reached(
-    model: Published, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    model: PushedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
@@ -164,7 +164,7 @@ def test_a_hub_that_can_not_be_reached(
             publish(model, "hodan/news", public=False)
 
 
-def test_offline_says_so(model: Published, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_says_so(model: PushedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -175,7 +175,7 @@ def test_offline_says_so(model: Published, hub: Hub, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "name", ["news", "a/b/c", "hodan/ne ws", "hodan/--x", "", "hodan/news.git"]
 )
-def test_a_name_that_is_none(model: Published, hub: Hub, name: str) -> None:
+def test_a_name_that_is_none(model: PushedModel, hub: Hub, name: str) -> None:
     with pytest.raises(PublishError, match="neither a repository of the Hub"):
         publish(model, name, public=False)
     assert hub.requests == []

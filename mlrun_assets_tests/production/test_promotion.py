@@ -17,7 +17,7 @@ from mlrun_assets.errors import (
     ExperimentError,
     MlrunError,
     ProductionError,
-    UntoldMoveError,
+    ReportUpdateError,
 )
 from mlrun_assets.experiment import Experiment, hold, release
 from mlrun_assets.files import digest_directory
@@ -273,7 +273,7 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     def untold(move: Callable[[], object]) -> str:
         with monkeypatch.context() as patch:
             patch.setattr(closing, "write_atomically", disk_full)
-            with pytest.raises(UntoldMoveError) as error:
+            with pytest.raises(ReportUpdateError) as error:
                 move()
         return str(error.value)
 
