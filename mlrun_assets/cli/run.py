@@ -21,7 +21,7 @@ from mlrun_assets.records import Status
 if TYPE_CHECKING:
     import dagster as dg
 
-    from mlrun_assets.runs.stage import TakenUp
+    from mlrun_assets.runs.stage import ResumedRun
 
 
 EXIT_CODES = {
@@ -58,7 +58,7 @@ compute_logs:
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in this process, or what is left of it in an earlier experiment."""
     from mlrun_assets.runs.opening import slug
-    from mlrun_assets.runs.stage import take_up
+    from mlrun_assets.runs.stage import resume_experiment
 
     if name and resume is not None:
         raise click.UsageError(
@@ -67,7 +67,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     note_defaults(config)
     if name:
         slug(name)
-    taken_up = take_up(config, resume, note) if resume is not None else None
+    taken_up = resume_experiment(config, resume, note) if resume is not None else None
     if taken_up is None:
         experiment = _execute(config, name, None)
     elif taken_up.stages:
@@ -79,7 +79,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     _tell_end(config, experiment)
 
 
-def _execute(config: LoadedConfig, name: str | None, taken_up: TakenUp | None) -> Experiment:
+def _execute(config: LoadedConfig, name: str | None, taken_up: ResumedRun | None) -> Experiment:
     """Run the graph in a new experiment, or what is left of it in the one that was taken up.
 
     Raises:

@@ -243,7 +243,7 @@ def open_experiment(
     prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
     best = best_run(prior, inputs.get("test"))
     open_debt = read_open_debt(config.reports_dir)
-    experiment = _create(config, _Called(name, wanted), run_id, inputs)
+    experiment = _create(config, _RunName(name, wanted), run_id, inputs)
     experiment.save(
         ExperimentRecord(
             name=experiment.manifest.name,
@@ -258,7 +258,7 @@ def open_experiment(
     return experiment
 
 
-class _Called(NamedTuple):
+class _RunName(NamedTuple):
     """A name as it was given, and as it can stand in a file name; None: none was given."""
 
     given: str | None
@@ -266,7 +266,7 @@ class _Called(NamedTuple):
 
 
 def _create(
-    config: LoadedConfig, called: _Called, run_id: str, inputs: dict[str, str]
+    config: LoadedConfig, called: _RunName, run_id: str, inputs: dict[str, str]
 ) -> Experiment:
     now = datetime.now(UTC)
     directory = take_directory(config.experiments_dir, now)

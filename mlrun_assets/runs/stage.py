@@ -164,7 +164,7 @@ class _Clock:
 EXECUTION_KEYS = ("backend", "num_workers", "ray_address")
 
 
-class TakenUp(NamedTuple):
+class ResumedRun(NamedTuple):
     """An experiment that this process holds, and the stages that are left, in order.
 
     They are those without a record of their end, and all that is made from them; none: the
@@ -175,7 +175,9 @@ class TakenUp(NamedTuple):
     stages: tuple[str, ...]
 
 
-def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) -> TakenUp:
+def resume_experiment(
+    config: LoadedConfig, wanted: str, report: Callable[[str], None]
+) -> ResumedRun:
     """Hold an experiment (its id or name) that was stopped, and find what is left of it.
 
     It goes on with its own config and with the rows that it has validated; ``report`` is told where
@@ -204,7 +206,7 @@ def take_up(config: LoadedConfig, wanted: str, report: Callable[[str], None]) ->
                 f"the config has changed since {experiment.id} was opened, which goes on with its "
                 f"own: {experiment.paths.config}"
             )
-    return TakenUp(experiment, left)
+    return ResumedRun(experiment, left)
 
 
 def _stages_left(experiment: Experiment) -> tuple[str, ...]:

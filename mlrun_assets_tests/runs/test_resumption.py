@@ -16,7 +16,7 @@ from mlrun_assets.records import Status, TrainingPlan
 from mlrun_assets.runs import stage as resuming
 from mlrun_assets.runs.closing import MADE_FROM
 from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
-from mlrun_assets.runs.stage import Stage, run_stage, take_up
+from mlrun_assets.runs.stage import Stage, resume_experiment, run_stage
 from mlrun_assets_tests.examples import RECIPE, MakeProject, dataset_record
 
 EVERYTHING_ELSE = tuple(MADE_FROM)[2:]
@@ -42,7 +42,7 @@ def stopped(config: LoadedConfig, *, validated: bool) -> Experiment:
 
 def quietly(config: LoadedConfig, wanted: str = "stopped") -> tuple[str, ...]:
     said: list[str] = []
-    stages = take_up(config, wanted, said.append).stages
+    stages = resume_experiment(config, wanted, said.append).stages
     assert not said
     return stages
 
@@ -79,7 +79,7 @@ def test_the_registry_says_that_it_runs_again(config: LoadedConfig) -> None:
     experiment = stopped(config, validated=True)
     (swept,) = sweep_abandoned(config)
     assert swept.manifest.status is Status.PARTIAL
-    take_up(config, experiment.id, print)
+    resume_experiment(config, experiment.id, print)
     with run_stage(Stage(experiment, config, "run-2", lambda _: None), "training_plan"):
         assert experiment.manifest.status is Status.RUNNING
         registry = (config.reports_dir / "_registry.md").read_text().splitlines()
@@ -91,7 +91,7 @@ def test_rows_that_were_validated_are_kept_whatever_the_files_say_now(config: Lo
     stopped(config, validated=True)
     add_a_row(config)
     said: list[str] = []
-    assert take_up(config, "stopped", said.append).stages == EVERYTHING_ELSE
+    assert resume_experiment(config, "stopped", said.append).stages == EVERYTHING_ELSE
     assert [line[:36] for line in said] == ["the files of val have changed since "]
 
 
@@ -129,7 +129,7 @@ def changed(config: LoadedConfig, **training: Any) -> LoadedConfig:
 def test_what_trains_is_what_the_config_says_now(config: LoadedConfig) -> None:
     experiment = stopped(changed(config, **ON_A_CLUSTER), validated=True)
     said: list[str] = []
-    assert take_up(config, "stopped", said.append).stages == EVERYTHING_ELSE
+    assert resume_experiment(config, "stopped", said.append).stages == EVERYTHING_ELSE
     assert said == [
         f"{experiment.id} trains as the config says now: training.backend is inline instead of "
         "ray, training.num_workers is 1 instead of 2, training.ray_address is unset instead of "
@@ -142,7 +142,7 @@ def test_what_trains_is_what_the_config_says_now(config: LoadedConfig) -> None:
 def test_nothing_but_what_trains_is_taken_from_the_config(config: LoadedConfig) -> None:
     experiment = stopped(changed(config, epochs=3, **ON_A_CLUSTER), validated=True)
     said: list[str] = []
-    take_up(changed(config, epochs=7, seed=5), "stopped", said.append)
+    resume_experiment(changed(config, epochs=7, seed=5), "stopped", said.append)
     assert len(said) == 2 and said[1].startswith("the config has changed since")
     assert experiment.config(config) == changed(config, epochs=3)
 
@@ -154,7 +154,7 @@ def test_what_trained_is_kept_where_training_has_ended(
     experiment = stopped(on_a_cluster, validated=True)
     monkeypatch.setattr(resuming, "_stages_left", lambda _: ("evaluation_metrics",))
     said: list[str] = []
-    take_up(config, "stopped", said.append)
+    resume_experiment(config, "stopped", said.append)
     assert [line.split(" since")[0] for line in said] == ["the config has changed"]
     assert experiment.config(config) == on_a_cluster
 
@@ -172,7 +172,7 @@ def test_workers_that_can_not_share_a_batch_are_not_taken(
         release(experiment.directory)
     three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
     with pytest.raises(ExperimentError, match=r"batches of 16 rows.*set it to a divisor of 16"):
-        take_up(three, "stopped", print)
+        resume_experiment(three, "stopped", print)
     assert experiment.config(config) == own
 
 
@@ -181,7 +181,7 @@ def test_one_that_was_stopped_while_it_was_opened_has_nothing_to_go_on_with(
 ) -> None:
     experiment = open_experiment(config, "stopped", "run-1")
     with pytest.raises(ExperimentError, match="did not come further than being opened"):
-        take_up(config, experiment.id, print)
+        resume_experiment(config, experiment.id, print)
 
 
 def test_one_that_another_process_works_on_is_left_to_it(config: LoadedConfig) -> None:
@@ -203,10 +203,10 @@ def test_one_that_another_process_works_on_is_left_to_it(config: LoadedConfig) -
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         with pytest.raises(ExperimentError, match="another process works on this experiment"):
-            take_up(config, "stopped", print)
+            resume_experiment(config, "stopped", print)
         process.communicate("")
 
 
 def test_no_such_experiment(config: LoadedConfig, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="no experiment `nobody`"):
-        take_up(config, "nobody", print)
+        resume_experiment(config, "nobody", print)
