@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, overload
 import orjson
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.rows import Parsed, UnusableError, check_columns, printable
+from mlrun_assets.data.rows import Parsed, QuarantinedRowError, check_columns, printable
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError
 
@@ -49,7 +49,7 @@ def parse_json_lines(
         if not stripped:
             continue
         row = parse(stripped)
-        if not isinstance(row, UnusableError) or b"\r" not in stripped:
+        if not isinstance(row, QuarantinedRowError) or b"\r" not in stripped:
             yield Parsed(line, stripped, row)
             continue
         for place, part in enumerate(stripped.split(b"\r")):
@@ -58,13 +58,13 @@ def parse_json_lines(
                 yield Parsed(line, part.strip(), parse(part.strip()))
 
 
-def _parse_object(content: bytes) -> dict[str, Any] | UnusableError:
+def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     try:
         row = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        return UnusableError("not JSON", error.msg)
+        return QuarantinedRowError("not JSON", error.msg)
     if not isinstance(row, dict):
-        return UnusableError(
+        return QuarantinedRowError(
             "not an object", f"a JSON {type(row).__name__}, not an object with keys"
         )
     # orjson keeps the last of two equal keys without a word; the slow parser is asked only where
@@ -74,7 +74,7 @@ def _parse_object(content: bytes) -> dict[str, Any] | UnusableError:
     return row
 
 
-def _parse_whole(content: bytes) -> dict[str, Any] | UnusableError:
+def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     row = _parse_object(content)
     if content.count(b"[") + content.count(b"{") > _LEVELS_LOOKED_AT:
         try:
@@ -83,7 +83,7 @@ def _parse_whole(content: bytes) -> dict[str, Any] | UnusableError:
             return _nested_too_deeply()
     if isinstance(row, dict) and _LONG_INTEGER.search(content) and _loses_digits(content):
         said = "an integer of more than 64 bits, which would lose digits; put it in quotes"
-        return UnusableError("number too large", said)
+        return QuarantinedRowError("number too large", said)
     return row
 
 
@@ -99,11 +99,13 @@ def _loses_digits(content: bytes) -> bool:
     return bool(lost)
 
 
-def _nested_too_deeply() -> UnusableError:
-    return UnusableError("nested too deeply", "objects or lists within hundreds of others")
+def _nested_too_deeply() -> QuarantinedRowError:
+    return QuarantinedRowError("nested too deeply", "objects or lists within hundreds of others")
 
 
-def _without_repeated_keys(content: bytes, row: dict[str, Any]) -> dict[str, Any] | UnusableError:
+def _without_repeated_keys(
+    content: bytes, row: dict[str, Any]
+) -> dict[str, Any] | QuarantinedRowError:
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -117,7 +119,7 @@ def _without_repeated_keys(content: bytes, row: dict[str, Any]) -> dict[str, Any
     except RecursionError:
         return _nested_too_deeply()
     if repeated:
-        return UnusableError("duplicate key", f"the key `{repeated[0][:60]}` stands twice")
+        return QuarantinedRowError("duplicate key", f"the key `{repeated[0][:60]}` stands twice")
     return row
 
 
@@ -163,8 +165,8 @@ def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> 
         except StopIteration:
             return
         except csv.Error as error:
-            row = UnusableError("not a table row", str(error))
-        if isinstance(row, UnusableError):
+            row = QuarantinedRowError("not a table row", str(error))
+        if isinstance(row, QuarantinedRowError):
             yield from _one_each(first, lines.record, row)
         elif row:
             yield Parsed(first, "".join(lines.record), row)
@@ -187,27 +189,27 @@ def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:
     return header
 
 
-def _row(header: list[str], values: list[str]) -> dict[str, Any] | UnusableError:
+def _row(header: list[str], values: list[str]) -> dict[str, Any] | QuarantinedRowError:
     """A row; an empty one for a blank line."""
     if not values or (len(values) == 1 < len(header) and not values[0].strip()):
         return {}
     if len(values) != len(header):
-        return UnusableError(
+        return QuarantinedRowError(
             "wrong number of columns", f"{len(values)} values under {len(header)} headings"
         )
     if any(_broken(value) for value in values):
-        return UnusableError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
+        return QuarantinedRowError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
     return dict(zip(header, values, strict=True))
 
 
-def _one_each(first: int, record: list[str], error: UnusableError) -> Iterator[Parsed]:
+def _one_each(first: int, record: list[str], error: QuarantinedRowError) -> Iterator[Parsed]:
     """One bad row for each line of a bad record that is not blank, at least one."""
     reason, detail = error.reason, error.detail
     if len(record) > 1:
         detail = f"{detail} (a quote joins lines {first} to {first + len(record) - 1})"
     filled = [(line, raw) for line, raw in enumerate(record, first) if raw.strip()]
     for line, raw in filled or [(first, "")]:
-        yield Parsed(line, printable(raw), UnusableError(reason, detail))
+        yield Parsed(line, printable(raw), QuarantinedRowError(reason, detail))
 
 
 def _broken(text: str) -> bool:

@@ -15,7 +15,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
 from mlrun_assets.data.formats import parse_json_lines, parse_parquet, parse_table
-from mlrun_assets.data.rows import BadRow, Parsed, UnusableError, usable
+from mlrun_assets.data.rows import BadRow, Parsed, QuarantinedRowError, usable
 from mlrun_assets.data.text import Step, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -74,7 +74,7 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     return rows
 
 
-_Aside = list[tuple[Parsed, UnusableError]]
+_Aside = list[tuple[Parsed, QuarantinedRowError]]
 
 
 def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFrame, _Aside]:
@@ -82,10 +82,10 @@ def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFra
     aside: _Aside = []
     for parsed in parse_file(file, data):
         try:
-            if isinstance(parsed.row, UnusableError):
+            if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
             kept.append({**usable(parsed.row, f"{place}-{parsed.line}", data), "line": parsed.line})
-        except UnusableError as error:
+        except QuarantinedRowError as error:
             aside.append((parsed._replace(raw=parsed.shown()), error))
     frame = pl.DataFrame(kept, schema=_columns(data), orient="row")
     return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), aside

@@ -27,7 +27,7 @@ class BadRow:
     file: str = ""
 
 
-class UnusableError(Exception):
+class QuarantinedRowError(Exception):
     """A row can't be used: why, in words that repeat and that can be counted, and what exactly."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -43,7 +43,7 @@ class Parsed(NamedTuple):
 
     line: int
     raw: bytes | str | None
-    row: dict[str, Any] | UnusableError
+    row: dict[str, Any] | QuarantinedRowError
     size: int = 0
 
     def shown(self) -> str:
@@ -83,7 +83,7 @@ def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, 
     The label is None where no column is read for it: see `DataConfig.texts_only`.
 
     Raises:
-        UnusableError: one of them is missing or of a wrong type.
+        QuarantinedRowError: one of them is missing or of a wrong type.
     """
     text = joined_text(row, data.text_columns)
     kept: dict[str, Any] = {
@@ -101,7 +101,7 @@ def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
     """The text of a row: that of ``columns``, in their order, a line each.
 
     Raises:
-        UnusableError: one of them is missing or no text.
+        QuarantinedRowError: one of them is missing or no text.
     """
     parts = [_text(row, column) for column in columns]
     return "\n".join(part for part in parts if part)
@@ -110,25 +110,27 @@ def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
 def _value(row: dict[str, Any], column: str) -> Any:
     if column not in row:
         known = ", ".join(f"`{shorten(key, 40)}`" for key in list(row)[:10])
-        raise UnusableError("missing column", f"no `{column}`; the row has {known or 'no key'}")
+        raise QuarantinedRowError(
+            "missing column", f"no `{column}`; the row has {known or 'no key'}"
+        )
     return row[column]
 
 
 def _text(row: dict[str, Any], column: str) -> str:
     value = _value(row, column)
     if value is None:
-        raise UnusableError("missing text", f"`{column}` is null")
+        raise QuarantinedRowError("missing text", f"`{column}` is null")
     if not isinstance(value, str):
-        raise UnusableError("text of a wrong type", f"`{column}` is a {type(value).__name__}")
+        raise QuarantinedRowError("text of a wrong type", f"`{column}` is a {type(value).__name__}")
     return value.strip()
 
 
 def _label(row: dict[str, Any], data: DataConfig) -> str:
     value = _value(row, data.label_column)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise UnusableError("missing label", f"`{data.label_column}` is empty")
+        raise QuarantinedRowError("missing label", f"`{data.label_column}` is empty")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UnusableError(
+        raise QuarantinedRowError(
             "label of a wrong type",
             f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer",
         )
@@ -146,5 +148,5 @@ def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:
     value = _value(row, column)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         shown = shorten(repr(value), 60)
-        raise UnusableError("missing id", f"`{column}` is {shown}; use a name or an integer")
+        raise QuarantinedRowError("missing id", f"`{column}` is {shown}; use a name or an integer")
     return str(value)

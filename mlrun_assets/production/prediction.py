@@ -16,7 +16,7 @@ import orjson
 from mlrun_assets.arrays import Probabilities
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.data.reading import DataFile
-from mlrun_assets.data.rows import Parsed, UnusableError, joined_text
+from mlrun_assets.data.rows import Parsed, QuarantinedRowError, joined_text
 from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
 from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
@@ -140,13 +140,15 @@ def text_rows(
         place, row = f"{name}, line {each.line}", each.row
         size = len(each.raw) if each.raw else each.size
         try:
-            if isinstance(row, UnusableError):
+            if isinstance(row, QuarantinedRowError):
                 raise row
             text = normalise(joined_text(row, data.text_columns), steps).text
             if not text:
-                raise UnusableError("empty text", "nothing is left after white space is stripped")
+                raise QuarantinedRowError(
+                    "empty text", "nothing is left after white space is stripped"
+                )
             yield TextRow(place, row, text, max(size, len(text)))
-        except UnusableError as error:
+        except QuarantinedRowError as error:
             keys = row if isinstance(row, dict) else {"line": each.line, "raw": each.shown()}
             yield TextRow(place, keys, "", size, f"{error.reason}: {error.detail}")
 

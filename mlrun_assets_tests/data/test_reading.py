@@ -11,7 +11,7 @@ import pytest
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.formats import BATCH_BYTES
 from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, label_set, read_split
-from mlrun_assets.data.rows import UnusableError
+from mlrun_assets.data.rows import QuarantinedRowError
 from mlrun_assets.data.unlabelled import read_whole_rows
 from mlrun_assets.errors import DataError
 
@@ -154,7 +154,7 @@ def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_p
     held, most = pa.total_allocated_bytes(), 0
     for number, row in enumerate(read_whole_rows(DataFile("a.parquet", path), DataConfig())):
         most = max(most, pa.total_allocated_bytes() - held)
-        assert not isinstance(row.row, UnusableError)
+        assert not isinstance(row.row, QuarantinedRowError)
         assert (row.line, row.row["text"]) == (number + 1, f"waa {number}")
         assert each <= row.size < 1.1 * each
     assert number == rows - 1
