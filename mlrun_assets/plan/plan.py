@@ -10,7 +10,8 @@
     settings      what no rule decides
     advice        what a person could do
 
-A rule is a pure function from a `PlanningInputs` to a `Ruling`. A further one is written there and named
+A rule is a pure function from `PlanningInputs` to a `Ruling`. A further one is written there and
+named
 in `RULES`, beside its key in the config and its field in `Recipe`.
 """
 
