@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.decision.rules import grade_losses, judge_difference
 from mlrun_assets.evaluation.slices import hold_together
@@ -32,6 +31,7 @@ from mlrun_assets.statistics import (
     paired_proportion_difference,
     wilson_interval,
 )
+from mlrun_assets.types import FloatArray, LabelIds
 
 SIZES = (100, 204, 294, 500, 1000, 2000, 5000)
 ACCURACIES = (0.75, 0.80, 0.85, 0.90)

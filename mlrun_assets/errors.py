@@ -136,3 +136,12 @@ def _advice(error: BaseException) -> str | None:
     if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # raised without errno
         return _CHECK_NETWORK
     return None
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, which agrees.
+
+    >>> count(1, "row"), count(1200, "row"), count(0, "entry", "entries")
+    ('1 row', '1,200 rows', '0 entries')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.records import ClassScores, Score, Scores, SeedScores, SeedSpread, Spread
 from mlrun_assets.statistics import bootstrap_f1, confusion_matrix, f1_of_confusion, wilson_interval
+from mlrun_assets.types import LabelIds
 
 
 def label_numbers(labels: pl.Series, names: tuple[str, ...]) -> LabelIds:

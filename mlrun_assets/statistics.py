@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mlrun_assets.arrays import BoolArray, FloatArray, IntArray, LabelIds
+from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds
 
 Average = Literal["macro", "weighted"]
 

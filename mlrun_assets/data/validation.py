@@ -14,7 +14,6 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.arrays import IntArray
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.data.checks.base import Dataset, Finding, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
@@ -36,6 +35,7 @@ from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, SplitProfile, Status
+from mlrun_assets.types import IntArray
 
 
 class TokenCounts(NamedTuple):

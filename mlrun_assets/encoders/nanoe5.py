@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlrun_assets.arrays import Float32Array
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.machine import telemetry_off
+from mlrun_assets.types import Float32Array
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

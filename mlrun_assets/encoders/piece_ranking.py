@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlrun_assets.arrays import BoolArray, FloatArray, HashArray, IntArray, Uint32Array
+from mlrun_assets.types import BoolArray, FloatArray, HashArray, IntArray, Uint32Array
 
 ORDER = 4
 # A character's id takes 16 bits, so that four of them are one 64-bit key.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlrun_assets.arrays import IntArray
 from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
 from mlrun_assets.encoders.vocabulary import (
     BytePair,
@@ -27,6 +26,7 @@ from mlrun_assets.encoders.vocabulary import (
 )
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
+from mlrun_assets.types import IntArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import orjson
 
-from mlrun_assets.arrays import FloatArray, IntArray
 from mlrun_assets.encoders.piece_ranking import script
 from mlrun_assets.errors import EncoderError
+from mlrun_assets.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

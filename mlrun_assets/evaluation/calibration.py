@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlrun_assets.arrays import FloatArray, IntArray, LabelIds, Probabilities
 from mlrun_assets.records import Calibration, ErrorByChance, ReliabilityBin
 from mlrun_assets.statistics import wilson_interval
+from mlrun_assets.types import FloatArray, IntArray, LabelIds, Probabilities
 
 BINS = 15
 # A model that is right on every val row would be fitted a temperature of 0, and be sure of all.

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import BoolArray, LabelIds, Probabilities
 from mlrun_assets.config import Config, DataConfig
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.errors import ExportError, RecordError
@@ -34,6 +33,7 @@ from mlrun_assets.records import (
     SliceScores,
 )
 from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
+from mlrun_assets.types import BoolArray, LabelIds, Probabilities
 
 
 @dataclass(frozen=True)

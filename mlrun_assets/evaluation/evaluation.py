@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.evaluation import label_next
@@ -49,6 +48,7 @@ from mlrun_assets.records import (
     Scores,
     timestamp,
 )
+from mlrun_assets.types import LabelIds, Probabilities
 
 if TYPE_CHECKING:
     from mlrun_assets.models.predictor import Predictor

@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.errors import RecordError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import LabelNext
+from mlrun_assets.types import LabelIds, Probabilities
 
 MOST_ROWS = 100
 MOST_CANDIDATES = 2000

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import BoolArray, LabelIds, RowNumbers
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.records import MIN_ROWS_JUDGED, PartComparison, Score, SliceScores
 from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
+from mlrun_assets.types import BoolArray, LabelIds, RowNumbers
 
 
 class Part(NamedTuple):

@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import LabelIds
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
@@ -28,6 +27,7 @@ from mlrun_assets.records import (
     ExportRecord,
     OnnxExport,
 )
+from mlrun_assets.types import LabelIds
 
 MODEL_FILE = "model.onnx"
 CLASSIFIER_FILE = "onnx_classifier.py"

@@ -14,7 +14,6 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.arrays import Float32Array, FloatArray, LabelIds
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.data.text import first_words
 from mlrun_assets.experiment import ExperimentPaths
@@ -27,6 +26,7 @@ from mlrun_assets.records import (
     DatasetRecord,
     EnsembleRecord,
 )
+from mlrun_assets.types import Float32Array, FloatArray, LabelIds
 
 WORDS_READ = 128
 

@@ -14,9 +14,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from mlrun_assets.arrays import Float32Array
 from mlrun_assets.errors import ExportError
 from mlrun_assets.machine import quiet_transformers
+from mlrun_assets.types import Float32Array
 
 # Two texts, of which one is padded: neither axis is 1, which the exporter would take as fixed.
 EXAMPLE = ["one", "two words and a few more"]

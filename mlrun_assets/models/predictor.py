@@ -18,10 +18,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mlrun_assets.arrays import FloatArray, IntArray, Probabilities, RowNumbers
 from mlrun_assets.errors import ExportError
 from mlrun_assets.machine import quiet_transformers
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR, NgramScorer
+from mlrun_assets.types import FloatArray, IntArray, Probabilities, RowNumbers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mlrun_assets.arrays import FloatArray, LabelIds, Probabilities
 from mlrun_assets.errors import DataError
+from mlrun_assets.types import FloatArray, LabelIds, Probabilities
 
 MOST_OCCLUSIONS = 64
 # Further on in a text, models do not read: each word is a token at least.

@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import orjson
 
-from mlrun_assets.arrays import Probabilities
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.data.reading import DataFile
 from mlrun_assets.data.rows import Parsed, QuarantinedRowError, joined_text
@@ -26,6 +25,7 @@ from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, 
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.versions import verify, versions
 from mlrun_assets.records import PredictionsRecord, ProductionVersion
+from mlrun_assets.types import Probabilities
 
 PREDICTIONS_DIR = "predictions"
 _DIGITS = 12

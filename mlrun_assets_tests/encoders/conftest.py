@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlrun_assets.arrays import Float32Array
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.types import Float32Array
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SOMALI = (

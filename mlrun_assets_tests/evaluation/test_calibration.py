@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.evaluation.calibration import (
     BINS,
     TEMPERATURES,
@@ -20,6 +19,7 @@ from mlrun_assets.evaluation.calibration import (
     reliability_bins,
     scale,
 )
+from mlrun_assets.types import FloatArray, LabelIds
 
 # Of three decimals: labels that are apart by less than a rounding error have no order to keep.
 LOGITS = arrays(np.float64, (12, 3), elements=st.integers(-30_000, 30_000).map(lambda n: n / 1000))

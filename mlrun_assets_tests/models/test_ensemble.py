@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.arrays import FloatArray, LabelIds
 from mlrun_assets.models.ngrams import PRIOR, fit_weights
+from mlrun_assets.types import FloatArray, LabelIds
 
 
 def noisy(truth: LabelIds, strength: float, seed: int) -> FloatArray:

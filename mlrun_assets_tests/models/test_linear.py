@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlrun_assets.arrays import LabelIds
 from mlrun_assets.models.ngrams import Fitted, _models, fit_best, read, save_fitted, set_weights
 from mlrun_assets.models.served.ngram_scorer import NgramScorer
+from mlrun_assets.types import LabelIds
 from mlrun_assets_tests.examples import sample_rows
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlrun_assets.arrays import Probabilities
 from mlrun_assets.errors import DataError
 from mlrun_assets.production import answers as occlusion
 from mlrun_assets.production.answers import (
@@ -24,6 +23,7 @@ from mlrun_assets.production.answers import (
     draft_digits,
     windows,
 )
+from mlrun_assets.types import Probabilities
 
 
 class Counting:

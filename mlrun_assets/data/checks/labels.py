@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import LabelIds, Probabilities
 from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
 from mlrun_assets.data.text import first_words
 from mlrun_assets.records import QualityCheck, Severity
 from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
+from mlrun_assets.types import LabelIds, Probabilities
 
 FEATURES = 1 << 18
 _LENGTHS = (2, 3, 4)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import BoolArray, FloatArray, HashArray, RowNumbers
 from mlrun_assets.config import extra_column
 from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
+from mlrun_assets.types import BoolArray, FloatArray, HashArray, RowNumbers
 
 NGRAM_WORDS = 13
 _MOST_SOURCES = 20

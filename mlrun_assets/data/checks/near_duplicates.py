@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from mlrun_assets.arrays import BoolArray, FloatArray, HashArray, IntArray, RowNumbers, Uint32Array
+from mlrun_assets.types import BoolArray, FloatArray, HashArray, IntArray, RowNumbers, Uint32Array
 
 CHUNK_ROWS = 1 << 16
 HASH_BITS = np.uint64(48)

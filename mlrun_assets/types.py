@@ -1,4 +1,6 @@
-"""The types of numpy arrays: one name per content, with its shape and dtype.
+"""Types that several rooms share: arrays by content, shape and dtype; the progress callback.
+
+Under 60 lines, and a module all the same: every room imports it.
 
 The files that are copied into a model directory (``ngram_scorer.py``, ``classifier.py``) import
 nothing of this package and write ``NDArray`` out.
@@ -6,6 +8,7 @@ nothing of this package and write ``NDArray`` out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -28,3 +31,5 @@ RowNumbers: TypeAlias = NDArray[np.int64]
 LabelIds: TypeAlias = NDArray[np.int64]
 # One probability per row and label, shape (rows, labels); each row sums to 1.
 Probabilities: TypeAlias = NDArray[np.float64]
+# Takes one line about the progress of something that takes a while.
+ProgressCallback: TypeAlias = Callable[[str], None]
