@@ -396,43 +396,43 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     )
 
 
-_held: dict[Path, FileLock] = {}
+_locks: dict[Path, FileLock] = {}
 
 
-def hold(directory: Path) -> None:
-    """Hold the experiment at ``directory`` until `release`, or until this process ends.
+def lock_experiment(directory: Path) -> None:
+    """Lock the experiment at ``directory`` until `unlock_experiment`, or until this process ends.
 
     Raises:
         ExperimentError: another process works on it.
     """
-    if not try_hold(directory):
+    if not try_lock(directory):
         raise ExperimentError(
             f"{directory}: another process works on this experiment; wait until it ends, or name "
             "another one"
         )
 
 
-def try_hold(directory: Path) -> bool:
-    """Hold the experiment if no other process does; whether this one holds it now."""
-    if directory in _held:
+def try_lock(directory: Path) -> bool:
+    """Lock the experiment if no other process has; whether this one has the lock now."""
+    if directory in _locks:
         return True
     lock = FileLock(ExperimentPaths(directory).lock, thread_local=False)
     if not _acquire(lock):
         return False
-    _held[directory] = lock
+    _locks[directory] = lock
     return True
 
 
-def release(directory: Path) -> None:
-    """Let the experiment go; nothing happens when this process does not hold it."""
-    lock = _held.pop(directory, None)
+def unlock_experiment(directory: Path) -> None:
+    """Unlock the experiment; nothing happens when this process has no lock on it."""
+    lock = _locks.pop(directory, None)
     if lock is not None:
         lock.release()
 
 
-def is_held(directory: Path) -> bool:
-    """Whether a process, this one or another, works on the experiment."""
-    if directory in _held:
+def is_locked(directory: Path) -> bool:
+    """Whether a process, this one or another, works on the experiment: never takes its lock."""
+    if directory in _locks:
         return True
     file = ExperimentPaths(directory).lock
     return file.exists() and not _acquire(FileLock(file), release=True)

@@ -100,10 +100,10 @@ def _was_killed(experiment: Experiment) -> bool:
 
     A person who may not write there can't know.
     """
-    from mlrun_assets.experiment import is_held
+    from mlrun_assets.experiment import is_locked
 
     try:
-        return experiment.manifest.status is Status.RUNNING and not is_held(experiment.directory)
+        return experiment.manifest.status is Status.RUNNING and not is_locked(experiment.directory)
     except OSError:
         return False
 

@@ -16,7 +16,7 @@ from mlrun_assets.errors import (
     cause_of,
 )
 from mlrun_assets.evaluation.comparison import Deployed
-from mlrun_assets.experiment import Experiment, all_experiments, is_held
+from mlrun_assets.experiment import Experiment, all_experiments, is_locked
 from mlrun_assets.models.probe import ask_fresh_process
 from mlrun_assets.production.mlflow_mirror import mirror_production
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
@@ -63,7 +63,7 @@ def _tell(experiment: Experiment, config: LoadedConfig, record: ProductionRecord
     # A move that is told a second time is no news: what the first said is better.
     if record.moved or told is None or told.after != record.after:
         experiment.save(record)
-    if not is_held(experiment.directory):
+    if not is_locked(experiment.directory):
         refresh_registry_and_report(experiment, config)
 
 

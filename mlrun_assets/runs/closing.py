@@ -8,7 +8,7 @@ from pathlib import Path
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.decision.verdict import DECISIVE, RULES
 from mlrun_assets.errors import RecordError
-from mlrun_assets.experiment import Experiment, ExperimentPaths, release, run_records
+from mlrun_assets.experiment import Experiment, ExperimentPaths, run_records, unlock_experiment
 from mlrun_assets.files import write_atomically
 from mlrun_assets.plan.plan import ADVICE_TOPICS
 from mlrun_assets.records import (
@@ -156,7 +156,7 @@ def close_experiment(
     experiment.save(_register(manifest, experiment, config))
     experiment.save(write_report(manifest, experiment, config))
     manifest.save(experiment.paths.manifest)
-    release(experiment.directory)
+    unlock_experiment(experiment.directory)
 
 
 def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:

@@ -24,11 +24,11 @@ from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
     create_experiment,
-    hold,
-    is_held,
-    release,
+    is_locked,
+    lock_experiment,
     take_directory,
-    try_hold,
+    try_lock,
+    unlock_experiment,
 )
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.machine import total_memory_bytes, usable_cpus
@@ -270,7 +270,7 @@ def _create(
 ) -> Experiment:
     now = datetime.now(UTC)
     directory = take_directory(config.experiments_dir, now)
-    hold(directory)
+    lock_experiment(directory)
     try:
         name = called.slug or directory.name
         report = reserve_report_name(config.reports_dir, name, f"{now:%Y%m%d}")
@@ -286,7 +286,7 @@ def _create(
         )
         return create_experiment(directory, manifest, config)
     except BaseException:
-        release(directory)
+        unlock_experiment(directory)
         shutil.rmtree(directory)
         raise
 
@@ -302,10 +302,10 @@ def sweep_abandoned(
     """
     swept = []
     for experiment in all_experiments(config.experiments_dir):
-        if experiment.manifest.status is not Status.RUNNING or is_held(experiment.directory):
+        if experiment.manifest.status is not Status.RUNNING or is_locked(experiment.directory):
             continue
         try:
-            if try_hold(experiment.directory) and experiment.manifest.status is Status.RUNNING:
+            if try_lock(experiment.directory) and experiment.manifest.status is Status.RUNNING:
                 stages = experiment.manifest.stages
                 killed = not stages or any(run.status == "running" for run in stages.values())
                 status = Status.INTERRUPTED if killed else Status.PARTIAL
@@ -314,7 +314,7 @@ def sweep_abandoned(
         except (MlrunError, OSError) as error:
             report(f"{experiment.id}: abandoned, and can't be closed: {message_of(error)}")
         finally:
-            release(experiment.directory)
+            unlock_experiment(experiment.directory)
     return swept
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.decision.verdict import blocked
 from mlrun_assets.errors import DataBlockedError, ExperimentError, MlrunError, message_of
-from mlrun_assets.experiment import Experiment, find_experiment, hold, release
+from mlrun_assets.experiment import Experiment, find_experiment, lock_experiment, unlock_experiment
 from mlrun_assets.machine import peak_memory_mb
 from mlrun_assets.records import (
     CheckpointRecord,
@@ -78,7 +78,7 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
         ExperimentError: another process works on the experiment.
     """
     experiment = stage.experiment
-    hold(experiment.directory)
+    lock_experiment(experiment.directory)
     manifest = experiment.manifest
     if manifest.status is not Status.RUNNING and not _has_ended_badly(manifest, stage.run_id):
         reopen_experiment(experiment, stage.config)
@@ -96,7 +96,7 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
         clock.stop("done")
     finally:
         if experiment.manifest.status is not Status.RUNNING:
-            release(experiment.directory)
+            unlock_experiment(experiment.directory)
 
 
 def require_ready(stage: Stage) -> None:
@@ -190,7 +190,7 @@ def resume_experiment(
             can't share its batches.
     """
     experiment = find_experiment(config.experiments_dir, wanted, ())
-    hold(experiment.directory)
+    lock_experiment(experiment.directory)
     left = _stages_left(experiment)
     if ExperimentRecord.asset in left:
         raise ExperimentError(

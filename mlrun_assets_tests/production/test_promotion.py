@@ -19,7 +19,7 @@ from mlrun_assets.errors import (
     ProductionError,
     ReportUpdateError,
 )
-from mlrun_assets.experiment import Experiment, hold, release
+from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
 from mlrun_assets.production.pointer import read_production
@@ -254,11 +254,11 @@ def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedCo
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
     second = finished(config, "second")
-    hold(first.directory)
+    lock_experiment(first.directory)
     try:
         promote_by_hand(second, config, None, "Hodan")
     finally:
-        release(first.directory)
+        unlock_experiment(first.directory)
     assert told(config, first)[0] == "deployed"
     after = first.load(ProductionRecord).after
     assert after and after.version == second.id

@@ -16,9 +16,9 @@ from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
     find_experiment,
-    hold,
-    is_held,
-    release,
+    is_locked,
+    lock_experiment,
+    unlock_experiment,
 )
 from mlrun_assets.records import (
     CheckOutcome,
@@ -73,7 +73,7 @@ def closed(experiment: Experiment, config: LoadedConfig) -> tuple[Status, str]:
     report = config.reports_dir / "implementation" / f"{manifest.report}.md"
     assert report.exists() and report.with_suffix(".html").exists()
     assert f"| {manifest.status} |" in line
-    assert not is_held(experiment.directory)
+    assert not is_locked(experiment.directory)
     return manifest.status, report.read_text()
 
 
@@ -154,7 +154,7 @@ def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: P
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         (killed,) = all_experiments(config.experiments_dir)
-        assert is_held(killed.directory)
+        assert is_locked(killed.directory)
         assert sweep_abandoned(config) == []
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -169,7 +169,7 @@ def test_a_run_of_some_assets_only_is_partial(config: LoadedConfig) -> None:
     with run_stage(stage_of(experiment, config), "experiment"):
         pass
     assert sweep_abandoned(config) == []
-    release(experiment.directory)
+    unlock_experiment(experiment.directory)
     assert sweep_abandoned(config) == [experiment]
     assert closed(experiment, config)[0] is Status.PARTIAL
 
@@ -181,7 +181,7 @@ def test_another_run_of_a_stage_opens_it_again(config: LoadedConfig) -> None:
     with run_stage(stage_of(experiment, config, "run-2"), "a"):
         assert experiment.manifest.status is Status.RUNNING
         assert experiment.manifest.error is None
-        assert is_held(experiment.directory)
+        assert is_locked(experiment.directory)
 
 
 def test_what_still_runs_after_a_failure_does_not_undo_it(config: LoadedConfig) -> None:
@@ -275,7 +275,7 @@ def test_a_run_that_is_killed_before_its_report_is_closed_by_the_next_one(
     config: LoadedConfig,
 ) -> None:
     experiment = decided(config)
-    release(experiment.directory)
+    unlock_experiment(experiment.directory)
     open_experiment(config, "next", "run-2")
     assert closed(experiment, config)[0] is Status.PARTIAL
     assert registered(experiment, config).startswith("Partial | accuracy ")
@@ -292,7 +292,7 @@ def test_the_report_alone_made_again_leaves_the_run_complete(config: LoadedConfi
 
 def test_one_that_can_not_be_closed_does_not_stop_the_next_run(config: LoadedConfig) -> None:
     abandoned = open_experiment(config, "one", "run-1")
-    release(abandoned.directory)
+    unlock_experiment(abandoned.directory)
     (abandoned.directory / "config.yaml").write_text("modle: {}\n")
     said: list[str] = []
     assert open_experiment(config, "two", "run-2", said.append).manifest.name == "two"
@@ -313,9 +313,9 @@ def test_only_one_process_works_on_an_experiment(config: LoadedConfig) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from mlrun_assets.errors import ExperimentError\n"
-        "from mlrun_assets.experiment import hold\n"
+        "from mlrun_assets.experiment import lock_experiment\n"
         "try:\n"
-        "    hold(Path(sys.argv[1]))\n"
+        "    lock_experiment(Path(sys.argv[1]))\n"
         "except ExperimentError as error:\n"
         "    print(error)\n"
     )
@@ -400,9 +400,9 @@ def test_reports_that_can_not_be_written_leave_no_experiment(config: LoadedConfi
 
 
 def test_holding_twice_and_letting_go(tmp_path: Path) -> None:
-    hold(tmp_path)
-    hold(tmp_path)
-    assert is_held(tmp_path)
-    release(tmp_path)
-    release(tmp_path)
-    assert not is_held(tmp_path)
+    lock_experiment(tmp_path)
+    lock_experiment(tmp_path)
+    assert is_locked(tmp_path)
+    unlock_experiment(tmp_path)
+    unlock_experiment(tmp_path)
+    assert not is_locked(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.experiment import Experiment, is_held, release
+from mlrun_assets.experiment import Experiment, is_locked, unlock_experiment
 from mlrun_assets.records import Status, TrainingPlan
 from mlrun_assets.runs import stage as resuming
 from mlrun_assets.runs.closing import MADE_FROM
@@ -36,7 +36,7 @@ def stopped(config: LoadedConfig, *, validated: bool) -> Experiment:
     if validated:
         with run_stage(stage, "validated_dataset"):
             stage.save(dataset_record({"a": 5, "b": 5}))
-    release(experiment.directory)
+    unlock_experiment(experiment.directory)
     return experiment
 
 
@@ -50,7 +50,7 @@ def quietly(config: LoadedConfig, wanted: str = "stopped") -> tuple[str, ...]:
 def test_what_came_to_its_end_is_not_left(config: LoadedConfig) -> None:
     experiment = stopped(config, validated=True)
     assert quietly(config) == EVERYTHING_ELSE
-    assert is_held(experiment.directory)
+    assert is_locked(experiment.directory)
 
 
 def test_a_record_that_is_gone_or_broken_leaves_its_stage_and_what_is_made_from_it(
@@ -169,7 +169,7 @@ def test_workers_that_can_not_share_a_batch_are_not_taken(
         stage = Stage(experiment, own, "run-1", lambda _: None)
         with run_stage(stage, "training_plan"):
             stage.save(PLAN)
-        release(experiment.directory)
+        unlock_experiment(experiment.directory)
     three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
     with pytest.raises(ExperimentError, match=r"batches of 16 rows.*set it to a divisor of 16"):
         resume_experiment(three, "stopped", print)
@@ -189,8 +189,8 @@ def test_one_that_another_process_works_on_is_left_to_it(config: LoadedConfig) -
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from mlrun_assets.experiment import hold\n"
-        "hold(Path(sys.argv[1]))\n"
+        "from mlrun_assets.experiment import lock_experiment\n"
+        "lock_experiment(Path(sys.argv[1]))\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )

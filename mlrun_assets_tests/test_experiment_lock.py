@@ -1,4 +1,4 @@
-"""Looking whether an experiment is held never disturbs a process that takes it."""
+"""Looking whether an experiment is locked never disturbs a process that locks it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.experiment import ExperimentPaths, hold, is_held, release, try_hold
+from mlrun_assets.experiment import (
+    ExperimentPaths,
+    is_locked,
+    lock_experiment,
+    try_lock,
+    unlock_experiment,
+)
 
 LOOK_IN_A_LOOP = """
 import sys
 from pathlib import Path
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.experiment import is_held
+from mlrun_assets.experiment import is_locked
 print("ready", flush=True)
 while not (Path(sys.argv[1]) / "done").exists():
-    is_held(Path(sys.argv[1]))
+    is_locked(Path(sys.argv[1]))
 """
 HOLD = """
 import sys
 from pathlib import Path
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.experiment import hold
-hold(Path(sys.argv[1]))
+from mlrun_assets.experiment import lock_experiment
+lock_experiment(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -49,32 +55,32 @@ def process(code: str, directory: Path) -> Iterator[None]:
 
 
 def test_lookers_in_a_loop_never_make_a_hold_fail(tmp_path: Path) -> None:
-    hold(tmp_path)  # the lock file is there from now on
-    release(tmp_path)
+    lock_experiment(tmp_path)  # the lock file is there from now on
+    unlock_experiment(tmp_path)
     with process(LOOK_IN_A_LOOP, tmp_path):
         for _ in range(20):
-            hold(tmp_path)
-            release(tmp_path)
+            lock_experiment(tmp_path)
+            unlock_experiment(tmp_path)
 
 
 def test_an_experiment_that_another_process_holds_is_seen_and_refused(tmp_path: Path) -> None:
     with process(HOLD, tmp_path):
-        assert is_held(tmp_path)
-        assert not try_hold(tmp_path)
+        assert is_locked(tmp_path)
+        assert not try_lock(tmp_path)
         with pytest.raises(ExperimentError, match="another process works on this experiment"):
-            hold(tmp_path)
-    assert not is_held(tmp_path)
+            lock_experiment(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_looking_at_an_experiment_that_nobody_held_writes_nothing(tmp_path: Path) -> None:
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_looking_leaves_the_lock_free(tmp_path: Path) -> None:
     ExperimentPaths(tmp_path).lock.touch()
-    assert not is_held(tmp_path)
-    assert try_hold(tmp_path)
-    assert is_held(tmp_path)
-    release(tmp_path)
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
+    assert try_lock(tmp_path)
+    assert is_locked(tmp_path)
+    unlock_experiment(tmp_path)
+    assert not is_locked(tmp_path)
