@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlrun_assets.cli.options import note, note_defaults, with_config
+from mlrun_assets.cli import note, note_defaults, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment import Experiment, experiment_of_run
@@ -32,17 +32,17 @@ EXIT_CODES = {
 }
 INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 DAGSTER_YAML = """\
-# No telemetry, no questions to newcomers, and no debug lines on the terminal.
+# No telemetry, no questions to new users, no debug lines on the terminal.
 telemetry:
   enabled: false
 nux:
   enabled: false
 python_logs:
   python_log_level: INFO
-# A Ctrl-C ends the run, and not what shows its lines.
+# Ctrl-C ends the run, not the processes that show its output.
 compute_logs:
-  module: mlrun_assets.orchestration.compute_logs
-  class: CalmComputeLogManager
+  module: mlrun_assets.orchestration.dagster_internals
+  class: InterruptSafeLogManager
 """
 
 
@@ -122,12 +122,12 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
-    from mlrun_assets.orchestration.compute_logs import ctrl_c_held_back
+    from mlrun_assets.orchestration.dagster_internals import interrupts_blocked
 
     home = Path(os.environ["DAGSTER_HOME"])
     try:
         # Two processes that create the same history at once leave one that nobody can open.
-        with locked(home / "history"), ctrl_c_held_back():
+        with locked(home / "history"), interrupts_blocked():
             instance = dg.DagsterInstance.get()
         with instance:
             yield instance

@@ -1,20 +1,25 @@
-"""All that is used of Dagster beyond its public API, and why: where an upgrade must be looked at.
+"""All use of Dagster beyond its public API, with the reason. Check it after an upgrade of Dagster.
 
 DagsterUserCodeProcessError, SerializableErrorInfo
-    Dagster prints the stack of any exception that an asset raises, `dagster.Failure` included. It
-    shows an error without one only if that comes from another process.
+    Dagster prints the stack of every exception that an asset raises, `dagster.Failure` included.
+    It prints no stack only for an error that comes from another process.
 LocalComputeLogManager
-    There is no public base for what keeps the output of a run. Dagster's own starts processes that
-    a Ctrl-C in a terminal ends before the run.
+    There is no public base class for keeping the output of a run. Dagster's own class starts
+    processes that end on Ctrl-C, before the run has ended.
 
-test_dagster_internals.py holds that they behave so, and that no other module imports such names.
+`test_dagster_internals.py` tests this behaviour and that no other module imports such names.
 """
+
+import os
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster_shared.error import SerializableErrorInfo
-
-__all__ = ["LocalComputeLogManager", "error_without_stack"]
 
 
 def error_without_stack(message: str, kind: str) -> Exception:
@@ -23,3 +28,40 @@ def error_without_stack(message: str, kind: str) -> Exception:
     return DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
         message, user_code_process_error_infos=[shown]
     )
+
+
+class InterruptSafeLogManager(LocalComputeLogManager):
+    """Dagster's log manager, with helper processes that ignore Ctrl-C.
+
+    It starts two processes for each stream: one shows the output, the other waits until this
+    process is gone. A terminal sends Ctrl-C to them as well: the first would go silent before the
+    run has printed how it ended, the second would print a stack. Dagster ends both at the end.
+    """
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """No settings."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, _: object) -> "InterruptSafeLogManager":
+        """Keep the files in Dagster's default place."""
+        return cls(str(Path(os.environ["DAGSTER_HOME"], "storage")), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[Any, None, None]:
+        """Copy the output of the block to files and to the terminal."""
+        with ExitStack() as stack:
+            with interrupts_blocked():
+                log = stack.enter_context(super().capture_logs(log_key))
+            yield log
+
+
+@contextmanager
+def interrupts_blocked() -> Generator[None, None, None]:
+    """Delay SIGINT until the block ends; processes that start within never receive it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,8 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlrun_assets.orchestration.compute_logs import CalmComputeLogManager
-from mlrun_assets.orchestration.dagster_internals import LocalComputeLogManager, error_without_stack
+from mlrun_assets.orchestration.dagster_internals import (
+    InterruptSafeLogManager,
+    LocalComputeLogManager,
+    error_without_stack,
+)
 
 
 def step_error(raised: Exception) -> Any:
@@ -55,14 +58,14 @@ def test_an_instance_takes_our_log_manager(tmp_path: Path, monkeypatch: pytest.M
         "log_key",
     ]
     settings = {
-        "module": CalmComputeLogManager.__module__,
-        "class": CalmComputeLogManager.__name__,
+        "module": InterruptSafeLogManager.__module__,
+        "class": InterruptSafeLogManager.__name__,
     }
     with dg.instance_for_test(
         overrides={"compute_logs": settings}, temp_dir=str(tmp_path)
     ) as instance:
         manager = instance.compute_log_manager
-        assert isinstance(manager, CalmComputeLogManager)
+        assert isinstance(manager, InterruptSafeLogManager)
         with manager.capture_logs(["run", "step"]):
             sys.stdout.write("said")
             sys.stdout.flush()
