@@ -4,8 +4,47 @@ Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the
 3 a run blocked by the data, 130 cancelled. `check-data` exits 1 when the data blocks.
 
     __main__.py    the command group, and errors shown without a traceback
-    options.py     options and notes that several commands share
     run.py         `run`, new or resumed
     data.py        `check-data` and `predict`: rows in, checks or labels out
     production.py  `status`, `promote`, `rollback`, `diff`, `push`, `schema`
 """
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+
+from mlrun_assets.config import CONFIG_VARIABLE, DEFAULT_CONFIG_FILE, LoadedConfig, load_config
+
+P = ParamSpec("P")
+
+
+def with_config(command: Callable[P, None]) -> Callable[..., None]:
+    """Add the option ``--config`` and pass the loaded config as the first argument."""
+
+    @click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help=f"The config file. Default: ${CONFIG_VARIABLE}, else ml_config.yaml.",
+    )
+    @functools.wraps(command)
+    def wrapped(file: Path | None, *args: P.args, **kwargs: P.kwargs) -> None:
+        command(load_config(file), *args, **kwargs)  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def note_defaults(config: LoadedConfig) -> None:
+    """Note on standard error that there is no config file."""
+    if config.file is None:
+        note(f"{config.directory / DEFAULT_CONFIG_FILE}: no such file; using the defaults")
+
+
+def note(line: str) -> None:
+    """Print a line on standard error that is not a result."""
+    click.echo(f"note: {line}", err=True)

@@ -1,17 +1,4 @@
-"""``mlrun-assets``: one ML run, and the model in production, from a terminal.
-
-Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the call is wrong,
-3 a run blocked by the data, 130 cancelled. ``check-data`` has one question to answer: it exits 1
-when the data blocks.
-
-__main__.py    `python -m mlrun_assets.cli.__main__`
-options.py     what several commands take and say
-running.py     run
-data.py        check-data
-overview.py    status, schema
-production.py  promote, rollback, diff, push
-prediction.py  predict
-"""
+"""The command group, and its entry point: errors are shown without a traceback."""
 
 from __future__ import annotations
 
@@ -26,7 +13,10 @@ from mlrun_assets.cli.run import run
 from mlrun_assets.errors import MlrunError, message_of
 
 
-@click.group(help="One ML run for a low-resource language, from data to a deployment decision.")
+@click.group(
+    help="Train and judge text classifiers for low-resource languages: from data to a deployment "
+    "decision."
+)
 @click.version_option(package_name="mlrun-assets")
 def commands() -> None:
     """All commands."""
@@ -37,7 +27,7 @@ for command in (run, check_data, status, promote, rollback, diff, push, predict,
 
 
 def main() -> None:
-    """The entry point: errors of ours and of the file system are shown without a traceback."""
+    """Run a command; print an error of this package or of the file system as one message."""
     _open_standard_streams()
     try:
         commands(standalone_mode=False)
@@ -56,9 +46,9 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Let a standard stream that was closed be empty, and swallow what is written to it.
+    """Replace a closed standard stream with an empty one.
 
-    Its number would go to the next file that is opened, and what a library prints into that file.
+    The next file that is opened would otherwise get its number, and the output of libraries.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from mlrun_assets.cli.options import note, note_defaults, with_config
+from mlrun_assets.cli import note, note_defaults, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError
 from mlrun_assets.experiment import ExperimentPaths

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from mlrun_assets.cli.options import with_config
+from mlrun_assets.cli import with_config
 from mlrun_assets.config import LoadedConfig, json_schema
 from mlrun_assets.experiment import Experiment, all_experiments, find_experiment
 from mlrun_assets.records import Status

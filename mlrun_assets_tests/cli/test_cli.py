@@ -73,7 +73,7 @@ def test_run_status_promote_rollback(make_project: MakeProject) -> None:
 def test_a_run_without_a_config_says_so(tmp_path: Path) -> None:
     result = call("run", cwd=tmp_path)
     assert result.returncode == 1
-    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file, so the defaults hold\n" in (
+    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file; using the defaults\n" in (
         result.stderr
     )
 
