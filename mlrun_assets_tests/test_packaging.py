@@ -24,7 +24,7 @@ SOURCES = sorted(
 def test_array_types_are_defined_in_one_module() -> None:
     alias = re.compile(r"^\w+(: TypeAlias)? = (npt?\.)?(NDArray|ndarray)\b", re.MULTILINE)
     defining = [file.name for file in SOURCES if alias.search(file.read_text("utf-8"))]
-    assert defining == ["types.py "]
+    assert defining == ["types.py"]
 
 
 @pytest.mark.parametrize("room", ["mlrun_assets", "mlrun_assets_tests", "benchmarks"])
