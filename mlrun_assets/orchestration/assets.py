@@ -39,8 +39,7 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
-from mlrun_assets.runs import closing, opening
-from mlrun_assets.runs.closing import MADE_FROM
+from mlrun_assets.runs import MADE_FROM, closing, opening
 from mlrun_assets.runs.stage import Stage, require_ready, run_stage
 from mlrun_assets.training import train as backends
 from mlrun_assets.training import train as training

@@ -12,18 +12,13 @@ from mlrun_assets.experiment import Experiment, ExperimentPaths, run_records, un
 from mlrun_assets.files import write_atomically
 from mlrun_assets.plan.plan import ADVICE_TOPICS
 from mlrun_assets.records import (
-    BaselineRecord,
     CheckOutcome,
-    CheckpointRecord,
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
-    ExperimentRecord,
-    ExportRecord,
     Manifest,
     ProductionRecord,
     QualityCheck,
-    Record,
     RegistryRecord,
     ReportRecord,
     RuleOutcome,
@@ -41,6 +36,7 @@ from mlrun_assets.reports.data_section import render_datasheet
 from mlrun_assets.reports.formatting import spread
 from mlrun_assets.reports.plots import draw_pictures
 from mlrun_assets.reports.report import render_html, render_report
+from mlrun_assets.runs import MADE_FROM, REPORT
 
 
 def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
@@ -94,48 +90,6 @@ def _rule_issue(rule: RuleResult) -> DebtIssue:
         impact="High" if rule.outcome in DECISIVE else "Medium",
         detail=rule.sentence,
     )
-
-
-REPORT = "deployment_report"
-MADE_FROM: dict[str, tuple[str, ...]] = {
-    "experiment": (),
-    "validated_dataset": ("experiment",),
-    "training_plan": ("experiment", "validated_dataset"),
-    "baseline_metrics": ("validated_dataset",),
-    "trained_checkpoint": ("validated_dataset", "training_plan"),
-    "evaluation_metrics": ("validated_dataset", "baseline_metrics", "trained_checkpoint"),
-    "exported_model": ("trained_checkpoint",),
-    "deployment_decision": ("baseline_metrics", "evaluation_metrics", "exported_model"),
-    "production_model": ("evaluation_metrics", "exported_model", "deployment_decision"),
-    "experiment_registry": ("evaluation_metrics", "deployment_decision", "production_model"),
-    "tech_debt_registry": ("validated_dataset", "evaluation_metrics", "deployment_decision"),
-}
-# `--select +deployment_report` reaches one layer up only, so the report names every stage.
-MADE_FROM[REPORT] = tuple(MADE_FROM)
-
-STAGE_RECORDS: dict[str, type[Record]] = {
-    kind.asset: kind
-    for kind in (
-        ExperimentRecord,
-        DatasetRecord,
-        TrainingPlan,
-        BaselineRecord,
-        CheckpointRecord,
-        EvaluationRecord,
-        ExportRecord,
-        DecisionRecord,
-        ProductionRecord,
-        RegistryRecord,
-        TechDebtRecord,
-        ReportRecord,
-    )
-}
-
-
-def dependants(asset: str) -> set[str]:
-    """All assets that are made from ``asset``, directly or through others."""
-    direct = {name for name, sources in MADE_FROM.items() if asset in sources}
-    return direct.union(*(dependants(name) for name in direct))
 
 
 def close_experiment(

@@ -24,14 +24,8 @@ from mlrun_assets.records import (
     Status,
     TrainingPlan,
 )
-from mlrun_assets.runs.closing import (
-    MADE_FROM,
-    STAGE_RECORDS,
-    close_experiment,
-    dependants,
-    is_done,
-    reopen_experiment,
-)
+from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
+from mlrun_assets.runs.closing import close_experiment, is_done, reopen_experiment
 from mlrun_assets.runs.opening import input_digests
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

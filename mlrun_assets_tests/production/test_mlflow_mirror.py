@@ -27,7 +27,7 @@ from mlrun_assets.production.mlflow_mirror import check_mlflow, mirror_productio
 from mlrun_assets.production.pointer import Reason, promote
 from mlrun_assets.production.versions import Candidate
 from mlrun_assets.records import Manifest, StageRun, Status
-from mlrun_assets.runs.closing import MADE_FROM
+from mlrun_assets.runs import MADE_FROM
 from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,

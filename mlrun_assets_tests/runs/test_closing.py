@@ -35,8 +35,8 @@ from mlrun_assets.records import (
     Status,
     Verdict,
 )
-from mlrun_assets.runs import closing
-from mlrun_assets.runs.closing import MADE_FROM, REPORT, complete_experiment, register_run
+from mlrun_assets.runs import MADE_FROM, REPORT, closing
+from mlrun_assets.runs.closing import complete_experiment, register_run
 from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
 from mlrun_assets.runs.stage import Stage, require_ready, run_stage
 from mlrun_assets_tests.examples import (

@@ -13,8 +13,8 @@ from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.experiment import Experiment, is_locked, unlock_experiment
 from mlrun_assets.records import Status, TrainingPlan
+from mlrun_assets.runs import MADE_FROM
 from mlrun_assets.runs import stage as resuming
-from mlrun_assets.runs.closing import MADE_FROM
 from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
 from mlrun_assets.runs.stage import Stage, resume_experiment, run_stage
 from mlrun_assets_tests.examples import RECIPE, MakeProject, dataset_record
