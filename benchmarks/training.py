@@ -126,8 +126,8 @@ def train_planned(task: Task) -> dict[str, Any]:
         dataset = validate_dataset(loaded, directory, token_counter(source), None)
         if not dataset.ready:
             sys.exit("\n".join(check.message for check in dataset.checks if check.blocks))
-        circumstances = observe(source, task.max_length)
-        plan = plan_training(PlanningInputs(loaded.settings, dataset, circumstances, ()))
+        hardware = observe(source, task.max_length)
+        plan = plan_training(PlanningInputs(loaded.settings, dataset, hardware, ()))
         ends: list[float] = []
         started = time.perf_counter()
 

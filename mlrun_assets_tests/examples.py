@@ -336,6 +336,7 @@ def split_profile(label_rows: dict[str, int], **changes: Any) -> SplitProfile:
 def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
     profile = split_profile(train, **changes)
     return DatasetRecord(
+        name="som",
         ready=True,
         digest="sha256:data",
         labels=tuple(train),
@@ -503,21 +504,21 @@ LAPTOP = Hardware(
 EQUAL = {"a": 200, "b": 200}
 
 
-def situation(
+def planning_inputs(
     train: dict[str, int] | None = None,
-    circumstances: Hardware = LAPTOP,
+    hardware: Hardware = LAPTOP,
     prior: tuple[PriorRun, ...] = (),
     profile: dict[str, Any] | None = None,
     **sections: dict[str, Any],
 ) -> PlanningInputs:
     """One in which every rule has something to look at; ``profile`` changes the splits'."""
-    dataset = dataset_record(train or EQUAL, **(profile or {})).model_copy(update={"name": "som"})
-    return PlanningInputs(Config(**sections), dataset, circumstances, prior)  # type: ignore[arg-type]
+    dataset = dataset_record(train or EQUAL, **(profile or {}))
+    return PlanningInputs(Config(**sections), dataset, hardware, prior)  # type: ignore[arg-type]
 
 
 def plan(*arguments: Any, **keywords: Any) -> TrainingPlan:
-    """The plan for a `situation`."""
-    return plan_training(situation(*arguments, **keywords))
+    """The plan for a `planning_inputs`."""
+    return plan_training(planning_inputs(*arguments, **keywords))
 
 
 def choice(of: TrainingPlan, key: str) -> Choice:

@@ -78,7 +78,7 @@ def test_memory_is_short_in_a_container_and_not_on_its_host(tmp_path: Path) -> N
     frozen = {}
     for name, root in {"host": tmp_path / "none", "container": version_2(tmp_path)}.items():
         machine = replace(base, available_memory_gb=available_memory_bytes(root) / GB)
-        frozen[name] = plan(circumstances=machine).recipe.freeze
+        frozen[name] = plan(hardware=machine).recipe.freeze
     assert frozen == {"host": "none", "container": "embeddings"}
 
 

@@ -126,10 +126,10 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
     """The recipe that is used, with a reason and the evidence for each choice."""
     with ml_run.stage(context) as stage:
         config = stage.config.settings
-        circumstances = observe(_encoder(stage), config.model.max_length)
+        hardware = observe(_encoder(stage), config.model.max_length)
         prior_runs = stage.load(ExperimentRecord).prior_runs
-        situation = PlanningInputs(config, stage.load(DatasetRecord), circumstances, prior_runs)
-        record = stage.save(plan.plan_training(situation))
+        inputs = PlanningInputs(config, stage.load(DatasetRecord), hardware, prior_runs)
+        record = stage.save(plan.plan_training(inputs))
         return dg.MaterializeResult(
             metadata=metadata.plan_metadata(record),
             data_version=dg.DataVersion(record.recipe_digest),

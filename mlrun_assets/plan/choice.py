@@ -1,4 +1,4 @@
-"""How one choice is made: a value in the config wins over the rule; each says why."""
+"""The inputs of the plan, how one value is chosen, and what earlier runs contribute."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ from mlrun_assets.encoders.loading import (
 )
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.encoders.trimming import can_trim
+from mlrun_assets.errors import count
 from mlrun_assets.machine import bf16_speedup, trainable_memory_bytes
-from mlrun_assets.records import Choice, DatasetRecord, PriorRun, Recipe, Verdict
+from mlrun_assets.records import DatasetRecord, PriorRun, Recipe, Verdict
+
+# The rows of the training split below which several rules are more careful.
+SMALL_DATA_ROWS = 2_000
+# How many earlier recipes that were not approved the plan lists.
+MAX_REJECTED = 5
+
+# The inputs of the plan
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machine and the encoder, as far as the training plan looks at them.
+    """The machine and the encoder, as far as the rules use them.
 
-    ``encoder_digest`` is of all files of the encoder: behind a name there can be others tomorrow.
-    ``untrimmable`` says why the vocabulary can't be trimmed; None: it can. ``trained_by_mean``:
-    the encoder is known to have learned to give the mean of its states. ``positions`` is how many
-    tokens it can read; None: it sets no limit. ``available_memory_gb``, of 2**30 bytes, is the
-    accelerator's where there is one.
+    ``encoder_digest`` covers all files of the encoder: the files behind a name can change.
+    ``positions`` is the number of tokens that the encoder can read, None without a limit.
+    ``untrimmable`` is the reason why the vocabulary can't be trimmed, None if it can.
+    ``trained_by_mean`` is True if the encoder is known to be trained on the mean of its states.
+    ``available_memory_gb`` (2**30 bytes) is that of the accelerator if there is one.
     """
 
     encoder_digest: str
@@ -43,7 +51,7 @@ class Hardware:
 
 
 def observe(encoder: EncoderSource, max_length: int) -> Hardware:
-    """Look at the machine and at the encoder's config; takes a fraction of a second after imports.
+    """Inspect the machine and the encoder's config; takes under a second after the imports.
 
     Raises:
         EncoderError: the encoder can't be found, or reads fewer tokens than ``max_length``.
@@ -67,19 +75,16 @@ def observe(encoder: EncoderSource, max_length: int) -> Hardware:
     )
 
 
-SMALL_DATA_ROWS = 2_000
-
-
 @dataclass(frozen=True)
 class PlanningInputs:
     """The config, the profile of the data, the machine with its encoder, and earlier runs.
 
-    ``prior_runs`` have the newest first.
+    ``prior_runs`` are sorted from the newest to the oldest.
     """
 
     config: Config
     dataset: DatasetRecord
-    circumstances: Hardware
+    hardware: Hardware
     prior_runs: tuple[PriorRun, ...] = ()
 
     @property
@@ -91,25 +96,29 @@ class PlanningInputs:
         return self.rows < SMALL_DATA_ROWS
 
     @property
-    def fewest(self) -> int:
-        """Training rows of the rarest label."""
+    def rarest_label_rows(self) -> int:
         return min(self.dataset.splits["train"].label_rows.values())
 
     @property
-    def said_rows(self) -> str:
-        """The evidence of the rules that go by the size of the data."""
-        return f"{self.rows:,} training rows"
+    def rows_evidence(self) -> str:
+        """The evidence of the rules that depend on the size of the data."""
+        return count(self.rows, "training row")
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that are trained."""
         training = self.config.training
         return training.seeds or (training.seed,)
 
 
+# One choice
+
+
 @dataclass(frozen=True)
-class Ruling:
-    """What a rule says; ``source`` is ``earlier run`` where one of those has settled it."""
+class ChosenValue:
+    """The value that a rule or the config gives to one field of the recipe, with its reason.
+
+    ``source`` is ``rule``, ``config`` or ``earlier run``.
+    """
 
     value: object
     reason: str
@@ -117,47 +126,20 @@ class Ruling:
     source: str = "rule"
 
 
-Rule = Callable[[PlanningInputs], Ruling]
+Rule = Callable[[PlanningInputs], ChosenValue]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A choice with its value as the recipe takes it."""
-
-    key: str
-    value: object
-    source: str
-    reason: str
-    evidence: str
-
-    @property
-    def choice(self) -> Choice:
-        """The choice as the plan's table shows it."""
-        return Choice(
-            key=self.key,
-            value=written(self.value),
-            source=self.source,
-            reason=self.reason,
-            evidence=self.evidence,
-        )
-
-    @property
-    def field(self) -> str:
-        """The recipe's field that it fills."""
-        return self.key.rpartition(".")[2]
-
-
-def choose(key: str, rule: Rule, situation: PlanningInputs) -> Chosen:
-    """What the config sets at ``key`` (``training.epochs``), else what the rule says.
+def choose(key: str, rule: Rule, inputs: PlanningInputs) -> ChosenValue:
+    """The config's value at ``key`` (``training.epochs``); if that is ``auto``, the rule's.
 
     A key without a section is not in the config: the rule always decides it.
     """
-    ruling = rule(situation)
-    value = configured(situation.config, key) if "." in key else "auto"
+    by_rule = rule(inputs)
+    value = configured(inputs.config, key) if "." in key else "auto"
     if value == "auto":
-        return Chosen(key, ruling.value, ruling.source, ruling.reason, ruling.evidence)
-    evidence = f"the rule says {written(ruling.value)}: {ruling.evidence}"
-    return Chosen(key, value, "config", "set in the config", evidence)
+        return by_rule
+    evidence = f"the rule gives {as_yaml(by_rule.value)}: {by_rule.evidence}"
+    return ChosenValue(value, "set in the config", evidence, source="config")
 
 
 def configured(config: Config, key: str) -> object:
@@ -166,8 +148,8 @@ def configured(config: Config, key: str) -> object:
     return getattr(getattr(config, section), name)
 
 
-def written(value: object) -> str:
-    """A value as the config would write it."""
+def as_yaml(value: object) -> str:
+    """A value as the config file would write it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -175,77 +157,74 @@ def written(value: object) -> str:
     return "unset" if value is None else str(value)
 
 
-MOST_REJECTED = 5
-NOT_APPROVED = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
+# Earlier runs
 
 
-def best_learning_rate(situation: PlanningInputs, recipe: Recipe) -> Ruling | None:
-    """The rate with the best val macro-F1, where earlier runs have tried more than one.
+def best_learning_rate(inputs: PlanningInputs, recipe: Recipe) -> ChosenValue | None:
+    """The learning rate with the best val macro-F1, if earlier runs tried more than one.
 
-    They count when they chose on this val split, and trained by ``recipe`` in all but the rate: a
-    short trial, or another encoder under the same name, says nothing of a rate.
+    Runs count if they used this val split and ``recipe`` with any learning rate.
     """
-    best: dict[float, tuple[float, str]] = {}
-    for run in _on_this_data(situation):
+    best: dict[float, PriorRun] = {}
+    for run in _runs_on_this_data(inputs):
         comparable = (
             run.comparable_digest == recipe.comparable_digest
-            and run.val_digest == situation.dataset.splits["val"].source_digest
+            and run.val_digest == inputs.dataset.splits["val"].source_digest
         )
         if comparable and run.learning_rate is not None and run.val_f1_macro is not None:
             known = best.get(run.learning_rate)
-            if known is None or run.val_f1_macro > known[0]:
-                best[run.learning_rate] = (run.val_f1_macro, run.report)
+            if known is None or run.val_f1_macro > (known.val_f1_macro or 0.0):
+                best[run.learning_rate] = run
     if len(best) < 2:
         return None
-    rate, *others = sorted(best, key=lambda each: -best[each][0])
-    f1, report = best[rate]
-    listed = ", ".join(f"{other:g}: {best[other][0]:.3f}" for other in others)
-    return Ruling(
+    rate, *others = sorted(best, key=lambda each: -(best[each].val_f1_macro or 0.0))
+    listed = ", ".join(f"{other:g}: {best[other].val_f1_macro:.3f}" for other in others)
+    return ChosenValue(
         rate,
         "the best on val of the learning rates that earlier runs on this data have tried",
-        f"val macro-F1 {f1:.3f} in {report}; {listed}",
+        f"val macro-F1 {best[rate].val_f1_macro:.3f} in {best[rate].report}; {listed}",
         source="earlier run",
     )
 
 
-def seen_before(situation: PlanningInputs, recipe: str) -> tuple[str, ...]:
+def seen_before(inputs: PlanningInputs, recipe_digest: str) -> tuple[str, ...]:
     """The earlier runs of the same recipe on the same data, with their results."""
     return tuple(
         f"{run.report}: the same recipe on the same data gave {run.summary or 'no metrics'}"
-        for run in _same_runs(situation, recipe)
+        for run in _same_runs(inputs, recipe_digest)
     )
 
 
-def reusable_run(situation: PlanningInputs, recipe: str) -> str | None:
-    """The newest experiment whose checkpoint is to be taken; None: none, or not asked for."""
-    if not situation.config.training.reuse:
+def reusable_run(inputs: PlanningInputs, recipe_digest: str) -> str | None:
+    """The newest experiment whose checkpoint can be reused, if ``training.reuse`` is on."""
+    if not inputs.config.training.reuse:
         return None
-    for run in _same_runs(situation, recipe):
+    for run in _same_runs(inputs, recipe_digest):
         trained = run.val_f1_macro is not None
-        if run.experiment and trained and run.labels == situation.dataset.labels:
+        if run.experiment and trained and run.labels == inputs.dataset.labels:
             return run.experiment
     return None
 
 
-def rejected_recipes(situation: PlanningInputs) -> tuple[str, ...]:
-    """Earlier recipes on this data that were not approved, and why; the newest few."""
-    rejected = [run for run in _on_this_data(situation) if run.verdict in NOT_APPROVED]
+def rejected_recipes(inputs: PlanningInputs) -> tuple[str, ...]:
+    """The newest recipes on this data that were not approved, with the reason."""
+    not_approved = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
+    rejected = [run for run in _runs_on_this_data(inputs) if run.verdict in not_approved]
     return tuple(
         f"{run.report}: {run.verdict}, with {run.recipe_summary or 'a recipe that is not known'}: "
         f"{run.verdict_reason or run.summary or 'no reason is recorded'}"
-        for run in rejected[:MOST_REJECTED]
+        for run in rejected[:MAX_REJECTED]
     )
 
 
-def _same_runs(situation: PlanningInputs, recipe: str) -> list[PriorRun]:
-    data = situation.dataset.digest
+def _same_runs(inputs: PlanningInputs, recipe_digest: str) -> list[PriorRun]:
+    data = inputs.dataset.digest
     return [
         run
-        for run in situation.prior_runs
-        if run.recipe_digest == recipe and run.data_digest == data
+        for run in inputs.prior_runs
+        if run.recipe_digest == recipe_digest and run.data_digest == data
     ]
 
 
-def _on_this_data(situation: PlanningInputs) -> list[PriorRun]:
-    name = situation.dataset.name
-    return [run for run in situation.prior_runs if name is not None and run.data_name == name]
+def _runs_on_this_data(inputs: PlanningInputs) -> list[PriorRun]:
+    return [run for run in inputs.prior_runs if run.data_name == inputs.dataset.name]

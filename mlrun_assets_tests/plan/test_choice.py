@@ -18,7 +18,7 @@ from mlrun_assets_tests.examples import LAPTOP, choice, plan, prior_run
         {"learning_rate": 1e-4},
     ],
 )
-def test_learning_rates_that_can_not_be_compared_choose_nothing(changes: dict[str, Any]) -> None:
+def test_learning_rates_that_are_not_comparable_are_ignored(changes: dict[str, Any]) -> None:
     other = prior_run("b", **{"learning_rate": 3e-4, "val_f1_macro": 0.99, **changes})
     assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
 
@@ -30,23 +30,23 @@ def test_learning_rates_that_can_not_be_compared_choose_nothing(changes: dict[st
         {"model": {"ensemble": True}},
         {"training": {"freeze": "encoder"}},
         {"training": {"epochs": 1}},
-        {"circumstances": replace(LAPTOP, encoder_digest="sha256:other files")},
+        {"hardware": replace(LAPTOP, encoder_digest="sha256:other files")},
     ],
 )
-def test_learning_rates_of_other_recipes_choose_nothing(otherwise: dict[str, Any]) -> None:
+def test_learning_rates_of_other_recipes_are_ignored(otherwise: dict[str, Any]) -> None:
     recipe = plan(**otherwise).recipe
     other = prior_run("b", learning_rate=3e-4, comparable_digest=recipe.comparable_digest)
     assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
 
 
-def test_a_machine_and_another_seed_leave_learning_rates_comparable() -> None:
-    slow = plan(circumstances=replace(LAPTOP, bf16_speedup=1.0), training={"seed": 7}).recipe
+def test_learning_rates_of_another_machine_or_seed_are_comparable() -> None:
+    slow = plan(hardware=replace(LAPTOP, bf16_speedup=1.0), training={"seed": 7}).recipe
     other = prior_run("b", learning_rate=3e-4, comparable_digest=slow.comparable_digest)
     tried = (prior_run("a", val_f1_macro=0.7), other)
     assert plan(prior=tried).recipe.learning_rate == 3e-4
 
 
-def test_a_good_test_score_does_not_choose() -> None:
+def test_the_test_score_does_not_choose_the_learning_rate() -> None:
     tried = (
         prior_run("a", learning_rate=3e-4, val_f1_macro=0.79, f1=0.9),
         prior_run("b", learning_rate=1e-4, val_f1_macro=0.80, f1=0.1),
@@ -54,45 +54,55 @@ def test_a_good_test_score_does_not_choose() -> None:
     assert plan(prior=tried).recipe.learning_rate == 1e-4
 
 
-def test_a_plan_that_ran_before_says_what_it_gave() -> None:
+def test_a_plan_that_ran_before_reports_the_result() -> None:
     known = prior_run(recipe_digest=plan().recipe_digest)
     assert "macro-F1 0.812" in plan(prior=(known,)).seen_before[0]
     other_data = known.model_copy(update={"data_digest": "other"})
     assert plan(prior=(other_data,)).seen_before == ()
     assert plan(prior=(known,), training={"seed": 7}).seen_before == ()
     other_files = replace(LAPTOP, encoder_digest="sha256:other")
-    assert plan(prior=(known,), circumstances=other_files).seen_before == ()
+    assert plan(prior=(known,), hardware=other_files).seen_before == ()
 
 
-def test_the_newest_checkpoint_of_the_same_plan_is_reused_where_asked_for() -> None:
+def test_the_newest_checkpoint_of_the_same_plan_is_reused_if_configured() -> None:
     digest = plan().recipe_digest
-    known = tuple(
-        prior_run(name, recipe_digest=digest, **changes)
-        for name, changes in {
-            "no_checkpoint": {"val_f1_macro": None},
-            "labels_otherwise": {"labels": ("b", "a")},
-            "newest": {},
-            "older": {},
-        }.items()
+    known = (
+        prior_run("no_checkpoint", recipe_digest=digest, val_f1_macro=None),
+        prior_run("other_label_order", recipe_digest=digest, labels=("b", "a")),
+        prior_run("newest", recipe_digest=digest),
+        prior_run("older", recipe_digest=digest),
     )
     assert plan(prior=known).reuse is None
-    asked = plan(prior=known, training={"reuse": True})
-    assert asked.reuse == "exp_newest"
-    assert asked.recipe_digest == digest
+    reusing = plan(prior=known, training={"reuse": True})
+    assert reusing.reuse == "exp_newest" and reusing.recipe_digest == digest
     assert plan(prior=known, training={"reuse": True, "epochs": 2}).reuse is None
 
 
-def test_what_was_rejected_is_told_with_its_reason() -> None:
+def test_at_most_five_rejected_recipes_are_listed_with_the_reason() -> None:
     runs = [
         prior_run(f"run-{number}", verdict="REJECTED", verdict_reason=f"F1 0.7{number} is below")
-        for number in range(7)
+        for number in range(9)
     ]
     runs[1] = prior_run("run-1", verdict="APPROVED")
     runs[2] = prior_run("run-2", verdict="REJECTED", data_name="other")
     runs[3] = prior_run("run-3", verdict="INCONCLUSIVE", recipe_summary="e5, 5 epochs", summary="")
-    told = plan(prior=tuple(runs)).rejected
-    assert [each.split(":")[0] for each in told] == ["run-0", "run-3", "run-4", "run-5", "run-6"]
-    assert told[0] == "run-0: REJECTED, with a recipe that is not known: F1 0.70 is below"
-    assert told[1] == "run-3: INCONCLUSIVE, with e5, 5 epochs: no reason is recorded"
-    rejected = tuple(prior_run(str(number), verdict="REJECTED") for number in range(9))
-    assert len(plan(prior=rejected).rejected) == 5
+    rejected = plan(prior=tuple(runs)).rejected
+    names = [each.split(":")[0] for each in rejected]
+    assert names == ["run-0", "run-3", "run-4", "run-5", "run-6"]
+    assert "REJECTED" in rejected[0] and "F1 0.70 is below" in rejected[0]
+    assert "INCONCLUSIVE, with e5, 5 epochs" in rejected[1]
+
+
+def test_the_best_learning_rate_of_earlier_runs_is_taken() -> None:
+    tried = (
+        prior_run("third", learning_rate=2e-4, val_f1_macro=0.79),
+        prior_run("second", learning_rate=5e-5, val_f1_macro=0.83),
+        prior_run("first", learning_rate=5e-5, val_f1_macro=0.81),
+    )
+    made = plan(prior=tried)
+    chosen = choice(made, "learning_rate")
+    assert made.recipe.learning_rate == 5e-5
+    assert chosen.source == "earlier run"
+    assert "0.830 in second; 0.0002: 0.790" in chosen.evidence
+    configured = choice(plan(prior=tried, training={"learning_rate": 1e-3}), "learning_rate")
+    assert configured.source == "config" and "5e-05" in configured.evidence
