@@ -152,7 +152,7 @@ def _scores(evaluation: EvaluationRecord) -> Facts:
 
 def _data(dataset: DatasetRecord) -> Facts:
     yield "labels", ", ".join(dataset.labels)
-    yield "data", f"{dataset.name or 'unnamed'}, {_short(dataset.digest)}"
+    yield "data", f"{dataset.name}, {_short(dataset.digest)}"
     for name, split in dataset.splits.items():
         yield f"{name} rows", count(split.rows_kept)
 

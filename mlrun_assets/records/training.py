@@ -115,7 +115,7 @@ class DatasetRecord(Record):
 
     asset: ClassVar[str] = "validated_dataset"
 
-    name: str | None = None
+    name: str
     ready: bool
     digest: str
     labels: tuple[str, ...]

@@ -95,7 +95,7 @@ def head(run: RunRecords, origin: Origin) -> Markdown:
 def _results(run: RunRecords) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    if run.evaluation is None or run.dataset is None or not run.dataset.name:
+    if run.evaluation is None or run.dataset is None:
         return []  # the Hub asks for the name of the data
     data = clean(run.dataset.name)
     result = functools.partial(

@@ -24,6 +24,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DatasetReco
         counts = {label: sum(row["label"] == label for row in rows) for label in LABELS}
         profiles[split] = split_profile(counts, file=f"data/{split}.parquet")
     record = DatasetRecord(
+        name="som",
         ready=True,
         digest="sha256:data",
         labels=LABELS,

@@ -61,14 +61,9 @@ def test_what_is_not_known_is_left_out_of_the_head() -> None:
     assert "None" not in card
 
 
-def test_a_data_set_without_a_name_has_no_results_in_the_head() -> None:
-    run = full_run()
-    assert run.dataset
-    card = render_model_card(
-        replace(run, dataset=run.dataset.model_copy(update={"name": None})), ORIGIN
-    )
+def test_without_a_dataset_there_are_no_results_in_the_head() -> None:
+    card = render_model_card(replace(full_run(), dataset=None), ORIGIN)
     assert "model-index" not in ModelCard(card).data.to_dict()
-    assert "unnamed" not in card
 
 
 def test_of_the_verdict_only_the_outcomes_are_told() -> None:
