@@ -131,7 +131,7 @@ def scale(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Probabilities of the logits divided by ``temperature``; the likeliest label stays so.
 
     Logarithms of probabilities are logits as good as those that they come from: the two differ by
-    a number a row. A mixture's have no others.
+    a number a row. An ensemble has no others.
     """
     logits = _logarithms(probabilities) / temperature
     exponent = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -34,7 +34,7 @@ CLASSIFIER_FILE = "onnx_classifier.py"
 
 
 def add_what_serves(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
-    """Put tokenizer, settings, reader and, of a mixture, the n-gram model into ``onnx_dir``.
+    """Put tokenizer, settings, reader and, of an ensemble, the n-gram model into ``onnx_dir``.
 
     The tokenizer carries ``max_length`` and the padding, so that a reader has to know neither.
 

@@ -140,7 +140,7 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
 
 
 def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> None:
-    """Write with which weights the scores are mixed with the encoder's logits."""
+    """Write the weights of the ensemble: of the encoder's logits and of the n-gram scores."""
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 
     file = model_dir / NGRAMS_DIR / "model.json"
@@ -250,9 +250,9 @@ def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> Ense
     right = stacked[:, np.arange(len(truth)), truth]
 
     def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
-        mixed = np.tensordot(weights, stacked, axes=1)
-        normaliser = logsumexp(mixed, axis=1)
-        share = np.exp(mixed - normaliser[:, None])
+        combined = np.tensordot(weights, stacked, axes=1)
+        normaliser = logsumexp(combined, axis=1)
+        share = np.exp(combined - normaliser[:, None])
         gradient = (stacked * share).sum(axis=2).mean(axis=1) - right.mean(axis=1)
         penalty = weights / (PRIOR**2 * len(truth))
         loss = float((normaliser - weights @ right).mean() + weights @ penalty / 2)
@@ -283,7 +283,7 @@ PIPELINE = {
 def add_ngrams(
     model_dir: Path, splits: tuple[Path, Path], max_length: int, seed: int
 ) -> EnsembleRecord:
-    """Fit an n-gram model and mix it with the encoder in ``model_dir``.
+    """Fit an n-gram model and make an ensemble of it and the encoder in ``model_dir``.
 
     Args:
         model_dir: a trained classifier; the n-gram model and what serves both are added to it.
@@ -307,16 +307,16 @@ def add_ngrams(
     weights = fit_weights(logits, scores, truth)
     set_weights(model_dir, weights.encoder, weights.ngrams)
     _serve(model_dir)
-    mixture = weights.encoder * logits + weights.ngrams * scores
-    mixed = val_metrics(truth, np.argmax(mixture, axis=1))
+    combined = weights.encoder * logits + weights.ngrams * scores
+    metrics = val_metrics(truth, np.argmax(combined, axis=1))
     return EnsembleRecord(
         ngram_model=fitted.name,
         encoder_weight=weights.encoder,
         ngram_weight=weights.ngrams,
         val_f1_encoder=val_metrics(truth, np.argmax(logits, axis=1))["f1_macro"],
         val_f1_ngrams=val_metrics(truth, np.argmax(scores, axis=1))["f1_macro"],
-        val_f1_mixed=mixed["f1_macro"],
-        val_accuracy_mixed=mixed["accuracy"],
+        val_f1_ensemble=metrics["f1_macro"],
+        val_accuracy_ensemble=metrics["accuracy"],
     )
 
 

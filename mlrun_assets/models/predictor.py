@@ -213,23 +213,23 @@ class Predictor:
         """Probabilities, shape (texts, labels), in the order of ``texts``."""
         encoded = self._encode(texts)
         scores = self._ngrams.scores(texts) if self._ngrams else None
-        mixed = self._mix(self._logits(encoded, draft=self._drafts), scores)
+        combined = self._combine(self._logits(encoded, draft=self._drafts), scores)
         if self._drafts:
             weight = self._ngrams.encoder_weight if self._ngrams else 1.0
-            close = np.flatnonzero(_margins(mixed) < CLOSE_CALL * weight)
+            close = np.flatnonzero(_margins(combined) < CLOSE_CALL * weight)
             exact = self._logits([encoded[row] for row in close], draft=False)
-            mixed[close] = self._mix(exact, None if scores is None else scores[close])
-        exponent = np.exp(mixed - mixed.max(axis=1, keepdims=True))
+            combined[close] = self._combine(exact, None if scores is None else scores[close])
+        exponent = np.exp(combined - combined.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
     def logits(self, texts: list[str]) -> FloatArray:
         """The encoder's own logits in float32, shape (texts, labels), in the order of ``texts``."""
         return self._logits(self._encode(texts), draft=False)
 
-    def _mix(self, logits: FloatArray, scores: FloatArray | None) -> FloatArray:
+    def _combine(self, logits: FloatArray, scores: FloatArray | None) -> FloatArray:
         if self._ngrams is None or scores is None:
             return logits
-        return np.asarray(self._ngrams.mix(logits, scores))
+        return np.asarray(self._ngrams.combine(logits, scores))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return ids_read(self._tokenizer, texts, self._max_length)

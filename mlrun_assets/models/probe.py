@@ -108,8 +108,10 @@ def _answer(model_dir: str, max_length: int, texts: list[str]) -> dict[str, obje
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 
     # The only code that is trusted is what this package put beside an n-gram model.
-    mixed = (Path(model_dir) / NGRAMS_DIR).is_dir()
-    classify = pipeline("text-classification", model=model_dir, device=-1, trust_remote_code=mixed)
+    is_ensemble = (Path(model_dir) / NGRAMS_DIR).is_dir()
+    classify = pipeline(
+        "text-classification", model=model_dir, device=-1, trust_remote_code=is_ensemble
+    )
     load_seconds = time.perf_counter() - started
     settings = {"truncation": True, "max_length": max_length}
     labels = [answer["label"] for answer in classify(texts, batch_size=16, **settings)]

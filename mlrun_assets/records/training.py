@@ -265,7 +265,7 @@ class VocabularyTrim(Record):
 class SeedResult(Record):
     """The model of one seed on val, at its best epoch.
 
-    Of a mixture with n-grams F1 and accuracy are its own, and the loss is the encoder's.
+    With an ensemble, F1 and accuracy are those of the ensemble, the loss that of the encoder.
     """
 
     seed: int
@@ -279,18 +279,15 @@ class SeedResult(Record):
 
 
 class EnsembleRecord(Record):
-    """An encoder mixed with an n-gram model: the weights, and what each reaches on val.
-
-    ``val_accuracy_mixed`` is not known of old runs.
-    """
+    """An ensemble of an encoder and an n-gram model: its weights and its scores on val."""
 
     ngram_model: str
     encoder_weight: float
     ngram_weight: float
     val_f1_encoder: float
     val_f1_ngrams: float
-    val_f1_mixed: float
-    val_accuracy_mixed: float | None = None
+    val_f1_ensemble: float
+    val_accuracy_ensemble: float
 
 
 class PretrainingRecord(Record):

@@ -177,9 +177,9 @@ def reuse_sentence(checkpoint: CheckpointRecord) -> Markdown:
 
 
 def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
-    """The size of the model, what trimming its vocabulary did, and what it is mixed with."""
+    """The size of the model, what trimming its vocabulary did, and the ensemble it is part of."""
     size = f"{count(checkpoint.parameters)} parameters, {megabytes(checkpoint.size_bytes)}."
-    return Markdown(f"{size} {_vocabulary(checkpoint.trim)}{_mixture(checkpoint.ensemble)}")
+    return Markdown(f"{size} {_vocabulary(checkpoint.trim)}{_ensemble(checkpoint.ensemble)}")
 
 
 def _vocabulary(trim: VocabularyTrim | None) -> str:
@@ -194,13 +194,13 @@ def _vocabulary(trim: VocabularyTrim | None) -> str:
     )
 
 
-def _mixture(ensemble: EnsembleRecord | None) -> str:
+def _ensemble(ensemble: EnsembleRecord | None) -> str:
     if ensemble is None:
         return ""
     return (
-        f" Mixed with the n-gram model {escape(ensemble.ngram_model)}: val macro-F1 "
-        f"{score(ensemble.val_f1_mixed)}, the encoder alone {score(ensemble.val_f1_encoder)}, the "
-        f"n-grams alone {score(ensemble.val_f1_ngrams)}. The weights, "
+        f" In an ensemble with the n-gram model {escape(ensemble.ngram_model)}: val macro-F1 "
+        f"{score(ensemble.val_f1_ensemble)}, the encoder alone {score(ensemble.val_f1_encoder)}, "
+        f"the n-grams alone {score(ensemble.val_f1_ngrams)}. The weights, "
         f"{ensemble.encoder_weight:.3g} and {ensemble.ngram_weight:.3g}, were fitted on val too."
     )
 

@@ -99,8 +99,8 @@ class FineTuningJob:
 class FineTuned:
     """What training did; the model itself stands in the job's ``model_dir``.
 
-    ``ensemble`` is there where the model is mixed with n-grams, ``pretraining`` where the encoder
-    was pretrained before; ``peak_memory_mb`` is the sum over the processes that trained.
+    ``ensemble`` is set if the model is an ensemble, ``pretraining`` if the encoder was pretrained
+    before; ``peak_memory_mb`` is the sum over the processes that trained.
     """
 
     history: tuple[EpochMetrics, ...]
@@ -226,16 +226,15 @@ class Trained:
 
     @property
     def val_f1_macro(self) -> float:
-        """Of what is deployed: of the mixture, where the encoder is mixed with n-grams."""
+        """Macro-F1 of the model that may be deployed: of the ensemble where there is one."""
         ensemble = self.tuned.ensemble
-        return ensemble.val_f1_mixed if ensemble else self.best.val_f1_macro
+        return ensemble.val_f1_ensemble if ensemble else self.best.val_f1_macro
 
     @property
     def val_accuracy(self) -> float:
-        """Of the same; of an old mixture only that of its encoder is known."""
+        """Accuracy of the same model."""
         ensemble = self.tuned.ensemble
-        mixed = ensemble.val_accuracy_mixed if ensemble else None
-        return self.best.val_accuracy if mixed is None else mixed
+        return ensemble.val_accuracy_ensemble if ensemble else self.best.val_accuracy
 
 
 def train_seeds(jobs: Sequence[FineTuningJob], run: Runner, report: Report) -> list[Trained]:

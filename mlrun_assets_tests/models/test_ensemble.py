@@ -15,8 +15,8 @@ def noisy(truth: LabelIds, strength: float, seed: int) -> FloatArray:
     return logits
 
 
-def log_loss(mixed: FloatArray, truth: LabelIds) -> float:
-    shifted = mixed - mixed.max(axis=1, keepdims=True)
+def log_loss(combined: FloatArray, truth: LabelIds) -> float:
+    shifted = combined - combined.max(axis=1, keepdims=True)
     log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-log_shares[np.arange(len(truth)), truth].mean())
 
@@ -57,10 +57,10 @@ def test_two_that_err_differently_are_better_together() -> None:
     fit, judge = np.random.default_rng(3).integers(0, 3, size=(2, 2000))
     weights = fit_weights(noisy(fit, 1.0, 4), noisy(fit, 1.0, 5), fit)
     logits, scores = noisy(judge, 1.0, 6), noisy(judge, 1.0, 7)
-    mixed = weights.encoder * logits + weights.ngrams * scores
+    combined = weights.encoder * logits + weights.ngrams * scores
 
     def accuracy(values: FloatArray) -> float:
         return float((values.argmax(axis=1) == judge).mean())
 
-    assert accuracy(mixed) > max(accuracy(logits), accuracy(scores)) + 0.05
+    assert accuracy(combined) > max(accuracy(logits), accuracy(scores)) + 0.05
     assert weights.encoder == pytest.approx(weights.ngrams, rel=0.15)

@@ -42,7 +42,7 @@ def ensemble(job: FineTuningJob) -> Path:
 
     fine_tune(changed(job, epochs=2))
     record = add_ngrams(job.model_dir, (job.train_file, job.val_file), 32, seed=1)
-    assert record.val_f1_mixed >= max(record.val_f1_encoder, record.val_f1_ngrams) - 0.1
+    assert record.val_f1_ensemble >= max(record.val_f1_encoder, record.val_f1_ngrams) - 0.1
     assert record.ngram_weight > 0
     # The tiny encoder has learned next to nothing, and would count for nothing.
     set_weights(job.model_dir, 1.0, record.ngram_weight)
@@ -78,15 +78,15 @@ def test_the_stock_pipeline_serves_both_models_without_this_package(
         np.testing.assert_allclose([scores[label] for label in LABELS], row, atol=1e-4)
 
 
-def test_the_predictor_mixes_what_the_record_says(ensemble: Path) -> None:
+def test_the_predictor_combines_what_the_record_says(ensemble: Path) -> None:
     from mlrun_assets.models.predictor import Predictor
     from mlrun_assets.models.served.ngram_scorer import NgramScorer
 
     texts = [row["text"] for row in sample_rows("test")][:5]
     predictor, scorer = Predictor(ensemble, 32, exact=True), NgramScorer(ensemble)
-    mixed = scorer.encoder_weight * predictor.logits(texts)
-    mixed += scorer.ngram_weight * scorer.scores(texts)
-    shares = np.exp(mixed) / np.exp(mixed).sum(axis=1, keepdims=True)
+    combined = scorer.encoder_weight * predictor.logits(texts)
+    combined += scorer.ngram_weight * scorer.scores(texts)
+    shares = np.exp(combined) / np.exp(combined).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(predictor.probabilities(texts), shares, rtol=1e-9)
 
 

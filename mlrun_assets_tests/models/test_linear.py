@@ -63,7 +63,7 @@ def test_the_weights_are_kept(tmp_path: Path) -> None:
     scorer = NgramScorer(tmp_path)
     assert (scorer.encoder_weight, scorer.ngram_weight) == (0.25, 3.0)
     assert scorer.labels == labels
-    assert scorer.mix(4.0, 2.0) == pytest.approx(7.0)
+    assert scorer.combine(4.0, 2.0) == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize("name", ["linear SVM", "logistic regression", "complement naive Bayes"])

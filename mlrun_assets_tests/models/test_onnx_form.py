@@ -119,21 +119,21 @@ def test_the_snippet_of_the_reader_works_from_anywhere(
     assert said[1] == "False False"
 
 
-def test_a_mixture_with_ngrams_is_served_as_the_mixture(
+def test_an_ensemble_is_served_as_an_ensemble(
     tiny_model: Path, forms: dict[str, Path], tmp_path: Path
 ) -> None:
     from mlrun_assets.models.ngrams import add_ngrams, set_weights
     from mlrun_assets.models.predictor import Predictor
 
-    mixed, place = tmp_path / "mixed", tmp_path / "onnx"
-    shutil.copytree(tiny_model, mixed)
+    ensemble, place = tmp_path / "ensemble", tmp_path / "onnx"
+    shutil.copytree(tiny_model, ensemble)
     splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
-    weights = add_ngrams(mixed, splits, MAX_LENGTH, seed=1)
+    weights = add_ngrams(ensemble, splits, MAX_LENGTH, seed=1)
     assert weights.ngram_weight > 0
-    set_weights(mixed, 1.0, weights.ngram_weight)  # fitted, that of the tiny encoder is zero
-    add_what_serves(mixed, place, MAX_LENGTH)
+    set_weights(ensemble, 1.0, weights.ngram_weight)  # fitted, that of the tiny encoder is zero
+    add_what_serves(ensemble, place, MAX_LENGTH)
     shutil.copy(forms["float32"] / "model.onnx", place)  # the encoder is the same
-    expected = Predictor(mixed, MAX_LENGTH, exact=True).probabilities(TEXTS)
+    expected = Predictor(ensemble, MAX_LENGTH, exact=True).probabilities(TEXTS)
     assert np.abs(OnnxClassifier(place).probabilities(TEXTS) - expected).max() < 1e-4
     said = ask_without_torch(place, TEXTS)
     assert list(said.labels) == [

@@ -106,16 +106,17 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     assert "on 0 test rows" not in card
 
 
-def test_a_mixed_model_asks_for_consent_to_its_code() -> None:
-    mixed = r.EnsembleRecord(
+def test_an_ensemble_asks_for_consent_to_its_code() -> None:
+    ensemble = r.EnsembleRecord(
         ngram_model="char, ComplementNB",
         encoder_weight=1.0,
         ngram_weight=0.4,
         val_f1_encoder=0.74,
         val_f1_ngrams=0.7,
-        val_f1_mixed=0.76,
+        val_f1_ensemble=0.76,
+        val_accuracy_ensemble=0.78,
     )
-    run = replace(full_run(), checkpoint=checkpoint_record(ensemble=mixed))
+    run = replace(full_run(), checkpoint=checkpoint_record(ensemble=ensemble))
     assert "trust_remote_code=True" in python_blocks(render_model_card(run, ORIGIN))[0]
     assert "trust_remote_code" not in golden_card()
     assert "words and short phrases of the training texts" in render_model_card(run, ORIGIN)

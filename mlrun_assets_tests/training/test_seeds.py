@@ -139,26 +139,24 @@ def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
     assert best_on_val(train_seeds(jobs, Scored(), ignore)).job.recipe.seed == SEEDS[best]
 
 
-def test_a_mixture_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> None:
-    mixed = EnsembleRecord(
+def test_an_ensemble_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> None:
+    ensemble = EnsembleRecord(
         ngram_model="linear SVM",
         encoder_weight=1.0,
         ngram_weight=2.0,
         val_f1_encoder=0.2,
         val_f1_ngrams=0.7,
-        val_f1_mixed=0.9,
-        val_accuracy_mixed=0.95,
+        val_f1_ensemble=0.9,
+        val_accuracy_ensemble=0.95,
     )
 
-    class Mixed(Trainer):
+    class WithEnsemble(Trainer):
         def __call__(self, job: FineTuningJob) -> FineTuned:
             plain = super().__call__(job)
-            return replace(plain, ensemble=mixed) if job.recipe.seed == 13 else plain
+            return replace(plain, ensemble=ensemble) if job.recipe.seed == 13 else plain
 
-    train_seeds(jobs, Mixed(), ignore)
+    train_seeds(jobs, WithEnsemble(), ignore)
     trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
-    assert trained[0].tuned.ensemble == mixed
+    assert trained[0].tuned.ensemble == ensemble
     assert best_on_val(trained).job.recipe.seed == 13
     assert trained[0].val_accuracy == 0.95
-    old = replace(trained[0].tuned, ensemble=mixed.model_copy(update={"val_accuracy_mixed": None}))
-    assert replace(trained[0], tuned=old).val_accuracy == trained[0].best.val_accuracy

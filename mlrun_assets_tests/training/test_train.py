@@ -114,8 +114,8 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
     record = train_checkpoint(directory, dataset, request, SILENT)
     kept = next(seed for seed in record.seeds if seed.seed == record.seed)
     assert record.ensemble is not None
-    assert kept.val_f1_macro == record.ensemble.val_f1_mixed
-    assert kept.val_accuracy == record.ensemble.val_accuracy_mixed
+    assert kept.val_f1_macro == record.ensemble.val_f1_ensemble
+    assert kept.val_accuracy == record.ensemble.val_accuracy_ensemble
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")

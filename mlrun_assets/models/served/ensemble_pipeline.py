@@ -33,5 +33,5 @@ class EnsemblePipeline(TextClassificationPipeline):
     def _forward(self, model_inputs: Any) -> Any:
         scores = model_inputs.pop(SCORES)
         outputs = super()._forward(model_inputs)
-        outputs["logits"] = self._ngrams.mix(outputs["logits"].float(), scores)
+        outputs["logits"] = self._ngrams.combine(outputs["logits"].float(), scores)
         return outputs

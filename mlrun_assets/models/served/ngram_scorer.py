@@ -19,7 +19,7 @@ NGRAMS_DIR = "ngrams"
 
 
 class NgramScorer:
-    """The n-gram model in ``model_dir``, and the weights with which it is mixed."""
+    """The n-gram model in ``model_dir``, and the weights of the ensemble."""
 
     def __init__(self, model_dir: Path) -> None:
         directory = model_dir / NGRAMS_DIR
@@ -42,8 +42,8 @@ class NgramScorer:
         features = hstack([_features(read, *block) for block in self._blocks], format="csr")
         return np.asarray(features @ self._weights.T) + self._bias
 
-    def mix(self, logits: Any, scores: Any) -> Any:
-        """The logits of both models together; arrays or tensors of shape (texts, labels)."""
+    def combine(self, logits: Any, scores: Any) -> Any:
+        """The logits of the ensemble; arrays or tensors of shape (texts, labels)."""
         return self.encoder_weight * logits + self.ngram_weight * scores
 
 

@@ -5,7 +5,7 @@
     OnnxClassifier("onnx").predict(["Kooxdu waxay dhalisay laba gool."])
 
 This file is copied beside the model that it reads, so it imports nothing of the package it comes
-from. Where the model is mixed with n-grams, scikit-learn, scipy and safetensors are needed as well.
+from. For an ensemble with n-grams, scikit-learn, scipy and safetensors are needed as well.
 """
 
 import importlib.util
@@ -49,7 +49,7 @@ class OnnxClassifier:
         """Probabilities of shape (texts, labels), in the order of ``labels``."""
         logits = self._logits(texts)
         if self._ngrams:
-            logits = self._ngrams.mix(logits, self._ngrams.scores(texts))
+            logits = self._ngrams.combine(logits, self._ngrams.scores(texts))
         exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
@@ -78,7 +78,7 @@ def _threads() -> int:
 
 
 def _ngram_scorer(place: Path) -> Any:
-    """The n-gram model that the encoder is mixed with, by the code that lies beside it."""
+    """The n-gram model of the ensemble, by the copy of its code in ``place``."""
     spec = importlib.util.spec_from_file_location("ngram_scorer", place / "ngram_scorer.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"{place}: ngram_scorer.py can't be imported")
