@@ -154,7 +154,7 @@ class _ReferenceModels:
     """The baseline, with what it said to the test rows, and the model in production."""
 
     baseline_said: pl.DataFrame
-    baseline: ReferenceModel | None
+    baseline: ReferenceModel
     production: ReferenceModel | Incomparable | None
 
     @property
@@ -187,12 +187,10 @@ class _ReferenceModels:
 def _open_opponents(
     directory: Path, candidates: ComparedModels, labels: tuple[str, ...], config: Config
 ) -> _ReferenceModels:
-    """Old experiments did not keep their baseline: then nobody can ask it about other texts."""
     baseline, deployed = candidates.baseline, candidates.production
-    kept = baseline.model_dir
     return _ReferenceModels(
         baseline_said=read_baseline_predictions(directory / baseline.predictions_file),
-        baseline=open_baseline(directory / kept, labels) if kept is not None else None,
+        baseline=open_baseline(directory / baseline.model_dir, labels),
         production=open_production(deployed, labels, config.data) if deployed else None,
     )
 

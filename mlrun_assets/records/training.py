@@ -356,4 +356,4 @@ class BaselineRecord(Record):
     linear: Scores
     predictions_file: str
     seconds: float
-    model_dir: str | None = None
+    model_dir: str
