@@ -61,11 +61,6 @@ def test_what_is_not_known_is_left_out_of_the_head() -> None:
     assert "None" not in card
 
 
-def test_without_a_dataset_there_are_no_results_in_the_head() -> None:
-    card = render_model_card(replace(full_run(), dataset=None), ORIGIN)
-    assert "model-index" not in ModelCard(card).data.to_dict()
-
-
 def test_of_the_verdict_only_the_outcomes_are_told() -> None:
     run = full_run()
     assert run.decision
