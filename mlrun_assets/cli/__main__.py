@@ -13,10 +13,7 @@ from mlrun_assets.cli.run import run
 from mlrun_assets.errors import MlrunError, message_of
 
 
-@click.group(
-    help="Train and judge text classifiers for low-resource languages: from data to a deployment "
-    "decision."
-)
+@click.group(help="Train, evaluate and deploy text classifiers for low-resource languages.")
 @click.version_option(package_name="mlrun-assets")
 def commands() -> None:
     """All commands."""

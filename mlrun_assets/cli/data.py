@@ -1,4 +1,4 @@
-"""``mlrun-assets check-data``: the data alone."""
+"""``mlrun-assets check-data`` and ``predict``: rows in, checks or labels out."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import click
 
 from mlrun_assets.cli import note, note_defaults, with_config
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import EncoderError, MlrunError
+from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import open_atomically
 from mlrun_assets.records import DatasetRecord
 
 
-@click.command("check-data", help="Check the data alone; exits 1 when it blocks.")
+@click.command("check-data", help="Check the data without a run. Exits with 1 if a check blocks.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the clean splits, the rows put aside and the datasheet go; unset: a temporary "
-    "directory, kept only when rows were put aside.",
+    help="Directory for the clean splits, quarantined rows and datasheet. Default: a temporary "
+    "directory, which is kept only if rows were quarantined.",
 )
 @with_config
 def check_data(config: LoadedConfig, output: Path | None) -> None:
     """Run the stage `validated_dataset` without an experiment, and print its checks.
 
-    Token counts need the encoder's tokenizer. Where it can't be loaded, a note says so, the checks
-    that need the counts are off, and the others run.
+    Token counts need the encoder's tokenizer. If it can't be loaded, a note is printed, and the
+    checks that need token counts are off.
     """
     note_defaults(config)
     if output:
@@ -65,7 +65,7 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     try:
         counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))
     except EncoderError as error:
-        note(f"no token counts, so nothing is said of lengths: {error}")
+        note(f"no token counts, so the checks of text lengths are off: {error}")
         counter = None
     try:
         dataset = validate_dataset(config, output, counter)
@@ -78,33 +78,33 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     return dataset
 
 
-STANDARD = "-"
+STANDARD = "-"  # standard input
 
 
 @click.command(
-    help="Label the rows of FILE (JSON Lines, CSV, TSV or Parquet; `-`: JSON Lines from standard "
-    "input) with the model in production. Each row comes back as a line of JSON with `label` and "
-    "`probability`; what it already had under such a name is called `input_label`. "
-    "A probability has the digits that are sure: two of its distance to 0 or 1, whichever is "
-    "nearer; with --explain, which takes more time, six decimals."
+    help="Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
+    "Parquet; `-` reads JSON Lines from standard input. Prints each row as a line of JSON with "
+    "`label` and `probability`; a column of the input with such a name is renamed to "
+    "`input_label`. Probabilities are rounded to the digits that bfloat16 can support; --explain "
+    "gives six decimals."
 )
 @click.argument("source", metavar="FILE|-")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the answers go, all of them or none; unset: standard output.",
+    help="File for the answers, written only if all rows are labelled. Default: standard output.",
 )
-@click.option("--all", "all_labels", is_flag=True, help="Tell the `probabilities` of all labels.")
+@click.option("--all", "all_labels", is_flag=True, help="Add the `probabilities` of all labels.")
 @click.option(
     "--explain",
     is_flag=True,
-    help="Tell the `words` that moved the label most: how its log-probability changes without "
-    "them. At most 64 further predictions a row.",
+    help="Add the `words` that matter most for the label, with the change of its log-probability "
+    "when they are removed. Slower: up to 64 more predictions per row.",
 )
 @click.option(
-    "--skip-bad", is_flag=True, help="Give a row that can't be labelled an `error`, and go on."
+    "--skip-bad", is_flag=True, help="Add `error` to a row that can't be labelled, and continue."
 )
-@click.option("--version", help="Ask this version, not the one in production.")
+@click.option("--version", help="The version to use. Default: the one in production.")
 @with_config
 def predict(  # noqa: PLR0913  click gives every option by its name
     config: LoadedConfig,
@@ -116,37 +116,37 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     skip_bad: bool,
     version: str | None,
 ) -> None:
-    """Answer row by row; what is in memory is a window of the rows."""
-    from mlrun_assets.production import prediction as predicting
+    """Label row by row; only a window of rows is in memory."""
+    from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 
-    chosen = predicting.serving_version(config, version)
-    data = predicting.data_of(chosen, config.settings.data)
+    chosen = prediction.serving_version(config, version)
+    data = prediction.data_of(chosen, config.settings.data)
     name = source
     if source == STANDARD:
         name = "standard input"
-        rows = predicting.rows_of_stream(sys.stdin.buffer, name, data)
+        rows = prediction.rows_of_stream(sys.stdin.buffer, name, data)
     else:
-        rows = predicting.rows_of_file(Path(source), data)
-    asked = PredictOptions(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
-    classifier = predicting.load_classifier(config, chosen, exact=asked.exact)
-    answers = answer_rows(rows, classifier, asked)
-    told, bad = 0, 0
+        rows = prediction.rows_of_file(Path(source), data)
+    options = PredictOptions(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
+    classifier = prediction.load_classifier(config, chosen, exact=options.exact)
+    answers = answer_rows(rows, classifier, options)
+    labelled, bad = 0, 0
     shown = sys.stderr.isatty() and (output or not sys.stdout.isatty())
     with _opened(output) as file, _bar(shown=bool(shown)) as bar:
-        for window in predicting.write_answers(answers, file):
-            told += len(window)
+        for window in prediction.write_answers(answers, file):
+            labelled += len(window)
             bad += sum("error" in answer for answer in window)
             bar.update(len(window))
-        if not told:
-            note(f"{name} holds no row")
+        if not labelled:
+            note(f"{name}: no rows")
     if bad:
-        note(f"{bad:,} rows could not be labelled; `error` says why")
+        note(f"{count(bad, 'row')} could not be labelled; see `error`")
 
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """What answers are written to.
+    """The file or stream that the answers are written to.
 
     Raises:
         MlrunError: it can't be written.
@@ -160,7 +160,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
             with open_atomically(output) as file:
                 yield file
     except BrokenPipeError:
-        # Whoever read has what it wanted (`| head`); Python must not flush what is left.
+        # The reader has ended (`| head`); Python must not flush the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise MlrunError(

@@ -1,4 +1,4 @@
-"""``mlrun-assets run``: the whole graph in this process."""
+"""``mlrun-assets run``: the whole graph in this process, or the rest of a stopped run."""
 
 from __future__ import annotations
 
@@ -46,44 +46,43 @@ compute_logs:
 """
 
 
-@click.command(help="Run everything: data, training, evaluation, decision, report.")
+@click.command(help="Run everything, from data to the report.")
 @click.argument("name", required=False)
 @click.option(
     "--resume",
     metavar="EXPERIMENT",
-    help="Go on with an experiment that was stopped, by its id or name: what has come to its end "
-    "is not run again.",
+    help="Resume a stopped experiment, by its id or name. Finished stages are not run again.",
 )
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
-    """Run the whole graph in this process, or what is left of it in an earlier experiment."""
+    """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
     from mlrun_assets.runs.opening import slug
     from mlrun_assets.runs.stage import resume_experiment
 
     if name and resume is not None:
         raise click.UsageError(
-            "a NAME opens a new experiment, and --resume goes on with an earlier one: leave out one"
+            "NAME opens a new experiment and --resume continues an earlier one: leave out one"
         )
     note_defaults(config)
     if name:
         slug(name)
-    taken_up = resume_experiment(config, resume, note) if resume is not None else None
-    if taken_up is None:
+    resumed = resume_experiment(config, resume, note) if resume is not None else None
+    if resumed is None:
         experiment = _execute(config, name, None)
-    elif taken_up.stages:
-        click.echo(f"{taken_up.experiment.id} goes on with {', '.join(taken_up.stages)}", err=True)
-        experiment = _execute(config, None, taken_up)
+    elif resumed.stages:
+        click.echo(f"{resumed.experiment.id}: resuming with {', '.join(resumed.stages)}", err=True)
+        experiment = _execute(config, None, resumed)
     else:
-        experiment = taken_up.experiment
-        click.echo(f"{experiment.id} has come to its end: nothing is left to run", err=True)
-    _tell_end(config, experiment)
+        experiment = resumed.experiment
+        click.echo(f"{experiment.id} is already complete; nothing to resume", err=True)
+    _print_end(config, experiment)
 
 
-def _execute(config: LoadedConfig, name: str | None, taken_up: ResumedRun | None) -> Experiment:
-    """Run the graph in a new experiment, or what is left of it in the one that was taken up.
+def _execute(config: LoadedConfig, name: str | None, resumed: ResumedRun | None) -> Experiment:
+    """Run the graph in a new experiment, or the stages that are left in a resumed one.
 
     Raises:
-        MlrunError: the run failed before it came to an experiment.
+        MlrunError: the run failed before it had an experiment.
     """
     use_dagster_home(config)
     if sys.stderr.isatty():
@@ -95,9 +94,9 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: ResumedRun | None
     resource = {"config_file": str(config.file)} if config.file else {}
     ops: dict[str, object] = {"experiment": {"config": {"name": name} if name else {}}}
     selection = None
-    if taken_up:
-        resource["experiment_id"], ops = taken_up.experiment.id, {}
-        selection = [dg.AssetKey(stage) for stage in taken_up.stages]
+    if resumed:
+        resource["experiment_id"], ops = resumed.experiment.id, {}
+        selection = [dg.AssetKey(stage) for stage in resumed.stages]
     with _dagster_instance() as instance:
         result = defs.resolve_job_def("ml_run").execute_in_process(
             instance=instance,
@@ -114,7 +113,7 @@ def _execute(config: LoadedConfig, name: str | None, taken_up: ResumedRun | None
 
 @contextmanager
 def _dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster with its history, in DAGSTER_HOME.
+    """Dagster's instance, with its history in DAGSTER_HOME.
 
     Raises:
         MlrunError: the history can't be read or written.
@@ -126,7 +125,7 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
 
     home = Path(os.environ["DAGSTER_HOME"])
     try:
-        # Two processes that create the same history at once leave one that nobody can open.
+        # Two processes that create the same history at once corrupt it.
         with locked(home / "history"), interrupts_blocked():
             instance = dg.DagsterInstance.get()
         with instance:
@@ -134,20 +133,20 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
     except DBAPIError as error:
         raise MlrunError(
             f"{home}: Dagster's history can't be kept here: {error.orig}; make room, or export "
-            "DAGSTER_HOME as the absolute path of another directory; `mlrun-assets run --resume` "
-            "goes on with a run that had begun"
+            "DAGSTER_HOME as the absolute path of another directory; a run that has started can be "
+            "resumed with `mlrun-assets run --resume`"
         ) from None
 
 
 def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experiment:
     """The experiment of a run that has ended.
 
-    Dagster holds a Ctrl-C back until the next asset begins, where no stage of ours sees it; the
-    experiment is closed here then.
+    Dagster delays a Ctrl-C between two assets until the next asset starts, outside its stage; the
+    experiment is then closed here.
 
     Raises:
-        MlrunError: the run failed before it came to an experiment, or how can't be written down.
-        KeyboardInterrupt: it was cancelled before it came to an experiment.
+        MlrunError: the run failed before it had an experiment, or its end can't be recorded.
+        KeyboardInterrupt: the run was cancelled before it had an experiment.
     """
     from mlrun_assets.runs.stage import Stage, close_after_error
 
@@ -168,8 +167,8 @@ def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experime
     return experiment
 
 
-def _tell_end(config: LoadedConfig, experiment: Experiment) -> None:
-    """Print how a run ended and where its report is, and exit with the code of that end."""
+def _print_end(config: LoadedConfig, experiment: Experiment) -> None:
+    """Print status, scores and report of an ended run; exit with the code of its status."""
     from mlrun_assets.registries.registry import report_file
     from mlrun_assets.runs.closing import run_summary
 
@@ -183,7 +182,7 @@ def _tell_end(config: LoadedConfig, experiment: Experiment) -> None:
 
 
 def use_dagster_home(config: LoadedConfig) -> None:
-    """Let Dagster keep its history beside the config, unless DAGSTER_HOME says where."""
+    """Set DAGSTER_HOME to ``.dagster`` beside the config, unless it is set."""
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen and not (Path(chosen).is_absolute() and Path(chosen).is_dir()):
         raise MlrunError(
@@ -206,13 +205,13 @@ def use_dagster_home(config: LoadedConfig) -> None:
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:
-    """Class and message of the errors of the steps that failed, then of the run as a whole.
+    """Class and message of the error of each failed step, then of the run.
 
-    Dagster wraps an error into others; the innermost is meant.
+    Dagster wraps an error in others; this is the innermost.
     """
-    said = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    said += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
-    for error in filter(None, said):
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    errors += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    for error in filter(None, errors):
         while error.cause:
             error = error.cause  # noqa: PLW2901
         yield error.cls_name, error.message

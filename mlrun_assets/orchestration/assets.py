@@ -1,7 +1,8 @@
-"""One thin asset a stage, in the order of the graph.
+"""The asset graph: one thin asset per stage, in order.
 
-A body finds its experiment, calls one function of a stage, keeps its record and shows it. What a
-stage does, and every threshold, stands in `mlrun_assets.stages`.
+The body of an asset opens the experiment, calls the function of its stage, saves the record and
+returns metadata. Thresholds and decisions are in the rooms that these functions come from.
+`mlrun_assets.runs` has the order of the graph.
 """
 
 import os
@@ -10,21 +11,17 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from mlrun_assets.data import validation as data
-from mlrun_assets.decision import verdict as decision
+from mlrun_assets.data import validation
+from mlrun_assets.decision import verdict
 from mlrun_assets.encoders.requirements import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.evaluation import evaluation
-from mlrun_assets.evaluation import evaluation as test_use
-from mlrun_assets.models import export
-from mlrun_assets.models import ngrams as baseline
+from mlrun_assets.models import export, ngrams
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.plan import plan
 from mlrun_assets.plan.choice import PlanningInputs, observe
-from mlrun_assets.production import mlflow_mirror as mirroring
-from mlrun_assets.production import prediction as predicting
-from mlrun_assets.production import promotion as promoting
+from mlrun_assets.production import mlflow_mirror, prediction, promotion
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.records import (
     SPLITS,
@@ -41,8 +38,7 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.runs import MADE_FROM, closing, opening
 from mlrun_assets.runs.stage import Stage, require_ready, run_stage
-from mlrun_assets.training import train as backends
-from mlrun_assets.training import train as training
+from mlrun_assets.training import train
 
 OWNERS = ["team:ml"]
 
@@ -52,19 +48,19 @@ raw_splits = [
         group_name="data",
         kinds={"file"},
         owners=OWNERS,
-        description=f"The labelled rows that data.{split}_path names. Never materialized here: its "
-        "data version is the digest of the file that a run read.",
+        description=f"The files in data.{split}_path. They are read, never materialized; the data "
+        "version is their digest at the last run.",
     )
     for split in SPLITS
 ]
 
 
 class ExperimentConfig(dg.Config):
-    """What a run may be told when it is launched."""
+    """Launch options of a run."""
 
     name: str | None = Field(
         default=None,
-        description="The experiment's name; unset: MLRUN_EXPERIMENT, else a timestamp.",
+        description="Name of the experiment. Default: MLRUN_EXPERIMENT, else a timestamp.",
     )
 
 
@@ -72,7 +68,7 @@ class ExperimentConfig(dg.Config):
 def experiment(
     context: dg.AssetExecutionContext, config: ExperimentConfig, ml_run: MlRun
 ) -> dg.MaterializeResult:
-    """A directory of its own for this run, the frozen config, and what earlier runs found."""
+    """The experiment of this run: its directory, frozen config, environment and earlier runs."""
     with plain_errors():
         current = ml_run.load_config()
         read_production(current.production_dir)  # a broken pointer fails now, not after training
@@ -81,8 +77,8 @@ def experiment(
         tag_run(context, opened)
         stage = Stage(opened, current, run_id, context.log.info)
         with run_stage(stage, ExperimentRecord.asset):
-            backends.check_backend(current.settings.training)
-            mirroring.check_mlflow(current, context.log.warning)
+            train.check_backend(current.settings.training)
+            mlflow_mirror.check_mlflow(current, context.log.warning)
             for split, digest in opened.manifest.inputs.items():
                 context.log_event(_observed(split, digest))
             record = stage.load(ExperimentRecord)
@@ -99,18 +95,14 @@ def experiment(
 def validated_dataset(
     context: dg.AssetExecutionContext, ml_run: MlRun
 ) -> Iterator[dg.MaterializeResult]:
-    """Clean splits, the rows put aside with their reasons, and the outcome of every check."""
-    from mlrun_assets.training.progress import resolve_trackers
-
+    """Clean splits, quarantined rows with reasons, and the outcome of every data check."""
     with ml_run.stage(context) as stage:
-        encoder = _encoder(stage)
-        check_requirements(encoder, stage.config.settings)
-        resolve_trackers(stage.config.settings.training.report_to)
-        if head := describe_head(encoder):
-            stage.report(head)
-        count = data.token_counter(encoder)
-        previous = data.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
-        record = stage.save(data.validate_dataset(stage.config, stage.directory, count, previous))
+        encoder = _checked_encoder(stage)
+        count = validation.token_counter(encoder)
+        previous = validation.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
+        record = stage.save(
+            validation.validate_dataset(stage.config, stage.directory, count, previous)
+        )
         closing.write_datasheet(stage.directory, record, stage.config.settings.data)
         yield dg.MaterializeResult(
             metadata=metadata.dataset_metadata(record, stage.experiment),
@@ -123,7 +115,7 @@ def validated_dataset(
 
 @dg.asset(deps=MADE_FROM["training_plan"], group_name="training", kinds={"json"}, owners=OWNERS)
 def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The recipe that is used, with a reason and the evidence for each choice."""
+    """The recipe for training, with a reason and the evidence for each choice."""
     with ml_run.stage(context) as stage:
         config = stage.config.settings
         hardware = observe(_encoder(stage), config.model.max_length)
@@ -143,11 +135,11 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
     owners=OWNERS,
 )
 def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """What the commonest label and an n-gram model, chosen on val, reach on test."""
+    """Test scores of the majority label and of an n-gram model that is chosen on val."""
     with ml_run.stage(context) as stage:
         config = stage.config.settings
         record = stage.save(
-            baseline.measure_baseline(
+            ngrams.measure_baseline(
                 stage.directory, stage.load(DatasetRecord), config.evaluation, config.training.seed
             )
         )
@@ -166,38 +158,38 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
     with ml_run.stage(context) as stage:
         dataset = stage.load(DatasetRecord)
         planned = stage.load(TrainingPlan)
-        request = training.TrainingRequest(
+        request = train.TrainingRequest(
             recipes=planned.recipes,
             encoder=_encoder(stage),
             report_to=stage.config.settings.training.report_to,
             reuse=planned.reuse,
         )
-        run = backends.runner(stage.config.settings.training, stage.report)
-        tools = training.Tools(run, stage.report)
-        record = stage.save(training.train_checkpoint(stage.directory, dataset, request, tools))
+        run = train.runner(stage.config.settings.training, stage.progress)
+        tools = train.Tools(run, stage.progress)
+        record = stage.save(train.train_checkpoint(stage.directory, dataset, request, tools))
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),
             check_results=checks.checkpoint_results(record, dataset),
             data_version=dg.DataVersion(record.digest),
         )
-    # Only now is the stage known to be done; one that was killed before goes on from them.
-    training.remove_checkpoints(stage.directory)
+    # Not earlier: a stage that is killed before its end resumes from its checkpoints.
+    train.remove_checkpoints(stage.directory)
     return result
 
 
 @dg.asset(
     deps=MADE_FROM["evaluation_metrics"],
-    check_specs=checks.specs(EvaluationRecord, tuple(decision.SCORE_RULES)),
+    check_specs=checks.specs(EvaluationRecord, tuple(verdict.SCORE_RULES)),
     group_name="evaluation",
     kinds={"huggingface", "scikitlearn"},
     owners=OWNERS,
 )
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """Test scores with intervals, beside the baseline and the model in production."""
+    """Test scores with intervals, compared with the baseline and the production model."""
     with ml_run.stage(context) as stage:
         config, dataset = stage.config.settings, stage.load(DatasetRecord)
         checkpoint = stage.load(CheckpointRecord)
-        use = test_use.note_look(
+        use = evaluation.note_look(
             stage.config.experiments_dir,
             stage.experiment.id,
             (dataset.splits["test"].source_digest, checkpoint.digest),
@@ -206,10 +198,10 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         candidates = evaluation.ComparedModels(
             checkpoint=checkpoint,
             baseline=stage.load(BaselineRecord),
-            production=promoting.deployed_model(stage.config),
+            production=promotion.deployed_model(stage.config),
         )
         evaluated = evaluation.evaluate_checkpoint(
-            stage.directory, dataset, candidates, test_use.corrected(config, use)
+            stage.directory, dataset, candidates, evaluation.corrected(config, use)
         )
         record = stage.save(evaluated.model_copy(update={"test_use": use}))
         return dg.MaterializeResult(
@@ -220,13 +212,13 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 
 @dg.asset(
     deps=MADE_FROM["exported_model"],
-    check_specs=checks.specs(ExportRecord, tuple(decision.EXPORT_RULES)),
+    check_specs=checks.specs(ExportRecord, tuple(verdict.EXPORT_RULES)),
     group_name="deployment",
     kinds={"huggingface"},
     owners=OWNERS,
 )
 def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """What would be deployed, as transformers and as ONNX, tried in fresh processes."""
+    """The model as it would be deployed, in transformers and ONNX form, tested in new processes."""
     with ml_run.stage(context) as stage:
         record = stage.save(
             export.export_model(
@@ -250,10 +242,10 @@ def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mater
     owners=OWNERS,
 )
 def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The verdict, every rule behind it, and what would change it."""
+    """The verdict, the rules behind it, and what would change it."""
     with ml_run.stage(context) as stage:
         record = stage.save(
-            decision.decide(
+            verdict.decide(
                 stage.load(EvaluationRecord),
                 stage.load(ExportRecord),
                 stage.config.settings.deployment,
@@ -270,21 +262,21 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
     owners=OWNERS,
 )
 def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The production pointer, moved only by an approval with auto_deploy."""
+    """The production model. Moves only on APPROVED with deployment.auto_deploy."""
     with ml_run.stage(context) as stage:
-        record = stage.save(promoting.deploy_if_approved(stage.experiment, stage.config))
+        record = stage.save(promotion.deploy_if_approved(stage.experiment, stage.config))
         return dg.MaterializeResult(metadata=metadata.production_metadata(record, stage.experiment))
 
 
 @dg.asset(
     deps=MADE_FROM["experiment_registry"],
-    check_specs=checks.specs(RegistryRecord, ("line_stands_once",)),
+    check_specs=checks.specs(RegistryRecord, ("line_written_once",)),
     group_name="registry",
     kinds={"markdown"},
     owners=OWNERS,
 )
 def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """This run's line of `_registry.md`: `Running` until the report is written."""
+    """The line of this run in `_registry.md`: `Running` until the report is written."""
     with ml_run.stage(context) as stage:
         record = stage.save(closing.register_run(stage.experiment, stage.config))
         return dg.MaterializeResult(
@@ -301,7 +293,7 @@ def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
     owners=OWNERS,
 )
 def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """New, repeated and resolved items of `_tech-debt.md`."""
+    """New, repeated and resolved items in `_tech-debt.md`."""
     with ml_run.stage(context) as stage:
         record = stage.save(closing.register_debt(stage.experiment, stage.config))
         return dg.MaterializeResult(
@@ -320,13 +312,13 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
         record = closing.complete_experiment(stage.experiment, stage.config, stage.run_id)
-        stage.report(record.sentence)
-        stage.report(f"report: {record.file}")
+        stage.progress(record.sentence)
+        stage.progress(f"report: {record.file}")
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )
-    # The run is whole by now, whatever becomes of its copy.
-    mirroring.mirror_run(stage.experiment, stage.config, context.log.warning)
+    # The run is complete here; an error of MLflow does not change that.
+    mlflow_mirror.mirror_run(stage.experiment, stage.config, context.log.warning)
     return result
 
 
@@ -338,15 +330,15 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     owners=OWNERS,
 )
 def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.MaterializeResult]:
-    """The rows of data.predict_path with the labels that the model in production gives them."""
+    """The rows of data.predict_path, labelled by the production model."""
     with plain_errors():
         current = ml_run.load_config()
-        # The context's own `selected_asset_keys` are those of its step.
+        # `context.selected_asset_keys` has the assets of this step only.
         selected = context.job_def.asset_layer.selected_asset_keys
         if current.settings.data.predict_path is None and len(selected) > 1:
-            context.log.info("skipped: data.predict_path is not set, so no rows are to be labelled")
+            context.log.info("skipped: data.predict_path is not set, so there are no rows to label")
             return
-        record = predicting.label_sources(current, context.log.info)
+        record = prediction.label_sources(current, context.log.info)
         yield dg.MaterializeResult(
             metadata=metadata.predictions_metadata(record, current.production_dir)
         )
@@ -371,6 +363,18 @@ stages = [
 def _encoder(stage: Stage) -> EncoderSource:
     model = stage.config.settings.model
     return resolve_encoder(model.name, model.revision, stage.config.directory)
+
+
+def _checked_encoder(stage: Stage) -> EncoderSource:
+    """The encoder, once it and the trackers are known to work: that takes no data."""
+    from mlrun_assets.training.progress import resolve_trackers
+
+    encoder = _encoder(stage)
+    check_requirements(encoder, stage.config.settings)
+    resolve_trackers(stage.config.settings.training.report_to)
+    if head := describe_head(encoder):
+        stage.progress(head)
+    return encoder
 
 
 def _observed(split: str, digest: str) -> dg.AssetObservation:

@@ -1,4 +1,4 @@
-"""The run as a job, and production moved by a person from the UI."""
+"""The job that runs everything, jobs that move production by hand, and the sensor for new data."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -19,41 +19,41 @@ from mlrun_assets.production.promotion import mover, promote_by_hand, roll_back
 ml_run = dg.define_asset_job(
     "ml_run",
     selection=dg.AssetSelection.assets(*stages),
-    description="One ML run, from data to a deployment decision.",
+    description="One ML run, from data to a deployment decision and report.",
 )
 
 
 class PromotionConfig(dg.Config):
-    """Which experiment is to serve, and why."""
+    """The experiment to deploy, and the reason."""
 
-    experiment: str = Field(description="The experiment's id or name.")
+    experiment: str = Field(description="The id or name of the experiment.")
     reason: str | None = Field(
         default=None,
-        description="Why; needed where the verdict is not APPROVED, or production has moved since.",
+        description="Required if the verdict is not APPROVED or production has moved since.",
     )
 
 
 class RollbackConfig(dg.Config):
-    """Which version is to serve again, and why."""
+    """The version to restore, and the reason."""
 
-    to: str | None = Field(default=None, description="A version; unset: the one before.")
-    reason: str = Field(description="Why.")
+    to: str | None = Field(default=None, description="The version. Default: the previous one.")
+    reason: str = Field(description="The reason, for the history.")
 
 
 class ComparisonConfig(dg.Config):
-    """Which two models are laid side by side."""
+    """The two models to compare."""
 
     models: list[str] = Field(
         default=[],
-        description="Two versions or experiments; one: it is compared with production; none: "
-        "production with the version before.",
+        description="Two versions or experiments. With one: it and production. With none: "
+        "production and the previous version.",
         max_length=2,
     )
 
 
-@dg.op(description="Tells what differs between two models; changes nothing.")
+@dg.op(description="Compare two models. Changes nothing.")
 def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_run: MlRun) -> None:
-    """What a person reads before approving."""
+    """Log the differences between two models and show them as metadata."""
     with plain_errors():
         first, second = two_sides(ml_run.load_config(), tuple(config.models))
         context.log.info(f"{first.name} and {second.name}:\n{list_differences(first, second)}")
@@ -62,9 +62,9 @@ def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_
         )
 
 
-@dg.op(description="Moves production to the exported model of an experiment.")
+@dg.op(description="Move production to the exported model of an experiment.")
 def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_run: MlRun) -> None:
-    """A person's approval."""
+    """Deploy the model of an experiment."""
     with plain_errors():
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment, ())
@@ -72,31 +72,31 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
         context.log.info(record.sentence)
 
 
-@dg.op(description="Lets an earlier version serve again.")
+@dg.op(description="Move production back to an earlier version.")
 def restore_production(
     context: dg.OpExecutionContext, config: RollbackConfig, ml_run: MlRun
 ) -> None:
-    """A person's way back."""
+    """Restore an earlier version."""
     with plain_errors():
         record = roll_back(ml_run.load_config(), config.to, config.reason, mover())
         context.log.info(record.sentence)
 
 
-@dg.job(description="What differs between two models, before one is approved.")
+@dg.job(description="Compare two models, for example before approving one.")
 def compare_two_models() -> None:
-    """Lay two models side by side."""
+    """Compare two models."""
     compare_models()
 
 
-@dg.job(description="Approve a model by hand: its experiment, and a reason where it needs one.")
+@dg.job(description="Deploy the model of an experiment by hand.")
 def promote_experiment() -> None:
     """Deploy the model of an experiment."""
     move_production()
 
 
-@dg.job(description="Go back to the model that served before, or to a named version.")
+@dg.job(description="Move production back to the previous or a named version.")
 def rollback_production() -> None:
-    """Restore an earlier model."""
+    """Restore an earlier version."""
     restore_production()
 
 
@@ -105,11 +105,14 @@ DATA_TAG = "mlrun/data"
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the sensor remembers between two ticks.
+    """The state of the sensor between two ticks.
 
-    ``fingerprint`` is of names, sizes and times at the last tick; ``digest`` is of the content for
-    which a run was last asked, ``asked_for`` the fingerprint that it had, so that resting files are
-    not read at every tick, and ``attempt`` counts the runs for it.
+    Attributes:
+        fingerprint: of the names, sizes and times of the files at the last tick.
+        asked_for: the fingerprint for which a run was last requested, or which was found to need
+            none: unchanged files are not read at every tick.
+        digest: of the content for which a run was last requested.
+        attempt: the number of runs for that content.
     """
 
     fingerprint: str = ""
@@ -119,7 +122,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str | None) -> "Cursor":
-        """The cursor in ``text``; one that can't be read is a fresh one."""
+        """The cursor in ``text``; a new one if it can't be read."""
         try:
             return cls(**json.loads(text or "{}"))
         except (TypeError, ValueError):
@@ -134,33 +137,35 @@ class Cursor:
     job=ml_run,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts a run when the local files that the config names have changed and rest: "
-    "two ticks must agree, the same content never runs twice, and a failed run is tried once more.",
+    description="Starts a run when the local data files have changed and then stayed unchanged for "
+    "two ticks. The same content never runs twice; a failed run is retried once.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
-    """Fire once for each new content of the data files."""
+    """Request a run for each new content of the data files."""
     cursor = Cursor.parse(context.cursor)
     try:
         sources = source_paths(ml_run.load_config())
     except ConfigError as error:
         return _skip(str(error), cursor)
     except DataError as error:
-        return _skip(f"not there yet: {error}", cursor)
+        return _skip(f"data not complete yet: {error}", cursor)
     paths = [
         Path(source.location) for each in sources.values() for source in each if not source.is_url
     ]
     if not paths:
-        return _skip("all data is at URLs, which are not watched", cursor)
+        return _skip("all data files are at URLs, which are not watched", cursor)
     fingerprint = _fingerprint(paths)
     if fingerprint != cursor.fingerprint:
         return _skip(
-            "the files have changed; waiting for a tick at which they rest",
+            "files changed since the last tick; waiting until they stop changing",
             replace(cursor, fingerprint=fingerprint),
         )
     digest = cursor.digest if fingerprint == cursor.asked_for else _content_digest(paths)
     attempt = _next_attempt(context, cursor, digest)
     if attempt is None:
-        return _skip("this content was run already", replace(cursor, asked_for=fingerprint))
+        return _skip(
+            "a run for this content was already requested", replace(cursor, asked_for=fingerprint)
+        )
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"{digest}#{attempt}", tags={DATA_TAG: digest[:20]})],
         cursor=Cursor(fingerprint, fingerprint, digest, attempt).dump(),
@@ -171,9 +176,9 @@ MAX_ATTEMPTS = 2
 
 
 def _next_attempt(context: dg.SensorEvaluationContext, cursor: Cursor, digest: str) -> int | None:
-    """The number of the attempt to ask for; None: this content needs no run.
+    """The number of the next attempt; None: this content needs no run.
 
-    Dagster never repeats a run key, also not after a failure: hence the number in it.
+    Dagster never repeats a run key, not even after a failure, so the key has this number.
     """
     if digest != cursor.digest:
         return 1
@@ -192,8 +197,8 @@ def _content_digest(paths: list[Path]) -> str:
 
 def _fingerprint(paths: list[Path]) -> str:
     stats = [(path, path.stat()) for path in paths]
-    seen = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
-    return digest_bytes("\n".join(seen).encode())
+    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    return digest_bytes("\n".join(lines).encode())
 
 
 def _skip(reason: str, cursor: Cursor) -> dg.SensorResult:

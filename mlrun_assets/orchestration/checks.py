@@ -1,4 +1,4 @@
-"""Records to asset checks: their names are fixed here, their verdicts come from the records."""
+"""Asset checks: their specs, and their results from the records."""
 
 import re
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import dagster as dg
 
 from mlrun_assets.config import CheckName, DeploymentConfig
 from mlrun_assets.decision.verdict import RULES, judge_export, judge_scores
+from mlrun_assets.errors import count
 from mlrun_assets.records import (
     CheckOutcome,
     CheckpointRecord,
@@ -30,29 +31,31 @@ MAX_FERTILITY_GROWTH = 0.01
 
 _DESCRIPTIONS = {
     **{name: rule.asks for name, rule in RULES.items()},
-    "learned": "The best epoch beats the commonest label on val.",
-    "vocabulary_covers": "Trimming leaves the val texts nearly as short as before.",
-    "line_stands_once": "The registry holds this run's line, once.",
-    "numbers_unique": "No number stands twice among the items of tech debt.",
-    "links_resolve": "Every picture that the report links is there.",
+    "learned": "The best epoch beats the majority label on val.",
+    "vocabulary_covers": (
+        f"Vocabulary trimming adds at most {MAX_FERTILITY_GROWTH:.0%} tokens to the val texts."
+    ),
+    "line_written_once": "The registry has the line of this run exactly once.",
+    "numbers_unique": "All items of tech debt have different numbers.",
+    "links_resolve": "Every file that the report links exists.",
 }
 
 
 def quality_specs() -> list[dg.AssetCheckSpec]:
-    """One check for each data-quality standard; one that fails as an error blocks the run."""
+    """One spec per data check; a check that fails with severity ERROR blocks the run."""
     return [
         dg.AssetCheckSpec(
             name,
             asset=DatasetRecord.asset,
             blocking=True,
-            description=f"Data-quality standard {name}; its threshold is under data.quality.",
+            description=f"Data check {name}; its limits are in data.quality.",
         )
         for name in get_args(CheckName)
     ]
 
 
 def specs(record: type[Record], names: Sequence[str]) -> list[dg.AssetCheckSpec]:
-    """Checks that inform: a rejected model is a result, not a failed run."""
+    """Specs of checks that never block: a rejected model is a result, not a failed run."""
     return [
         dg.AssetCheckSpec(name, asset=record.asset, description=_DESCRIPTIONS[name])
         for name in names
@@ -60,70 +63,70 @@ def specs(record: type[Record], names: Sequence[str]) -> list[dg.AssetCheckSpec]
 
 
 def quality_results(dataset: DatasetRecord) -> list[dg.AssetCheckResult]:
-    """The outcome of each data-quality check."""
+    """The outcomes of the data checks."""
     return [_quality_result(check) for check in dataset.checks]
 
 
 def score_results(
     evaluation: EvaluationRecord, config: DeploymentConfig
 ) -> list[dg.AssetCheckResult]:
-    """The rules that look at the scores, as the decision will see them."""
+    """The outcomes of the rules about scores, as the decision sees them."""
     return [_rule_result(rule) for rule in judge_scores(evaluation, config)]
 
 
 def export_results(export: ExportRecord, config: DeploymentConfig) -> list[dg.AssetCheckResult]:
-    """The rules that look at what would be deployed, as the decision will see them."""
+    """The outcomes of the rules about the exported model, as the decision sees them."""
     return [_rule_result(rule) for rule in judge_export(export, config)]
 
 
 def checkpoint_results(
     checkpoint: CheckpointRecord, dataset: DatasetRecord
 ) -> list[dg.AssetCheckResult]:
-    """Whether the model learned anything, and what trimming cost."""
+    """Whether the model beats the majority label on val, and the tokens that trimming added."""
     best = max(checkpoint.history, key=lambda entry: entry.val_f1_macro)
     rows = dataset.splits["val"].label_rows.values()
-    commonest = max(rows) / sum(rows)
+    majority = max(rows) / sum(rows)
     growth = checkpoint.trim.fertility_growth if checkpoint.trim else 0.0
     return [
         _result(
             "learned",
-            best.val_accuracy > commonest,
-            f"val accuracy {best.val_accuracy:.3f}, the commonest label alone {commonest:.3f}",
+            best.val_accuracy > majority,
+            f"val accuracy {best.val_accuracy:.3f}, majority label {majority:.3f}",
         ),
         _result(
             "vocabulary_covers",
             growth <= MAX_FERTILITY_GROWTH,
-            f"val texts have {growth:+.2%} tokens"
+            f"{growth:+.2%} tokens in the val texts"
             if checkpoint.trim
-            else "the vocabulary is whole",
+            else "the vocabulary was not trimmed",
             dg.AssetCheckSeverity.WARN,
         ),
     ]
 
 
 def registry_results(record: RegistryRecord) -> list[dg.AssetCheckResult]:
-    """Whether this run's line stands in the registry, read back."""
+    """Whether the registry file has the line of this run exactly once."""
     lines = Path(record.file).read_text(encoding="utf-8", errors="replace").splitlines()
     times = sum(line.strip() == record.line for line in lines)
-    return [_result("line_stands_once", times == 1, f"the line stands {times} times")]
+    return [_result("line_written_once", times == 1, f"found {count(times, 'time')}")]
 
 
 def debt_results(record: TechDebtRecord) -> list[dg.AssetCheckResult]:
-    """Whether the numbers of all items are unique, read back."""
+    """Whether all items in the tech-debt file have different numbers."""
     text = Path(record.file).read_text(encoding="utf-8", errors="replace")
     numbers = re.findall(r"^- \[.\] \*\*(TD-\d+)\*\*", text, flags=re.MULTILINE)
     repeated = sorted({number for number in numbers if numbers.count(number) > 1})
-    said = f"more than once: {', '.join(repeated)}" if repeated else f"{len(numbers)} items"
-    return [_result("numbers_unique", not repeated, said, dg.AssetCheckSeverity.WARN)]
+    found = f"repeated: {', '.join(repeated)}" if repeated else count(len(numbers), "item")
+    return [_result("numbers_unique", not repeated, found, dg.AssetCheckSeverity.WARN)]
 
 
 def report_results(record: ReportRecord) -> list[dg.AssetCheckResult]:
-    """Whether everything that the report links is there."""
+    """Whether every file that the report links exists."""
     file = Path(record.file)
     links = re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", file.read_text(encoding="utf-8"))
     missing = [link for link in links if not (file.parent / unquote(link)).exists()]
-    said = f"missing: {', '.join(missing)}" if missing else f"{len(links)} links"
-    return [_result("links_resolve", not missing, said)]
+    found = f"missing: {', '.join(missing)}" if missing else count(len(links), "link")
+    return [_result("links_resolve", not missing, found)]
 
 
 def _quality_result(check: QualityCheck) -> dg.AssetCheckResult:

@@ -1,4 +1,4 @@
-"""Records to what the UI shows: a Markdown summary, numbers that it plots over time, pictures."""
+"""Metadata for the UI from the records: a Markdown summary, numbers to plot over time, pictures."""
 
 import base64
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ Metadata = dict[str, dg.MetadataValue]
 
 
 def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
-    """The experiment, and what it starts from."""
+    """The experiment's directory, and the earlier runs and open tech debt that it starts with."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_experiment(record)),
         "experiment": dg.MetadataValue.text(directory.name),
@@ -55,7 +55,7 @@ def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
 
 
 def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
-    """Rows, checks and two pictures of the data."""
+    """Rows, sizes, checks and pictures of the data."""
     pictures = _draw(
         experiment, RunRecords(manifest=experiment.manifest, config_yaml="", dataset=record)
     )
@@ -80,7 +80,7 @@ def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
 
 
 def plan_metadata(record: TrainingPlan) -> Metadata:
-    """Each choice with its reason."""
+    """The choices with their reasons, and the main settings."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_plan(record)),
         "choices": _table(
@@ -109,7 +109,7 @@ def plan_metadata(record: TrainingPlan) -> Metadata:
 
 
 def baseline_metadata(record: BaselineRecord) -> Metadata:
-    """What a model reaches that trains in seconds."""
+    """The scores of the n-gram model and of the majority label."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_baseline(record)),
         **_floats(
@@ -124,7 +124,7 @@ def baseline_metadata(record: BaselineRecord) -> Metadata:
 
 
 def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Metadata:
-    """How training went."""
+    """Time, memory, val scores and the training curve."""
     pictures = _draw(
         experiment,
         RunRecords(
@@ -161,7 +161,7 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
 
 
 def _pretraining(record: PretrainingRecord | None) -> dict[str, float]:
-    """What the pretraining took, and its loss in the first and the last epoch."""
+    """Seconds of pretraining, and its loss in the first and the last epoch."""
     if record is None:
         return {}
     names = ("seconds", "first_loss", "last_loss")
@@ -169,7 +169,7 @@ def _pretraining(record: PretrainingRecord | None) -> dict[str, float]:
 
 
 def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Metadata:
-    """The scores on the test split."""
+    """Test scores, calibration, slices, rows to label next and pictures."""
     pictures = _draw(
         experiment,
         RunRecords(manifest=experiment.manifest, config_yaml="", evaluation=record),
@@ -199,7 +199,7 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
 
 
 def _without_leaks(record: EvaluationRecord) -> Metadata:
-    """The scores on the test rows that no other split knows, where there are others."""
+    """The scores without the test rows that leak from other splits, if there are any."""
     clean = record.test_without_leaks
     if clean is None:
         return {}
@@ -212,21 +212,21 @@ def _without_leaks(record: EvaluationRecord) -> Metadata:
 
 
 def _calibration(record: EvaluationRecord) -> Metadata:
-    """How far the probabilities can be believed, in words and numbers."""
-    said: Metadata = {"calibration": dg.MetadataValue.md(calibration_sentence(record))}
+    """How far the probabilities can be trusted, as a sentence and as numbers."""
+    shown: Metadata = {"calibration": dg.MetadataValue.md(calibration_sentence(record))}
     if record.calibration is None:
-        return said
+        return shown
     numbers = ("temperature", "error_scaled", "brier", "brier_scaled")
     values = {name: getattr(record.calibration, name) for name in numbers}
     if record.calibration.chance:
         values["error_by_chance"] = record.calibration.chance.mean
-    return said | _floats(
+    return shown | _floats(
         {name.replace("error", "calibration_error"): value for name, value in values.items()}
     )
 
 
 def _parts(record: EvaluationRecord) -> Metadata:
-    """The slices, and both models' recall by label and slice."""
+    """The slices, and the recall of both compared models by label and slice."""
     comparison = parts_comparison(record)
     found: Metadata = {}
     if record.slices:
@@ -237,7 +237,7 @@ def _parts(record: EvaluationRecord) -> Metadata:
 
 
 def _label_next(record: EvaluationRecord, directory: Path) -> Metadata:
-    """The rows to label next, and why these."""
+    """The rows to label next, and why."""
     why = label_next_sentence(record)
     if why is None or record.label_next_file is None:
         return {}
@@ -259,7 +259,7 @@ def _spreads(spread: SeedSpread | None) -> dict[str, float]:
 
 
 def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
-    """What would be deployed, and the ONNX form that lies beside it."""
+    """Size, speed and agreement of the exported model and of its ONNX form."""
     kept = record.kept_onnx
     more = {"rows_per_second": record.rows_per_second} if record.rows_per_second else {}
     if kept:
@@ -286,7 +286,7 @@ def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
 
 
 def decision_metadata(record: DecisionRecord) -> Metadata:
-    """The verdict and every rule."""
+    """The verdict, and whether it deploys."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_decision(record)),
         "verdict": dg.MetadataValue.text(str(record.verdict)),
@@ -295,7 +295,7 @@ def decision_metadata(record: DecisionRecord) -> Metadata:
 
 
 def production_metadata(record: ProductionRecord, experiment: Experiment) -> Metadata:
-    """Where production points, and the card that a person reads before moving it."""
+    """The version in production, and the model card."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_production(record)),
         "moved": dg.MetadataValue.bool(record.moved),
@@ -305,7 +305,7 @@ def production_metadata(record: ProductionRecord, experiment: Experiment) -> Met
 
 
 def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Metadata:
-    """What the model in production said."""
+    """Counts of the labelled rows by label, and speed."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_predictions(record)),
         "predictions": dg.MetadataValue.path(production_dir / record.file),
@@ -317,7 +317,7 @@ def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Met
 
 
 def registry_metadata(record: RegistryRecord) -> Metadata:
-    """This run's line."""
+    """The line of this run."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_registry(record)),
         "registry": dg.MetadataValue.path(record.file),
@@ -325,7 +325,7 @@ def registry_metadata(record: RegistryRecord) -> Metadata:
 
 
 def debt_metadata(record: TechDebtRecord) -> Metadata:
-    """What came, stayed and went."""
+    """The numbers of new, repeated and resolved items."""
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_tech_debt(record)),
         "registry": dg.MetadataValue.path(record.file),
@@ -334,7 +334,7 @@ def debt_metadata(record: TechDebtRecord) -> Metadata:
 
 
 def report_metadata(record: ReportRecord) -> Metadata:
-    """The report itself, without its pictures: the other assets show them."""
+    """The report without its pictures: the other assets show them."""
     lines = Path(record.file).read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("!["))
     return {
@@ -349,7 +349,7 @@ def _draw(experiment: Experiment, records: RunRecords) -> dict[str, Path]:
 
 
 def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:
-    """Each picture small and inline, and the path of the full one."""
+    """A small inline version of each picture, and the path of the full one."""
     shown: Metadata = {}
     for name in names:
         if name in pictures:
@@ -361,13 +361,13 @@ def _pictures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> Metadata:
     return shown
 
 
-def _lists(told: Mapping[str, tuple[str, ...]]) -> Metadata:
-    """Each list under its name; nothing of those that are empty."""
-    return {name: dg.MetadataValue.md(bullets(items)) for name, items in told.items() if items}
+def _lists(lists: Mapping[str, tuple[str, ...]]) -> Metadata:
+    """The lists that are not empty, as bullets."""
+    return {name: dg.MetadataValue.md(bullets(items)) for name, items in lists.items() if items}
 
 
 def _seeds(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Metadata:
-    """The seeds side by side, where there are several."""
+    """A table of the scores by seed, if there are several seeds."""
     if len(checkpoint.seeds) < 2:
         return {}
     return {"seed_scores": dg.MetadataValue.md(seeds_table(checkpoint, evaluation))}
@@ -382,5 +382,5 @@ def _counts(values: Mapping[str, int]) -> Metadata:
 
 
 def _floats(values: Mapping[str, float]) -> Metadata:
-    """Numbers that the UI shows as they are and plots: four decimals are all that counts."""
+    """Numbers with four decimals, which the UI plots over time."""
     return {name: dg.MetadataValue.float(round(float(value), 4)) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The config and the experiment that a run works on."""
+"""The `ml_run` resource: config and experiment of a run; errors without a stack; a logger."""
 
 import logging
 import sys
@@ -18,24 +18,24 @@ EXPERIMENT_TAG = "mlrun/experiment"
 
 
 class MlRun(dg.ConfigurableResource):
-    """Which config a run uses, and which experiment it works on."""
+    """The config of a run, and the experiment that it works on."""
 
     config_file: str | None = Field(
         default=None,
-        description="The config file; unset: MLRUN_CONFIG, else ml_config.yaml.",
+        description="The config file. Default: MLRUN_CONFIG, else ml_config.yaml.",
     )
     experiment_id: str | None = Field(
         default=None,
-        description="Work on this earlier experiment (its id or name), not on that of this run.",
+        description="Id or name of an earlier experiment to work on. Default: that of this run.",
     )
 
     def load_config(self) -> LoadedConfig:
-        """The config as the file says it now."""
+        """Load the config file."""
         return load_config(self.config_file)
 
     @contextmanager
     def stage(self, context: dg.AssetExecutionContext) -> Iterator[Stage]:
-        """The experiment that the asset of ``context`` works on, with that experiment's config."""
+        """Run the body of the asset of ``context`` as a stage of its experiment."""
         with plain_errors():
             current = self.load_config()
             experiment = self._find(current, context)
@@ -53,8 +53,8 @@ class MlRun(dg.ConfigurableResource):
         opened_here = set(known) & set(experiment.manifest.run_ids)
         if self.experiment_id is None and not opened_here:
             context.log.warning(
-                f"this run opened no experiment: it works on the latest, {experiment.id}; name "
-                "another one in resources.ml_run.config.experiment_id"
+                f"this run opened no experiment and uses the latest, {experiment.id}; to choose "
+                "another, set resources.ml_run.config.experiment_id"
             )
         if run.run_id not in experiment.manifest.run_ids:
             experiment.update(run_ids=(*experiment.manifest.run_ids, run.run_id))
@@ -63,13 +63,13 @@ class MlRun(dg.ConfigurableResource):
 
 
 def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
-    """Let the run show its experiment in the UI."""
+    """Tag the run with its experiment, for the UI."""
     context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: experiment.id})
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Show an error of ours as its message alone, without a stack."""
+    """Show an error of this package or of the file system without a stack."""
     try:
         yield
     except (MlrunError, OSError) as error:
@@ -77,13 +77,13 @@ def plain_errors() -> Iterator[None]:
 
 
 class _OwnLines(logging.Filter):
-    """Keeps what stages say and drops what Dagster says about itself."""
+    """Keep the lines of the stages, drop the events of Dagster."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         about = getattr(record, "dagster_meta", None) or {}
-        # What was skipped after a failure Dagster says in the name of each asset, not as an event.
-        own = str(about.get("orig_message", "")).endswith("Not executing.")
-        return about.get("dagster_event") is None and not own
+        # After a failure, Dagster logs skipped assets as plain lines, not as events.
+        skipped = str(about.get("orig_message", "")).endswith("Not executing.")
+        return about.get("dagster_event") is None and not skipped
 
 
 class _Plain(logging.Formatter):
@@ -91,13 +91,16 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         about = getattr(record, "dagster_meta", None) or {}
-        asset, said = about.get("op_name") or "", about.get("orig_message", "")
-        return f"{self.formatTime(record, '%H:%M:%S')}  {asset:<20}  {said}"
+        asset, message = about.get("op_name") or "", about.get("orig_message", "")
+        return f"{self.formatTime(record, '%H:%M:%S')}  {asset:<20}  {message}"
 
 
-@dg.logger(config_schema={}, description="What the stages say, a line each, on standard error.")
+@dg.logger(
+    config_schema={},
+    description="The progress of the stages on standard error, one line per message.",
+)
 def plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """A logger of its own, so that nobody else's settings change it."""
+    """A logger that is not registered, so that no other settings change it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain())
     handler.addFilter(_OwnLines())

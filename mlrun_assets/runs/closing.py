@@ -1,4 +1,4 @@
-"""Registry line, tech debt and report, for every way in which a run can end."""
+"""The end of a run: registry line, tech debt and report, however it ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.decision.verdict import DECISIVE, RULES
-from mlrun_assets.errors import RecordError
+from mlrun_assets.errors import RecordError, count
 from mlrun_assets.experiment import Experiment, ExperimentPaths, run_records, unlock_experiment
 from mlrun_assets.files import write_atomically
 from mlrun_assets.plan.plan import ADVICE_TOPICS
@@ -39,10 +39,138 @@ from mlrun_assets.reports.report import render_html, render_report
 from mlrun_assets.runs import MADE_FROM, REPORT
 
 
-def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
-    """The issues of a run, and the areas that it looked at.
+def close_experiment(
+    experiment: Experiment,
+    config: LoadedConfig,
+    status: Status,
+    *,
+    error: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Record how a run ended in the registries, the report and the manifest; unlock the experiment.
 
-    A stage that the run did not reach was not looked at: its old issues stay open.
+    The manifest comes last: a process that is killed before leaves an experiment that is still
+    ``Running``, and the next run closes it.
+    """
+    manifest = _ended(experiment, status, error=error, run_id=run_id)
+    experiment.save(register_debt(experiment, config))
+    experiment.save(_register(manifest, experiment, config))
+    experiment.save(write_report(manifest, experiment, config))
+    manifest.save(experiment.paths.manifest)
+    unlock_experiment(experiment.directory)
+
+
+def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
+    """Set an ended experiment back to ``Running``, in the registry and in the manifest."""
+    manifest = experiment.manifest
+    write_run_line(config.reports_dir, manifest.report, Status.RUNNING, "resumed")
+    experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
+
+
+def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
+    """Write the report of a run whose stages are all done, then mark the run as complete.
+
+    The registry line comes after the report, and the manifest last: a process that is killed
+    before leaves a ``Running`` line, and the next run closes the experiment.
+
+    Raises:
+        RecordError: another stage is not done, or was invalidated by a re-run of an earlier one.
+    """
+    stages = experiment.manifest.stages
+    undone = [name for name in MADE_FROM if name != REPORT and not is_done(stages.get(name))]
+    if undone:
+        raise RecordError(
+            f"{experiment.id}: the report needs {', '.join(undone)}; materialize them in this "
+            "experiment first"
+        )
+    manifest = _ended(experiment, Status.COMPLETE, run_id=run_id)
+    record = write_report(manifest, experiment, config)
+    experiment.save(record)
+    experiment.save(_register(manifest, experiment, config))
+    experiment.update(
+        status=manifest.status, closed_at=manifest.closed_at, closed_by=run_id, error=None
+    )
+    return record
+
+
+def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
+    """Write the registry line of a run that has its decision; the status is still ``Running``.
+
+    Raises:
+        RecordError: there is no record of the asset `production_model`.
+    """
+    experiment.load(ProductionRecord)
+    return _register(experiment.manifest, experiment, config)
+
+
+def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) -> None:
+    """Write registry line and report again, after production was moved."""
+    manifest = experiment.manifest
+    experiment.save(_register(manifest, experiment, config))
+    experiment.save(write_report(manifest, experiment, config))
+
+
+def _ended(
+    experiment: Experiment, status: Status, *, error: str | None = None, run_id: str | None = None
+) -> Manifest:
+    changes = {
+        "status": status,
+        "closed_at": timestamp(),
+        "closed_by": run_id,
+        "error": error,
+    }
+    return experiment.manifest.model_copy(update=changes)
+
+
+def is_done(run: StageRun | None) -> bool:
+    """Whether a stage is done. None: it did not start."""
+    return run is not None and run.status == "done"
+
+
+def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
+    summary = run_summary(experiment, manifest.error)
+    return write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
+
+
+def run_summary(experiment: Experiment, error: str | None = None) -> str:
+    """Scores, verdict and deployment in one line, then the first line of ``error``."""
+    parts = []
+    evaluation = experiment.find(EvaluationRecord)
+    if evaluation:
+        parts.append(f"accuracy {evaluation.test.accuracy.value:.3f}")
+        parts.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{_over_seeds(evaluation)}")
+        parts.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
+    decision = experiment.find(DecisionRecord)
+    if decision:
+        parts.append(decision.verdict)
+    production = experiment.find(ProductionRecord)
+    if production:
+        deployed = production.after and production.after.experiment == experiment.id
+        parts.append("deployed" if deployed else "not deployed")
+    if error:
+        parts.append(error.splitlines()[0])
+    return ", ".join(parts) or "no metrics"
+
+
+def _over_seeds(evaluation: EvaluationRecord) -> str:
+    """`` (0.785 ± 0.012 over 3 seeds)`` if several seeds were trained, else nothing."""
+    over = evaluation.f1_over_seeds
+    return f" ({spread(over)} over {count(len(evaluation.seeds), 'seed')})" if over else ""
+
+
+# Tech debt
+
+
+def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecord:
+    """Add the issues of the run to ``_tech-debt.md``, and resolve those that are gone."""
+    issues, examined = find_issues(experiment)
+    return record_debt(config.reports_dir, experiment.manifest.report, issues, examined)
+
+
+def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
+    """The issues of a run, and the areas that it examined.
+
+    The areas of a stage that the run did not reach are not examined: their old issues stay open.
     """
     issues: list[DebtIssue] = []
     examined: set[str] = set()
@@ -92,133 +220,11 @@ def _rule_issue(rule: RuleResult) -> DebtIssue:
     )
 
 
-def close_experiment(
-    experiment: Experiment,
-    config: LoadedConfig,
-    status: Status,
-    *,
-    error: str | None = None,
-    run_id: str | None = None,
-) -> None:
-    """Say how a run ended: in the registries, a report and its manifest; then let it go.
-
-    The manifest comes last: a process that is killed in between leaves an experiment that is still
-    open, and the next run closes it.
-    """
-    manifest = _ended(experiment, status, error=error, run_id=run_id)
-    experiment.save(register_debt(experiment, config))
-    experiment.save(_register(manifest, experiment, config))
-    experiment.save(write_report(manifest, experiment, config))
-    manifest.save(experiment.paths.manifest)
-    unlock_experiment(experiment.directory)
-
-
-def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
-    """Say in the registry and in the manifest that an experiment that had ended runs again."""
-    manifest = experiment.manifest
-    write_run_line(config.reports_dir, manifest.report, Status.RUNNING, "resumed")
-    experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
-
-
-def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
-    """Write the report of a run that went all the way, then call the run complete.
-
-    The registry line comes after the report and the manifest last: a process that is killed before
-    leaves a ``Running`` line, and the next run closes the experiment.
-
-    Raises:
-        RecordError: an asset before the report was not materialized since what it is made from was.
-    """
-    stages = experiment.manifest.stages
-    undone = [name for name in MADE_FROM if name != REPORT and not is_done(stages.get(name))]
-    if undone:
-        raise RecordError(
-            f"{experiment.id}: the report needs {', '.join(undone)}; materialize them first, in "
-            "this experiment"
-        )
-    manifest = _ended(experiment, Status.COMPLETE, run_id=run_id)
-    record = write_report(manifest, experiment, config)
-    experiment.save(record)
-    experiment.save(_register(manifest, experiment, config))
-    experiment.update(
-        status=manifest.status, closed_at=manifest.closed_at, closed_by=run_id, error=None
-    )
-    return record
-
-
-def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
-    """Write the line of a run that has come to its decision; its status is still ``Running``.
-
-    Raises:
-        RecordError: it has not.
-    """
-    experiment.load(ProductionRecord)
-    return _register(experiment.manifest, experiment, config)
-
-
-def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) -> None:
-    """Write line and report again after a person changed what they tell."""
-    manifest = experiment.manifest
-    experiment.save(_register(manifest, experiment, config))
-    experiment.save(write_report(manifest, experiment, config))
-
-
-def _ended(
-    experiment: Experiment, status: Status, *, error: str | None = None, run_id: str | None = None
-) -> Manifest:
-    changes = {
-        "status": status,
-        "closed_at": timestamp(),
-        "closed_by": run_id,
-        "error": error,
-    }
-    return experiment.manifest.model_copy(update=changes)
-
-
-def is_done(run: StageRun | None) -> bool:
-    """Whether a stage came to its end; None: it did not begin."""
-    return run is not None and run.status == "done"
-
-
-def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
-    summary = run_summary(experiment, manifest.error)
-    return write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
-
-
-def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecord:
-    """Bring ``_tech-debt.md`` up to what the run found."""
-    issues, examined = find_issues(experiment)
-    return record_debt(config.reports_dir, experiment.manifest.report, issues, examined)
-
-
-def run_summary(experiment: Experiment, error: str | None = None) -> str:
-    """What the run found, in one line; ``error`` is why it ended, where it ended badly."""
-    said = []
-    evaluation = experiment.find(EvaluationRecord)
-    if evaluation:
-        said.append(f"accuracy {evaluation.test.accuracy.value:.3f}")
-        said.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{_over_seeds(evaluation)}")
-        said.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
-    decision = experiment.find(DecisionRecord)
-    if decision:
-        said.append(decision.verdict)
-    production = experiment.find(ProductionRecord)
-    if production:
-        serves = production.after and production.after.experiment == experiment.id
-        said.append("deployed" if serves else "not deployed")
-    if error:
-        said.append(error.splitlines()[0])
-    return ", ".join(said) or "no metrics"
-
-
-def _over_seeds(evaluation: EvaluationRecord) -> str:
-    """`` (0.785 ± 0.012 over 3 seeds)``, where several were trained."""
-    over = evaluation.f1_over_seeds
-    return f" ({spread(over)} over {len(evaluation.seeds)} seeds)" if over else ""
+# Report and datasheet
 
 
 def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
-    """Write the report in the reports directory and in the experiment, each with its own links."""
+    """Write the report to the reports directory and to the experiment, with relative links."""
     records = run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.paths.plots)
     file = report_file(config.reports_dir, manifest.report)
@@ -239,13 +245,6 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     )
 
 
-def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
-    """Write the datasheet of a validated dataset beside its splits, below ``directory``."""
-    file = ExperimentPaths(directory).datasheet
-    write_atomically(file, render_datasheet(dataset, data))
-    return file
-
-
 def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
     return {
         name: Path(os.path.relpath(path, target.parent)).as_posix()
@@ -254,8 +253,15 @@ def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
 
 
 def _card_link(experiment: Experiment, target: Path) -> str | None:
-    """The model card from the directory of ``target``; None: there is none of this evaluation."""
+    """The link from ``target`` to the model card; None: this evaluation has no card."""
     card = experiment.paths.model_card
     if experiment.find(ProductionRecord) is None or not card.exists():
         return None
     return Path(os.path.relpath(card, target.parent)).as_posix()
+
+
+def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
+    """Write the datasheet of a validated dataset beside its splits in ``directory``."""
+    file = ExperimentPaths(directory).datasheet
+    write_atomically(file, render_datasheet(dataset, data))
+    return file

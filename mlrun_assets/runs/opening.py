@@ -1,4 +1,4 @@
-"""A new experiment, and the sweep of those that nobody holds any more."""
+"""A new experiment: its name, environment and earlier runs. Killed experiments are closed here."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.sources import digest_sources, split_sources
@@ -50,6 +49,7 @@ from mlrun_assets.records import (
 from mlrun_assets.registries.registry import read_registry, reserve_report_name
 from mlrun_assets.registries.tech_debt import read_open_debt
 from mlrun_assets.runs.closing import close_experiment
+from mlrun_assets.types import ProgressCallback
 
 LONGEST_NAME = 60
 PACKAGES = (
@@ -68,11 +68,75 @@ PACKAGES = (
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def slug(name: str) -> str:
-    """``name`` as it can stand in a file name and in one line of a registry.
+def open_experiment(
+    config: LoadedConfig,
+    name: str | None,
+    run_id: str,
+    progress: ProgressCallback = lambda _: None,
+) -> Experiment:
+    """Create an experiment with its own directory and report name, and lock it.
 
-    Letters of any script, digits, ``-``, ``_`` and ``.`` stay; a run of anything else becomes one
-    hyphen.
+    Its record holds the environment, the earlier runs and the open tech debt. The registry shows
+    the run as ``Running`` until it is closed.
+
+    Raises:
+        ExperimentError: the name can't be used, or the directory can't be written.
+        RecordError: a registry can't be read or written.
+    """
+    name = name.strip() if name else None
+    if name:
+        slug(name)  # a wrong name fails before anything is written
+    sweep_abandoned(config, progress)
+    registry = read_registry(config.reports_dir)
+    inputs = input_digests(config)
+    prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
+    best = best_run(prior, inputs.get("test"))
+    open_debt = read_open_debt(config.reports_dir)
+    experiment = _create(config, name, run_id, inputs)
+    experiment.save(
+        ExperimentRecord(
+            name=experiment.manifest.name,
+            config_digest=digest_bytes(config.settings.to_yaml().encode()),
+            environment=observe_environment(config.directory),
+            prior_runs=prior,
+            best_run=best.report if best else None,
+            unreadable_lines=registry.unreadable,
+            open_debt=open_debt,
+        )
+    )
+    return experiment
+
+
+def _create(
+    config: LoadedConfig, given: str | None, run_id: str, inputs: dict[str, str]
+) -> Experiment:
+    now = datetime.now(UTC)
+    directory = take_directory(config.experiments_dir, now)
+    lock_experiment(directory)
+    try:
+        name = slug(given) if given else directory.name
+        report = reserve_report_name(config.reports_dir, name, f"{now:%Y%m%d}")
+        manifest = Manifest(
+            id=directory.name,
+            name=name,
+            original_name=given if given != name else None,
+            report=report,
+            status=Status.RUNNING,
+            created_at=timestamp(now),
+            run_ids=(run_id,),
+            inputs=inputs,
+        )
+        return create_experiment(directory, manifest, config)
+    except BaseException:
+        unlock_experiment(directory)
+        shutil.rmtree(directory)
+        raise
+
+
+def slug(name: str) -> str:
+    """``name`` in a form for file names and registry lines.
+
+    Letters of any script, digits, ``-``, ``_`` and ``.`` are kept; other characters become hyphens.
 
     Raises:
         ExperimentError: nothing is left.
@@ -81,14 +145,53 @@ def slug(name: str) -> str:
     kept = kept.strip("-._")[:LONGEST_NAME].rstrip("-._")
     if not kept:
         raise ExperimentError(
-            f"experiment name {name!r}: has no letter or digit; name it for example "
+            f"experiment name {name!r}: has no letter or digit; choose a name like "
             "`xlm-r-fine-tune-v2`"
         )
     return kept
 
 
+def input_digests(config: LoadedConfig) -> dict[str, str]:
+    """The digest of the local files of each split; data at a URL has none before it is fetched."""
+    digests = {}
+    for split in SPLITS:
+        with suppress(DataError):  # the data stage reports a missing file
+            digests[split] = digest_sources(split_sources(config, split))
+    return {split: digest for split, digest in digests.items() if digest}
+
+
+def sweep_abandoned(
+    config: LoadedConfig, progress: ProgressCallback = lambda _: None
+) -> list[Experiment]:
+    """Close the experiments that are ``Running`` but not locked by a process.
+
+    One that was killed during a stage becomes ``Interrupted``. One whose stages all ended, because
+    only some assets were run or it was killed between two, becomes ``Partial``. One that can't be
+    closed is reported and left for the next sweep: it must not stop a new run.
+    """
+    swept = []
+    for experiment in all_experiments(config.experiments_dir):
+        if experiment.manifest.status is not Status.RUNNING or is_locked(experiment.directory):
+            continue
+        try:
+            if try_lock(experiment.directory) and experiment.manifest.status is Status.RUNNING:
+                stages = experiment.manifest.stages
+                killed = not stages or any(run.status == "running" for run in stages.values())
+                status = Status.INTERRUPTED if killed else Status.PARTIAL
+                close_experiment(experiment, experiment.config(config), status)
+                swept.append(experiment)
+        except (MlrunError, OSError) as error:
+            progress(f"{experiment.id}: was killed and can't be closed: {message_of(error)}")
+        finally:
+            unlock_experiment(experiment.directory)
+    return swept
+
+
+# Environment
+
+
 def observe_environment(directory: Path) -> Environment:
-    """Versions, machine and git commit; ``directory`` is where git is asked."""
+    """Versions, machine, and the git commit of ``directory``."""
     commit = _git(directory, "rev-parse", "HEAD")
     changes = _git(directory, "status", "--porcelain")
     return Environment(
@@ -105,14 +208,8 @@ def observe_environment(directory: Path) -> Environment:
     )
 
 
-def best_run(prior_runs: tuple[PriorRun, ...], test_digest: str | None) -> PriorRun | None:
-    """The earlier run with the highest F1 on the same test file: others can't be compared."""
-    scored = [run for run in prior_runs if run.f1 is not None and run.test_digest == test_digest]
-    return max(scored, key=lambda run: run.f1 or 0.0, default=None)
-
-
 def _cpu_model() -> str | None:
-    """The name of the first CPU, as the kernel gives it; None where there is no such file."""
+    """The name of the first CPU, from ``/proc/cpuinfo``; None where that file is missing."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -120,7 +217,7 @@ def _cpu_model() -> str | None:
 
 
 def _accelerator() -> str | None:
-    """The name of the first GPU that the driver knows; torch is too slow to ask here."""
+    """The name of the first GPU, from the driver: importing torch would take seconds."""
     drivers = Path("/proc/driver/nvidia/gpus")
     for information in sorted(drivers.glob("*/information")):
         for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -137,7 +234,7 @@ def _version(package: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """What git says; None where there is no git or no repository."""
+    """The output of git; None without git or a repository."""
     try:
         result = subprocess.run(
             ["git", "-C", str(directory), *arguments],
@@ -151,12 +248,15 @@ def _git(directory: Path, *arguments: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
+# Earlier runs
+
+
 def collect_prior_runs(
     experiments: Iterable[Experiment], lines: Iterable[RunLine]
 ) -> tuple[PriorRun, ...]:
-    """Earlier runs, the newest first; those known only by their line come last.
+    """Earlier runs, the newest first; runs that only have a registry line come last.
 
-    An experiment whose records can't be read (another version wrote them) counts by its line.
+    An experiment whose records can't be read is represented by its registry line.
     """
     registered = {line.report: line for line in lines}
     runs = []
@@ -206,14 +306,14 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
 
 
 def _val_f1_macro(checkpoint: CheckpointRecord) -> float:
-    """That of the best epoch, as a mean over the seeds: the best of many would flatter a recipe."""
+    """Macro-F1 of the best epoch, averaged over the seeds: the best seed would flatter a recipe."""
     if checkpoint.seeds:
         return fmean(seed.val_f1_macro for seed in checkpoint.seeds)
     return max(epoch.val_f1_macro for epoch in checkpoint.history)
 
 
 def recipe_summary(plan: TrainingPlan) -> str:
-    """A plan in a few words."""
+    """Encoder, epochs, batch size, learning rate and seeds, in one line."""
     recipe, seeds = plan.recipe, [each.seed for each in plan.recipes]
     return (
         f"{recipe.encoder}, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
@@ -221,110 +321,7 @@ def recipe_summary(plan: TrainingPlan) -> str:
     )
 
 
-def open_experiment(
-    config: LoadedConfig,
-    name: str | None,
-    run_id: str,
-    report: Callable[[str], None] = lambda _: None,
-) -> Experiment:
-    """Take a directory and a report name that no other run has, and read what earlier runs found.
-
-    The registry shows the run as ``Running`` from here on, until it is closed.
-
-    Raises:
-        ExperimentError: the name can't be used, or the directory can't be written.
-        RecordError: a registry can't be read or written.
-    """
-    name = name.strip() if name else None
-    wanted = slug(name) if name else None
-    sweep_abandoned(config, report)
-    registry = read_registry(config.reports_dir)
-    inputs = input_digests(config)
-    prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
-    best = best_run(prior, inputs.get("test"))
-    open_debt = read_open_debt(config.reports_dir)
-    experiment = _create(config, _RunName(name, wanted), run_id, inputs)
-    experiment.save(
-        ExperimentRecord(
-            name=experiment.manifest.name,
-            config_digest=digest_bytes(config.settings.to_yaml().encode()),
-            environment=observe_environment(config.directory),
-            prior_runs=prior,
-            best_run=best.report if best else None,
-            unreadable_lines=registry.unreadable,
-            open_debt=open_debt,
-        )
-    )
-    return experiment
-
-
-class _RunName(NamedTuple):
-    """A name as it was given, and as it can stand in a file name; None: none was given."""
-
-    given: str | None
-    slug: str | None
-
-
-def _create(
-    config: LoadedConfig, called: _RunName, run_id: str, inputs: dict[str, str]
-) -> Experiment:
-    now = datetime.now(UTC)
-    directory = take_directory(config.experiments_dir, now)
-    lock_experiment(directory)
-    try:
-        name = called.slug or directory.name
-        report = reserve_report_name(config.reports_dir, name, f"{now:%Y%m%d}")
-        manifest = Manifest(
-            id=directory.name,
-            name=name,
-            original_name=called.given if called.given != name else None,
-            report=report,
-            status=Status.RUNNING,
-            created_at=timestamp(now),
-            run_ids=(run_id,),
-            inputs=inputs,
-        )
-        return create_experiment(directory, manifest, config)
-    except BaseException:
-        unlock_experiment(directory)
-        shutil.rmtree(directory)
-        raise
-
-
-def sweep_abandoned(
-    config: LoadedConfig, report: Callable[[str], None] = lambda _: None
-) -> list[Experiment]:
-    """Close the experiments that are still ``Running`` though no process holds them.
-
-    One that is in the middle of a stage was killed: ``Interrupted``. Of one whose stages all came
-    to an end only some assets were run, or it was killed between two: ``Partial``. One that can't
-    be closed is reported and left for the next sweep: it must not stop a new run.
-    """
-    swept = []
-    for experiment in all_experiments(config.experiments_dir):
-        if experiment.manifest.status is not Status.RUNNING or is_locked(experiment.directory):
-            continue
-        try:
-            if try_lock(experiment.directory) and experiment.manifest.status is Status.RUNNING:
-                stages = experiment.manifest.stages
-                killed = not stages or any(run.status == "running" for run in stages.values())
-                status = Status.INTERRUPTED if killed else Status.PARTIAL
-                close_experiment(experiment, experiment.config(config), status)
-                swept.append(experiment)
-        except (MlrunError, OSError) as error:
-            report(f"{experiment.id}: abandoned, and can't be closed: {message_of(error)}")
-        finally:
-            unlock_experiment(experiment.directory)
-    return swept
-
-
-def input_digests(config: LoadedConfig) -> dict[str, str]:
-    """A digest of the local files of each split; what is at a URL has none before it is fetched.
-
-    A file that is missing is the data stage's error to report.
-    """
-    digests = {}
-    for split in SPLITS:
-        with suppress(DataError):
-            digests[split] = digest_sources(split_sources(config, split))
-    return {split: digest for split, digest in digests.items() if digest}
+def best_run(prior_runs: tuple[PriorRun, ...], test_digest: str | None) -> PriorRun | None:
+    """The earlier run with the highest F1 on the same test file; others are not comparable."""
+    scored = [run for run in prior_runs if run.f1 is not None and run.test_digest == test_digest]
+    return max(scored, key=lambda run: run.f1 or 0.0, default=None)

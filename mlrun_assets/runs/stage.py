@@ -1,9 +1,9 @@
-"""One stage of an experiment: its time, its record, its end."""
+"""One stage of an experiment: lock, clock, record, failure; and how a stopped run is resumed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from mlrun_assets.records import (
 from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
 from mlrun_assets.runs.closing import close_experiment, is_done, reopen_experiment
 from mlrun_assets.runs.opening import input_digests
+from mlrun_assets.types import ProgressCallback
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 ENDED_BADLY = (Status.FAILED, Status.CANCELLED, Status.BLOCKED)
@@ -34,16 +35,12 @@ ENDED_BADLY = (Status.FAILED, Status.CANCELLED, Status.BLOCKED)
 
 @dataclass(frozen=True)
 class Stage:
-    """What the body of an asset works with.
-
-    ``config`` is the experiment's own config, ``run_id`` the run that the asset is part of, and
-    ``report`` takes a line about the progress.
-    """
+    """The experiment that an asset works on, with the experiment's own config and the run's id."""
 
     experiment: Experiment
     config: LoadedConfig
     run_id: str
-    report: Callable[[str], None]
+    progress: ProgressCallback
 
     @property
     def directory(self) -> Path:
@@ -54,19 +51,19 @@ class Stage:
         return self.experiment.load(kind)
 
     def save(self, record: AnyRecord) -> AnyRecord:
-        """Keep the record of this stage."""
+        """Save the record of this stage and return it."""
         self.experiment.save(record)
         return record
 
 
 @contextmanager
 def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
-    """Run the body of the asset ``name``; whatever way it ends, the experiment says how.
+    """Run the body of the asset ``name`` and record how it ended.
 
-    What was recorded by the assets that are made from this one is removed first: it would be about
-    something that is no more. An error closes the experiment as ``Failed``, Ctrl-C and termination
-    as ``Cancelled``. A run that has ended badly stays so: Dagster goes on with the assets that do
-    not depend on the one that failed, and their success does not undo that.
+    Running an asset invalidates everything downstream: those records are removed first. An error
+    closes the experiment as ``Failed``, Ctrl-C and termination as ``Cancelled``. A failed run stays
+    failed: Dagster continues with assets that do not depend on the failed one, and their success
+    does not change the status.
 
     Raises:
         ExperimentError: another process works on the experiment.
@@ -94,10 +91,10 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
 
 
 def require_ready(stage: Stage) -> None:
-    """Close the experiment as ``Blocked``, with that verdict, where its dataset is not ready.
+    """Close the experiment as ``Blocked``, with that verdict, if a data check blocks.
 
     Raises:
-        DataBlockedError: it does not; the message has a line for each check that blocks.
+        DataBlockedError: a check blocks; the message has a line for each.
     """
     checks = stage.load(DatasetRecord).checks
     why = "\n".join(f"{check.name}: {check.message}" for check in checks if check.blocks)
@@ -105,8 +102,8 @@ def require_ready(stage: Stage) -> None:
         stage.save(blocked(why))
         close_after_error(stage, Status.BLOCKED, why)
         raise DataBlockedError(
-            "the data does not meet the standards; mend it, or name a check in data.quality.skip:"
-            f"\n{why}\nevery row that was put aside, with its reason: "
+            "the data does not meet the standards; fix it, or list a check in data.quality.skip:"
+            f"\n{why}\nquarantined rows with reasons: "
             f"{stage.experiment.paths.quarantine}"
         )
 
@@ -116,9 +113,13 @@ def _has_ended_badly(manifest: Manifest, run_id: str) -> bool:
 
 
 def close_after_error(stage: Stage, status: Status, why: str, clock: _Clock | None = None) -> None:
-    """Close the experiment after an error; an error on top of it must not hide the first one.
+    """Close the experiment after an error; a second error must not hide the first.
 
-    The ``clock`` is that of the stage that the error stopped; None: no stage was under way.
+    Args:
+        stage: the stage.
+        status: the status that the run ends with.
+        why: the error message.
+        clock: the clock of the stopped stage; None: no stage was running.
     """
     try:
         if clock:
@@ -126,13 +127,13 @@ def close_after_error(stage: Stage, status: Status, why: str, clock: _Clock | No
         if not _has_ended_badly(stage.experiment.manifest, stage.run_id):
             close_experiment(stage.experiment, stage.config, status, error=why, run_id=stage.run_id)
     except (MlrunError, OSError) as error:
-        stage.report(
-            f"{stage.experiment.id}: {status}, but not written down everywhere: {message_of(error)}"
+        stage.progress(
+            f"{stage.experiment.id}: {status}, but not recorded everywhere: {message_of(error)}"
         )
 
 
 class _Clock:
-    """Writes to the manifest that a stage runs and what it took."""
+    """Write to the manifest that a stage is running, then its time and peak memory."""
 
     def __init__(self, experiment: Experiment, name: str) -> None:
         self._experiment, self._name = experiment, name
@@ -154,69 +155,69 @@ class _Clock:
         self._experiment.update(stages=stages)
 
 
-# What trains, which is no part of what is trained.
+# Resuming a run
+
+# Settings that say where training runs; they do not change the model.
 EXECUTION_KEYS = ("backend", "num_workers", "ray_address")
 
 
 class ResumedRun(NamedTuple):
-    """An experiment that this process holds, and the stages that are left, in order.
+    """A locked experiment, and the stages that are left, in the order of the graph.
 
-    They are those without a record of their end, and all that is made from them; none: the
-    experiment is complete.
+    A stage is left if it is not done, or if a stage that it is made from is left. With no stage
+    left, the experiment is complete.
     """
 
     experiment: Experiment
     stages: tuple[str, ...]
 
 
-def resume_experiment(
-    config: LoadedConfig, wanted: str, report: Callable[[str], None]
-) -> ResumedRun:
-    """Hold an experiment (its id or name) that was stopped, and find what is left of it.
+def resume_experiment(config: LoadedConfig, wanted: str, progress: ProgressCallback) -> ResumedRun:
+    """Lock a stopped experiment (its id or name) and find the stages that are left.
 
-    It goes on with its own config and with the rows that it has validated; ``report`` is told where
-    the files say something else by now. What is to train may be gone by then: if training is left,
-    the ``EXECUTION_KEYS`` are those of the current config, and its own is rewritten.
+    The run continues with its own config and validated rows; ``progress`` gets a note if the files
+    or the config have changed. A cluster may be gone by then: if training is left, the
+    ``EXECUTION_KEYS`` are taken from the current config and written to the experiment's config.
 
     Raises:
-        ExperimentError: there is no such experiment, another process works on it, it was killed
-            while it was being opened, the data changed before it was validated, or the workers
-            can't share its batches.
+        ExperimentError: there is no such experiment, another process works on it, its first stage
+            did not finish, the data changed before it was validated, or the batch size is not
+            divisible by the number of workers.
     """
     experiment = find_experiment(config.experiments_dir, wanted, ())
     lock_experiment(experiment.directory)
     left = _stages_left(experiment)
     if ExperimentRecord.asset in left:
         raise ExperimentError(
-            f"{experiment.id}: did not come further than being opened, so there is nothing to go "
-            "on with; start a new run with `mlrun-assets run`"
+            f"{experiment.id}: its first stage did not finish, so there is nothing to resume; "
+            "start a new run with `mlrun-assets run`"
         )
     if left:
-        _compare_data(experiment, config, DatasetRecord.asset not in left, report)
+        _compare_data(experiment, config, DatasetRecord.asset not in left, progress)
         if CheckpointRecord.asset in left:
-            _adopt_execution(experiment, config, TrainingPlan.asset not in left, report)
+            _adopt_execution(experiment, config, TrainingPlan.asset not in left, progress)
         if experiment.config(config).settings != config.settings:
-            report(
-                f"the config has changed since {experiment.id} was opened, which goes on with its "
-                f"own: {experiment.paths.config}"
+            progress(
+                f"the config has changed since {experiment.id} was opened; the run continues with "
+                f"its own config: {experiment.paths.config}"
             )
     return ResumedRun(experiment, left)
 
 
 def _stages_left(experiment: Experiment) -> tuple[str, ...]:
-    undone = {name for name in MADE_FROM if not _stands(experiment, name)}
+    undone = {name for name in MADE_FROM if not _has_finished(experiment, name)}
     undone = undone.union(*(dependants(name) for name in undone))
     return tuple(name for name in MADE_FROM if name in undone)
 
 
-def _stands(experiment: Experiment, name: str) -> bool:
-    """Whether the stage has finished and its record can be read."""
+def _has_finished(experiment: Experiment, name: str) -> bool:
+    """Whether the stage is done and its record can be read."""
     record = experiment.find(STAGE_RECORDS[name])
     return is_done(experiment.manifest.stages.get(name)) and record is not None
 
 
 def _compare_data(
-    experiment: Experiment, config: LoadedConfig, validated: bool, report: Callable[[str], None]
+    experiment: Experiment, config: LoadedConfig, validated: bool, progress: ProgressCallback
 ) -> None:
     then, now = experiment.manifest.inputs, input_digests(experiment.config(config))
     changed = ", ".join(split for split in then if then[split] != now.get(split))
@@ -227,14 +228,14 @@ def _compare_data(
             f"{experiment.id}: the files of {changed} have changed since it was opened; start a "
             "new run with `mlrun-assets run`"
         )
-    report(
-        f"the files of {changed} have changed since {experiment.id} was opened, which goes on with "
-        "the rows that it validated"
+    progress(
+        f"the files of {changed} have changed since {experiment.id} was opened; the run continues "
+        "with the rows that it validated"
     )
 
 
 def _adopt_execution(
-    experiment: Experiment, config: LoadedConfig, planned: bool, report: Callable[[str], None]
+    experiment: Experiment, config: LoadedConfig, planned: bool, progress: ProgressCallback
 ) -> None:
     own = experiment.config(config).settings
     then, now = (
@@ -247,8 +248,8 @@ def _adopt_execution(
     workers = config.settings.training.num_workers
     if batch != "auto" and batch % workers:
         raise ExperimentError(
-            f"{experiment.id}: trains with batches of {batch} rows, of which training.num_workers "
-            f"{workers} can't have equal parts: set it to a divisor of {batch}, or start a new run "
+            f"{experiment.id}: batches of {batch} rows can't be shared equally by "
+            f"training.num_workers {workers}; set it to a divisor of {batch}, or start a new run "
             "with `mlrun-assets run`"
         )
     training = own.training.model_copy(update=now)
@@ -258,7 +259,7 @@ def _adopt_execution(
         for key in EXECUTION_KEYS
         if then[key] != now[key]
     )
-    report(f"{experiment.id} trains as the config says now: {changes}")
+    progress(f"{experiment.id} trains with the settings of the current config: {changes}")
 
 
 def _shown(value: object) -> str:

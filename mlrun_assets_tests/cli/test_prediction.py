@@ -308,4 +308,4 @@ def test_no_row_is_told_and_no_error(call: Any, piped: bytes | None) -> None:
     called = call("-", piped=piped)
     assert called.code == 0, called.errors
     assert called.answers == []
-    assert called.errors == "note: standard input holds no row\n"
+    assert called.errors == "note: standard input: no rows\n"

@@ -100,7 +100,7 @@ def test_new_content_fires_again(ticks: Ticks) -> None:
 
 def test_missing_files_and_a_wrong_config_are_reasons_to_skip(ticks: Ticks) -> None:
     (ticks.config.parent / "data/test.jsonl").unlink()
-    assert "not there yet" in str(ticks.tick().skip_reason)
+    assert "not complete yet" in str(ticks.tick().skip_reason)
     ticks.config.write_text("modle: {}\n")
     assert "did you mean `model`" in str(ticks.tick().skip_reason)
 

@@ -107,7 +107,7 @@ def test_a_full_disk_does_not_hide_the_error(
         fill_the_disk_and_fail()
     manifest = experiment.directory / "manifest.json"
     (line,) = told
-    assert line.startswith(f"{experiment.id}: Failed, but not written down everywhere: {manifest}:")
+    assert line.startswith(f"{experiment.id}: Failed, but not recorded everywhere: {manifest}:")
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])

@@ -131,9 +131,9 @@ def test_what_trains_is_what_the_config_says_now(config: LoadedConfig) -> None:
     said: list[str] = []
     assert resume_experiment(config, "stopped", said.append).stages == EVERYTHING_ELSE
     assert said == [
-        f"{experiment.id} trains as the config says now: training.backend is inline instead of "
-        "ray, training.num_workers is 1 instead of 2, training.ray_address is unset instead of "
-        "gone:6379"
+        f"{experiment.id} trains with the settings of the current config: training.backend is "
+        "inline instead of ray, training.num_workers is 1 instead of 2, training.ray_address is "
+        "unset instead of gone:6379"
     ]
     assert experiment.config(config) == config
     assert quietly(config) == EVERYTHING_ELSE
@@ -171,7 +171,7 @@ def test_workers_that_can_not_share_a_batch_are_not_taken(
             stage.save(PLAN)
         unlock_experiment(experiment.directory)
     three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
-    with pytest.raises(ExperimentError, match=r"batches of 16 rows.*set it to a divisor of 16"):
+    with pytest.raises(ExperimentError, match=r"divisor of 16"):
         resume_experiment(three, "stopped", print)
     assert experiment.config(config) == own
 
@@ -180,7 +180,7 @@ def test_one_that_was_stopped_while_it_was_opened_has_nothing_to_go_on_with(
     config: LoadedConfig,
 ) -> None:
     experiment = open_experiment(config, "stopped", "run-1")
-    with pytest.raises(ExperimentError, match="did not come further than being opened"):
+    with pytest.raises(ExperimentError, match="nothing to resume"):
         resume_experiment(config, experiment.id, print)
 
 
