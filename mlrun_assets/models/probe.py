@@ -1,141 +1,157 @@
-"""A fresh process that loads a model directory as any user would, and answers.
+"""Load a model directory in a fresh process, as a user would, and predict with it.
 
-    python -m mlrun_assets.models.probe MODEL_DIR MAX_LENGTH < texts.json > answers.json
+    python -m mlrun_assets.models.probe transformers MODEL_DIR MAX_LENGTH < texts.json
+    python -m mlrun_assets.models.probe onnx ONNX_DIR < texts.json
 
-``texts.json`` is a list of texts; ``answers.json`` holds the labels, the seconds that loading took,
-the milliseconds of each answer to one text alone, and of several texts how many 64 it answers a
-second.
+The input is a JSON list of texts; the output has the fields of `Answers`. The ONNX mode runs the
+reader that is stored in ONNX_DIR and fails if the process imports torch or transformers.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from mlrun_assets.errors import ExportError
 
-# How many texts are timed alone, and how many are answered together for the rows a second.
-TEXTS_TIMED = 40
-TEXTS_TOGETHER = 64
+TEXTS_TIMED_ALONE = 40
+TEXTS_TIMED_TOGETHER = 64
+BATCH_SIZE = 16
+TIMEOUT_SECONDS = 1800
+UNWANTED = ("torch", "transformers")
 
-
-@dataclass(frozen=True)
-class Server:
-    """The module that such a process runs, and how messages call it and its failure."""
-
-    module: str
-    name: str
-    failure: str
-    timeout_seconds: int
-
-
-def ask(server: Server, arguments: list[str], texts: list[str]) -> dict[str, Any]:
-    """Start the process with ``arguments``, give it ``texts`` and return what it says.
-
-    Raises:
-        ExportError: it fails, or does not answer for every text.
-    """
-    try:
-        result = subprocess.run(
-            [sys.executable, "-m", server.module, *arguments],
-            input=json.dumps(texts),
-            capture_output=True,
-            text=True,
-            timeout=server.timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExportError(
-            f"{server.name} did not answer within {server.timeout_seconds} s"
-        ) from None
-    if result.returncode != 0:
-        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
-        raise ExportError(f"{server.failure}: {last[0]}")
-    said: dict[str, Any] = json.loads(result.stdout)
-    if len(said["labels"]) != len(texts):
-        raise ExportError(f"{len(said['labels'])} answers to {len(texts)} texts from {server.name}")
-    return said
-
-
-SERVER = Server(
-    module="mlrun_assets.models.probe",
-    name="a fresh process",
-    failure="a fresh process can't use the model",
-    timeout_seconds=600,
-)
+Predict = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the fresh process said."""
+    """Labels of the texts, and how fast they came: one text alone, and 64 together."""
 
     labels: tuple[str, ...]
     load_seconds: float
-    latencies_ms: tuple[float, ...]
-    rows_per_second: float | None
+    latency_ms_p50: float
+    latency_ms_p95: float
+    rows_per_second: float
 
 
-def ask_fresh_process(model_dir: Path, texts: list[str], max_length: int) -> Answers:
-    """Load ``model_dir`` in a new process through ``transformers.pipeline`` and predict ``texts``.
+def probe_transformers(model_dir: Path, texts: list[str], max_length: int) -> Answers:
+    """Load ``model_dir`` in a new process with ``transformers.pipeline`` and predict ``texts``.
 
     Raises:
-        ExportError: it does not load, or does not answer for every text.
+        ExportError: it does not load, or does not return a label for every text.
     """
     try:
-        said = ask(SERVER, [str(model_dir), str(max_length)], texts)
+        return _probe("transformers", model_dir, texts, str(max_length))
     except ExportError as error:
         raise ExportError(f"{model_dir}: {error}") from None
-    return Answers(
-        tuple(said["labels"]),
-        said["load_seconds"],
-        tuple(said["latencies_ms"]),
-        said["rows_per_second"],
-    )
 
 
-def _answer(model_dir: str, max_length: int, texts: list[str]) -> dict[str, object]:
-    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-    started = time.perf_counter()
+def probe_onnx(onnx_dir: Path, texts: list[str]) -> Answers:
+    """Load ``onnx_dir`` in a new process that never imports torch, and predict ``texts``.
+
+    Raises:
+        ExportError: it does not load, does not return a label for every text, or imports torch.
+    """
+    return _probe("onnx", onnx_dir, texts)
+
+
+def _probe(mode: str, directory: Path, texts: list[str], *arguments: str) -> Answers:
+    command = [sys.executable, "-m", "mlrun_assets.models.probe", mode, str(directory), *arguments]
+    try:
+        result = subprocess.run(
+            command,
+            input=json.dumps(texts),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(
+            f"a fresh process with {mode} did not finish within {TIMEOUT_SECONDS} s"
+        ) from None
+    if result.returncode != 0:
+        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ExportError(f"a fresh process can't use it with {mode}: {last[0]}")
+    fields = json.loads(result.stdout)
+    labels = tuple(fields.pop("labels"))
+    if len(labels) != len(texts):
+        raise ExportError(f"{len(labels)} labels for {len(texts)} texts from {mode}")
+    return Answers(labels, **fields)
+
+
+# In the fresh process
+
+
+def _main(mode: str, directory: str, *arguments: str) -> Answers:
+    texts = json.load(sys.stdin)
+    if mode == "onnx":
+        answers = _measure(lambda: _load_onnx(directory), texts)
+        if imported := [name for name in UNWANTED if name in sys.modules]:
+            raise SystemExit(f"the process imported {', '.join(imported)}")
+        return answers
+    # transformers copies the code of a model to a cache and imports it from there. A directory of
+    # its own keeps this process apart from others.
+    with tempfile.TemporaryDirectory() as modules:
+        os.environ.update(
+            HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_MODULES_CACHE=modules
+        )
+        return _measure(lambda: _load_transformers(directory, int(*arguments)), texts)
+
+
+def _load_transformers(model_dir: str, max_length: int) -> Predict:
     from transformers import pipeline
 
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 
-    # The only code that is trusted is what this package put beside an n-gram model.
+    # The only code that is trusted is the code that this package copied beside an n-gram model.
     is_ensemble = (Path(model_dir) / NGRAMS_DIR).is_dir()
     classify = pipeline(
         "text-classification", model=model_dir, device=-1, trust_remote_code=is_ensemble
     )
+
+    def predict(texts: list[str]) -> list[str]:
+        # One text is passed as a string: a list would start a data loader and cost latency.
+        inputs = texts if len(texts) > 1 else texts[0]
+        answers = classify(inputs, batch_size=BATCH_SIZE, truncation=True, max_length=max_length)
+        return [answer["label"] for answer in answers]
+
+    return predict
+
+
+def _load_onnx(onnx_dir: str) -> Predict:
+    sys.path.insert(0, onnx_dir)
+    predict: Predict = importlib.import_module("onnx_classifier").OnnxClassifier(onnx_dir).predict
+    return predict
+
+
+def _measure(load: Callable[[], Predict], texts: list[str]) -> Answers:
+    started = time.perf_counter()
+    predict = load()
     load_seconds = time.perf_counter() - started
-    settings = {"truncation": True, "max_length": max_length}
-    labels = [answer["label"] for answer in classify(texts, batch_size=16, **settings)]
-    latencies = []
-    for text in texts[:TEXTS_TIMED]:
-        started = time.perf_counter()
-        classify(text, **settings)
-        latencies.append((time.perf_counter() - started) * 1000)
-    rows_per_second = None
-    if len(texts) > 1:
-        together = (texts * TEXTS_TOGETHER)[:TEXTS_TOGETHER]
-        started = time.perf_counter()
-        classify(together, batch_size=16, **settings)
-        rows_per_second = len(together) / (time.perf_counter() - started)
-    return {
-        "labels": labels,
-        "load_seconds": load_seconds,
-        "latencies_ms": latencies,
-        "rows_per_second": rows_per_second,
-    }
+    labels = predict(texts)
+    latencies = [1000 * _seconds(predict, [text]) for text in texts[:TEXTS_TIMED_ALONE]]
+    together = (texts * TEXTS_TIMED_TOGETHER)[:TEXTS_TIMED_TOGETHER]
+    rows_per_second = len(together) / _seconds(predict, together)
+    p50, p95 = np.quantile(latencies, [0.5, 0.95])
+    return Answers(tuple(labels), load_seconds, float(p50), float(p95), rows_per_second)
+
+
+def _seconds(predict: Predict, texts: list[str]) -> float:
+    started = time.perf_counter()
+    predict(texts)
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
-    # transformers copies a model's code before it imports it: into one place, which others use too.
-    with tempfile.TemporaryDirectory() as modules:
-        os.environ["HF_MODULES_CACHE"] = modules
-        json.dump(_answer(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin)), sys.stdout)
+    json.dump(asdict(_main(*sys.argv[1:])), sys.stdout)

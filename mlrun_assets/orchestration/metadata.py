@@ -261,7 +261,7 @@ def _spreads(spread: SeedSpread | None) -> dict[str, float]:
 def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
     """Size, speed and agreement of the exported model and of its ONNX form."""
     kept = record.kept_onnx
-    more = {"rows_per_second": record.rows_per_second} if record.rows_per_second else {}
+    more = {"rows_per_second": record.rows_per_second}
     if kept:
         more |= {
             "onnx_size_bytes": kept.size_bytes,

@@ -17,7 +17,7 @@ from mlrun_assets.errors import (
 )
 from mlrun_assets.evaluation.comparison import Deployed
 from mlrun_assets.experiment import Experiment, all_experiments, is_locked
-from mlrun_assets.models.probe import ask_fresh_process
+from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.production.mlflow_mirror import mirror_production
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
 from mlrun_assets.production.versions import Candidate, find_version, last_move_to, model_dir_of
@@ -250,4 +250,4 @@ def probe(model_dir: Path) -> None:
     Raises:
         ExportError: it can't.
     """
-    ask_fresh_process(model_dir, [PROBE_TEXT], PROBE_TOKENS)
+    probe_transformers(model_dir, [PROBE_TEXT], PROBE_TOKENS)

@@ -268,7 +268,7 @@ class ExportRecord(Record):
     load_seconds: float
     latency_ms_p50: float
     latency_ms_p95: float
-    rows_per_second: float | None = None
+    rows_per_second: float
     onnx: tuple[OnnxExport, ...] = ()
     onnx_left_out: tuple[str, ...] = ()
 

@@ -223,7 +223,6 @@ HEADINGS = [
 
 def forms_table(export: ExportRecord) -> Markdown:
     """The transformers form and each ONNX form that was tried; the latency is that of one text."""
-    rows_per_second = export.rows_per_second
     transformers = [
         Markdown("transformers"),
         Markdown("yes"),
@@ -231,7 +230,7 @@ def forms_table(export: ExportRecord) -> Markdown:
         seconds(export.load_seconds),
         number(export.latency_ms_p50),
         number(export.latency_ms_p95),
-        number(rows_per_second and round(rows_per_second, 1)),
+        number(round(export.rows_per_second, 1)),
         percent(export.agreement),
         score(None),
     ]
