@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, overload
 import orjson
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.rows import Parsed, QuarantinedRowError, check_columns, printable
+from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns, printable
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError
 
@@ -25,14 +25,14 @@ _LEVELS_LOOKED_AT = 200
 
 
 @overload
-def parse_json_lines(lines: Iterable[bytes], *, whole: bool = False) -> Iterator[Parsed]: ...
+def parse_json_lines(lines: Iterable[bytes], *, whole: bool = False) -> Iterator[ParsedRow]: ...
 @overload
 def parse_json_lines(
     lines: Iterable[bytes | None], *, whole: bool = False
-) -> Iterator[Parsed | None]: ...
+) -> Iterator[ParsedRow | None]: ...
 def parse_json_lines(
     lines: Iterable[bytes | None], *, whole: bool = False
-) -> Iterator[Parsed | None]:
+) -> Iterator[ParsedRow | None]:
     """The rows of ``lines``; blank ones are none. ``whole`` rows can be written as they were read.
 
     A carriage return alone ends a line, as on old Macs, where the line can't be read otherwise.
@@ -50,12 +50,12 @@ def parse_json_lines(
             continue
         row = parse(stripped)
         if not isinstance(row, QuarantinedRowError) or b"\r" not in stripped:
-            yield Parsed(line, stripped, row)
+            yield ParsedRow(line, stripped, row)
             continue
         for place, part in enumerate(stripped.split(b"\r")):
             line += place > 0
             if part.strip():
-                yield Parsed(line, part.strip(), parse(part.strip()))
+                yield ParsedRow(line, part.strip(), parse(part.strip()))
 
 
 def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
@@ -143,7 +143,7 @@ class _Lines:
         return line
 
 
-def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> Iterator[Parsed]:
+def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> Iterator[ParsedRow]:
     """The rows of ``file`` below its line of headings; blank lines are none.
 
     Raises:
@@ -169,7 +169,7 @@ def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> 
         if isinstance(row, QuarantinedRowError):
             yield from _one_each(first, lines.record, row)
         elif row:
-            yield Parsed(first, "".join(lines.record), row)
+            yield ParsedRow(first, "".join(lines.record), row)
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:
@@ -202,14 +202,14 @@ def _row(header: list[str], values: list[str]) -> dict[str, Any] | QuarantinedRo
     return dict(zip(header, values, strict=True))
 
 
-def _one_each(first: int, record: list[str], error: QuarantinedRowError) -> Iterator[Parsed]:
+def _one_each(first: int, record: list[str], error: QuarantinedRowError) -> Iterator[ParsedRow]:
     """One bad row for each line of a bad record that is not blank, at least one."""
     reason, detail = error.reason, error.detail
     if len(record) > 1:
         detail = f"{detail} (a quote joins lines {first} to {first + len(record) - 1})"
     filled = [(line, raw) for line, raw in enumerate(record, first) if raw.strip()]
     for line, raw in filled or [(first, "")]:
-        yield Parsed(line, printable(raw), QuarantinedRowError(reason, detail))
+        yield ParsedRow(line, printable(raw), QuarantinedRowError(reason, detail))
 
 
 def _broken(text: str) -> bool:
@@ -226,7 +226,7 @@ _BUFFER_BYTES = 1 << 20
 
 def parse_parquet(
     path: Path, data: DataConfig, name: str, *, whole: bool = False
-) -> Iterator[Parsed]:
+) -> Iterator[ParsedRow]:
     """The rows of a file; their line is the number of the row, and a batch of them is in memory.
 
     Read with Arrow, since polars panics over some damaged files. ``whole`` rows have all columns,
@@ -246,7 +246,7 @@ def parse_parquet(
                 size = batch.nbytes // max(1, batch.num_rows)
                 for row in batch.to_pylist():
                     line += 1
-                    yield Parsed(line, None, row, size)
+                    yield ParsedRow(line, None, row, size)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         # Arrow also raises plain OSError and ValueError, for bytes that make no sense.
         why = shorten(str(error), 160).rstrip(".")

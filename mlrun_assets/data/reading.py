@@ -15,7 +15,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
 from mlrun_assets.data.formats import parse_json_lines, parse_parquet, parse_table
-from mlrun_assets.data.rows import BadRow, Parsed, QuarantinedRowError, usable
+from mlrun_assets.data.rows import ParsedRow, QuarantinedRow, QuarantinedRowError, row_values
 from mlrun_assets.data.text import Step, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -40,7 +40,7 @@ class SplitRows:
     source: str
     rows_read: int = 0
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
-    bad: list[BadRow] = field(default_factory=list)
+    quarantined: list[QuarantinedRow] = field(default_factory=list)
     files: tuple[SourceFile, ...] = ()
 
 
@@ -63,8 +63,8 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
             frame, bad = _read_file(file, data, place)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         frames.append(frame)
-        rows.bad += [
-            BadRow(split, each.line, error.reason, error.detail, each.shown(), file.name)
+        rows.quarantined += [
+            QuarantinedRow(split, each.line, error.reason, error.detail, each.shown(), file.name)
             for each, error in bad
         ]
         read = frame.height + len(bad)
@@ -74,7 +74,7 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     return rows
 
 
-_Aside = list[tuple[Parsed, QuarantinedRowError]]
+_Aside = list[tuple[ParsedRow, QuarantinedRowError]]
 
 
 def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFrame, _Aside]:
@@ -84,7 +84,9 @@ def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFra
         try:
             if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
-            kept.append({**usable(parsed.row, f"{place}-{parsed.line}", data), "line": parsed.line})
+            kept.append(
+                {**row_values(parsed.row, f"{place}-{parsed.line}", data), "line": parsed.line}
+            )
         except QuarantinedRowError as error:
             aside.append((parsed._replace(raw=parsed.shown()), error))
     frame = pl.DataFrame(kept, schema=_columns(data), orient="row")
@@ -101,7 +103,7 @@ def _columns(data: DataConfig) -> dict[str, pl.DataType]:
     }
 
 
-def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[Parsed]:
+def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[ParsedRow]:
     """The rows of a file of any format; ``whole`` ones have all their keys, unchanged.
 
     Raises:
@@ -174,11 +176,11 @@ def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
     try:
         schema.validate(rows.frame, lazy=True)
     except SchemaErrors as error:
-        return _put_aside(rows, error.failure_cases)
+        return _quarantine(rows, error.failure_cases)
     return rows
 
 
-def _put_aside(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
+def _quarantine(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
     reasons: dict[int, str] = {}
     first_of_id = set(
         rows.frame.with_row_index().group_by("id").agg(pl.col("index").min())["index"]
@@ -187,21 +189,21 @@ def _put_aside(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
         if column != "id" or index not in first_of_id:
             reasons.setdefault(index, column)
     bad = [
-        _bad_row(rows.split, rows.frame.row(index, named=True), reasons[index])
+        _quarantined_row(rows.split, rows.frame.row(index, named=True), reasons[index])
         for index in sorted(reasons)
     ]
     keep = pl.Series([index not in reasons for index in range(rows.frame.height)], dtype=pl.Boolean)
-    return replace(rows, frame=rows.frame.filter(keep), bad=[*rows.bad, *bad])
+    return replace(rows, frame=rows.frame.filter(keep), quarantined=[*rows.quarantined, *bad])
 
 
-def _bad_row(split: str, row: dict[str, object], column: str) -> BadRow:
+def _quarantined_row(split: str, row: dict[str, object], column: str) -> QuarantinedRow:
     value = shorten(str(row[column]), 60)
     detail = {
         "text": "nothing left after white space is stripped",
         "label": f"`{value}` is not in the label set",
         "id": f"`{value}` stands on an earlier row",
     }[column]
-    return BadRow(
+    return QuarantinedRow(
         split=split,
         line=int(str(row["line"])),
         reason=_REASONS[column],

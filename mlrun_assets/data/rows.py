@@ -16,7 +16,7 @@ _RAW_BYTES = 8 * RAW_CHARACTERS
 
 
 @dataclass(frozen=True)
-class BadRow:
+class QuarantinedRow:
     """A row that is put aside: where it stands, what it says and why it can't be used."""
 
     split: str
@@ -35,7 +35,7 @@ class QuarantinedRowError(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Parsed(NamedTuple):
+class ParsedRow(NamedTuple):
     """One row of a file, its line counted from 1; or why there is no row.
 
     ``size`` is what a row without ``raw`` takes, in bytes: the mean of those read with it.
@@ -77,7 +77,7 @@ def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str
     return [name for name in found if name in needed or (name == "id" and data.id_column is None)]
 
 
-def usable(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, Any]:
+def row_values(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, Any]:
     """``id``, ``text``, ``label`` and the configured group and slice columns of a row.
 
     The label is None where no column is read for it: see `DataConfig.texts_only`.

@@ -21,7 +21,7 @@ from mlrun_assets.data.checks.leakage import holders
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, find_near_matches
 from mlrun_assets.data.formats import parse_json_lines
 from mlrun_assets.data.reading import DataFile, SplitRows, normalise_rows, parse_file, read_split
-from mlrun_assets.data.rows import Parsed
+from mlrun_assets.data.rows import ParsedRow
 from mlrun_assets.data.sources import UNLABELLED
 from mlrun_assets.data.text import duplicate_key, language_profile
 from mlrun_assets.errors import DataError
@@ -39,7 +39,11 @@ def read_unlabelled(files: Sequence[DataFile], data: DataConfig) -> SplitRows:
     """
     rows = read_split(UNLABELLED, files, data.texts_only())
     if rows.frame.is_empty():
-        why = f"the first is not: {rows.bad[0].detail}" if rows.bad else "there is none"
+        why = (
+            f"the first is not: {rows.quarantined[0].detail}"
+            if rows.quarantined
+            else "there is none"
+        )
         raise DataError(
             f"data.unlabelled_path: {rows.source}: no row of it can be used ({why}); correct "
             "data.unlabelled_path, or data.text_columns, which are read of it too"
@@ -59,7 +63,7 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
     """
     keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
     kept = rows.frame.with_columns(keys).select("id", "text", "file", "line", "key")
-    left_out = {"can't be read": len(rows.bad)}
+    left_out = {"can't be read": len(rows.quarantined)}
     unwanted: dict[str, Callable[[pl.Series], pl.Series]] = {
         "empty": lambda keys: keys == "",
         "stands twice": lambda keys: ~keys.is_first_distinct(),
@@ -119,7 +123,7 @@ PATIENCE_SECONDS = 1.0
 _CHUNK_BYTES = 1 << 16
 
 
-def arriving_lines(stream: BinaryIO) -> Iterator[bytes | None]:
+def pipe_lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """The lines of ``stream``; None whenever a second was spent on waiting since the last None.
 
     It is the waiting that counts, not a silence: two rows a second are never silent for long, and
@@ -151,7 +155,7 @@ def arriving_lines(stream: BinaryIO) -> Iterator[bytes | None]:
     yield b"".join(begun)
 
 
-def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
+def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
     """The rows of a file of any format that a split may have; only the texts must be there.
 
     Raises:
@@ -161,14 +165,14 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[Parsed]:
         yield from parse_file(file, data.texts_only(), whole=True)
 
 
-def read_stream(stream: BinaryIO, name: str) -> Iterator[Parsed | None]:
+def read_stream(stream: BinaryIO, name: str) -> Iterator[ParsedRow | None]:
     """The JSON Lines of a pipe, as they come; None where nothing more has come for a while.
 
     Raises:
         DataError: it can't be read.
     """
     with _readable(name):
-        yield from parse_json_lines(arriving_lines(stream), whole=True)
+        yield from parse_json_lines(pipe_lines(stream), whole=True)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from mlrun_assets.data.reading import (
     normalise_rows,
     read_split,
 )
-from mlrun_assets.data.rows import RAW_CHARACTERS, BadRow
+from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
 from mlrun_assets.data.sources import UNLABELLED, fetch_sources, join_digests, source_paths
 from mlrun_assets.data.text import duplicate_key, language_profile, shorten
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
@@ -64,7 +64,7 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
         file=file,
         rows_read=rows.rows_read,
         rows_kept=frame.height,
-        rows_quarantined=len(rows.bad),
+        rows_quarantined=len(rows.quarantined),
         label_rows={label: int((frame["label"] == label).sum()) for label in dataset.labels},
         words_median=_quantile(words, 0.5),
         words_p95=_quantile(words, 0.95),
@@ -202,7 +202,7 @@ def validate_dataset(
     checks = tuple(found.check for found in findings)
     splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
-        splits = _set_conflicts_aside(splits)
+        splits = _quarantine_conflicts(splits)
     _write_splits(splits, paths)
     _write_quarantine(splits, paths)
     _write_review(findings, paths)
@@ -217,7 +217,9 @@ def validate_dataset(
         },
         checks=checks,
         quarantine_reasons=dict(
-            Counter(bad.reason for rows in splits.values() for bad in rows.bad).most_common()
+            Counter(
+                bad.reason for rows in splits.values() for bad in rows.quarantined
+            ).most_common()
         ),
         quarantine_file=paths.relative(paths.quarantine),
         max_length=model.max_length,
@@ -248,7 +250,7 @@ def _with_found(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> S
     return replace(rows, frame=rows.frame.with_columns(found))
 
 
-def _set_conflicts_aside(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
+def _quarantine_conflicts(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
     """``splits`` without the rows whose text stands elsewhere with another label."""
     keys = conflicting_keys(rows.frame for rows in splits.values())
     return {split: _without(rows, split, keys) for split, rows in splits.items()}
@@ -257,7 +259,7 @@ def _set_conflicts_aside(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
 def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
     conflicting = rows.frame.join(keys, on="key", how="semi")
     aside = [
-        BadRow(
+        QuarantinedRow(
             split=split,
             file=row["file"],
             line=row["line"],
@@ -268,7 +270,7 @@ def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
         for row in conflicting.iter_rows(named=True)
     ]
     kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
-    return replace(rows, frame=kept, bad=[*rows.bad, *aside])
+    return replace(rows, frame=kept, quarantined=[*rows.quarantined, *aside])
 
 
 def _write_splits(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
@@ -288,7 +290,7 @@ def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> N
             "raw": bad.raw,
         }
         for split, rows in splits.items()
-        for bad in sorted(rows.bad, key=lambda bad: (bad.file, bad.line))
+        for bad in sorted(rows.quarantined, key=lambda bad: (bad.file, bad.line))
     ]
     write_atomically(paths.quarantine, _json_lines(quarantine))
 

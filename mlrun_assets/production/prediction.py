@@ -15,7 +15,7 @@ import orjson
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.data.reading import DataFile
-from mlrun_assets.data.rows import Parsed, QuarantinedRowError, joined_text
+from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, joined_text
 from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
 from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
@@ -129,7 +129,7 @@ def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[Te
 
 
 def text_rows(
-    parsed: Iterable[Parsed | None], name: str, data: DataConfig
+    parsed: Iterable[ParsedRow | None], name: str, data: DataConfig
 ) -> Iterator[TextRow | None]:
     """Rows as the model is asked: their texts in the normal form in which it learned them."""
     steps = language_profile(data.language).steps

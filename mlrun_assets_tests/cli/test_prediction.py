@@ -297,7 +297,7 @@ def test_ctrl_c_leaves_no_half_file(call: Any, home: Path, monkeypatch: pytest.M
         yield from [lines(GOAL)] * 100
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlrun_assets.data.unlabelled.arriving_lines", interrupted)
+    monkeypatch.setattr("mlrun_assets.data.unlabelled.pipe_lines", interrupted)
     called = call("-", "--output", "stopped.jsonl")
     assert (called.code, called.errors.strip()) == (130, "cancelled")
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.data import unlabelled as arriving
-from mlrun_assets.data.unlabelled import arriving_lines
+from mlrun_assets.data.unlabelled import pipe_lines
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20).map(b"\n".join), st.integers(1, 9))
@@ -28,7 +28,7 @@ def test_lines_are_those_of_a_file_however_they_are_cut(content: bytes, size: in
     thread = threading.Thread(target=write)
     thread.start()
     with open(reader, "rb") as pipe:  # noqa: PTH123  a descriptor
-        found = list(arriving_lines(pipe))
+        found = list(pipe_lines(pipe))
     thread.join()
     expected = [line.removesuffix(b"\n") for line in io.BytesIO(content)]
     assert [line for line in found if line] == [line for line in expected if line]
@@ -37,7 +37,7 @@ def test_lines_are_those_of_a_file_however_they_are_cut(content: bytes, size: in
 def test_a_file_lets_no_one_wait(tmp_path: Path) -> None:
     (tmp_path / "rows").write_bytes(b"line\n" * 100_000)
     with (tmp_path / "rows").open("rb") as file:
-        assert list(arriving_lines(file)) == [b"line"] * 100_000 + [b""]
+        assert list(pipe_lines(file)) == [b"line"] * 100_000 + [b""]
 
 
 def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +58,6 @@ def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.Monkey
 
     def told() -> Iterator[bytes | None]:
         with Path(os.devnull).open("rb") as file:
-            yield from arriving_lines(file)
+            yield from pipe_lines(file)
 
     assert list(told()) == [b"a", b"b", None, b"c", b"d", None, b""]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mlrun_assets.config import Config, LoadedConfig
 from mlrun_assets.data import reading as splits
 from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
-from mlrun_assets.data.rows import usable
+from mlrun_assets.data.rows import row_values
 from mlrun_assets.data.sources import Source, source_paths
 from mlrun_assets.data.validation import TokenCounts, validate_dataset
 from mlrun_assets.errors import DataError
@@ -60,9 +60,9 @@ def read(path: Path, **data: Any) -> SplitRows:
     config = Config.model_validate({"data": data}).data
     with no_hang():
         rows = enforce_schema(read_split("train", (DataFile(str(path), path),), config), LABELS)
-    assert rows.rows_read == rows.frame.height + len(rows.bad)
+    assert rows.rows_read == rows.frame.height + len(rows.quarantined)
     assert sum(file.rows_read for file in rows.files) == rows.rows_read
-    for bad in rows.bad:
+    for bad in rows.quarantined:
         assert bad.reason and bad.detail and bad.line >= 1 and bad.file == str(path)
         assert len(bad.detail) < 1000 and len(bad.raw) <= 500
         orjson.dumps([bad.reason, bad.detail, bad.raw])
@@ -87,7 +87,7 @@ def test_every_file_is_read_put_aside_or_refused(tmp_path: Path, ending: str, na
         assert nasty.outcome is REFUSED, one_message(error, path)
         one_message(error, path)
     else:
-        assert (rows.frame.height, len(rows.bad)) == nasty.outcome, rows.bad[:3]
+        assert (rows.frame.height, len(rows.quarantined)) == nasty.outcome, rows.quarantined[:3]
 
 
 def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:
@@ -187,14 +187,14 @@ def test_a_file_that_grows_while_it_is_read(
 ) -> None:
     path = tmp_path / "grows.jsonl"
     path.write_bytes(GOOD_JSON)
-    unchanged = usable
+    unchanged = row_values
 
     def and_grow(*arguments: Any) -> dict[str, Any]:
         with path.open("ab") as file:
             file.write(row() + b"\n")
         return unchanged(*arguments)
 
-    monkeypatch.setattr(splits, "usable", and_grow)
+    monkeypatch.setattr(splits, "row_values", and_grow)
     with pytest.raises(DataError, match=r"grows\.jsonl: was written to while it was read"):
         read(path)
 
@@ -205,7 +205,7 @@ def test_a_line_of_50_megabytes(tmp_path: Path) -> None:
     text = "waa " * 12_500_000
     path.write_bytes(row() + b"\n" + row(text=text) + b'\n{"text": "' + text.encode() + b"\n")
     rows = read(path)
-    assert (rows.frame.height, len(rows.bad)) == (2, 1)
+    assert (rows.frame.height, len(rows.quarantined)) == (2, 1)
 
 
 # --- generated ----------------------------------------------------------------------------------

@@ -53,15 +53,15 @@ def test_a_bad_row_is_put_aside_and_reading_goes_on(
     rows = read(lines(tmp_path / "a.jsonl", GOOD, bad, {**GOOD, "id": "b"}))
     assert rows.rows_read == 3
     assert rows.frame["id"].to_list() == ["a", "b"]
-    assert [(row.line, row.reason) for row in rows.bad] == [(2, reason)]
-    assert rows.bad[0].detail
+    assert [(row.line, row.reason) for row in rows.quarantined] == [(2, reason)]
+    assert rows.quarantined[0].detail
 
 
 def test_blank_lines_are_no_rows_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
     rows = read(path)
-    assert (rows.rows_read, rows.frame.height, rows.bad) == (1, 1, [])
+    assert (rows.rows_read, rows.frame.height, rows.quarantined) == (1, 1, [])
 
 
 def test_the_same_key_in_a_nested_object_is_no_duplicate(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_tables(tmp_path: Path, suffix: str, delimiter: str) -> None:
     )
     rows = read(path)
     assert rows.frame["text"].to_list() == ["Haa, waa run\nlaba sadar"]
-    assert [row.reason for row in rows.bad] == ["wrong number of columns"]
-    assert rows.bad[0].line == 4
+    assert [row.reason for row in rows.quarantined] == ["wrong number of columns"]
+    assert rows.quarantined[0].line == 4
 
 
 def test_a_table_with_bytes_that_are_not_utf8(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_table_with_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(b"text,label\n\xff\xfe,x\nok,x\n")
     rows = read(path)
     assert rows.frame["text"].to_list() == ["ok"]
-    assert [row.reason for row in rows.bad] == ["not UTF-8"]
+    assert [row.reason for row in rows.quarantined] == ["not UTF-8"]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_parquet(tmp_path: Path) -> None:
     pl.DataFrame({"id": [1, 2], "text": ["a", None], "label": ["x", "y"]}).write_parquet(path)
     rows = read(path)
     assert rows.frame["id"].to_list() == ["1"]
-    assert [row.reason for row in rows.bad] == ["missing text"]
+    assert [row.reason for row in rows.quarantined] == ["missing text"]
     path.write_bytes(b"not parquet")
     with pytest.raises(DataError, match="not a Parquet file that can be read"):
         read(path)
@@ -172,12 +172,12 @@ def test_schema_puts_aside_blank_texts_unknown_labels_and_repeated_ids(tmp_path:
     )
     rows = enforce_schema(read(path), ("x", "y"))
     assert rows.frame["id"].to_list() == ["a", "d"]
-    assert [(row.line, row.reason) for row in rows.bad] == [
+    assert [(row.line, row.reason) for row in rows.quarantined] == [
         (2, "id seen before"),
         (3, "empty text"),
         (4, "unknown label"),
     ]
-    assert rows.rows_read == rows.frame.height + len(rows.bad)
+    assert rows.rows_read == rows.frame.height + len(rows.quarantined)
 
 
 @pytest.mark.parametrize(

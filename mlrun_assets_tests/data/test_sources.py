@@ -70,7 +70,7 @@ def test_a_list_of_files_and_patterns_is_read_in_order(home: Path) -> None:
     assert read.frame["text"].to_list()[:3] == ["Waa a", "Waa a kale", "Waa b1"]
     assert read.frame["file"].to_list()[2] == str(home / "b1.jsonl")
     assert [file.rows_read for file in read.files] == [2, 2, 2]
-    assert enforce_schema(read, ("x",)).bad == []
+    assert enforce_schema(read, ("x",)).quarantined == []
 
 
 def test_a_bad_row_names_its_own_file_and_line(home: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_bad_row_names_its_own_file_and_line(home: Path) -> None:
     read = enforce_schema(
         read_train(loaded(home, train_path=["a.jsonl", "b*.jsonl"]), home), ("x",)
     )
-    assert [(Path(bad.file).name, bad.line, bad.reason) for bad in read.bad] == [
+    assert [(Path(bad.file).name, bad.line, bad.reason) for bad in read.quarantined] == [
         ("b1.jsonl", 3, "not JSON"),
         ("b2.jsonl", 1, "unknown label"),
     ]
@@ -164,7 +164,7 @@ def test_gold_files_of_the_dialect_classifier_load_by_mapping_alone(home: Path) 
     )
     gold.write_parquet(home / "gold.parquet")
     read = read_train(loaded(home, train_path="gold.parquet", **GOLD_COLUMNS), home)
-    assert read.bad == []
+    assert read.quarantined == []
     assert read.frame.drop("file").rows() == [
         ("g-1", "Waan tagayaa suuqa", "northern", 1, "s-1", "bbc", "formal"),
         ("g-2", "Wuu yimid", "northern", 2, "s-1", "bbc", "formal"),

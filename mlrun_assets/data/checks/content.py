@@ -24,7 +24,9 @@ def empty_or_short(dataset: Dataset) -> QualityCheck:
     limit = dataset.config.quality.min_words
     words = _texts(dataset).str.count_matches(r"\S+")
     short = int((words < limit).sum())
-    empty = sum(bad.reason == "empty text" for rows in dataset.splits.values() for bad in rows.bad)
+    empty = sum(
+        bad.reason == "empty text" for rows in dataset.splits.values() for bad in rows.quarantined
+    )
     fewest = 0 if empty else words.min()
     measured = Measured(fewest, limit, short + empty, Bound.AT_LEAST)  # type: ignore[arg-type]
     if short + empty == 0:

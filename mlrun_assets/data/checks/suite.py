@@ -85,11 +85,13 @@ def schema(dataset: Dataset) -> QualityCheck:
     """No split has too large a share of rows that can't be used."""
     limit = dataset.config.quality.max_invalid_fraction
     shares = {
-        name: len(rows.bad) / rows.rows_read for name, rows in dataset.splits.items() if rows.bad
+        name: len(rows.quarantined) / rows.rows_read
+        for name, rows in dataset.splits.items()
+        if rows.quarantined
     }
     worst = max(shares, key=lambda name: shares[name], default="train")
     share = shares.get(worst, 0.0)
-    bad = sum(len(rows.bad) for rows in dataset.splits.values())
+    bad = sum(len(rows.quarantined) for rows in dataset.splits.values())
     over = {name: value for name, value in shares.items() if value > limit}
     if over:
         listed = ", ".join(f"{value:.1%} of {name}" for name, value in over.items())
@@ -266,7 +268,7 @@ ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 def _commonest_reasons(dataset: Dataset) -> str:
     """How many rows there are of each reason, and the first row of the commonest."""
-    bad = [row for name in SPLITS for row in dataset.splits[name].bad]
+    bad = [row for name in SPLITS for row in dataset.splits[name].quarantined]
     commonest = Counter(row.reason for row in bad).most_common(3)
     counts = ", ".join(f"{reason}: {count}" for reason, count in commonest)
     first = next(row for row in bad if row.reason == commonest[0][0])

@@ -13,7 +13,7 @@ from mlrun_assets.data.checks.base import Dataset, Finding
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import CHECKS, run_checks
 from mlrun_assets.data.reading import SplitRows
-from mlrun_assets.data.rows import BadRow
+from mlrun_assets.data.rows import QuarantinedRow
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.records import Bound, CheckOutcome, QualityCheck
 
@@ -41,7 +41,7 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
         schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
     )
     frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
-    aside = [BadRow(name, number, "not JSON", "?", "{") for number in range(bad)]
+    aside = [QuarantinedRow(name, number, "not JSON", "?", "{") for number in range(bad)]
     return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
 
 

@@ -75,9 +75,13 @@ def _dataset(
     splits = {}
     for name, rows in drawn.items():
         split = split_rows(name, [*(CLEAN[name] if with_clean else []), *rows], bad)
-        reasons = [replace(row, reason="empty text") for row in split.bad[:1]] + split.bad[1:]
+        reasons = [
+            replace(row, reason="empty text") for row in split.quarantined[:1]
+        ] + split.quarantined[1:]
         unknown = split.frame["tokens"] // 2
-        splits[name] = replace(split, bad=reasons, frame=split.frame.with_columns(unknown=unknown))
+        splits[name] = replace(
+            split, quarantined=reasons, frame=split.frame.with_columns(unknown=unknown)
+        )
     columns = ["id", "text", "label"]
     frames = {name: split_rows(name, CLEAN[name]).frame.select(columns) for name in splits}
     config = DataConfig(quality=quality)
