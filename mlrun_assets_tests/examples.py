@@ -54,6 +54,7 @@ from mlrun_assets.production.pointer import Reason, promote, read_production
 from mlrun_assets.production.versions import Candidate
 from mlrun_assets.records import (
     SPLITS,
+    Calibration,
     CheckOutcome,
     CheckpointRecord,
     Choice,
@@ -61,14 +62,17 @@ from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
     EpochMetrics,
+    ErrorByChance,
     EvaluationRecord,
     ExportRecord,
+    LabelNext,
     OnnxExport,
     PartComparison,
     PriorRun,
     QualityCheck,
     Recipe,
     Record,
+    ReliabilityBin,
     RunRecords,
     Score,
     Scores,
@@ -381,6 +385,7 @@ def checkpoint_record(**changes: Any) -> CheckpointRecord:
         "tokens_per_second": 100.0,
         "peak_memory_mb": 500.0,
         "trim": None,
+        "seed": 42,
     }
     return CheckpointRecord(**{**facts, **changes})
 
@@ -442,13 +447,35 @@ def evaluation_record(
         confidence=0.95,
         val=scores(accuracy, f1),
         test=scores(accuracy, f1),
-        calibration_error=0.03,
         slices=(),
         baseline=comparison(baseline or score(0.1)),
         production=production,
         predictions_file="records/predictions.parquet",
         rows_per_second=100.0,
+        calibration=CALIBRATION,
+        label_next_file="records/label_next.jsonl",
+        label_next=LabelNext(split="val", candidates=100, rows=10, doubted=1),
     )
+
+
+_BINS = (
+    ReliabilityBin(
+        low=0.9, high=1.0, rows=100, confidence=0.93, accuracy=0.9,
+        accuracy_low=0.83, accuracy_high=0.94,
+    ),
+)  # fmt: skip
+_CHANCE = ErrorByChance(mean=0.02, p95=0.05)
+CALIBRATION = Calibration(
+    temperature=1.2,
+    error=0.03,
+    error_scaled=0.02,
+    brier=0.2,
+    brier_scaled=0.19,
+    bins=_BINS,
+    bins_scaled=_BINS,
+    chance=_CHANCE,
+    chance_scaled=_CHANCE,
+)
 
 
 def export_record(agreement: float = 1.0) -> ExportRecord:
@@ -549,6 +576,7 @@ def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRu
 LABELS = ("farming", "health", "sports")
 RECIPE = Recipe(
     encoder="tiny",
+    encoder_digest="sha256:",  # of any files
     revision=None,
     max_length=32,
     trim_vocabulary=False,
@@ -613,7 +641,7 @@ def plan_again(run: RunRecords) -> TrainingPlan:
     assert run.dataset and run.plan and run.experiment
     machine = replace(
         TINY_MACHINE,
-        encoder_digest=run.plan.recipe.encoder_digest or "",
+        encoder_digest=run.plan.recipe.encoder_digest,
         trained_by_mean=False,
     )
     config = parse_config(run.config_yaml)

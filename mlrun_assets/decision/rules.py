@@ -217,14 +217,14 @@ def slice_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleR
 
 def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
     """The test split has not judged so many models that one of them looks good by chance."""
-    use = evaluation.test_use
+    use = evaluation.test_looks
     if use is None:
         return off("test_reuse", "how often the test split was used is not recorded")
     models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
     says = f"{models} been judged on this test split, this one included"
-    if use.worn:
-        says += f": it is worn, and all intervals are widened to {use.confidence:.2%} confidence"
-    outcome = RuleOutcome.WARNED if use.worn else RuleOutcome.PASSED
+    if use.used_up:
+        says += f": it is used up, and all intervals are widened to {use.confidence:.2%} confidence"
+    outcome = RuleOutcome.WARNED if use.used_up else RuleOutcome.PASSED
     return measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
 
 

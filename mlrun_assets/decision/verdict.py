@@ -73,7 +73,7 @@ SCORE_RULES = {
     ),
     "test_reuse": RuleText(
         "No more models than evaluation.max_looks have been judged on this test split.",
-        "The test split is worn: more models than evaluation.max_looks were judged on it",
+        "The test split is used up: more models than evaluation.max_looks were judged on it",
         "Label a fresh test split.",
     ),
 }

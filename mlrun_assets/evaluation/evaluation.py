@@ -135,7 +135,6 @@ def evaluate_checkpoint(
         val=_score(val, labels, config),
         test=_score(test, labels, config),
         test_without_leaks=judged.score_without_leaks(),
-        calibration_error=calibration.error,
         slices=judged.score_slices(),
         baseline=judged.compare(BASELINE, said["baseline"]),
         production=opponents.compare_production(judged, said),
@@ -317,11 +316,11 @@ def note_look(
 def corrected(config: Config, use: LookCount) -> Config:
     """``config`` with the confidence that ``use`` leaves, and resamples enough to tell it.
 
-    A worn split divides what an interval may miss by all models that were judged on it, this one
-    included (Bonferroni): the intervals of so many models, all made like this one, hold the truth
-    together as often as one of a single model does; so does the one of the best of them.
+    If the test split is used up, the error of an interval is divided by the number of models that
+    were judged on it, this one included (Bonferroni). The intervals of so many models then hold
+    together as often as one interval of a single model; so does that of the best model.
     """
-    if not use.worn:
+    if not use.used_up:
         return config
     evaluation = config.evaluation
     resamples = max(evaluation.resamples, min(evaluation.resamples * use.looks, MOST_RESAMPLES))

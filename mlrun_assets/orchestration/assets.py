@@ -189,7 +189,7 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
     with ml_run.stage(context) as stage:
         config, dataset = stage.config.settings, stage.load(DatasetRecord)
         checkpoint = stage.load(CheckpointRecord)
-        use = evaluation.note_look(
+        looks = evaluation.note_look(
             stage.config.experiments_dir,
             stage.experiment.id,
             (dataset.splits["test"].source_digest, checkpoint.digest),
@@ -201,9 +201,9 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
             production=promotion.deployed_model(stage.config),
         )
         evaluated = evaluation.evaluate_checkpoint(
-            stage.directory, dataset, candidates, evaluation.corrected(config, use)
+            stage.directory, dataset, candidates, evaluation.corrected(config, looks)
         )
-        record = stage.save(evaluated.model_copy(update={"test_use": use}))
+        record = stage.save(evaluated.model_copy(update={"test_looks": looks}))
         return dg.MaterializeResult(
             metadata=metadata.evaluation_metadata(record, stage.experiment),
             check_results=checks.score_results(record, config.deployment),

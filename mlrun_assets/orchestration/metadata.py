@@ -177,13 +177,13 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
     return {
         "summary": dg.MetadataValue.md(summaries.summarise_evaluation(record)),
         "test_rows": dg.MetadataValue.int(record.test.rows),
-        **_counts({"test_looks": record.test_use.looks} if record.test_use else {}),
+        **_counts({"test_looks": record.test_looks.looks} if record.test_looks else {}),
         **_floats(
             {
                 "accuracy": record.test.accuracy.value,
                 "f1_macro": record.test.f1_macro.value,
                 "f1_weighted": record.test.f1_weighted.value,
-                "calibration_error": record.calibration_error,
+                "calibration_error": record.calibration.error,
                 "rows_per_second": record.rows_per_second,
                 **_spreads(record.over_seeds),
             }
@@ -212,15 +212,11 @@ def _without_leaks(record: EvaluationRecord) -> Metadata:
 
 
 def _calibration(record: EvaluationRecord) -> Metadata:
-    """How far the probabilities can be trusted, as a sentence and as numbers."""
-    shown: Metadata = {"calibration": dg.MetadataValue.md(calibration_sentence(record))}
-    if record.calibration is None:
-        return shown
+    """How far the probabilities can be believed, in words and numbers."""
     numbers = ("temperature", "error_scaled", "brier", "brier_scaled")
     values = {name: getattr(record.calibration, name) for name in numbers}
-    if record.calibration.chance:
-        values["error_by_chance"] = record.calibration.chance.mean
-    return shown | _floats(
+    values["error_by_chance"] = record.calibration.chance.mean
+    return {"calibration": dg.MetadataValue.md(calibration_sentence(record))} | _floats(
         {name.replace("error", "calibration_error"): value for name, value in values.items()}
     )
 
@@ -239,7 +235,7 @@ def _parts(record: EvaluationRecord) -> Metadata:
 def _label_next(record: EvaluationRecord, directory: Path) -> Metadata:
     """The rows to label next, and why."""
     why = label_next_sentence(record)
-    if why is None or record.label_next_file is None:
+    if why is None:
         return {}
     return {
         "label_next": dg.MetadataValue.path(directory / record.label_next_file),

@@ -21,8 +21,8 @@ from mlrun_assets.records import (
 from mlrun_assets.reports.formatting import (
     NOTHING,
     clean,
-    count,
     difference,
+    integer,
     megabytes,
     number,
     score,
@@ -94,7 +94,7 @@ def _comparability(first: Side, second: Side) -> list[str]:
         return []
     if left.test_digest != right.test_digest:
         return ["the scores are of different test splits: they can't be compared"]
-    said = f"the scores are of the same {count(left.test.rows)} test rows"
+    said = f"the scores are of the same {integer(left.test.rows)} test rows"
     paired = right.production
     if first.version and paired and paired.against == first.version.version:
         gain = difference(paired.f1_difference)
@@ -115,7 +115,7 @@ def _facts(side: Side) -> Facts:
     if run.plan:
         yield from _recipe(run.plan)
     if run.checkpoint:
-        yield "parameters", count(run.checkpoint.parameters)
+        yield "parameters", integer(run.checkpoint.parameters)
     if run.export:
         yield from _sizes(run.export)
 
@@ -138,7 +138,7 @@ def _kept_by_production(version: ProductionVersion | None) -> Facts:
     if version:
         yield "accuracy", score(version.accuracy)
         yield "labels", ", ".join(version.labels)
-        yield "max_length", count(version.max_length)
+        yield "max_length", integer(version.max_length)
 
 
 def _scores(evaluation: EvaluationRecord) -> Facts:
@@ -146,15 +146,15 @@ def _scores(evaluation: EvaluationRecord) -> Facts:
     yield "accuracy", score(test.accuracy)
     yield "macro-F1", score(test.f1_macro)
     yield "weighted-F1", score(test.f1_weighted)
-    yield "calibration error", score(evaluation.calibration_error)
-    yield "test split", f"{count(test.rows)} rows, {_short(evaluation.test_digest)}"
+    yield "calibration error", score(evaluation.calibration.error)
+    yield "test split", f"{integer(test.rows)} rows, {_short(evaluation.test_digest)}"
 
 
 def _data(dataset: DatasetRecord) -> Facts:
     yield "labels", ", ".join(dataset.labels)
     yield "data", f"{dataset.name}, {_short(dataset.digest)}"
     for name, split in dataset.splits.items():
-        yield f"{name} rows", count(split.rows_kept)
+        yield f"{name} rows", integer(split.rows_kept)
 
 
 def _recipe(plan: TrainingPlan) -> Facts:

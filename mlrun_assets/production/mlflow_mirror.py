@@ -94,7 +94,7 @@ def _numbers(experiment: Experiment) -> Iterator[tuple[str, float]]:
     if evaluation:
         yield from _scores("test", evaluation.test)
         yield from _scores("val", evaluation.val)
-        yield "test_calibration_error", evaluation.calibration_error
+        yield "test_calibration_error", evaluation.calibration.error
     if baseline:
         yield from _scores("baseline_test", baseline.linear)
     if checkpoint:

@@ -1,4 +1,4 @@
-"""What all records share."""
+"""The base of all records, the manifest, scores, registry lines and tech-debt items."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def timestamp(now: datetime | None = None) -> str:
 
 
 class Record(BaseModel):
-    """What all records share: frozen, no key that is not declared, kept as JSON.
+    """A frozen record, stored as JSON; undeclared keys are refused.
 
-    The record that an asset writes names the asset.
+    ``asset`` is the asset that writes it.
     """
 
     asset: ClassVar[str]
@@ -58,7 +58,7 @@ class Record(BaseModel):
 
 
 MIN_ROWS_JUDGED = 30
-"""A label or slice with fewer test rows is neither scored nor judged: too few to tell."""
+"""Minimum number of test rows of a label or slice that is scored and judged."""
 
 
 class Score(Record):
@@ -70,7 +70,7 @@ class Score(Record):
 
 
 class ClassScores(Record):
-    """How one label is predicted."""
+    """Scores of one label; ``support`` counts its rows, ``predicted`` the rows predicted as it."""
 
     label: str
     precision: float
@@ -81,7 +81,11 @@ class ClassScores(Record):
 
 
 class Scores(Record):
-    """How one model does on one split."""
+    """Scores of one model on one split.
+
+    ``mcc`` is Matthews' correlation coefficient. The rows of ``confusion`` are the true labels, the
+    columns the predicted ones.
+    """
 
     rows: int
     accuracy: Score
@@ -93,7 +97,7 @@ class Scores(Record):
 
 
 class SliceScores(Record):
-    """Scores on a part of the test split; none where there are too few rows to tell."""
+    """Accuracy on a slice of the test split; None below `MIN_ROWS_JUDGED` rows."""
 
     column: str
     value: str
@@ -118,7 +122,7 @@ class Spread(Record):
 
 
 class SeedSpread(Record):
-    """How the test scores vary with the seed."""
+    """Mean and standard deviation of the test scores over seeds."""
 
     accuracy: Spread
     f1_macro: Spread
@@ -135,7 +139,7 @@ class DebtItem(Record):
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run as its registry line has it; a person may have written the status."""
+    """One line of the registry; a person may have written the status."""
 
     report: str
     status: str
@@ -143,7 +147,7 @@ class RunLine:
 
 
 class RegistryRecord(Record):
-    """This run's line."""
+    """The registry line of this run."""
 
     asset: ClassVar[str] = "experiment_registry"
 
@@ -162,7 +166,7 @@ class DebtChange(Record):
 
 
 class TechDebtRecord(Record):
-    """New, repeated and resolved items."""
+    """Tech-debt items that are new, repeated or resolved in this run."""
 
     asset: ClassVar[str] = "tech_debt_registry"
 
@@ -185,11 +189,11 @@ class ReportRecord(Record):
 
 
 SCHEMA_VERSION = 1
-"""Of an experiment's files; it grows when an earlier version can't read them any more."""
+"""Version of the experiment's files; it grows when earlier code can't read them."""
 
 
 class Status(StrEnum):
-    """How an experiment stands, as its registry line says it."""
+    """The status of an experiment, as in its registry line."""
 
     RUNNING = "Running"
     COMPLETE = "Complete"
@@ -201,7 +205,7 @@ class Status(StrEnum):
 
 
 class StageRun(Record):
-    """One stage of an experiment: its state and what it took."""
+    """One stage of an experiment: status, time and memory."""
 
     status: str
     seconds: float | None = None
@@ -216,7 +220,11 @@ class _Schema(BaseModel):
 
 
 class Manifest(Record):
-    """An experiment's identity and state: ``manifest.json``, written first, updated in one step."""
+    """``manifest.json``: the identity and state of an experiment.
+
+    ``original_name`` is the name that was asked for, if it had to be changed. ``inputs`` holds the
+    digests of the config and the data files, ``stages`` one entry per asset.
+    """
 
     schema_version: int = SCHEMA_VERSION
     id: str
@@ -250,10 +258,10 @@ class Manifest(Record):
 
 
 class Environment(Record):
-    """What an experiment ran on.
+    """The machine and the software of an experiment.
 
-    ``thread_limits`` are the variables that say how many threads a library may use: another number
-    of them adds floats in another order.
+    ``thread_limits`` holds the environment variables that limit threads: another number of threads
+    adds floats in another order.
     """
 
     python: str
@@ -269,10 +277,11 @@ class Environment(Record):
 
 
 class PriorRun(Record):
-    """An earlier experiment, as its records and its registry line tell it.
+    """An earlier experiment, from its records and its registry line.
 
-    ``val_f1_macro`` is that of the trained checkpoint, the mean over its seeds;
-    ``comparable_digest`` is the recipe's; ``verdict_reason`` is what the rules said that decided.
+    ``val_f1_macro`` is that of the trained checkpoint, or the mean over its seeds.
+    ``comparable_digest`` is `Recipe.comparable_digest`. ``verdict_reason`` joins the sentences of
+    the rules that decided.
     """
 
     report: str
@@ -297,7 +306,10 @@ class PriorRun(Record):
 
 
 class ExperimentRecord(Record):
-    """What the run knows before it touches data."""
+    """Facts that are known before the data is read.
+
+    ``best_run`` is the report name of the prior run with the highest F1.
+    """
 
     asset: ClassVar[str] = "experiment"
 

@@ -1,4 +1,4 @@
-"""What the test split says about the checkpoint."""
+"""The evaluation, the decision, the export and production; all records of a run."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from mlrun_assets.records.training import (
 
 
 class PartComparison(Record):
-    """Recall of one label, or accuracy on one slice of the test split, of both models.
+    """Recall of both models on one label, or their accuracy on one slice of the test split.
 
-    On a slice ``recall`` is the share of its rows that are right. ``loss`` is the other's recall
-    less the challenger's, with its paired interval.
+    On a slice ``recall`` is the share of correct rows. ``loss`` is the recall of the other model
+    minus that of the challenger, with its paired interval.
     """
 
     part: str
@@ -44,8 +44,9 @@ class PartComparison(Record):
 class Comparison(Record):
     """The challenger against one other model on the same rows.
 
-    ``parts_confidence`` is that of each part's interval, so high that all hold together with the
-    confidence of the evaluation; None: each holds on its own.
+    Where the models can't be compared, ``reason`` says why and the numbers are None. The intervals
+    of ``labels`` and ``slices`` have ``parts_confidence``: together they have the confidence of the
+    evaluation (Bonferroni).
     """
 
     against: str
@@ -65,24 +66,21 @@ class Comparison(Record):
 
 
 class ReliabilityBin(Record):
-    """Rows whose confidence lies in one bin: how sure, and how right, the model is there.
-
-    ``accuracy`` has Wilson's interval; None: it was recorded before it had one.
-    """
+    """Rows whose confidence is in one bin: mean confidence, and accuracy with Wilson's interval."""
 
     low: float
     high: float
     rows: int
     confidence: float
     accuracy: float
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
+    accuracy_low: float
+    accuracy_high: float
 
 
 class ErrorByChance(Record):
-    """The calibration error of a perfectly calibrated model on as many rows, as sure of each.
+    """Calibration error of a perfectly calibrated model on as many rows, with the same confidence.
 
-    ``p95``: it is larger in one test split of twenty.
+    ``p95`` is the 95th percentile over test splits.
     """
 
     mean: float
@@ -90,11 +88,11 @@ class ErrorByChance(Record):
 
 
 class Calibration(Record):
-    """How far probabilities can be believed, on test; the temperature is fitted on val.
+    """How well the probabilities are calibrated on test; the temperature is fitted on val.
 
-    Errors are expected calibration errors, Brier scores sums over the labels (0 to 2). What is
-    ``scaled`` is after division of the logits by the temperature; the bins are before. ``chance``
-    is what the errors are to be held against; None: it was recorded before that was known.
+    ``error`` is the expected calibration error, ``brier`` the Brier score summed over the labels
+    (0 to 2), ``chance`` the error that is due to the number of rows. Fields with ``scaled`` are
+    measured after the logits are divided by the temperature, the others before.
     """
 
     temperature: float
@@ -104,14 +102,14 @@ class Calibration(Record):
     brier_scaled: float
     bins: tuple[ReliabilityBin, ...]
     bins_scaled: tuple[ReliabilityBin, ...]
-    chance: ErrorByChance | None = None
-    chance_scaled: ErrorByChance | None = None
+    chance: ErrorByChance
+    chance_scaled: ErrorByChance
 
 
 class LookCount(Record):
-    """How worn the test split is: how many models have been judged on it, this one included.
+    """How many models were judged on this test split, this one included.
 
-    ``confidence`` is what the intervals have after the correction.
+    ``confidence`` is that of the intervals after the correction for ``looks``.
     """
 
     looks: int
@@ -119,15 +117,16 @@ class LookCount(Record):
     confidence: float
 
     @property
-    def worn(self) -> bool:
+    def used_up(self) -> bool:
+        """Whether more models were judged than ``max_looks``: the intervals widen."""
         return self.looks > self.max_looks
 
 
 class LabelNext(Record):
-    """Rows that a person should label next, in ``label_next_file``.
+    """Rows that a person should label next, listed in ``label_next_file``.
 
-    Of ``candidates`` rows of ``split`` (``unlabelled``, or ``val`` where there are none) ``rows``
-    are listed; ``doubted`` of these have a label that no model gives.
+    ``rows`` of the ``candidates`` in ``split`` are listed. The split is ``unlabelled``, or ``val``
+    if there are no unlabelled texts. ``doubted`` listed rows have a label that no model predicts.
     """
 
     split: str
@@ -137,7 +136,11 @@ class LabelNext(Record):
 
 
 class EvaluationRecord(Record):
-    """How the checkpoint does on the test split; with several seeds, how each of them does."""
+    """Scores of the checkpoint on val and test, and of each seed where several were trained.
+
+    ``test_without_leaks`` leaves out the test rows that another split contains; None if there are
+    none. ``test_looks`` is None until the look is counted.
+    """
 
     asset: ClassVar[str] = "evaluation_metrics"
 
@@ -148,7 +151,6 @@ class EvaluationRecord(Record):
     val: Scores
     test: Scores
     test_without_leaks: Scores | None = None
-    calibration_error: float
     slices: tuple[SliceScores, ...]
     baseline: Comparison
     production: Comparison | None
@@ -156,19 +158,19 @@ class EvaluationRecord(Record):
     rows_per_second: float
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None
-    calibration: Calibration | None = None
-    test_use: LookCount | None = None
-    label_next_file: str | None = None
-    label_next: LabelNext | None = None
+    calibration: Calibration
+    test_looks: LookCount | None = None
+    label_next_file: str
+    label_next: LabelNext
 
     @property
     def f1(self) -> Score:
-        """The F1 that ``min_f1`` means."""
+        """The F1 that the thresholds and comparisons use: macro or weighted."""
         return self.test.f1_macro if self.f1_kind == "macro" else self.test.f1_weighted
 
     @property
     def f1_over_seeds(self) -> Spread | None:
-        """That F1 over the seeds; None: only one was trained."""
+        """That F1 over the seeds; None if only one was trained."""
         spread = self.over_seeds
         if spread is None:
             return None
@@ -176,7 +178,7 @@ class EvaluationRecord(Record):
 
 
 class RuleOutcome(StrEnum):
-    """What one rule of the decision says."""
+    """The outcome of one rule of the decision."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -187,11 +189,10 @@ class RuleOutcome(StrEnum):
 
 
 class RuleResult(Record):
-    """One rule, what it compared, and what follows.
+    """One rule: the value it compared, the limit and the outcome.
 
-    ``rows_needed`` is how many test rows would settle a rule that is inconclusive; None: there is
-    nothing to settle, or no number of rows would. ``scarce_label`` is the label that has too few of
-    them for any number of the others to tell.
+    ``rows_needed`` is the number of test rows that would settle an inconclusive rule; None if no
+    number would. ``scarce_label`` is the label whose few rows keep the rule inconclusive.
     """
 
     rule: str
@@ -206,7 +207,7 @@ class RuleResult(Record):
 
 
 class Verdict(StrEnum):
-    """What is decided about the model."""
+    """The decision about the model."""
 
     APPROVED = "APPROVED"
     REJECTED = "REJECTED"
@@ -228,15 +229,15 @@ class DecisionRecord(Record):
 
 
 MIN_AGREEMENT = 0.995
-"""Share of rows on which an exported form must give the checkpoint's label."""
+"""Minimum share of rows on which an exported form gives the same label as the checkpoint."""
 
 
 class OnnxExport(Record):
-    """One ONNX form of the model, as a process without torch saw it.
+    """One ONNX form of the model, measured in a process without torch.
 
-    ``file`` is relative to the model's directory, where the form is ``kept``; one that is not was
-    tried only. The size is that of all that serves it. ``agreement`` is with the checkpoint's
-    labels on val; the latency is that of one text.
+    ``file`` is relative to the model's directory. A form that is not ``kept`` was tried and
+    removed. ``size_bytes`` covers all files that serve it, ``agreement`` is the share of val rows
+    with the checkpoint's label, ``latency_ms`` is for one text.
     """
 
     file: str
@@ -252,10 +253,11 @@ class OnnxExport(Record):
 
 
 class ExportRecord(Record):
-    """What would be deployed, as fresh processes saw it.
+    """The exported model, measured in fresh processes.
 
-    The numbers are those of the transformers form; ``rows_per_second`` is of 64 texts. ``onnx`` are
-    the ONNX forms that were tried, ``onnx_left_out`` says why one is not in the directory.
+    The numbers are for the transformers form; ``rows_per_second`` is for 64 texts.
+    ``onnx`` lists the ONNX forms that were tried, ``onnx_left_out`` the reasons for those that are
+    not in the directory.
     """
 
     asset: ClassVar[str] = "exported_model"
@@ -274,17 +276,16 @@ class ExportRecord(Record):
 
     @property
     def kept_onnx(self) -> OnnxExport | None:
-        """The ONNX form that lies in the directory; None: there is none."""
+        """The ONNX form in the directory; None if there is none."""
         return next((form for form in self.onnx if form.kept), None)
 
 
 class ProductionVersion(Record):
     """A model version that is, or was, in production.
 
-    ``digest`` is of all files of its directory, ``export_digest`` of those that the experiment
-    exported, without the model card; none: there is no card among them. ``text_columns`` and
-    ``language`` say how its texts were made; none: it was promoted before that was kept, or its
-    experiment can't tell.
+    ``digest`` covers all files of its directory; ``export_digest`` covers the exported files
+    without the model card, and is None if there is no card. ``text_columns`` and ``language`` say
+    how its texts were prepared; None if the config of its experiment can't be read.
     """
 
     version: str
@@ -306,7 +307,7 @@ class ProductionVersion(Record):
         return self.export_digest or self.digest
 
     def is_export(self, experiment: str, digest: str) -> bool:
-        """Whether it is what an experiment exported: one may have exported several models."""
+        """Whether it is this export of the experiment, which may have exported several models."""
         return (self.experiment, self.exported) == (experiment, digest)
 
 
@@ -322,10 +323,10 @@ class ProductionRecord(Record):
 
 
 class PredictionsRecord(Record):
-    """What the model in production said to the rows of ``data.predict_path``.
+    """Labels that the production model gave to the rows of ``data.predict_path``.
 
-    ``file`` is relative to the production directory; ``rows`` counts those that got a label,
-    ``rows_unusable`` those that had no text to label.
+    ``file`` is relative to the production directory. ``rows`` got a label, ``rows_unusable`` had no
+    text.
     """
 
     asset: ClassVar[str] = "predictions"
@@ -341,9 +342,9 @@ class PredictionsRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecords:
-    """The records of one experiment; None: the run ended before that stage had finished.
+    """The records of one experiment; None for a stage that did not finish.
 
-    ``config_yaml`` is the config as resolved, every default spelled out.
+    ``config_yaml`` is the config with every default.
     """
 
     manifest: Manifest
@@ -361,7 +362,7 @@ class RunRecords:
     tech_debt: TechDebtRecord | None = None
 
     @property
-    def serves(self) -> bool:
-        """Whether the exported model is the one in production, as far as the run was told."""
-        export, serving = self.export, self.production.after if self.production else None
-        return bool(export and serving and serving.is_export(self.manifest.id, export.digest))
+    def in_production(self) -> bool:
+        """Whether the run's records show its exported model in production."""
+        export, version = self.export, self.production.after if self.production else None
+        return bool(export and version and version.is_export(self.manifest.id, export.digest))

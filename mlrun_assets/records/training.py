@@ -1,4 +1,4 @@
-"""The validated dataset: its splits, and what the checks found."""
+"""The validated dataset, the training plan, the baseline and the trained checkpoint."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SPLITS = ("train", "val", "test")
 
 
 class Severity(StrEnum):
-    """What it means that a check does not pass."""
+    """Whether a failed check blocks the run or warns."""
 
     ERROR = "error"
     WARN = "warn"
 
 
 class CheckOutcome(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -37,10 +37,10 @@ class Bound(StrEnum):
 
 
 class QualityCheck(Record):
-    """One data-quality check and what it found.
+    """One data-quality check and its outcome.
 
-    The check fails where ``value`` is not within ``bound`` of ``threshold``. ``value`` is None
-    where nothing was measured, ``threshold`` where the check only counts.
+    The check passes if ``value`` is within ``bound`` of ``threshold``. ``value`` is None if nothing
+    was measured, ``threshold`` if the check only counts. ``rows`` is the number of affected rows.
     """
 
     name: str
@@ -62,7 +62,7 @@ class QualityCheck(Record):
 
 
 class SourceFile(Record):
-    """One file that a split was read from, called as messages call it."""
+    """One file that a split was read from; ``name`` as messages show it."""
 
     name: str
     digest: str
@@ -73,8 +73,8 @@ class SourceFile(Record):
 class SplitProfile(Record):
     """One split after validation: rows read = rows kept + rows quarantined.
 
-    ``source_digest`` is that of the file, or a joint one of all ``files``. What counts tokens is
-    not a number where there was no tokenizer to count them.
+    ``source_digest`` covers the file, or all ``files``. Words and tokens are per text. Without a
+    tokenizer the token statistics are NaN.
     """
 
     source_digest: str
@@ -97,9 +97,9 @@ class SplitProfile(Record):
 
 
 class UnlabelledTexts(Record):
-    """Texts that only pretraining reads: rows read = rows kept + all that were left out.
+    """Unlabelled texts for pretraining: rows read = rows kept + rows left out.
 
-    ``left_out`` counts rows by reason; ``digest`` is of the texts that were kept.
+    ``left_out`` counts rows by reason; ``digest`` covers the kept texts.
     """
 
     files: tuple[SourceFile, ...]
@@ -111,7 +111,11 @@ class UnlabelledTexts(Record):
 
 
 class DatasetRecord(Record):
-    """The validated dataset."""
+    """The validated dataset.
+
+    ``quarantine_reasons`` counts quarantined rows by reason, ``normalised`` changes to texts by
+    kind. ``max_length`` is the limit of the model in tokens.
+    """
 
     asset: ClassVar[str] = "validated_dataset"
 
@@ -139,17 +143,21 @@ class DatasetRecord(Record):
 
     @property
     def failed_checks(self) -> list[QualityCheck]:
-        """The checks that did not pass; those that block come first."""
+        """The checks that did not pass; blocking ones first."""
         failed = [check for check in self.checks if check.outcome is CheckOutcome.FAILED]
         return sorted(failed, key=lambda check: not check.blocks)
 
 
 class Recipe(Record):
-    """Everything that training needs to know, with no ``auto`` left."""
+    """The training settings, without ``auto``.
+
+    ``encoder_digest`` holds the first digits of the digest of the encoder's files. ``epochs`` is
+    the maximum. ``freeze`` is ``none``, ``embeddings``, ``encoder`` or a number of layers.
+    """
 
     encoder: str
     revision: str | None
-    encoder_digest: str | None = None
+    encoder_digest: str
     max_length: int
     trim_vocabulary: bool
     pooling: str
@@ -173,9 +181,10 @@ class Recipe(Record):
 
     @property
     def comparable_digest(self) -> str:
-        """The same for recipes whose scores on one val split tell their learning rates apart.
+        """Equal for recipes that differ in the learning rate and seed only.
 
-        What a few rows more of training data or another machine change does not count.
+        The scores of such recipes on one val split compare their learning rates. Class weights and
+        bf16 are left out: they change with a few more rows or another machine.
         """
         facts = self.model_dump(
             mode="json", exclude={"learning_rate", "seed", "class_weights", "bf16"}
@@ -186,7 +195,7 @@ class Recipe(Record):
 class Choice(Record):
     """One choice of the training plan.
 
-    ``key`` is the config's, ``source`` one of ``rule``, ``config`` and ``earlier run``.
+    ``key`` is the config key, ``source`` is ``rule``, ``config`` or ``earlier run``.
     """
 
     key: str
@@ -197,9 +206,9 @@ class Choice(Record):
 
 
 class Advice(Record):
-    """Something that training can't settle and a person could.
+    """Advice for a person, on something that the plan can't decide.
 
-    ``topic`` is the same in every run that gives it, ``issue`` is the sentence without figures.
+    ``topic`` identifies the advice across runs; ``issue`` is the sentence without numbers.
     """
 
     topic: str
@@ -208,11 +217,11 @@ class Advice(Record):
 
 
 class TrainingPlan(Record):
-    """The recipe that is used and why.
+    """The recipe and the reasons for it.
 
-    The recipe is that of the first of ``seeds``; the others differ in the seed only. ``reuse`` is
-    the earlier experiment whose checkpoint is to be taken. ``rejected`` tells of earlier recipes on
-    this data that were not approved, the newest first.
+    ``recipe`` has the first of ``seeds``; the others differ in the seed only. ``reuse`` is the
+    earlier experiment whose checkpoint is reused. ``seen_before`` and ``rejected`` describe earlier
+    runs on this data with this plan, and earlier recipes that were not approved, newest first.
     """
 
     asset: ClassVar[str] = "training_plan"
@@ -228,7 +237,7 @@ class TrainingPlan(Record):
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """One recipe a seed."""
+        """One recipe per seed."""
         seeds = self.seeds or (self.recipe.seed,)
         return tuple(self.recipe.model_copy(update={"seed": seed}) for seed in seeds)
 
@@ -245,7 +254,7 @@ class EpochMetrics(Record):
 
 
 class VocabularyTrim(Record):
-    """What vocabulary trimming did."""
+    """Vocabulary size, parameters and tokens of the val texts before and after trimming."""
 
     pieces_before: int
     pieces_after: int
@@ -258,7 +267,7 @@ class VocabularyTrim(Record):
 
     @property
     def fertility_growth(self) -> float:
-        """Growth of the number of tokens of the val texts."""
+        """Relative growth of the number of tokens in the val texts."""
         return self.val_tokens_after / max(1, self.val_tokens_before) - 1.0
 
 
@@ -291,9 +300,10 @@ class EnsembleRecord(Record):
 
 
 class PretrainingRecord(Record):
-    """Contrastive pretraining before the labels: what it read and how its loss fell.
+    """Contrastive pretraining before fine-tuning.
 
-    ``pairs`` are those of all epochs; the losses are the means of the first and the last one.
+    ``pairs`` counts the pairs of all epochs; the losses are the means over the first and the last
+    epoch.
     """
 
     texts: int
@@ -305,10 +315,11 @@ class PretrainingRecord(Record):
 
 
 class CheckpointRecord(Record):
-    """The trained checkpoint: of the seed that is best on val, where several were trained.
+    """The trained checkpoint; with several seeds, that of the best one on val.
 
-    ``reused_from`` is the earlier experiment that it was taken from instead of being trained,
-    ``not_reused`` why one that was to be taken was not.
+    ``best_epoch`` is the epoch with the highest val macro-F1. ``passed_over`` names the damaged
+    checkpoints that a resumed training skipped. ``reused_from`` is the earlier experiment whose
+    checkpoint was reused, ``not_reused`` the reason why a planned one was not.
     """
 
     asset: ClassVar[str] = "trained_checkpoint"
@@ -327,7 +338,7 @@ class CheckpointRecord(Record):
     tokens_per_second: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
-    seed: int | None = None
+    seed: int
     seeds: tuple[SeedResult, ...] = ()
     reused_from: str | None = None
     not_reused: str | None = None
@@ -345,7 +356,7 @@ class BaselineCandidate(Record):
 
 
 class BaselineRecord(Record):
-    """What a model that trains in seconds reaches."""
+    """Test scores of the n-gram model and of always predicting the majority label."""
 
     asset: ClassVar[str] = "baseline_metrics"
 

@@ -1,13 +1,13 @@
-"""Records in, text and pictures out. Nothing here decides anything.
+"""Text and pictures from records; no decision is made here.
 
-report.py        the report of a run, as Markdown and as one HTML file
-model_card.py    the card that is deployed with a model
+report.py        the report of a run as Markdown and as one HTML file
+model_card.py    the model card, which is deployed with the model
 data_section.py  the datasheet, tables about the data, the listing of checks
-tables.py        tables about the run: plan, cost, seeds, export
+tables.py        tables about the run: prior runs, cost, digests, export, seeds
 scores.py        tables and sentences about the evaluation
 sentences.py     the verdict in sentences, and what to do next
 plots.py         every picture of the report
-figure.py        one look for all pictures: size, colours, fonts for any script
-formatting.py    numbers, dates and escaped Markdown
+figure.py        size, colours and fonts of all pictures
+formatting.py    numbers, times, digests and escaped Markdown
 summaries.py     the Markdown summaries that the UI shows
 """

@@ -1,7 +1,7 @@
-"""A datasheet of a validated dataset: where it comes from, what is in it, what is wrong with it.
+"""Tables about the data, the datasheet, and the listing of checks for a terminal.
 
-The form follows Gebru and others, Datasheets for Datasets (https://arxiv.org/abs/1803.09010), as
-far as records can answer; what only a person can answer is left open, in so many words.
+The datasheet follows Gebru et al., Datasheets for Datasets (https://arxiv.org/abs/1803.09010), as
+far as the records can answer; it names the answers that only a person can give.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import jinja2
 
 from mlrun_assets.config import DataConfig
+from mlrun_assets.errors import count
 from mlrun_assets.records import (
     DatasetRecord,
     EpochMetrics,
@@ -27,9 +28,9 @@ from mlrun_assets.reports.formatting import (
     Markdown,
     clean,
     code,
-    count,
     digest,
     escape,
+    integer,
     markdown_environment,
     megabytes,
     number,
@@ -61,7 +62,7 @@ def splits_table(dataset: DatasetRecord) -> Markdown:
                 rows_sentence(split),
                 number(split.tokens_median),
                 number(split.tokens_p95),
-                count(split.tokens_max),
+                integer(split.tokens_max),
                 percent(split.truncated_fraction),
                 percent(split.unknown_token_fraction),
             ]
@@ -71,25 +72,25 @@ def splits_table(dataset: DatasetRecord) -> Markdown:
 
 
 def rows_sentence(split: SplitProfile) -> Markdown:
-    """``1,021 = 1,019 + 2``; with ``≠`` where a record does not add up."""
+    """``1,021 = 1,019 + 2``; with ``≠`` if the record does not add up."""
     adds_up = split.rows_read == split.rows_kept + split.rows_quarantined
     return Markdown(
-        f"{count(split.rows_read)} {'=' if adds_up else '≠'} {count(split.rows_kept)} + "
-        f"{count(split.rows_quarantined)}"
+        f"{integer(split.rows_read)} {'=' if adds_up else '≠'} {integer(split.rows_kept)} + "
+        f"{integer(split.rows_quarantined)}"
     )
 
 
 def checks_table(checks: Iterable[QualityCheck]) -> Markdown:
-    """What each check found, and what that means."""
+    """Outcome, value, threshold and message of each check."""
     return table(
-        ["check", "means", ">value", ">threshold", ">rows", "what was found"],
+        ["check", "result", ">value", ">threshold", ">rows", "message"],
         (
             [
                 code(check.name),
-                _meaning(check),
+                _result(check),
                 number(check.value),
                 threshold(check),
-                count(check.rows),
+                integer(check.rows),
                 prose(check.message, CELL_LIMIT),
             ]
             for check in checks
@@ -97,7 +98,7 @@ def checks_table(checks: Iterable[QualityCheck]) -> Markdown:
     )
 
 
-def _meaning(check: QualityCheck) -> Markdown:
+def _result(check: QualityCheck) -> Markdown:
     if check.blocks:
         return Markdown("**blocks**")
     return Markdown("warns") if check.warns else escape(str(check.outcome))
@@ -106,11 +107,11 @@ def _meaning(check: QualityCheck) -> Markdown:
 def quarantine_table(dataset: DatasetRecord) -> Markdown:
     """Quarantined rows by reason, the most frequent first."""
     reasons = sorted(dataset.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
-    return table(["reason", ">rows"], ([reason, count(rows)] for reason, rows in reasons))
+    return table(["reason", ">rows"], ([reason, integer(rows)] for reason, rows in reasons))
 
 
 def choices_table(plan: TrainingPlan) -> Markdown:
-    """What the plan chose and why."""
+    """The value of each setting, its source and the reason."""
     return table(
         ["setting", "value", "from", "reason", "evidence"],
         (
@@ -127,13 +128,13 @@ def choices_table(plan: TrainingPlan) -> Markdown:
 
 
 def history_table(history: Iterable[EpochMetrics]) -> Markdown:
-    """Losses and val scores, one row an epoch."""
+    """Losses and val scores, one row per epoch."""
     return table(
         [">epoch", ">step", ">train loss", ">val loss", ">val accuracy", ">val macro-F1"],
         (
             [
                 number(epoch.epoch),
-                count(epoch.step),
+                integer(epoch.step),
                 score(epoch.train_loss),
                 score(epoch.val_loss),
                 score(epoch.val_accuracy),
@@ -145,7 +146,7 @@ def history_table(history: Iterable[EpochMetrics]) -> Markdown:
 
 
 def render_datasheet(dataset: DatasetRecord, data: DataConfig) -> str:
-    """The datasheet as Markdown; ``data`` has what the config states of the data."""
+    """The datasheet as Markdown; ``data`` is the config section with licence and language."""
     return _template().render(dataset=dataset, data=data)
 
 
@@ -155,7 +156,7 @@ def sources_table(dataset: DatasetRecord) -> Markdown:
         ["split", "file", "SHA-256", ">size", ">rows"],
         (
             [split, code(file.name), digest(file.digest), megabytes(file.size_bytes),
-             count(file.rows_read)]
+             integer(file.rows_read)]
             for split, files in _files(dataset).items()
             for file in files
         ),
@@ -164,11 +165,11 @@ def sources_table(dataset: DatasetRecord) -> Markdown:
 
 def _files(dataset: DatasetRecord) -> dict[str, tuple[SourceFile, ...]]:
     files = {split: profile.files for split, profile in dataset.splits.items()}
-    return files | ({"no label": dataset.unlabelled.files} if dataset.unlabelled else {})
+    return files | ({"unlabelled": dataset.unlabelled.files} if dataset.unlabelled else {})
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:
-    """Rows read, kept and put aside by split."""
+    """Rows read, kept and quarantined by split."""
     return table(
         ["split", "rows read = kept + quarantined"],
         ([split, rows_sentence(profile)] for split, profile in dataset.splits.items()),
@@ -189,8 +190,16 @@ def labels_table(dataset: DatasetRecord) -> Markdown:
 
 
 def lengths_table(dataset: DatasetRecord) -> Markdown:
-    """Words and tokens of a text, and tokens of a word, by split."""
-    header = ["split", ">words median", ">p95", ">tokens median", ">p95", ">max", ">tokens a word"]
+    """Words and tokens per text, and tokens per word, by split."""
+    header = [
+        "split",
+        ">words median",
+        ">p95",
+        ">tokens median",
+        ">p95",
+        ">max",
+        ">tokens per word",
+    ]
     return table(
         header,
         (
@@ -200,7 +209,7 @@ def lengths_table(dataset: DatasetRecord) -> Markdown:
                 number(profile.words_p95),
                 _counted(profile.tokens_median),
                 _counted(profile.tokens_p95),
-                count(profile.tokens_max if _is_counted(profile.tokens_median) else None),
+                integer(profile.tokens_max if _is_counted(profile.tokens_median) else None),
                 _counted(profile.tokens_per_word),
             ]
             for split, profile in dataset.splits.items()
@@ -209,7 +218,7 @@ def lengths_table(dataset: DatasetRecord) -> Markdown:
 
 
 def fit_table(dataset: DatasetRecord) -> Markdown:
-    """Tokens of a word by label and split, without the special ones."""
+    """Tokens per word by label and split, without special tokens."""
     return table(
         ["label", *(f">{split}" for split in dataset.splits)],
         (
@@ -226,7 +235,7 @@ def has_fit(dataset: DatasetRecord) -> bool:
 
 
 def _share(rows: int, of: int) -> Markdown:
-    return Markdown(f"{count(rows)} ({percent(rows / of)})") if of else count(rows)
+    return Markdown(f"{integer(rows)} ({percent(rows / of)})") if of else integer(rows)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -260,11 +269,11 @@ def _template() -> jinja2.Template:
     return environment.get_template("datasheet.md.j2")
 
 
-_HEADER = ("check", "result", "value", "threshold", "rows", "what was found")
+_HEADER = ("check", "result", "value", "threshold", "rows", "message")
 
 
 def list_checks(dataset: DatasetRecord) -> str:
-    """A line a check, in columns; then one sentence about the whole."""
+    """One line per check in columns, then the rows of each split and the result."""
     rows = [_HEADER, *(_cells(check) for check in dataset.checks)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADER) - 1)]
     lines = []
@@ -289,7 +298,7 @@ def _cells(check: QualityCheck) -> tuple[str, ...]:
 
 def _conclusion(dataset: DatasetRecord) -> str:
     kept = ", ".join(
-        f"{split} {profile.rows_read:,} rows = {profile.rows_kept:,} kept + "
+        f"{split} {count(profile.rows_read, 'row')} = {profile.rows_kept:,} kept + "
         f"{profile.rows_quarantined:,} quarantined"
         for split, profile in dataset.splits.items()
     )

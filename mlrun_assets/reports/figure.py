@@ -1,7 +1,7 @@
-"""Figures, colours and files of the pictures.
+"""Size, colours, fonts and PNG files, the same for all pictures.
 
-Matplotlib is used through its objects: no pyplot, no figure that outlives the function, and the
-settings hold only inside `style`.
+Matplotlib is used through its objects, without pyplot: no figure stays in memory, and the settings
+apply only inside `style`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from mlrun_assets.reports.formatting import clean
 
 WIDTH_INCHES = 8.0
 DOTS_PER_INCH = 160
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
+# The palette of Okabe and Ito, distinct for people with any colour vision.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5B6670"
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 
-# Labels are data: a dollar sign in one of them is no formula.
+# Labels are data: a dollar sign in a label does not start a formula.
 _SETTINGS = {
     "text.usetex": False,
     "text.parse_math": False,
@@ -41,7 +41,7 @@ _SETTINGS = {
 
 @contextmanager
 def style(families: Sequence[str]) -> Iterator[None]:
-    """Matplotlib's defaults with this report's settings, and what was set before afterwards."""
+    """Matplotlib's defaults with the settings of the report; earlier settings are restored."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -51,7 +51,7 @@ def style(families: Sequence[str]) -> Iterator[None]:
 
 
 def new_figure(height_inches: float) -> Any:
-    """An empty figure of the common width."""
+    """An empty figure of `WIDTH_INCHES` by ``height_inches``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,10 +68,10 @@ def to_png(figure: Any) -> bytes:
 
 
 def thumbnail(path: Path, limit_bytes: int = 50_000) -> bytes:
-    """The picture as a PNG of at most ``limit_bytes``, as large and as colourful as that allows.
+    """The picture as a PNG of at most ``limit_bytes``, with as many pixels and colours as fit.
 
     Raises:
-        ValueError: not even a picture of 16 pixels in width is that small.
+        ValueError: a picture of 16 pixels in width is still larger.
     """
     from PIL import Image
 
@@ -102,7 +102,7 @@ NAME_LIMIT = 24
 
 
 def font_families(texts: Iterable[str], first: str = FIRST_FAMILY) -> list[str]:
-    """``first``, then the installed fonts that have what it lacks of ``texts``."""
+    """``first``, then installed fonts with the characters of ``texts`` that it lacks."""
     families = [first]
     characters = {ord(character) for text in texts for character in text}
     missing = characters - _charmap(first)
@@ -115,11 +115,11 @@ def font_families(texts: Iterable[str], first: str = FIRST_FAMILY) -> list[str]:
 
 
 def picture_names(labels: Sequence[str], families: Sequence[str]) -> list[str]:
-    """A name for each label: short, different from the others, in characters the fonts have.
+    """A short, unique name for each label, in characters that the fonts have.
 
     Args:
         labels: all labels, in the order of the report's table.
-        families: the fonts, as `font_families` gives them.
+        families: the fonts from `font_families`.
     """
     short = [clean(label, NAME_LIMIT) for label in labels]
     often = Counter(short)
@@ -135,7 +135,7 @@ def picture_names(labels: Sequence[str], families: Sequence[str]) -> list[str]:
 
 @functools.cache
 def _charmap(family: str) -> frozenset[int]:
-    """The characters for which a family's upright font has a glyph."""
+    """The characters with a glyph in the upright font of a family."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
@@ -143,7 +143,7 @@ def _charmap(family: str) -> frozenset[int]:
 
 
 def _installed() -> list[str]:
-    """The families of the machine's upright fonts of normal weight, in a stable order."""
+    """Families of the installed upright fonts of normal weight, sorted."""
     from matplotlib import font_manager
 
     return sorted(

@@ -1,4 +1,4 @@
-"""Numbers as the report writes them: the same number looks the same everywhere."""
+"""Escaped Markdown, and numbers, times and digests in one form each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlrun_assets.statistics import told_p
 # An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
 _SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;"}
-# What begins a list, a quotation, a rule or an underlined heading at the start of a line.
+# A line that starts like this would be a list, a quotation, a rule or a heading.
 _BLOCK_START = re.compile(r"^(\d*)([-+](?![^\s+-])|[=>]|(?<=\d)[.)](?!\S))")
-# A code span that no table and no parser reads otherwise.
+# A code span that every parser, also inside a table, reads as one.
 _SPAN = re.compile(r"(?<!`)`([^`|\\ ](?:[^`|\\]*[^`|\\ ])?)`(?!`)")
-# Embeddings, overrides and isolates of the bidirectional algorithm reorder what stands around them.
+# Controls of the bidirectional algorithm: they reorder the text around them.
 _BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
@@ -27,7 +27,7 @@ _INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
 
 class Markdown(str):
-    """Text that is Markdown already."""
+    """Text that is Markdown already and must not be escaped again."""
 
     __slots__ = ()
 
@@ -49,14 +49,14 @@ def clean(text: str, limit: int | None = None) -> str:
 
 
 def escape(text: str, limit: int | None = None) -> Markdown:
-    """``text`` as one line of Markdown that renders as `clean` text; `Markdown` stays as it is."""
+    """One line of Markdown that renders as `clean` text; `Markdown` is returned unchanged."""
     if isinstance(text, Markdown):
         return text
     return _unblock(_escape_inline(clean(text, limit)))
 
 
 def prose(text: str, limit: int | None = None) -> Markdown:
-    """A sentence in which names and commands may stand in backticks: those become code spans."""
+    """A sentence as Markdown; names and commands in backticks become code spans."""
     if isinstance(text, Markdown):
         return text
     parts = _SPAN.split(clean(text, limit))
@@ -73,7 +73,7 @@ def _unblock(line: str) -> Markdown:
 
 
 def code(text: str) -> Markdown:
-    """A name or digest as a code span; as escaped text where a span can't hold it in a table."""
+    """A name or digest as a code span, or as escaped text if a table could not hold the span."""
     line = clean(text)
     if not line or any(character in line for character in "`|\\"):
         return escape(line)
@@ -81,12 +81,12 @@ def code(text: str) -> Markdown:
 
 
 def joined(items: Iterable[str], separator: str = ", ") -> Markdown:
-    """The items, escaped where they are no Markdown yet, with ``separator`` between them."""
+    """The items, escaped unless they are `Markdown`, with ``separator`` between them."""
     return Markdown(separator.join(escape(item) for item in items))
 
 
 def fenced(text: str, language: str = "") -> Markdown:
-    """Several lines as a fenced block; the fence is longer than any run of backticks inside."""
+    """Several lines as a fenced block; the fence is longer than any backticks inside."""
     lines = ["".join(filter(_is_printed, line)) for line in text.splitlines()]
     runs = re.findall(r"`{3,}", text)
     fence = "`" * (1 + max((len(run) for run in runs), default=2))
@@ -100,7 +100,7 @@ def _is_printed(character: str) -> bool:
 
 
 def markdown_environment() -> jinja2.Environment:
-    """Templates of this room, whose values are escaped for Markdown on their way out."""
+    """The environment of this room's templates; values are escaped for Markdown."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reports"),
         undefined=jinja2.StrictUndefined,
@@ -120,7 +120,7 @@ NOTHING = Markdown("\N{EN DASH}")
 
 
 def score(value: Score | float | None) -> Markdown:
-    """``0.912 [0.850, 0.956]``, ``0.912`` where there is no interval, a dash where no score."""
+    """``0.912 [0.850, 0.956]``, ``0.912`` without an interval, a dash without a score."""
     if value is None:
         return NOTHING
     if isinstance(value, Score):
@@ -142,8 +142,8 @@ def difference(value: Score | float | None) -> Markdown:
     return Markdown(f"{value:+.3f}")
 
 
-def count(value: int | None) -> Markdown:
-    """``12,345``."""
+def integer(value: int | None) -> Markdown:
+    """``12,345``; a number with its noun is `errors.count`."""
     return NOTHING if value is None else Markdown(f"{value:,}")
 
 
@@ -159,14 +159,14 @@ def number(value: float | None) -> Markdown:
 
 
 def threshold(check: QualityCheck) -> Markdown:
-    """``≤ 0.05``: the values of a check that pass."""
+    """``≤ 0.05``: the condition for a check to pass."""
     if check.threshold is None:
         return NOTHING
     return Markdown(f"{check.bound} {number(check.threshold)}")
 
 
 def percent(fraction: float | None) -> Markdown:
-    """``12.5 %``, from a fraction; all and nothing are said only where they are exact."""
+    """``12.5 %``, from a fraction; 0 % and 100 % only where they are exact."""
     if fraction is None:
         return NOTHING
     if 0.9995 <= fraction < 1.0:
@@ -177,12 +177,12 @@ def percent(fraction: float | None) -> Markdown:
 
 
 def p_value(value: float) -> Markdown:
-    """``= 0.043``, or ``< 0.001``, to follow a p."""
+    """``= 0.043`` or ``< 0.001``, for use after ``p``."""
     return Markdown(told_p(value))
 
 
 def seconds(value: float | None) -> Markdown:
-    """``12.3 s``; from two minutes on ``3 min 05 s``, from two hours on ``2 h 05 min``."""
+    """``12.3 s``, from two minutes ``3 min 05 s``, from two hours ``2 h 05 min``."""
     if value is None:
         return NOTHING
     if value < 119.95:
@@ -194,10 +194,10 @@ def seconds(value: float | None) -> Markdown:
 
 
 def megabytes(size_bytes: int) -> Markdown:
-    """``112.5 MB``, of a million bytes each."""
+    """``112.5 MB``; a MB is 10**6 bytes."""
     return Markdown(f"{size_bytes / 1e6:,.1f} MB")
 
 
 def digest(value: str) -> Markdown:
-    """The first twelve digits of a digest: enough to tell two apart at a glance."""
+    """The first twelve digits of a digest."""
     return code(value.removeprefix("sha256:")[:12])

@@ -1,8 +1,7 @@
-"""The model card: what a stranger needs to know of a model before using it.
+"""The model card that is published with a model; it holds no text and no path of the data.
 
-The sections follow Mitchell and others, Model Cards for Model Reporting
-(https://arxiv.org/abs/1810.03993); the YAML head is what the Hub reads. A card is made to be
-published: it holds no text and no path of the data.
+The sections follow Mitchell et al., Model Cards for Model Reporting
+(https://arxiv.org/abs/1810.03993). The Hugging Face Hub reads the YAML head.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import jinja2
 
 from mlrun_assets.config import BUILT_IN_SLICES, LoadedConfig
 from mlrun_assets.encoders.source import resolve_encoder
-from mlrun_assets.errors import EncoderError
+from mlrun_assets.errors import EncoderError, count
 from mlrun_assets.experiment import Experiment, run_records
 from mlrun_assets.files import write_atomically
 from mlrun_assets.machine import telemetry_off
@@ -36,9 +35,9 @@ from mlrun_assets.reports.formatting import (
     Markdown,
     clean,
     code,
-    count,
     digest,
     escape,
+    integer,
     joined,
     markdown_environment,
     megabytes,
@@ -55,10 +54,10 @@ TASK = "text-classification"
 
 @dataclass(frozen=True)
 class Origin:
-    """What the records of a run don't say of its model.
+    """Facts about a model that are in the config, not in the records of its run.
 
-    ``language`` is an ISO 639 code, ``licence`` as the Hub spells it, ``base_model`` the Hub id of
-    the encoder that was fine-tuned; None: it has none.
+    ``language`` is an ISO 639 code, ``licence`` is spelled as on the Hub, ``base_model`` is the Hub
+    id of the encoder, None if it has none.
     """
 
     language: str
@@ -67,12 +66,12 @@ class Origin:
 
 
 def render_model_card(run: RunRecords, origin: Origin) -> str:
-    """The card as Markdown under its YAML head, of a run that was evaluated and exported."""
+    """The card of an evaluated and exported run: a YAML head, then Markdown."""
     return _template().render(run=run, origin=origin, head=head(run, origin))
 
 
 def head(run: RunRecords, origin: Origin) -> Markdown:
-    """The YAML that the Hub reads, without the dashes around it."""
+    """The YAML for the Hub, without the dashes around it."""
     telemetry_off()
     from huggingface_hub import ModelCardData
 
@@ -118,7 +117,7 @@ def _results(run: RunRecords) -> list[Any]:
 
 
 def results_table(run: RunRecords) -> Markdown:
-    """The model on test and val, beside what trains in seconds."""
+    """Scores of the model on test and val, and of its baselines on test."""
     rows = []
     if run.evaluation:
         rows.append(scores_row(Markdown("**this model**, test"), run.evaluation.test))
@@ -130,7 +129,7 @@ def results_table(run: RunRecords) -> Markdown:
 
 
 def slices_table(evaluation: EvaluationRecord) -> Markdown:
-    """The slices that every run has: those of the data's own columns may name people."""
+    """The built-in slices only: values of the data's own columns may name people."""
     own = tuple(part for part in evaluation.slices if part.column in BUILT_IN_SLICES)
     if not own:
         return Markdown("")
@@ -142,16 +141,16 @@ def rows_table(dataset: DatasetRecord) -> Markdown:
     return table(
         ["label", *(f">{split}" for split in dataset.splits)],
         [
-            *([label, *(count(part.label_rows.get(label, 0)) for part in dataset.splits.values())]
+            *([label, *(integer(part.label_rows.get(label, 0)) for part in dataset.splits.values())]
               for label in dataset.labels),
-            ["all", *(count(part.rows_kept) for part in dataset.splits.values())],
+            ["all", *(integer(part.rows_kept) for part in dataset.splits.values())],
             ["SHA-256", *(digest(part.source_digest) for part in dataset.splits.values())],
         ],
     )  # fmt: skip
 
 
 def recipe_table(plan: TrainingPlan) -> Markdown:
-    """The settings of the training; the encoder is named elsewhere, since it may be a path."""
+    """The training settings, without the encoder, whose name may be a path."""
     left_out = {"encoder", "revision", "encoder_digest", "class_weights", "seed"}
     recipe = plan.recipe.model_dump(exclude=left_out)
     weights = plan.recipe.class_weights
@@ -164,82 +163,84 @@ def recipe_table(plan: TrainingPlan) -> Markdown:
 
 
 def limits(run: RunRecords, origin: Origin) -> Markdown:
-    """What is known to be weak, or not known at all."""
-    said = [f"Only texts in the language `{origin.language}` were measured."]
+    """Known weaknesses, and facts that were not measured."""
+    found = [f"Only texts in the language `{origin.language}` were measured."]
     if run.evaluation:
-        said += _limits_of_evaluation(run.evaluation)
+        found += _limits_of_evaluation(run.evaluation)
     if run.dataset:
-        said += _limits_of_data(run.dataset)
+        found += _limits_of_data(run.dataset)
     if run.decision and run.decision.verdict is not Verdict.APPROVED:
-        said.append(_verdict(run.decision))
+        found.append(_verdict(run.decision))
     if run.checkpoint and run.checkpoint.ensemble:
-        said.append(
-            "Its n-gram model holds words and short phrases of the training texts: whoever has the "
-            "model can read them."
+        found.append(
+            "The n-gram model contains words and short phrases of the training texts, which anyone "
+            "with the model can read."
         )
-    return bullets(said)
+    return bullets(found)
 
 
 def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
     test = evaluation.test
-    said = [
-        f"The scores come from {count(test.rows)} test rows: the accuracy on other texts of this "
-        f"kind lies between {test.accuracy.low:.3f} and {test.accuracy.high:.3f} with "
-        f"{number(100 * evaluation.confidence)} % confidence, and nothing is said of other kinds.",
+    found = [
+        f"The scores come from {count(test.rows, 'test row')}. With "
+        f"{number(100 * evaluation.confidence)} % confidence the accuracy on other texts of this "
+        f"kind is between {test.accuracy.low:.3f} and {test.accuracy.high:.3f}; it is unknown for "
+        "texts of other kinds.",
         *_limits_of_labels(test),
     ]
-    if evaluation.test_use and evaluation.test_use.worn:
-        said.append(
-            f"{evaluation.test_use.looks} models were judged on this test split: its scores are "
-            "worn, and rather too high."
+    looks = evaluation.test_looks
+    if looks and looks.used_up:
+        found.append(
+            f"{count(looks.looks, 'model')} were judged on this test split, so the scores are "
+            "probably too high."
         )
-    return said
+    return found
 
 
 def _limits_of_labels(test: Scores) -> list[str]:
     measured = [scores for scores in test.per_class if scores.support]
     others = [clean(scores.label) for scores in test.per_class if not scores.support]
-    said = []
+    found = []
     if measured:
         weakest = min(measured, key=lambda scores: scores.f1)
-        said.append(
-            f"The label it knows least is {clean(weakest.label)}: F1 {weakest.f1:.3f} on "
-            f"{count(weakest.support)} test rows."
+        found.append(
+            f"The label with the lowest F1 is {clean(weakest.label)}: {weakest.f1:.3f} on "
+            f"{count(weakest.support, 'test row')}."
         )
     if others:
-        said.append(f"Not measured, for want of test rows: {', '.join(others)}.")
-    return said
+        found.append(f"Labels without test rows were not measured: {', '.join(others)}.")
+    return found
 
 
 def _limits_of_data(dataset: DatasetRecord) -> list[str]:
-    said = []
+    found = []
     cut = dataset.splits["test"].truncated_fraction
     if cut:
-        said.append(
-            f"It reads the first {count(dataset.max_length)} tokens of a text; "
+        found.append(
+            f"The model reads the first {count(dataset.max_length, 'token')} of a text; "
             f"{percent(cut)} of the test texts are longer."
         )
-    warned = [f"`{check.name}`" for check in dataset.failed_checks]
-    if warned:
-        said.append(f"Data-quality checks that did not pass: {', '.join(warned)}.")
-    return said
+    failed = [f"`{check.name}`" for check in dataset.failed_checks]
+    if failed:
+        found.append(f"Data-quality checks that did not pass: {', '.join(failed)}.")
+    return found
 
 
 def _verdict(decision: DecisionRecord) -> str:
-    """By the outcomes alone: the sentences of rules may hold paths and labels of other models."""
+    """The verdict and the outcomes only: sentences may hold paths and labels of other models."""
     quiet = {RuleOutcome.PASSED, RuleOutcome.OFF}
     rules = [
         f"`{rule.rule}` {rule.outcome}" for rule in decision.rules if rule.outcome not in quiet
     ]
-    said = f": {', '.join(rules)}" if rules else ""
-    return f"The rules of the run did not approve it ({decision.verdict}){said}."
+    named = f": {', '.join(rules)}" if rules else ""
+    return f"The rules of the run did not approve the model ({decision.verdict}){named}."
 
 
 def onnx_sentence(form: OnnxExport) -> Markdown:
-    """What an ONNX form is, as a process without torch saw it."""
+    """Precision, size, val score and speed of an ONNX form."""
     return Markdown(
-        f"Weights in {escape(form.precision)}, {megabytes(form.size_bytes)}: val macro-F1 "
-        f"{score(form.val_f1_macro)}, p95 {number(form.latency_ms_p95)} ms for one text."
+        f"Weights in {escape(form.precision)}, {megabytes(form.size_bytes)}; val macro-F1 "
+        f"{score(form.val_f1_macro)}, p95 latency {number(form.latency_ms_p95)} ms for one text."
     )
 
 
@@ -257,6 +258,7 @@ def _template() -> jinja2.Template:
         scores=scores,
         sentences=sentences,
         code=code,
+        count=count,
         escape=escape,
         joined=joined,
         prose=prose,
@@ -270,12 +272,12 @@ def _template() -> jinja2.Template:
     return environment.get_template("model_card.md.j2")
 
 
-# What the embedded encoders are called on the Hub.
+# The embedded encoders by their names on the Hub.
 HUB_IDS = {"embedded:multilingual-e5-small": "intfloat/multilingual-e5-small"}
 
 
 def write_model_card(experiment: Experiment, config: LoadedConfig) -> str:
-    """Write the card of the exported model beside the experiment's records; returns its text.
+    """Write the card of the exported model into the experiment; return its text.
 
     Raises:
         RecordError: the experiment has no exported and evaluated model.
@@ -290,7 +292,7 @@ def write_model_card(experiment: Experiment, config: LoadedConfig) -> str:
 
 
 def _base_model(config: LoadedConfig) -> str | None:
-    """The Hub id of the encoder; None: it is a directory, or was one that is gone."""
+    """The Hub id of the encoder; None if it is, or was, a local directory."""
     model = config.settings.model
     if model.name in HUB_IDS:
         return HUB_IDS[model.name]

@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG files."""
+"""The pictures of a report: one function per picture, and `draw_pictures` for all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlrun_assets.errors import count
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import (
     BaselineRecord,
@@ -31,13 +32,13 @@ from mlrun_assets.reports.figure import (
     style,
     to_png,
 )
-from mlrun_assets.reports.formatting import clean, count, number, percent
+from mlrun_assets.reports.formatting import clean, integer, number, percent
 
 MOST_LABELS = 30
 
 
 def draw_labels(dataset: DatasetRecord, families: Sequence[str]) -> Any:
-    """Rows of each label by split, the largest label of train on top."""
+    """Rows of each label by split, largest label of train on top."""
     names = dict(zip(dataset.labels, picture_names(dataset.labels, families), strict=True))
     profile = dataset.splits.get("train")
     train = profile.label_rows if profile else {}
@@ -49,13 +50,15 @@ def draw_labels(dataset: DatasetRecord, families: Sequence[str]) -> Any:
     panels[0].set_yticks(range(len(labels)), [names[label] for label in labels])
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
     if len(labels) < len(dataset.labels):
-        figure.suptitle(f"The {len(labels)} largest of {len(dataset.labels):,} labels", size=10)
+        figure.suptitle(
+            f"The {len(labels)} largest of {count(len(dataset.labels), 'label')}", size=10
+        )
     return figure
 
 
 def _label_bars(axes: Any, split: str, rows: list[int]) -> None:
     bars = axes.barh(range(len(rows)), rows, color=SPLIT_COLOURS.get(split, GREY), height=0.72)
-    axes.bar_label(bars, labels=[count(value) for value in rows], padding=3, size=9)
+    axes.bar_label(bars, labels=[integer(value) for value in rows], padding=3, size=9)
     axes.set_title(split)
     axes.set_xlabel("rows")
     axes.set_xlim(0, 1.25 * max([1, *rows]))
@@ -64,14 +67,14 @@ def _label_bars(axes: Any, split: str, rows: list[int]) -> None:
 
 
 def draw_lengths(dataset: DatasetRecord) -> Any:
-    """Median and 95th percentile of the texts' tokens by split, beside the model's limit."""
+    """Median and 95th percentile of tokens per text by split, and the limit of the model."""
     figure = new_figure(0.95 + 0.5 * len(dataset.splits))
     axes = figure.subplots()
     for place, (split, profile) in enumerate(dataset.splits.items()):
         _range(axes, place, SPLIT_COLOURS.get(split, GREY), profile)
     axes.axvline(dataset.max_length, color=RED, linestyle="--", linewidth=1.4)
     axes.annotate(
-        f"the model reads {count(dataset.max_length)} tokens",
+        f"limit of the model: {count(dataset.max_length, 'token')}",
         (dataset.max_length, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(4, 2),
@@ -83,7 +86,7 @@ def draw_lengths(dataset: DatasetRecord) -> Any:
     axes.set_xlim(0, 1.3 * max(longest, dataset.max_length))
     axes.set_ylim(len(dataset.splits) - 0.4, -0.6)
     axes.set_yticks(range(len(dataset.splits)), list(dataset.splits))
-    axes.set_xlabel("tokens of a text (dot: median, bar: up to the 95th percentile)")
+    axes.set_xlabel("tokens per text (dot: median, bar: up to the 95th percentile)")
     axes.tick_params(axis="y", length=0)
     return figure
 
@@ -93,7 +96,7 @@ def _range(axes: Any, place: int, colour: str, profile: SplitProfile) -> None:
     axes.plot([median, p95], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
     axes.plot([median], [place], "o", color=colour, markersize=11, markeredgecolor="white")
     axes.annotate(
-        f"{number(median)} to {number(p95)}; {percent(profile.truncated_fraction)} cut",
+        f"{number(median)} to {number(p95)}; {percent(profile.truncated_fraction)} truncated",
         (p95, place),
         xytext=(6, 0),
         textcoords="offset points",
@@ -104,7 +107,7 @@ def _range(axes: Any, place: int, colour: str, profile: SplitProfile) -> None:
 
 
 def draw_fit(dataset: DatasetRecord, families: Sequence[str]) -> Any:
-    """Tokens of a word in the training texts of each label, the worst on top."""
+    """Tokens per word in the training texts of each label, highest on top."""
     names = dict(zip(dataset.labels, picture_names(dataset.labels, families), strict=True))
     fits = dataset.splits["train"].tokens_per_word_by_label
     labels = sorted((label for label in dataset.labels if label in fits), key=lambda at: -fits[at])
@@ -117,7 +120,7 @@ def draw_fit(dataset: DatasetRecord, families: Sequence[str]) -> Any:
     axes.set_yticks(range(len(labels)), [names[label] for label in labels])
     axes.set_ylim(max(len(labels), 1) - 0.4, -0.6)
     axes.set_xlim(0, 1.25 * max(1.0, *values))
-    axes.set_xlabel("tokens of a word, without those that every text gets")
+    axes.set_xlabel("tokens per word, without special tokens")
     axes.tick_params(axis="y", length=0)
     return figure
 
@@ -128,7 +131,7 @@ MOST_BARS = 30
 
 
 def draw_training(checkpoint: CheckpointRecord, baseline: BaselineRecord | None) -> Any:
-    """Losses on the left, val macro-F1 beside the n-gram baseline's on the right, by epoch."""
+    """By epoch: losses on the left; on the right val macro-F1, beside the n-gram baseline."""
     figure = new_figure(3.1)
     losses, scores = figure.subplots(1, 2)
     history = checkpoint.history
@@ -169,7 +172,7 @@ def _baseline_line(axes: Any, baseline: BaselineRecord) -> None:
 
 
 def draw_confusion(scores: Scores, families: Sequence[str]) -> Any:
-    """True labels as rows, predictions as columns, coloured by the share of the row."""
+    """True labels as rows, predicted labels as columns, coloured by the share of the row."""
     import numpy as np
 
     names = picture_names([label.label for label in scores.per_class], families)
@@ -209,7 +212,7 @@ def _write_counts(axes: Any, counts: Any, shares: Any) -> None:
     size = 10 if len(counts) <= 10 else 8
     for (row, column), value in np.ndenumerate(counts):
         ink = _ink(shares[row, column])
-        text = count(int(value))
+        text = integer(int(value))
         axes.text(column + 1, row + 1, text, ha="center", va="center", size=size, color=ink)
 
 
@@ -220,14 +223,14 @@ def _ink(share: float) -> str:
 
 
 def draw_per_class(scores: Scores, families: Sequence[str]) -> Any:
-    """F1 of each label with its number of rows, the best on top; the lowest of many."""
+    """F1 and rows of each label, best on top; of many labels the `MOST_BARS` lowest."""
     names = picture_names([label.label for label in scores.per_class], families)
     ordered = sorted(zip(names, scores.per_class, strict=True), key=lambda pair: -pair[1].f1)
     shown = ordered[-MOST_BARS:]
     figure = new_figure(1.1 + 0.27 * max(4, len(shown)))
     axes = figure.subplots()
     bars = axes.barh(range(len(shown)), [one.f1 for _, one in shown], color=BLUE, height=0.72)
-    notes = [f"{one.f1:.2f}  ({count(one.support)} rows)" for _, one in shown]
+    notes = [f"{one.f1:.2f}  ({count(one.support, 'row')})" for _, one in shown]
     paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.bar_label(bars, labels=notes, padding=4, size=9, bbox=paper)
     macro = scores.f1_macro.value
@@ -240,19 +243,19 @@ def draw_per_class(scores: Scores, families: Sequence[str]) -> Any:
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper right")
     if len(shown) < len(ordered):
-        axes.set_title(f"The {len(shown)} lowest of {len(ordered):,} labels")
+        axes.set_title(f"The {len(shown)} lowest of {count(len(ordered), 'label')}")
     return figure
 
 
 def draw_reliability(calibration: Calibration) -> Any:
-    """Accuracy by confidence, as the model says it and with the temperature; rows as areas."""
+    """Accuracy by confidence, without and with the temperature; areas show rows."""
     figure = new_figure(3.6)
     panels = figure.subplots(1, 2, sharey=True)
-    raw = f"as the model says it: error {calibration.error:.3f}"
+    raw = f"without temperature: error {calibration.error:.3f}"
     scaled = f"temperature {calibration.temperature:.2f}: error {calibration.error_scaled:.3f}"
     _reliability(panels[0], calibration.bins, BLUE, raw)
     _reliability(panels[1], calibration.bins_scaled, GREEN, scaled)
-    panels[0].set_ylabel("share that is right")
+    panels[0].set_ylabel("accuracy")
     return figure
 
 
@@ -268,27 +271,25 @@ def _reliability(axes: Any, bins: Sequence[ReliabilityBin], colour: str, title: 
         color=colour,
         alpha=0.85,
     )
-    axes.annotate(
-        "above the line: less sure than it could be\nbelow: too sure", (0.03, 0.86), size=8.5
-    )
+    axes.annotate("above the line: underconfident\nbelow: overconfident", (0.03, 0.86), size=8.5)
     axes.set_title(title)
     axes.set_xlim(0, 1.03)
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xlabel(f"confidence (area: rows, {count(sum(each.rows for each in bins))} in all)")
+    rows = sum(each.rows for each in bins)
+    axes.set_xlabel(f"confidence (areas: {count(rows, 'row')} in all)")
     axes.grid()
 
 
 def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
-    """Draw what the records allow.
+    """Draw the pictures for which there are records.
 
     Args:
-        records: what is known about the run.
-        directory: where the PNG files go; each is written in one step.
+        records: the records of the run.
+        directory: the directory for the PNG files; each is written in one step.
 
     Returns:
-        The files by the pictures' names: ``labels``, ``lengths`` and ``fit`` once there is a
-        dataset, ``training`` once there is a history, ``confusion``, ``per_class`` and
-        ``reliability`` once there is an evaluation.
+        The files by name: ``labels``, ``lengths`` and ``fit`` with a dataset, ``training`` with a
+        history, ``confusion``, ``per_class`` and ``reliability`` with an evaluation.
     """
     families = font_families(clean(label) for label in _labels(records))
     paths = {}
@@ -310,8 +311,7 @@ def _figures(records: RunRecords, families: list[str]) -> dict[str, Any]:
     if records.evaluation:
         figures["confusion"] = draw_confusion(records.evaluation.test, families)
         figures["per_class"] = draw_per_class(records.evaluation.test, families)
-        if records.evaluation.calibration:
-            figures["reliability"] = draw_reliability(records.evaluation.calibration)
+        figures["reliability"] = draw_reliability(records.evaluation.calibration)
     if records.checkpoint and records.checkpoint.history:
         figures["training"] = draw_training(records.checkpoint, records.baseline)
     if records.dataset and records.dataset.splits:

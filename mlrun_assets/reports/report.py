@@ -1,4 +1,4 @@
-"""The report of a run as Markdown that renders on GitHub."""
+"""The report of a run: Markdown that renders on GitHub, and one HTML file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jinja2
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from mlrun_assets.errors import RecordError
+from mlrun_assets.errors import RecordError, count
 from mlrun_assets.records import RunRecords
 from mlrun_assets.reports import data_section, formatting, scores, sentences, tables
 from mlrun_assets.reports.formatting import (
@@ -25,31 +25,32 @@ from mlrun_assets.reports.formatting import (
 )
 from mlrun_assets.reports.tables import bullets
 
-# What each picture shows, for people who do not see it, in the order of the report.
+# Alternative texts of the pictures, in the order of the report.
 CAPTIONS = {
     "confusion": "Confusion matrix: true labels as rows, predicted labels as columns, test split",
     "per_class": "F1 of each label on the test split",
-    "reliability": "Share of test rows that are right, by the confidence that the model states",
+    "reliability": "Accuracy on the test split by the confidence of the model",
     "training": "Training and val loss and val macro-F1 by epoch",
     "labels": "Rows of each label in train, val and test",
-    "lengths": "Tokens of a text in train, val and test, beside the model's limit",
-    "fit": "Tokens of a word in the training texts of each label",
+    "lengths": "Tokens per text in train, val and test, and the limit of the model",
+    "fit": "Tokens per word in the training texts of each label",
 }
 
 
 def render_report(
     records: RunRecords, pictures: dict[str, str], model_card: str | None = None
 ) -> str:
-    """The report.
+    """The report as Markdown.
 
     Args:
-        records: what is known about the run; a stage that left no record is named as not reached.
-        pictures: the pictures' names (the keys of `CAPTIONS`), each with its path relative to the
-            directory where the report will lie.
-        model_card: the path of the model card, relative to that directory; None: there is none.
+        records: the records of the run; stages without one are named as not reached.
+        pictures: paths of the pictures relative to the report's directory, by the keys of
+            `CAPTIONS`.
+        model_card: the path of the model card, relative to the same directory; None if there is
+            none.
 
     Raises:
-        KeyError: a picture of another name.
+        ValueError: a picture has another name.
     """
     images = sorted(pictures.items(), key=lambda item: list(CAPTIONS).index(item[0]))
     return _template().render(
@@ -60,7 +61,7 @@ def render_report(
 
 
 def image(caption: str, link: str) -> Markdown:
-    """A picture by its relative path, whatever characters that path has."""
+    """An image link; the path may have any characters."""
     return Markdown(f"![{escape(caption)}]({quote(link)})")
 
 
@@ -72,24 +73,24 @@ def shell_word(text: str) -> Markdown:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = markdown_environment()
-    rooms = (data_section, formatting, scores, sentences, tables)
-    for room in rooms:
-        environment.globals[room.__name__.rpartition(".")[2]] = room
-    environment.globals.update(bullets=bullets, code=code, fenced=fenced, prose=prose)
-    environment.globals["shell_word"] = shell_word
+    for module in (data_section, formatting, scores, sentences, tables):
+        environment.globals[module.__name__.rpartition(".")[2]] = module
+    environment.globals.update(
+        bullets=bullets, code=code, count=count, fenced=fenced, prose=prose, shell_word=shell_word
+    )
     return environment.get_template("report.md.j2")
 
 
 def render_html(markdown: str, title: str, pictures: dict[str, bytes]) -> str:
-    """The same report for a browser, on a phone and in the dark too.
+    """The report as one HTML file, which loads nothing from elsewhere.
 
     Args:
-        markdown: the report, as `render_report` gives it; HTML in it is shown as text.
-        title: the page's title.
-        pictures: each picture's PNG under the relative path by which the report links it.
+        markdown: the report from `render_report`; HTML in it is shown as text.
+        title: the title of the page.
+        pictures: the content of each PNG file by the path in the report's link.
 
     Raises:
-        RecordError: the report links a picture that is not among ``pictures``.
+        RecordError: the report links to a picture that ``pictures`` lacks.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
@@ -105,9 +106,9 @@ def _embed(image: Token, pictures: dict[str, bytes]) -> None:
     path = unquote(str(image.attrs["src"]))
     if path not in pictures:
         raise RecordError(
-            f"the report shows the picture {path}, which is not there (there are: "
-            f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again, so "
-            "that its pictures are drawn"
+            f"the report links to the picture {path}, which does not exist (existing pictures: "
+            f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again to "
+            "draw them"
         )
     content = base64.b64encode(pictures[path]).decode("ascii")
     image.attrs["src"] = f"data:image/png;base64,{content}"

@@ -1,11 +1,13 @@
-"""The tables about how well the model does, and what the rules say to it."""
+"""Scores of the model and outcomes of the rules: tables, then sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mlrun_assets.errors import count
 from mlrun_assets.evaluation.calibration import TEMPERATURES
 from mlrun_assets.records import (
+    MIN_ROWS_JUDGED,
     BaselineCandidate,
     Calibration,
     CheckOutcome,
@@ -25,9 +27,9 @@ from mlrun_assets.reports.formatting import (
     NOTHING,
     Markdown,
     code,
-    count,
     difference,
     escape,
+    integer,
     joined,
     number,
     prose,
@@ -44,7 +46,7 @@ _SCORES_HEADER = ("", ">accuracy", ">macro-F1", ">weighted-F1")
 
 
 def scores_table(records: RunRecords) -> Markdown:
-    """The model beside its baselines, the model in production and the thresholds."""
+    """Scores of the model, its baselines, the production model, and the thresholds."""
     rows = []
     if records.evaluation:
         rows.append(scores_row(Markdown("**this model**"), records.evaluation.test))
@@ -74,14 +76,14 @@ def scores_row(name: Markdown, scores: Scores) -> list[Markdown]:
 
 
 def f1_name(evaluation: EvaluationRecord) -> Markdown:
-    """The F1 that the thresholds and comparisons mean: ``macro-F1`` or ``weighted-F1``."""
+    """The F1 of the thresholds and comparisons: ``macro-F1`` or ``weighted-F1``."""
     return escape(f"{evaluation.f1_kind}-F1")
 
 
 def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
-    """Scores of each label; of the `MOST_CLASSES` with the lowest F1 where there are more.
+    """Scores of each label, or of the `MOST_CLASSES` labels with the lowest F1.
 
-    The first column is the number that a picture shows where it can't draw the label.
+    The first column is the number that a picture shows in place of a label it can't draw.
     """
     numbered = list(enumerate(classes, 1))
     if len(numbered) > MOST_CLASSES:
@@ -90,13 +92,13 @@ def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
         [">no.", "label", ">precision", ">recall", ">F1", ">rows", ">predicted"],
         (
             [
-                count(place),
+                integer(place),
                 escape(label.label, LABEL_LIMIT),
                 score(label.precision),
                 score(label.recall),
                 score(label.f1),
-                count(label.support),
-                count(label.predicted),
+                integer(label.support),
+                integer(label.predicted),
             ]
             for place, label in numbered
         ),
@@ -104,14 +106,14 @@ def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
 
 
 def slices_table(evaluation: EvaluationRecord) -> Markdown:
-    """Accuracy on the parts of the test split, at most `MOST_SLICES`, with rows enough first."""
+    """Accuracy on slices of the test split, scored ones first, at most `MOST_SLICES`."""
     return table(
         ["slice", "value", ">rows", ">accuracy"],
         (
             [
                 escape(part.column, LABEL_LIMIT),
                 escape(part.value, LABEL_LIMIT),
-                count(part.rows),
+                integer(part.rows),
                 score(part.accuracy) if part.accuracy else Markdown("insufficient evidence"),
             ]
             for part in sorted(evaluation.slices, key=lambda each: each.accuracy is None)[
@@ -122,14 +124,14 @@ def slices_table(evaluation: EvaluationRecord) -> Markdown:
 
 
 def parts_table(comparison: Comparison) -> Markdown:
-    """Recall of both models by label and slice, the largest loss first, at most `MOST_PARTS`."""
+    """Recall of both models by label and slice, largest loss first, at most `MOST_PARTS`."""
     parts = sorted((*comparison.labels, *comparison.slices), key=lambda part: -part.loss.value)
     return table(
         ["label or slice", ">rows", ">this model", f">{comparison.against}", ">loss"],
         (
             [
                 escape(part.part, LABEL_LIMIT),
-                count(part.rows),
+                integer(part.rows),
                 score(part.recall),
                 score(part.other_recall),
                 difference(part.loss),
@@ -151,7 +153,7 @@ def candidates_table(candidates: Iterable[BaselineCandidate]) -> Markdown:
 
 
 def rules_table(rules: Iterable[RuleResult]) -> Markdown:
-    """What each rule of the decision compared, and what follows."""
+    """Value, limit, outcome and reason of each rule."""
     return table(
         ["rule", "outcome", ">value", ">limit", "why"],
         (
@@ -188,7 +190,8 @@ def _without_leaks_row(evaluation: EvaluationRecord) -> list[list[Markdown]]:
     if clean is None:
         return []
     leaking = evaluation.test.rows - clean.rows
-    name = Markdown(f"this model, without {count(leaking)} test rows known from other splits")
+    leaks = count(leaking, "test row")
+    name = Markdown(f"this model, without {leaks} that other splits contain")
     return [scores_row(name, clean)]
 
 
@@ -211,49 +214,41 @@ def _threshold_row(
     return [[Markdown("threshold"), score(limits.get("min_accuracy")), *cells]]
 
 
-_CALIBRATED = " gives a perfectly calibrated model on as many rows"
-_CODE_SWITCHED = "code-switched"
-_TWO_WAY_SLICES = ("truncated", _CODE_SWITCHED)
+# Sentences
 
 
 def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """How far the probabilities can be believed, in words, and the correlation coefficient."""
+    """How well the probabilities are calibrated, and Matthews' correlation coefficient."""
     calibration = evaluation.calibration
-    believed = (
-        f"{_says(calibration)}; {_on_average(evaluation, calibration)}. {_errors(calibration)}"
-        if calibration
-        else f"Expected calibration error {score(evaluation.calibration_error)}."
-    )
     return Markdown(
-        f"{believed} Matthews correlation {score(evaluation.test.mcc)}; evaluated at "
+        f"{_fullest_bin(calibration)}; {_on_average(evaluation)}. {_errors(calibration)} Matthews "
+        f"correlation {score(evaluation.test.mcc)}; evaluated at "
         f"{number(round(evaluation.rows_per_second, 1))} rows/s."
     )
 
 
-def _says(calibration: Calibration) -> str:
-    """Of the bin that most rows are in."""
+def _fullest_bin(calibration: Calibration) -> str:
+    """Confidence and accuracy in the bin with the most rows."""
     fullest = max(calibration.bins, key=lambda each: each.rows)
     rows = sum(each.rows for each in calibration.bins)
-    low, high = fullest.accuracy_low, fullest.accuracy_high
-    interval = "" if low is None or high is None else f" {_between(low, high)}"
     return (
-        f"**When it says {_whole(fullest.confidence)}, it is right {_whole(fullest.accuracy)}"
-        f"{interval} of the time** ({count(fullest.rows)} of {count(rows)} rows)"
+        f"**At a confidence of {_rounded(fullest.confidence)} the model is right in "
+        f"{_rounded(fullest.accuracy)} {_between(fullest.accuracy_low, fullest.accuracy_high)} of "
+        f"cases** ({integer(fullest.rows)} of {count(rows, 'row')})"
     )
 
 
-def _on_average(evaluation: EvaluationRecord, calibration: Calibration) -> str:
-    rows = sum(each.rows for each in calibration.bins)
-    confidence = sum(each.rows * each.confidence for each in calibration.bins) / rows
-    accuracy = evaluation.test.accuracy
+def _on_average(evaluation: EvaluationRecord) -> str:
+    bins, accuracy = evaluation.calibration.bins, evaluation.test.accuracy
+    confidence = sum(each.rows * each.confidence for each in bins) / sum(each.rows for each in bins)
     if confidence > accuracy.high:
-        judged = "it is too sure of itself"
+        judged = "it is overconfident"
     elif confidence < accuracy.low:
-        judged = "it is less sure than it could be"
+        judged = "it is underconfident"
     else:
-        judged = "these rows do not show it to be too sure, or less sure than it could be"
+        judged = "it is not shown to be over- or underconfident"
     return (
-        f"on average it says {_whole(confidence)} and is right {_whole(accuracy.value)} "
+        f"its mean confidence is {_rounded(confidence)}, its accuracy {_rounded(accuracy.value)} "
         f"{_between(accuracy.low, accuracy.high)}: {judged}"
     )
 
@@ -262,110 +257,105 @@ def _errors(calibration: Calibration) -> str:
     least, most = TEMPERATURES
     limit = ""
     if calibration.temperature < 1.01 * least:
-        limit = " (its limit: val can't tell how sure it may be)"
+        limit = " (the minimum; val has too few errors to fit it)"
     elif calibration.temperature > 0.99 * most:
-        limit = " (its limit: it is too sure by more than that)"
+        limit = " (the maximum; on val the model is even more overconfident)"
     return (
-        f"Expected calibration error {score(calibration.error)}"
-        f"{_beside_chance(calibration.error, calibration.chance, _CALIBRATED)}, Brier score "
-        f"{score(calibration.brier)}; with the logits divided by a temperature of "
-        f"{number(round(calibration.temperature, 2))}{limit}, fitted on val, "
-        f"{score(calibration.error_scaled)}"
-        f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled, '')} and "
-        f"{score(calibration.brier_scaled)}. The model is deployed without it: its labels would be "
-        "the same."
+        f"Expected calibration error {score(calibration.error)}, "
+        f"{_beside_chance(calibration.error, calibration.chance)}; Brier score "
+        f"{score(calibration.brier)}. With a temperature of "
+        f"{number(round(calibration.temperature, 2))}{limit}, fitted on val: calibration error "
+        f"{score(calibration.error_scaled)}, "
+        f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled)}; Brier score "
+        f"{score(calibration.brier_scaled)}. The model is deployed without the temperature, which "
+        "does not change its labels."
     )
 
 
-def _beside_chance(error: float, chance: ErrorByChance | None, explained: str) -> str:
-    """Whether an error shows anything; nothing where the record does not say what chance does."""
-    if chance is None:
-        return ""
+def _beside_chance(error: float, chance: ErrorByChance) -> str:
+    """Whether an error is larger than that of a perfectly calibrated model on as many rows."""
     judged = "more than" if error > chance.p95 else "no more than"
     return (
-        f" ({judged} chance{explained}: {score(chance.mean)} on average, at most "
-        f"{score(chance.p95)} in 95 of 100 splits)"
+        f"{judged} chance explains (a perfectly calibrated model: {score(chance.mean)} on average, "
+        f"at most {score(chance.p95)} in 95 of 100 test splits)"
     )
 
 
-def _whole(fraction: float) -> str:
-    """``97 %``; all and nothing are said only where they are exact."""
+def _rounded(fraction: float) -> str:
+    """``97 %``; 0 % and 100 % only where they are exact."""
     if 0.995 <= fraction < 1.0:
         return "> 99 %"
     return "< 1 %" if 0.0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
 
 
 def _between(low: float, high: float) -> str:
-    return f"[{_whole(low)}, {_whole(high)}]"
+    return f"[{_rounded(low)}, {_rounded(high)}]"
 
 
-def undivided_sentence(evaluation: EvaluationRecord, dataset: DatasetRecord | None) -> Markdown:
-    """Which of the slices with two sides there are not, and why; nothing where there are both.
-
-    Where code-switching was not looked for, no row is tagged, and that tells nothing of the rows.
-    """
-    if evaluation.calibration is None:
-        return Markdown("")  # an evaluation from before there were such slices
+def missing_slices_sentence(
+    evaluation: EvaluationRecord, dataset: DatasetRecord | None
+) -> Markdown:
+    """Why there is no `truncated` or `code-switched` slice; empty if there are both."""
     found = {part.column for part in evaluation.slices}
-    missing = [name for name in _TWO_WAY_SLICES if name not in found]
-    said = []
-    if _CODE_SWITCHED in missing and not _looked_for_code_switching(dataset):
-        missing.remove(_CODE_SWITCHED)
-        said = ["Code-switched: no slice, since that was not checked."]
-    if missing:
-        named = " and ".join(missing).capitalize()
-        said.insert(0, f"{named}: every test row or none, so no slice.")
-    return Markdown(" ".join(said))
-
-
-def _looked_for_code_switching(dataset: DatasetRecord | None) -> bool:
-    checks = dataset.checks if dataset else ()
-    return any(
-        check.name == "code_switching" and check.outcome is not CheckOutcome.OFF for check in checks
+    checked = any(
+        check.name == "code_switching" and check.outcome is not CheckOutcome.OFF
+        for check in (dataset.checks if dataset else ())
+    )
+    # Without the check no row is tagged, whatever its languages.
+    switched = "all test rows mix languages, or none does" if checked else "that check is off"
+    reasons = {"truncated": "all test rows are truncated, or none is", "code-switched": switched}
+    return Markdown(
+        " ".join(
+            f"No {code(name)} slice: {reason}."
+            for name, reason in reasons.items()
+            if name not in found
+        )
     )
 
 
 def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
-    """The comparison whose parts the report shows: with production, else with the baseline."""
+    """The comparison by label and slice: with production, else with the baseline."""
     production = evaluation.production
     return production if production and production.comparable else evaluation.baseline
 
 
 def parts_sentence(comparison: Comparison) -> Markdown:
-    """What the table of the parts shows, and how many are shown to have lost."""
+    """The models, rows and intervals of the table by label and slice, and the losses in it."""
     parts = (*comparison.labels, *comparison.slices)
     lost = [escape(part.part) for part in parts if part.loss.low > 0]
+    together = comparison.parts_confidence
+    confidence = number(together and round(100 * together, 2))
     return Markdown(
-        "Recall of each label and accuracy on each slice of 30 rows or more "
-        f"({count(len(parts))} in all), beside {escape(comparison.against)}; the loss has "
-        f"Newcombe's paired interval{_held(comparison)}. Shown to have lost: "
-        f"{joined(lost) if lost else 'none'}."
+        f"This model beside {escape(comparison.against)}: recall on labels and accuracy on slices "
+        f"with at least {MIN_ROWS_JUDGED} test rows ({integer(len(parts))} in all). The loss has "
+        f"Newcombe's paired interval, each at {confidence} % confidence so that all hold together. "
+        + (
+            f"Significantly worse: {joined(lost)}."
+            if lost
+            else "No label or slice is significantly worse."
+        )
     )
 
 
-def _held(comparison: Comparison) -> str:
-    if comparison.parts_confidence is None:
-        return " on its own, and one of many loses by chance"
-    said = number(round(100 * comparison.parts_confidence, 2))
-    return f", each at {said} % confidence so that all hold together"
-
-
 def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
-    """What to do with the rows to label next; None where no row stands out."""
+    """How to use the list of rows to label next; None if it is empty."""
     found = evaluation.label_next
-    if found is None or evaluation.label_next_file is None or not found.rows:
+    if not found.rows:
         return None
-    listed = f"{count(found.rows)} of {count(found.candidates)}"
     file = f"{code(evaluation.label_next_file)} of the experiment"
-    how = "those that the models disagree on or are unsure of, the predicted labels in turn"
+    why = "The models disagree on them or are unsure; the list alternates the predicted labels"
     if found.split == "unlabelled":
         return Markdown(
-            f"Label first: {listed} texts without labels in {file}, {how}. Add them to the "
-            "training rows; a test split needs rows drawn at random."
+            f"Label first the {integer(found.rows)} of {count(found.candidates, 'unlabelled text')}"
+            f" listed in {file}. {why}. Add them to the training rows; a test split needs rows "
+            "drawn at random."
         )
-    doubted = f"; {count(found.doubted)} have a label that no model gives" if found.doubted else ""
+    doubted = (
+        f" ({integer(found.doubted)} with a label that no model predicts)" if found.doubted else ""
+    )
     return Markdown(
-        f"Label more texts like the {listed} val rows in {file}: {how}. Look at their own labels "
-        f"too{doubted}. With {code('data.unlabelled_path')} set, texts to label are listed "
-        "instead; test rows never are, so that the test split stays fair."
+        f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
+        f"listed in {file}. {why}. Check the labels of these rows too{doubted}. With "
+        f"{code('data.unlabelled_path')} set, texts to label are listed instead. Test rows are "
+        "never listed, so that the test split stays fair."
     )

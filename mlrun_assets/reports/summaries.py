@@ -1,7 +1,8 @@
-"""One bold sentence and one table a stage: what the UI shows beside each asset."""
+"""One bold sentence and one table per stage, for the Dagster UI."""
 
 from __future__ import annotations
 
+from mlrun_assets.errors import count
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -26,9 +27,9 @@ from mlrun_assets.reports.data_section import (
 from mlrun_assets.reports.formatting import (
     Markdown,
     code,
-    count,
     digest,
     escape,
+    integer,
     number,
     percent,
     prose,
@@ -41,45 +42,46 @@ from mlrun_assets.reports.tables import debt_table, forms_table, last_runs, runs
 
 
 def summarise_experiment(record: ExperimentRecord) -> str:
-    """The name, and the last runs that the registry knows."""
+    """The name, and the last runs in the registry."""
     return _summary(
-        f"{escape(record.name)}: {count(len(record.prior_runs))} prior runs, "
-        f"{count(len(record.open_debt))} open tech-debt items",
+        f"{escape(record.name)}: {count(len(record.prior_runs), 'prior run')}, "
+        f"{count(len(record.open_debt), 'open tech-debt item')}",
         runs_table(last_runs(record)),
     )
 
 
 def summarise_dataset(record: DatasetRecord) -> str:
-    """The splits; what blocks, where the data are not ready."""
+    """The splits, or the failed checks if the data is not ready."""
     failed = record.failed_checks
     blocking = sum(check.blocks for check in failed)
     quarantined = sum(split.rows_quarantined for split in record.splits.values())
     changes = sum(record.normalised.values())
     others = record.unlabelled
-    unlabelled = f"; {count(others.rows_kept)} texts without labels" if others else ""
+    unlabelled = f"; {count(others.rows_kept, 'unlabelled text')}" if others else ""
     return _summary(
-        f"{'Ready' if record.ready else 'Not ready'}: {count(record.rows)} rows, "
-        f"{count(quarantined)} quarantined; {count(blocking)} checks block, "
-        f"{count(len(failed) - blocking)} warn; {count(changes)} changes to texts{unlabelled}",
+        f"{'Ready' if record.ready else 'Not ready'}: {count(record.rows, 'row')}, "
+        f"{integer(quarantined)} quarantined; {count(blocking, 'blocking check')}, "
+        f"{count(len(failed) - blocking, 'warning')}; {count(changes, 'change')} to texts"
+        f"{unlabelled}",
         splits_table(record) if record.ready else checks_table(failed),
     )
 
 
 def summarise_plan(record: TrainingPlan) -> str:
-    """The recipe, and why."""
-    recipe, seeds = record.recipe, len(record.recipes)
+    """The main settings, and the reasons for all."""
+    recipe = record.recipe
     return _summary(
-        f"{escape(recipe.encoder)}: up to {count(recipe.epochs)} epochs, learning rate "
-        f"{number(recipe.learning_rate)}, batch size {count(recipe.batch_size)}, "
-        f"{count(seeds)} seed{'s' * (seeds > 1)}",
+        f"{escape(recipe.encoder)}: up to {count(recipe.epochs, 'epoch')}, learning "
+        f"rate {number(recipe.learning_rate)}, batch size {integer(recipe.batch_size)}, "
+        f"{count(len(record.recipes), 'seed')}",
         choices_table(record),
     )
 
 
 def summarise_baseline(record: BaselineRecord) -> str:
-    """What the linear model reaches, and which were tried."""
+    """The test scores of the n-gram and majority baselines, and the models that were tried."""
     return _summary(
-        f"{escape(record.chosen)}: test macro-F1 {score(record.linear.f1_macro)} after "
+        f"{escape(record.chosen)}: test macro-F1 {score(record.linear.f1_macro)}, trained in "
         f"{seconds(record.seconds)}; majority class {score(record.majority.f1_macro.value)}",
         candidates_table(record.candidates),
     )
@@ -88,11 +90,11 @@ def summarise_baseline(record: BaselineRecord) -> str:
 def summarise_checkpoint(record: CheckpointRecord) -> str:
     """The best epoch, the speed, and the history."""
     several = len(record.seeds) > 1
-    seed = f"seed {record.seed} of {count(len(record.seeds))}, " if several else ""
+    seed = f"seed {record.seed} of {integer(len(record.seeds))}, " if several else ""
     reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
     done = record.pretraining
     pretrained = (
-        f"; pretrained on {count(done.texts)} texts in {seconds(done.seconds)}" if done else ""
+        f"; pretrained on {count(done.texts, 'text')} in {seconds(done.seconds)}" if done else ""
     )
     return _summary(
         f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
@@ -103,33 +105,33 @@ def summarise_checkpoint(record: CheckpointRecord) -> str:
 
 
 def summarise_evaluation(record: EvaluationRecord) -> str:
-    """The F1 that counts, on test and val."""
+    """The F1 and accuracy on test, and all scores on test and val."""
     over = record.f1_over_seeds
-    seeds = f" ({spread(over)} over {count(len(record.seeds))} seeds)" if over else ""
+    seeds = f" ({spread(over)} over {count(len(record.seeds), 'seed')})" if over else ""
     return _summary(
         f"Test {f1_name(record)} {score(record.f1)}{seeds}, accuracy "
-        f"{score(record.test.accuracy)} on {count(record.test.rows)} rows",
+        f"{score(record.test.accuracy)} on {count(record.test.rows, 'row')}",
         scores_rows_table({"test": record.test, "val": record.val}),
     )
 
 
 def summarise_export(record: ExportRecord) -> str:
-    """Whether the exported model answers like its checkpoint, in which forms, and how fast."""
+    """Agreement with the checkpoint, and size and speed of each form."""
     left_out = "".join(f" {prose(sentence)}" for sentence in record.onnx_left_out)
     return _summary(
         f"Agrees with the checkpoint on {percent(record.agreement)} of "
-        f"{count(record.rows_compared)} rows, digest {digest(record.digest)}.{left_out}",
+        f"{count(record.rows_compared, 'row')}; digest {digest(record.digest)}.{left_out}",
         forms_table(record),
     )
 
 
 def summarise_decision(record: DecisionRecord) -> str:
-    """The verdict, and what each rule says."""
+    """The verdict, and the outcome of each rule."""
     return _summary(f"{record.verdict}: {prose(record.sentence)}", rules_table(record.rules))
 
 
 def summarise_production(record: ProductionRecord) -> str:
-    """Where production points, before and after."""
+    """The version in production before and after the run."""
     places = {"before": record.before, "after": record.after}
     return _summary(
         prose(record.sentence),
@@ -154,15 +156,15 @@ def _version(version: ProductionVersion | None) -> list[str]:
 
 
 def summarise_predictions(record: PredictionsRecord) -> str:
-    """How many rows got which label, and from which version."""
-    aside = f"; {count(record.rows_unusable)} had no text" if record.rows_unusable else ""
+    """The rows of each label, and the version that labelled them."""
+    aside = f"; {integer(record.rows_unusable)} had no text" if record.rows_unusable else ""
     return _summary(
-        f"{count(record.rows)} rows labelled by {escape(record.version)} in "
+        f"{count(record.rows, 'row')} labelled by {escape(record.version)} in "
         f"{seconds(record.seconds)}{aside}",
         table(
             ["label", ">rows", ">share"],
             [
-                [code(label), count(rows), percent(rows / max(1, record.rows))]
+                [code(label), integer(rows), percent(rows / max(1, record.rows))]
                 for label, rows in record.label_rows.items()
             ],
         ),
@@ -170,18 +172,18 @@ def summarise_predictions(record: PredictionsRecord) -> str:
 
 
 def summarise_registry(record: RegistryRecord) -> str:
-    """This run's line."""
+    """The registry line of this run."""
     return _summary(
-        f"One line in {escape(record.file)}, which had {count(record.lines_before)}",
+        f"One line in {escape(record.file)}, after {count(record.lines_before, 'earlier line')}",
         table(["line"], [[record.line]]),
     )
 
 
 def summarise_tech_debt(record: TechDebtRecord) -> str:
-    """The items that this run wrote."""
+    """The tech-debt items that this run wrote."""
     changes = {change: len(record.numbers(change)) for change in ("new", "repeated", "resolved")}
     return _summary(
-        ", ".join(f"{count(number)} {change}" for change, number in changes.items()),
+        ", ".join(f"{integer(number)} {change}" for change, number in changes.items()),
         debt_table(record.changes),
     )
 

@@ -1,4 +1,4 @@
-"""The tables about the run itself: earlier runs, cost, tech debt, digests."""
+"""Markdown tables and lists; tables about the run: prior runs, cost, digests, export, seeds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
 
 
 def bullets(items: Iterable[str]) -> Markdown:
-    """A list with one sentence an item."""
+    """A list with one sentence per item."""
     return Markdown("\n".join(f"- {prose(item)}" for item in items))
 
 
@@ -93,7 +93,7 @@ def _when(run: PriorRun) -> str:
 
 @dataclass(frozen=True)
 class _Ours:
-    """What an earlier run is compared with; None: not known."""
+    """Digests of this run that prior runs are compared with; None if not known."""
 
     test: str | None = None
     data: str | None = None
@@ -101,12 +101,12 @@ class _Ours:
 
 
 def runs_table(runs: Iterable[PriorRun]) -> Markdown:
-    """Earlier runs by themselves."""
+    """Prior runs, without a comparison."""
     return table(_RUNS_HEADER, ([run.report, *_prior_cells(run, _Ours())] for run in runs))
 
 
 def prior_runs_table(records: RunRecords, experiment: ExperimentRecord) -> Markdown:
-    """The last runs under this one, and whether their test split, data and recipe were the same."""
+    """This run and the last ones, and whether test split, data and recipe are the same."""
     ours = _ours(records)
     this = [
         Markdown("**this run**"),
@@ -160,7 +160,7 @@ def _same(theirs: str | None, ours: str | None) -> Markdown:
 
 
 def cost_table(manifest: Manifest) -> Markdown:
-    """What each stage took; a stage that still runs is shown where the run did not complete."""
+    """Time and memory of each stage; unfinished stages only if the run is not complete."""
     complete = manifest.status is Status.COMPLETE
     return table(
         ["stage", "status", ">wall time", ">CPU time", ">peak memory MB"],
@@ -187,7 +187,7 @@ def debt_table(changes: Iterable[DebtChange]) -> Markdown:
 
 
 def digests_table(records: RunRecords) -> Markdown:
-    """What went in and came out, by digest."""
+    """Digests of inputs and results."""
     made = {
         "config": records.experiment and records.experiment.config_digest,
         "validated dataset": records.dataset and records.dataset.digest,
@@ -199,11 +199,11 @@ def digests_table(records: RunRecords) -> Markdown:
     inputs = records.manifest.inputs.items()
     rows = [[Markdown(f"{escape(name)} file"), digest(value)] for name, value in inputs]
     rows += [[Markdown(name), digest(value)] for name, value in made.items() if value]
-    return table(["what", "sha256 (first 12 digits)"], rows)
+    return table(["file or result", "SHA-256 (first 12 digits)"], rows)
 
 
 def versions(experiment: ExperimentRecord) -> Markdown:
-    """The packages and their versions on one line."""
+    """Packages with their versions, on one line."""
     packages = experiment.environment.packages.items()
     return joined(f"{name} {version}" for name, version in packages)
 
@@ -222,7 +222,7 @@ HEADINGS = [
 
 
 def forms_table(export: ExportRecord) -> Markdown:
-    """The transformers form and each ONNX form that was tried; the latency is that of one text."""
+    """The transformers form and each ONNX form that was tried; latency for one text."""
     transformers = [
         Markdown("transformers"),
         Markdown("yes"),
@@ -264,7 +264,7 @@ _HEADER = (
 
 
 def seeds_table(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Markdown:
-    """Each seed on val, and on test where it was evaluated, with mean ± standard deviation."""
+    """Scores of each seed on val and, if evaluated, on test, with mean ± standard deviation."""
     scores = {one.seed: one for one in evaluation.seeds} if evaluation else {}
     rows = [
         [

@@ -135,15 +135,12 @@ def train_checkpoint(
 def _compare_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
     """Make sure that the encoder's files are those that the plan was made for.
 
-    Checkpoints hold the weights of the old ones, and its tokenizer is read again. Old plans did not
-    note which files they were made for.
+    Checkpoints hold the weights of the old ones, and its tokenizer is read again.
 
     Raises:
         TrainingError: they are others.
     """
     planned = recipe.encoder_digest
-    if not planned:
-        return
     found = digest_encoder(encoder)
     if not found.startswith(planned):  # a plan notes as many digits as a table can show
         raise TrainingError(

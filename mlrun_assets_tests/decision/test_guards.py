@@ -121,7 +121,7 @@ def test_a_guard_that_fails_rejects_a_model_that_is_better_on_the_whole() -> Non
 )
 def test_a_worn_test_split_warns(looks: int, outcome: RuleOutcome) -> None:
     use = records.LookCount(looks=looks, max_looks=10, confidence=0.95)
-    result = guards.test_reuse(evaluation_record().model_copy(update={"test_use": use}))
+    result = guards.test_reuse(evaluation_record().model_copy(update={"test_looks": use}))
     assert result.outcome is outcome
     assert (result.value, result.limit) == (looks, 10)
 

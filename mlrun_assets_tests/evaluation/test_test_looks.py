@@ -28,16 +28,18 @@ def test_each_model_is_a_look_and_the_same_one_again_is_not(tmp_path: Path) -> N
 
 def test_past_the_limit_the_miss_is_shared_by_all_looks(tmp_path: Path) -> None:
     uses = [look(tmp_path, model) for model in "abcd"]
-    assert [use.worn for use in uses] == [False, False, False, True]
+    assert [use.used_up for use in uses] == [False, False, False, True]
     assert [use.confidence for use in uses] == pytest.approx([0.95, 0.95, 0.95, 1 - 0.05 / 4])
-    assert look(tmp_path, "a").worn  # the split is worn for the first model too
+    assert look(tmp_path, "a").used_up  # the split is used up for the first model too
 
 
 def test_a_worn_split_widens_the_intervals_of_the_evaluation() -> None:
     fresh = records.LookCount(looks=3, max_looks=3, confidence=0.95)
     assert corrected(CONFIG, fresh) is CONFIG
-    worn = corrected(CONFIG, records.LookCount(looks=4, max_looks=3, confidence=0.9875)).evaluation
-    assert (worn.confidence, worn.resamples) == (0.9875, 8000)
+    changed = corrected(
+        CONFIG, records.LookCount(looks=4, max_looks=3, confidence=0.9875)
+    ).evaluation
+    assert (changed.confidence, changed.resamples) == (0.9875, 8000)
     long = records.LookCount(looks=10_000, max_looks=3, confidence=0.999995)
     assert corrected(CONFIG, long).evaluation.resamples == MOST_RESAMPLES
 

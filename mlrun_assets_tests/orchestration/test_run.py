@@ -90,7 +90,7 @@ def test_a_run_from_data_to_report_and_a_second_one(make_project: MakeProject) -
     # The same seed, data and recipe: the same model, so not one row differs.
     assert comparison.only_challenger_right == comparison.only_other_right == 0
     # The same model on the same test split is the same look at it.
-    uses = [each.load(EvaluationRecord).test_use for each in (experiment, again)]
+    uses = [each.load(EvaluationRecord).test_looks for each in (experiment, again)]
     assert [use.looks for use in uses if use] == [1, 1]
     debt = again.load(TechDebtRecord)
     assert debt.numbers("repeated")

@@ -56,7 +56,7 @@ def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
     experiment.save(kept)
     report = Path(write_report(experiment.manifest, experiment, config).file)
     link = f"../../../experiments/{experiment.id}/records/model_card.md"
-    assert f"[The model card]({link})" in report.read_text(encoding="utf-8")
+    assert f"[model card]({link})" in report.read_text(encoding="utf-8")
     assert (report.parent / link).exists()
 
     promote_by_hand(experiment, config, None, "Hodan")
@@ -365,10 +365,11 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
     first = finished(config, "first")
     known = full_run().evaluation
     assert known
-    other = known.model_copy(update={"test_digest": "sha256:7", "calibration_error": 0.2})
+    calibration = known.calibration.model_copy(update={"error": 0.2})
+    other = known.model_copy(update={"test_digest": "sha256:7", "calibration": calibration})
     second = finished(config, "second", Verdict.REJECTED, other)
     listing = list_differences(*two_sides(config, ("first", "second")))
-    assert rows(listing)["calibration error"] == [f"{known.calibration_error:.3f}", "0.200"]
+    assert rows(listing)["calibration error"] == [f"{known.calibration.error:.3f}", "0.200"]
     assert "different test splits: they can't be compared" in listing
     assert rows(listing)[first.id] == [second.id]
 

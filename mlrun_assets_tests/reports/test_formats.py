@@ -68,8 +68,10 @@ def test_seconds(value: float, shown: str) -> None:
 
 
 def test_small_ones() -> None:
-    assert formats.count(1234567) == "1,234,567"
-    assert formats.count(None) == formats.percent(None) == formats.seconds(None) == formats.NOTHING
+    assert formats.integer(1234567) == "1,234,567"
+    assert (
+        formats.integer(None) == formats.percent(None) == formats.seconds(None) == formats.NOTHING
+    )
     assert formats.megabytes(88_213_504) == "88.2 MB"
     assert formats.digest("sha256:0123456789abcdef") == "`0123456789ab`"
     assert formats.p_value(0.0004) == "< 0.001"

@@ -84,6 +84,6 @@ def test_a_path_with_any_character_finds_its_picture() -> None:
     assert Page(html).attributes("src") == ["data:image/png;base64,cG5n"]
 
 
-def test_a_picture_that_is_not_handed_over_is_named() -> None:
-    with pytest.raises(RecordError, match=r"the picture plots/a\.png, which is not there"):
+def test_a_missing_picture_is_an_error() -> None:
+    with pytest.raises(RecordError, match=r"plots/a\.png, which does not exist"):
         render_html("![a](plots/a.png)", "t", {})

@@ -73,7 +73,7 @@ def test_of_the_verdict_only_the_outcomes_are_told() -> None:
     )
     card = render_model_card(replace(run, decision=decision), ORIGIN)
     assert "/home/asha" not in card
-    assert "did not approve it (INCOMPARABLE): `policy` incomparable." in card
+    assert "(INCOMPARABLE): `policy` incomparable." in card
 
 
 def test_no_value_of_the_datas_own_columns_is_published() -> None:
@@ -97,7 +97,7 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
     changed = run.evaluation.model_copy(update={"test": test})
     card = render_model_card(replace(run, evaluation=changed), ORIGIN)
-    assert f"Not measured, for want of test rows: {first.label}." in card
+    assert f"not measured: {first.label}." in card
     assert "on 0 test rows" not in card
 
 
@@ -124,7 +124,7 @@ def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
     assert "onnxruntime" not in transformers
     assert 'OnnxClassifier(f"{MODEL}/onnx")' in onnx
     compile(onnx, "card", "exec")
-    assert "Weights in int8, 22.0 MB: val macro-F1 0.749, p95 7.5 ms for one text." in card
+    assert all(figure in card for figure in ("int8, 22.0 MB", "macro-F1 0.749", "7.5 ms"))
     assert "float32" not in card
     assert ModelCard(card).data.tags == ["low-resource", "onnx"]
     assert uneven_rows(card) == []
