@@ -1,20 +1,27 @@
-"""The documents say what the code does."""
+"""The documents agree with the code: commands, snippets, diagrams, tables, file names."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
 
+import click
 import pytest
 
+from mlrun_assets import errors
 from mlrun_assets.cli.__main__ import commands
+from mlrun_assets.cli.run import EXIT_CODES
 from mlrun_assets.config import parse_config
 from mlrun_assets.data.checks.suite import CHECKS
+from mlrun_assets.decision.verdict import RULES
+from mlrun_assets.orchestration.resources import MlRun
+from mlrun_assets.records import Verdict
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 from mlrun_assets_tests.regenerate_docs import (
     SCHEMA_FILE,
@@ -26,7 +33,40 @@ from mlrun_assets_tests.regenerate_docs import (
 from mlrun_assets_tests.test_definitions import EDGES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+DECISION = (ROOT / "docs" / "decision.md").read_text(encoding="utf-8")
+COMMAND_LINE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted(ROOT.glob("docs/**/*.md"))
+LONGEST_README = 120
+SCREEN = 30
+LARGEST_PICTURE = 200_000
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
+
+
+def _commands(page: str) -> list[list[str]]:
+    """The documented calls of ``mlrun-assets``: their arguments."""
+    lines = "\n".join(_blocks(page, "sh")).splitlines()
+    prefix = ".venv/bin/mlrun-assets "
+    return [
+        shlex.split(line.removeprefix(prefix), comments=True)
+        for line in lines
+        if line.startswith(prefix)
+    ]
+
+
+def _first_column(page: str, heading: str) -> list[str]:
+    """The code in the first column of the table under a heading."""
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
 def test_generated_documents_are_current() -> None:
@@ -44,12 +84,11 @@ def test_every_environment_variable_is_documented() -> None:
     assert len(set(found)) >= 5
 
 
-def test_the_picture_of_the_graph_is_the_graph() -> None:
-    diagram = re.search(r"```mermaid\ngraph LR\n(.*?)```", README, re.DOTALL)
-    assert diagram is not None
+def test_diagram_of_the_graph_is_the_graph() -> None:
+    diagram = next(block for block in _blocks(ARCHITECTURE, "mermaid") if "graph LR" in block)
     drawn = {
         pair
-        for line in diagram[1].splitlines()
+        for line in diagram.splitlines()[1:]
         for pair in product(*(re.findall(r"\w+", side) for side in line.split("-->")))
     }
     real = {
@@ -59,6 +98,38 @@ def test_the_picture_of_the_graph_is_the_graph() -> None:
         if child != "deployment_report"
     }
     assert drawn == real
+
+
+def test_diagrams_fit_on_a_screen_and_name_every_room() -> None:
+    diagrams = _blocks(ARCHITECTURE, "mermaid")
+    assert len(diagrams) == 4
+    assert all(len(diagram.splitlines()) <= SCREEN for diagram in diagrams)
+    package = ROOT / "mlrun_assets"
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py") if path.name != "__init__.py"}
+    assert set(re.findall(r"\w+(?:/|\.py)", diagrams[0])) - {"br/"} == rooms | modules
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, CONTRIBUTING], ids=["architecture", "contributing"])
+def test_named_files_exist(page: str) -> None:
+    named = set(
+        re.findall(r"[\w/]+\.(?:py|toml)\b|[\w/]+/(?=`)|[\w/]+/[\w.]+\.(?:md|json)\b", page)
+    )
+    assert len(named) > 10
+    roots = (ROOT, ROOT / "mlrun_assets")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+def test_names_in_contributing_exist() -> None:
+    rows = re.findall(r"^\| (`mlrun_assets/.*?) \| (.*) \|$", CONTRIBUTING, re.MULTILINE)
+    assert len(rows) >= 12
+    for files, change in rows:
+        source = "\n".join(
+            (ROOT / file).read_text(encoding="utf-8")
+            for file in re.findall(r"`([\w/]+\.py)`", files)
+        )
+        for name in re.findall(r"`([A-Za-z_]{4,})`", change):
+            assert re.search(rf"\b{name}\b", source), f"{files}: {name}"
 
 
 ROOMS = sorted(path.parent for path in (ROOT / "mlrun_assets").rglob("__init__.py"))
@@ -73,37 +144,63 @@ def test_the_map_of_a_room_lists_each_of_its_modules(room: Path) -> None:
     assert sorted(name for name, _ in lines) == sorted(modules)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", README, re.MULTILINE))))
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"^make (\w+)", README + CONTRIBUTING, re.MULTILINE)))
+)
 def test_documented_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
 
 
-def test_every_command_is_documented_and_every_documented_one_exists() -> None:
-    documented = set(re.findall(r"^\.venv/bin/mlrun-assets (\w[\w-]*)", README, re.MULTILINE))
-    assert documented == set(commands.commands)
+def test_every_command_is_documented() -> None:
+    assert {arguments[0] for arguments in _commands(COMMAND_LINE)} == set(commands.commands)
 
 
-def test_documented_config_is_valid() -> None:
-    block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    config = parse_config(block[1], "README.md")
-    assert config.training.learning_rate == pytest.approx(2e-5)
+@pytest.mark.parametrize("arguments", [*_commands(README), *_commands(COMMAND_LINE)], ids=" ".join)
+def test_documented_calls_are_valid(arguments: list[str]) -> None:
+    command = commands.commands[arguments[0]]
+    assert isinstance(command.make_context(arguments[0], arguments[1:]), click.Context)
+
+
+def test_documented_dagster_config_has_the_resource_of_the_graph() -> None:
+    found = re.search(r"--config-json '(.*)'", COMMAND_LINE)
+    assert found is not None
+    resource = json.loads(found[1])["resources"]["ml_run"]["config"]
+    assert set(resource) <= set(MlRun.to_config_schema().as_field().config_type.fields)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+def test_documented_config_is_valid(page: str) -> None:
+    blocks = _blocks((ROOT / page).read_text(encoding="utf-8"), "yaml")
+    assert len(blocks) == 1
+    for block in blocks:
+        parse_config(block, page)
+
+
+def test_readme_is_short_and_shows_small_pictures() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+    pictures = [ROOT / name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)]
+    assert len(pictures) == 2
+    assert all(picture.stat().st_size < LARGEST_PICTURE for picture in pictures)
+
+
+def test_documented_checks_rules_and_verdicts_are_all_of_them() -> None:
+    assert _first_column(DATA, "Checks") == list(CHECKS)
+    assert _first_column(DECISION, "Rules") == list(RULES)
+    for page, heading in ((DECISION, "Verdicts"), (README, "The decision")):
+        assert sorted(_first_column(page, heading)) == sorted(verdict.value for verdict in Verdict)
 
 
 def test_documented_exit_codes_are_those_of_the_errors() -> None:
-    from mlrun_assets import errors
-    from mlrun_assets.cli.run import EXIT_CODES
-
-    assert errors.ConfigError.exit_code == 2
-    assert errors.DataBlockedError.exit_code == 3
-    assert set(EXIT_CODES.values()) == {0, 1, 3, 130}
-    for code in ("0 done", "1 failed", "2 the config", "3 blocked", "130 cancelled"):
-        assert code in README
+    section = COMMAND_LINE.partition("| exit code |")[2].partition("\n\n")[0]
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    assert (errors.ConfigError.exit_code, errors.DataBlockedError.exit_code) == (2, 3)
+    assert documented == set(EXIT_CODES.values()) | {errors.ConfigError.exit_code}
 
 
 def test_relative_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]:
-        for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text(encoding="utf-8")):
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             assert (page.parent / link).exists(), f"{page}: {link}"
 
 
