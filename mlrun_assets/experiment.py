@@ -1,4 +1,4 @@
-"""Experiments on the disk: a directory of its own for every run, and what stands in it."""
+"""The directory of an experiment: its paths, its records, how it is found and locked."""
 
 from __future__ import annotations
 
@@ -33,169 +33,99 @@ from mlrun_assets.records import (
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
+# Paths
+
+
+class _Below:
+    """A path below the directory of an experiment, as an attribute of `ExperimentPaths`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, paths: ExperimentPaths, owner: type) -> Path:
+        return paths.directory / self.path
+
+
 @dataclass(frozen=True)
 class ExperimentPaths:
-    """Every file and directory of an experiment; records name them relative to `directory`."""
+    """Every file and directory of an experiment; no other module names one."""
 
     directory: Path
+
+    manifest = _Below("manifest.json")  # name, status, runs and stages
+    config = _Below("config.yaml")  # with every default
+    lock = _Below(".lock")  # held by the process that works on the experiment
+    lock_attempt = _Below("lock-attempt")  # a second lock, to take or look at the first
+    report = _Below("report.md")  # its links work in this directory
+    plots = _Below("plots")  # the pictures of the report
+
+    records = _Below("records")
+    baseline_predictions = _Below("records/baseline_predictions.parquet")  # on the test split
+    predictions = _Below("records/predictions.parquet")  # of all models, on the test split
+    label_next = _Below("records/label_next.jsonl")  # rows that a person should label next
+    model_card = _Below("records/model_card.md")
+
+    data = _Below("data")  # the validated dataset
+    quarantine = _Below("data/quarantine.jsonl")  # quarantined rows, with reasons
+    review_labels = _Below("data/review_labels.jsonl")  # rows whose label may be wrong
+    unlabelled = _Below("data/unlabelled.parquet")  # texts for pretraining
+    datasheet = _Below("data/datasheet.md")
+    fetched = _Below("data/fetched")  # downloaded files
+
+    # With several seeds: see the methods below.
+    logs = _Below("logs")
+    checkpoints = _Below("checkpoints")
+    pretraining = _Below("pretraining")  # its checkpoints and the pretrained encoder
+    model = _Below("model")  # the trained checkpoint
+
+    baseline_model = _Below("baseline")
+    export = _Below("export")
 
     def relative(self, path: Path) -> str:
         """``path`` as records name it: relative to the experiment, with slashes."""
         return path.relative_to(self.directory).as_posix()
 
-    @property
-    def manifest(self) -> Path:
-        """The manifest: name, status, runs and stages."""
-        return self.directory / "manifest.json"
-
-    @property
-    def config(self) -> Path:
-        """The config, with every default spelled out."""
-        return self.directory / "config.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that works on the experiment."""
-        return self.directory / ".lock"
-
-    @property
-    def lock_attempt(self) -> Path:
-        """Locked, beside this name, by whoever takes the lock or looks at it."""
-        return self.directory / "lock-attempt"
-
-    @property
-    def report(self) -> Path:
-        """The report, with links that work in the experiment's directory."""
-        return self.directory / "report.md"
-
-    @property
-    def plots(self) -> Path:
-        """The directory of the report's pictures."""
-        return self.directory / "plots"
-
-    @property
-    def records(self) -> Path:
-        """The directory of the records."""
-        return self.directory / "records"
-
     def record(self, asset: str) -> Path:
         """The record of an asset."""
         return self.records / f"{asset}.json"
-
-    @property
-    def baseline_predictions(self) -> Path:
-        """The predictions of the baseline on the test split."""
-        return self.records / "baseline_predictions.parquet"
-
-    @property
-    def predictions(self) -> Path:
-        """The predictions of every model on the test split."""
-        return self.records / "predictions.parquet"
-
-    @property
-    def label_next(self) -> Path:
-        """The rows that a person should label next."""
-        return self.records / "label_next.jsonl"
-
-    @property
-    def model_card(self) -> Path:
-        """The model card."""
-        return self.records / "model_card.md"
-
-    @property
-    def data(self) -> Path:
-        """The directory of the validated data."""
-        return self.directory / "data"
 
     def split(self, split: str) -> Path:
         """The validated rows of a split."""
         return self.data / f"{split}.parquet"
 
-    @property
-    def quarantine(self) -> Path:
-        """The quarantined rows, with reasons."""
-        return self.data / "quarantine.jsonl"
-
-    @property
-    def review_labels(self) -> Path:
-        """The rows whose label a person should review."""
-        return self.data / "review_labels.jsonl"
-
-    @property
-    def unlabelled(self) -> Path:
-        """The unlabelled texts for pretraining."""
-        return self.data / "unlabelled.parquet"
-
-    @property
-    def datasheet(self) -> Path:
-        """The datasheet of the validated data."""
-        return self.data / "datasheet.md"
-
-    @property
-    def fetched(self) -> Path:
-        """The directory of the files that were downloaded."""
-        return self.data / "fetched"
-
-    @property
-    def logs(self) -> Path:
-        """The directory of the training logs."""
-        return self.directory / "logs"
-
     def logs_of(self, seed: int | None) -> Path:
-        """The training logs of one of several seeds; None: of the only one."""
+        """The training logs of one of several seeds; of the only one if None."""
         return self.logs / _seed_directory(seed)
 
-    @property
-    def checkpoints(self) -> Path:
-        """The directory of the training checkpoints."""
-        return self.directory / "checkpoints"
-
     def checkpoints_of(self, seed: int | None) -> Path:
-        """The checkpoints of one of several seeds; None: of the only one."""
+        """The checkpoints of one of several seeds; of the only one if None."""
         return self.checkpoints / _seed_directory(seed)
 
-    @property
-    def pretraining(self) -> Path:
-        """The directory of pretraining: checkpoints and the changed encoder."""
-        return self.directory / "pretraining"
-
     def pretraining_of(self, seed: int | None) -> Path:
-        """The pretraining of one of several seeds; None: of the only one."""
+        """The pretraining of one of several seeds; of the only one if None."""
         return self.pretraining / _seed_directory(seed)
 
-    @property
-    def model(self) -> Path:
-        """The directory of the trained model."""
-        return self.directory / "model"
-
     def model_of(self, seed: int | None) -> Path:
-        """The model of one of several seeds; None: of the only one."""
+        """The model of one of several seeds; of the only one if None."""
         return self.model if seed is None else self.directory / "seeds" / str(seed) / "model"
-
-    @property
-    def baseline_model(self) -> Path:
-        """The directory of the fitted baseline."""
-        return self.directory / "baseline"
-
-    @property
-    def export(self) -> Path:
-        """The directory of the exported model."""
-        return self.directory / "export"
 
 
 def _seed_directory(seed: int | None) -> str:
     return "" if seed is None else f"seed-{seed}"
 
 
+# Store
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment's directory, and what stands in it."""
+    """One experiment: its manifest, config and records."""
 
     directory: Path
 
     @property
     def paths(self) -> ExperimentPaths:
-        """Every file and directory of it."""
+        """Every file and directory of the experiment."""
         return ExperimentPaths(self.directory)
 
     @property
@@ -213,17 +143,17 @@ class Experiment:
         return manifest
 
     def config(self, current: LoadedConfig) -> LoadedConfig:
-        """The config that the experiment was opened with; its paths start where ``current``'s do.
+        """The config of the experiment; its paths are relative to the directory of ``current``.
 
         Raises:
-            ConfigError: the frozen config was edited into one that is wrong.
+            ConfigError: the stored config was edited and is wrong.
         """
         frozen = read_config(self.paths.config)
         return current.model_copy(update={"settings": frozen})
 
     def freeze(self, config: Config) -> None:
-        """Write the config that the experiment has from here on."""
-        header = "# The config of this experiment, with every default spelled out.\n"
+        """Store the config in the experiment."""
+        header = "# The config of this experiment, with every default.\n"
         write_atomically(self.paths.config, header + config.to_yaml())
 
     def load(self, kind: type[AnyRecord]) -> AnyRecord:
@@ -235,10 +165,9 @@ class Experiment:
         return kind.load(self._file(kind))
 
     def find(self, kind: type[AnyRecord]) -> AnyRecord | None:
-        """The record of the asset that ``kind`` names; None: there is none that can be read.
+        """The record of the asset that ``kind`` names; None if it is missing or damaged.
 
-        For those who tell what is there: a report on an experiment of another version leaves out
-        what it can't read. A stage that needs a record uses `load`.
+        For reports, which leave it out. A stage that needs a record uses `load`.
         """
         try:
             return self.load(kind)
@@ -246,7 +175,7 @@ class Experiment:
             return None
 
     def forget(self, assets: Iterable[str]) -> None:
-        """Remove what the ``assets`` recorded: it follows from something that is made anew."""
+        """Remove the records of ``assets``, which a re-run of an earlier asset invalidates."""
         assets = set(assets)
         for asset in assets:
             self.paths.record(asset).unlink(missing_ok=True)
@@ -254,7 +183,7 @@ class Experiment:
         self.update(stages=stages)
 
     def save(self, record: Record) -> None:
-        """Keep the record of an asset."""
+        """Store the record of an asset."""
         record.save(self._file(type(record)))
 
     def _file(self, kind: type[Record]) -> Path:
@@ -262,7 +191,7 @@ class Experiment:
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
-    """A new directory that no other run has: ``exp_20261123T031500Z``, with a suffix if taken.
+    """Create a directory for a run: ``exp_20261123T031500Z``, with a suffix if that exists.
 
     Raises:
         ExperimentError: ``parent`` can't be written.
@@ -284,8 +213,15 @@ def take_directory(parent: Path, now: datetime) -> Path:
             return directory
 
 
+def _not_writable(path: Path, why: str) -> ExperimentError:
+    return ExperimentError(
+        f"{path}: experiments can't be stored here: {why}; choose another experiments.dir in "
+        "ml_config.yaml"
+    )
+
+
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
-    """Write the manifest first, then the config with every default spelled out."""
+    """Write the manifest, create the directories and store the config."""
     experiment = Experiment(directory)
     manifest.save(experiment.paths.manifest)
     for each in (experiment.paths.records, experiment.paths.data, experiment.paths.logs):
@@ -294,13 +230,35 @@ def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig)
     return experiment
 
 
+def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
+    """All records of a run; None for those that are missing or damaged."""
+    return RunRecords(
+        manifest=manifest,
+        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
+        experiment=experiment.find(ExperimentRecord),
+        dataset=experiment.find(DatasetRecord),
+        plan=experiment.find(TrainingPlan),
+        baseline=experiment.find(BaselineRecord),
+        checkpoint=experiment.find(CheckpointRecord),
+        evaluation=experiment.find(EvaluationRecord),
+        export=experiment.find(ExportRecord),
+        decision=experiment.find(DecisionRecord),
+        production=experiment.find(ProductionRecord),
+        registry=experiment.find(RegistryRecord),
+        tech_debt=experiment.find(TechDebtRecord),
+    )
+
+
+# Finding
+
+
 def all_experiments(parent: Path) -> list[Experiment]:
-    """All experiments, the newest first; one whose manifest can't be read is passed over."""
+    """All experiments, newest first, without those whose manifest can't be read."""
     return list(_manifests(parent))
 
 
 def _manifests(parent: Path) -> dict[Experiment, Manifest]:
-    """All experiments with their manifests, each read once, the newest first."""
+    """All experiments with their manifests, newest first; reads each manifest once."""
     found = {}
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         try:
@@ -309,22 +267,19 @@ def _manifests(parent: Path) -> dict[Experiment, Manifest]:
             continue
 
     def age(each: Experiment) -> tuple[str, int, str]:
-        # Of those that began in the same second, the tenth has a longer suffix than the second.
+        # Within one second, the tenth experiment has a longer suffix than the second.
         return found[each].created_at, len(each.id), each.id
 
     return {each: found[each] for each in sorted(found, key=age, reverse=True)}
 
 
 def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:
-    """The experiment that is meant.
+    """Find an experiment by id or name, else by run, else the latest.
 
     Args:
         parent: the directory of the experiments.
-        explicit: an id that was asked for.
-        run_ids: the run, and the runs that it re-executes, the nearest first.
-
-    Returns:
-        The explicit one, else the one that one of the runs opened, else the latest.
+        explicit: the id or name of an experiment, if given.
+        run_ids: the run and the runs that it re-executes, nearest first.
 
     Raises:
         ExperimentError: there is no such experiment, or none at all.
@@ -346,7 +301,7 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
 
 
 def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
-    """The experiment that a run opened or worked on; None: it has none."""
+    """The experiment that a run opened or worked on, if any."""
     return _of_run(_manifests(parent), run_id)
 
 
@@ -356,7 +311,7 @@ def _of_run(manifests: dict[Experiment, Manifest], run_id: str) -> Experiment | 
 
 
 def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -> Experiment:
-    # Only names of directories that are there are accepted, so none can lead elsewhere.
+    # Comparing with existing names keeps paths such as `../x` out.
     for experiment in manifests:
         if explicit == experiment.id:
             return experiment
@@ -365,36 +320,12 @@ def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -
             return experiment
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         if explicit == file.parent.name:
-            Manifest.load(file)  # says why it can't be read
+            Manifest.load(file)  # raises the reason
     known = ", ".join(each.id for each in list(manifests)[:5]) or "none"
     raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
 
 
-def _not_writable(path: Path, why: str) -> ExperimentError:
-    return ExperimentError(
-        f"{path}: experiments can't be kept here: {why}; choose another experiments.dir in "
-        "ml_config.yaml"
-    )
-
-
-def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
-    """All that is recorded of a run; what it did not come to, or can't be read, is left out."""
-    return RunRecords(
-        manifest=manifest,
-        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
-        experiment=experiment.find(ExperimentRecord),
-        dataset=experiment.find(DatasetRecord),
-        plan=experiment.find(TrainingPlan),
-        baseline=experiment.find(BaselineRecord),
-        checkpoint=experiment.find(CheckpointRecord),
-        evaluation=experiment.find(EvaluationRecord),
-        export=experiment.find(ExportRecord),
-        decision=experiment.find(DecisionRecord),
-        production=experiment.find(ProductionRecord),
-        registry=experiment.find(RegistryRecord),
-        tech_debt=experiment.find(TechDebtRecord),
-    )
-
+# Lock
 
 _locks: dict[Path, FileLock] = {}
 

@@ -1,5 +1,3 @@
-"""Experiments on the disk: where things stand in them, and how one is found."""
-
 from __future__ import annotations
 
 import ast
@@ -72,7 +70,7 @@ def test_an_experiment_is_found_with_each_manifest_read_once(
     assert len(read) == 5 and set(read.values()) == {1}
 
 
-def test_the_newest_of_many_that_began_in_one_second(tmp_path: Path) -> None:
+def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     taken = [take_directory(tmp_path, now) for _ in range(11)]
     for number, directory in enumerate(taken):
@@ -80,7 +78,7 @@ def test_the_newest_of_many_that_began_in_one_second(tmp_path: Path) -> None:
     assert [each.directory for each in all_experiments(tmp_path)] == taken[::-1]
 
 
-def test_an_experiment_that_is_not_there(experiments: Path, tmp_path: Path) -> None:
+def test_a_missing_experiment_is_an_error(experiments: Path, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
         find_experiment(experiments, "exp_9", ())
     with pytest.raises(ExperimentError, match=r"no experiment yet; materialize"):
@@ -106,10 +104,15 @@ def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
         find_experiment(experiments, "exp_4", ())
 
 
+def all_paths(directory: Path) -> list[Path]:
+    """Every path that is an attribute of `ExperimentPaths`."""
+    paths = ExperimentPaths(directory)
+    found = [getattr(paths, name) for name in vars(ExperimentPaths) if not name.startswith("_")]
+    return [path for path in found if isinstance(path, Path)]
+
+
 def test_no_other_module_names_a_file_of_an_experiment() -> None:
-    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
-    places = {getattr(ExperimentPaths(Path("exp")), name) for name in named}
-    files = {path.name for path in places if path.suffix} - {"config.yaml"}
+    files = {path.name for path in all_paths(Path("exp")) if path.suffix} - {"config.yaml"}
     assert "quarantine.jsonl" in files
     spelled: Counter[str] = Counter()
     for file in Path(mlrun_assets.__file__).parent.rglob("*.py"):
@@ -119,17 +122,16 @@ def test_no_other_module_names_a_file_of_an_experiment() -> None:
     assert {name: spelled[name] for name in files} == dict.fromkeys(files, 1)
 
 
-def test_every_path_has_a_place_of_its_own_below_the_experiment(tmp_path: Path) -> None:
+def test_every_path_is_unique_and_below_the_experiment(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path / "exp_1")
-    named = [name for name, kind in vars(ExperimentPaths).items() if isinstance(kind, property)]
-    places = [paths.relative(getattr(paths, name)) for name in named]
-    places += [paths.relative(paths.split("val")), paths.relative(paths.record("training_plan"))]
-    assert len(set(places)) == len(places) == len(named) + 2
+    found = [*all_paths(paths.directory), paths.split("val"), paths.record("training_plan")]
+    places = [paths.relative(path) for path in found]
+    assert len(set(places)) == len(places) > 20
     assert {"manifest.json", "data/val.parquet", "records/training_plan.json"} <= set(places)
     assert all(not place.startswith(("/", "..")) for place in places)
 
 
-def test_each_of_several_seeds_has_directories_of_its_own(tmp_path: Path) -> None:
+def test_several_seeds_have_separate_directories(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path)
     kinds = (paths.model_of, paths.logs_of, paths.checkpoints_of, paths.pretraining_of)
     assert [paths.relative(of(3)) for of in kinds] == [
