@@ -1,4 +1,4 @@
-# Each target sets up what it needs; after the first time that takes a moment.
+# Every target first sets up what it needs.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -24,17 +24,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	mkdir -p $(DAGSTER_HOME)
-	$(BIN)/dagster instance info > /dev/null # creates the history, which two runs at once must not
+	$(BIN)/dagster instance info > /dev/null # two runs at once must not create the history
 	touch $(STAMP)
 
 run: export DAGSTER_MODULE_NAME := mlrun_assets.definitions
-run: $(STAMP) ## One ML run on ml_config.yaml, from data to the report.
+run: $(STAMP) ## Run everything on ml_config.yaml, from data to report.
 	mkdir -p $(DAGSTER_HOME)
 	dagster asset materialize --select +deployment_report
 
-# `dagster dev` hangs without a word when DAGSTER_MODULE_NAME is exported: it hands its parts a
-# workspace file, and they refuse both at once.
-ui: $(STAMP) ## Dagster's UI on this machine only: http://127.0.0.1:3000
+# `dagster dev` hangs silently if DAGSTER_MODULE_NAME is exported: it also passes a workspace file to
+# its processes, and they refuse the combination.
+ui: $(STAMP) ## Start Dagster's UI on http://127.0.0.1:3000 (this machine only).
 	mkdir -p $(DAGSTER_HOME)
 	env -u DAGSTER_MODULE_NAME dagster dev --host 127.0.0.1 --port 3000
 
@@ -44,9 +44,9 @@ lint: $(STAMP)
 	lint-imports
 	mypy
 
-# Two workers with two threads each would stand in each other's way.
+# Two test workers on two cores: one thread each.
 check test ray: export OMP_NUM_THREADS := 1
-check: lint ## The cheap subset: style, rooms, types and the quick tests.
+check: lint ## Style, imports, types and the quick tests: before each commit.
 	pytest -q -m 'not slow' -n 2
 
 $(VENV)/.ray: $(STAMP)
@@ -57,11 +57,11 @@ $(VENV)/.mlflow: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mlflow]'
 	touch $@
 
-test: lint $(VENV)/.mlflow ## Everything but Ray, which takes minutes to come and go.
+test: lint $(VENV)/.mlflow ## All tests except those with Ray: before you merge.
 	pytest -q -n 2 --dist worksteal
 
-ray: $(VENV)/.ray ## The tests of both backends, with Ray.
+ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
 
-clean: ## Remove .venv and caches; experiments, production and reports stay.
+clean: ## Remove .venv and caches; keep experiments, production and reports.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

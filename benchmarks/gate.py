@@ -1,13 +1,13 @@
-"""How often the gate lets a worse model pass, and how often it holds a better one back.
+"""Simulate the gate: how often it promotes a worse model and refuses a better one.
 
     python benchmarks/gate.py [--trials 400] [--sizes 100 204 294 500 1000 2000 5000]
 
-Production has a true accuracy of 0.75 to 0.90; the challenger's true macro-F1 is lower by the
-margin, or higher by it. Test rows are drawn with the predictions of both models, and each gate
-decides: the rule and the intervals of the product, a plain threshold, "at least as good as
-production". In the same simulation: how often the intervals hold the true value. A second table
-has the guard: seven labels with the same rows each, equal models but for the recall of one label.
-A third has the interval of the macro-F1 of models that are nearly always right.
+Production has a true accuracy of 0.75 to 0.90. The challenger's true macro-F1 is lower or higher by
+the margin. Test rows are drawn with the predictions of both models, and three gates decide: the
+rule of the product, a plain threshold, and "at least as good as production". The same table has the
+coverage of the intervals. The second table is about the guard: seven labels with equal rows, and
+models that differ in the recall of one label only. The third table has the coverage of the
+macro-F1 interval for models with an accuracy of 0.90 to 0.99.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ GUARDED = 7
 
 
 class World(NamedTuple):
-    """What is true: how likely a row has a label and what the two models say of it.
+    """The true distribution of labels and of the predictions of both models.
 
     ``chances`` has the shape (labels, labels, labels): true label, challenger, production.
     """
@@ -60,7 +60,7 @@ class World(NamedTuple):
 
 
 def world(shares: FloatArray, accuracy: float, discordance: float, gain: FloatArray) -> World:
-    """Models that differ in recall by ``gain``, shape (labels,); a wrong guess is any other one."""
+    """A world whose models differ in recall by ``gain``, shape (labels,); errors are uniform."""
     labels = len(shares)
     chances = np.zeros((labels, labels, labels))
     for label in range(labels):
@@ -94,7 +94,7 @@ def world_with(setting: Setting, accuracy: float) -> World:
 
 
 class Setting(NamedTuple):
-    """Which worlds are averaged over the accuracies of production."""
+    """The worlds that are averaged over the accuracies of production."""
 
     labels: str
     discordance: float
@@ -121,7 +121,7 @@ def worlds(setting: Setting) -> list[World]:
 
 
 class Drawn(NamedTuple):
-    """A test split: the true labels, and what challenger and production say."""
+    """Draw a test split: the true labels and the predictions of challenger and production."""
 
     truth: LabelIds
     ours: LabelIds
@@ -135,7 +135,7 @@ def draw(truth: World, rows: int, generator: np.random.Generator) -> Drawn:
 
 
 def trial(truth: World, rows: int, seed: int) -> Counter[str]:
-    """Which gates promote the challenger, and which intervals hold what is true."""
+    """Decide which gates promote the challenger, and which intervals hold the true value."""
     # Not the stream that the bootstraps are drawn from, and another one for each size.
     split = draw(truth, rows, np.random.default_rng([rows, seed]))
     settings = (EVALUATION.resamples, EVALUATION.confidence, seed)
@@ -165,7 +165,7 @@ def trial(truth: World, rows: int, seed: int) -> Counter[str]:
 
 
 def rates(worlds: list[World], rows: int, trials: int) -> dict[str, float]:
-    """The share of the trials, spread evenly over ``worlds``, in which each thing happens."""
+    """Share of the trials in which each event happens, spread evenly over ``worlds``."""
     total: Counter[str] = Counter()
     for number in range(trials):
         total.update(trial(worlds[number % len(worlds)], rows, number))
@@ -173,7 +173,7 @@ def rates(worlds: list[World], rows: int, trials: int) -> dict[str, float]:
 
 
 def guard_rates(rows: int, discordance: float, loss: float, trials: int) -> dict[str, float]:
-    """How often the guard of seven labels comes to what, and how often a loss is measured."""
+    """Share of each outcome of the guard for seven labels, and of a measured loss."""
     limit, seen = DEPLOYMENT.max_recall_loss, Counter[str]()
     generator = np.random.default_rng(rows)
     for _ in range(trials):

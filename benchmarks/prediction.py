@@ -1,9 +1,9 @@
-"""Prediction beside `transformers.pipeline` as one would call it: rows a second, and the labels.
+"""Compare prediction with `transformers.pipeline`: rows per second, and the labels.
 
     python benchmarks/prediction.py MODEL_DIRECTORY ROWS.jsonl [--max-length 128]
 
-``MODEL_DIRECTORY`` is a plain checkpoint of a run. Each has predicted once before it is timed; the
-runs alternate, and the fastest of three counts.
+``MODEL_DIRECTORY`` is a plain checkpoint of a run. Both predict once before they are timed. They
+alternate, and the fastest of three runs counts.
 """
 
 from __future__ import annotations

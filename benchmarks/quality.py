@@ -1,11 +1,11 @@
-"""How long the data checks take, in what memory, and whether they find what was planted.
+"""Measure time and memory of the data checks, and their recall on planted defects.
 
     python benchmarks/quality.py [--rows 10000 100000 1000000] [--profile]
 
-Rows of about 200 characters are generated with known defects; every check that needs no tokenizer
-runs on them. Beside it, in the same run: the same schema rules in pandera on pandas, and the bare
-parsing of the same lines with orjson. Each part runs in a process of its own, so that its peak
-memory is its own.
+Rows of about 200 characters are generated with known defects. Every check that needs no tokenizer
+runs on them. For comparison, the same run measures the same schema rules in pandera on pandas, and
+the parsing of the same lines with orjson alone. Each part runs in its own process, so that its peak
+memory can be measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORDS = 33
 
 
 def generate(directory: Path, rows: int) -> None:
-    """Three JSON Lines files; in train every fiftieth row nearly repeats the one before it."""
+    """Write three JSON Lines files; every 50th train row is a near-duplicate of the one before."""
     generator = np.random.default_rng(0)
     vocabulary = np.array(words_of_the_sample(), dtype=object)
     for split, share in SHARES.items():
@@ -54,7 +54,7 @@ def generate(directory: Path, rows: int) -> None:
 
 
 def defect(number: int, line: bytes) -> bytes:
-    """Every five hundredth line is bad in one of four ways."""
+    """Write lines of which every 500th has one of four defects."""
     if number % 500 != 250:
         return line
     kinds = (b"{\n", b"[1]\n", line.replace(b'"text":"', b'"text":null,"x":"'))
@@ -69,7 +69,7 @@ def words_of_the_sample() -> list[str]:
 
 
 def check(directory: Path) -> None:
-    """Reading, schema and all checks; tokens are not counted."""
+    """Run reading, schema and all checks, without token counts."""
     from mlrun_assets.config import Config, LoadedConfig
     from mlrun_assets.data.validation import TokenCounts, validate_dataset
 
@@ -146,7 +146,7 @@ def pandera_on_pandas(directory: Path) -> None:
 
 
 def parse(directory: Path) -> None:
-    """What any reader has to do at least."""
+    """The least work of any reader: parse the lines."""
     for split in SHARES:
         with (directory / f"{split}.jsonl").open("rb") as file:
             for line in file:

@@ -1,14 +1,15 @@
-"""Training beside the stock script: time, memory and quality, each in a process of its own.
+"""Compare training with the stock script: time, memory and quality.
 
     python benchmarks/training.py DIRECTORY [--text-columns headline text] [--max-length 128]
 
-``DIRECTORY`` holds train.jsonl, val.jsonl and test.jsonl. (a) is a Trainer as transformers'
-text-classification example sets it up: fp32, padded to the maximum, the whole vocabulary, learning
-rate 2e-5, three epochs. (b) is this project's plan for the same encoder. Only val is looked at.
-What is reported of both: wall time of an epoch with its evaluation, tokens a second without
-padding, peak memory, val macro-F1 and the share of this machine's bf16 peak, which is measured with
-a product of two 2048 x 2048 matrices; and how long (b) takes to reach the val macro-F1 that (a)
-ends with.
+``DIRECTORY`` has train.jsonl, val.jsonl and test.jsonl. (a) is a Trainer as in transformers'
+text-classification example: fp32, padded to the maximum, the whole vocabulary, learning rate 2e-5,
+three epochs. (b) is the plan of this project for the same encoder. Only val is evaluated. Each runs
+in its own process.
+
+Reported for both: wall time of an epoch with its evaluation, tokens per second without padding,
+peak memory, val macro-F1, and the share of the machine's bf16 peak (measured with products of two
+2048 x 2048 matrices). Reported for (b): the time until it reaches the final val macro-F1 of (a).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Task:
-    """What both train on."""
+    """The data that both train on."""
 
     directory: Path
     text_columns: tuple[str, ...]
@@ -40,7 +41,7 @@ class Task:
     stock_epochs: int
 
     def config(self) -> Any:
-        """The project's config: everything but the data is left to the plan."""
+        """The config of this project: the plan chooses everything but the data."""
         from mlrun_assets.config import Config, LoadedConfig
 
         paths = {f"{split}_path": f"{split}.jsonl" for split in ("train", "val", "test")}
