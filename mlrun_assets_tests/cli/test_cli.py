@@ -1,4 +1,4 @@
-"""The command line as people call it: in a process of its own."""
+"""The command line: exit codes, output, and runs that are stopped."""
 
 from __future__ import annotations
 
@@ -9,69 +9,106 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+import dagster as dg
 import pytest
 
-from mlrun_assets.cli.__main__ import commands
+from mlrun_assets.cli.__main__ import commands, main
 from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.examples import ROOT, MakeProject
 
 COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
 PATIENCE = 1200
-"""Seconds after which a process hangs. A run takes ten, and minutes on a busy machine."""
+"""Seconds until a process counts as hanging. A run takes ten, on a busy machine minutes."""
 
 
-def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Called:
+    """The end of a command: exit code, standard output and standard error."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Call: TypeAlias = Callable[..., Called]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls a command that starts no run, in this process."""
+
+    def called(*words: str, cwd: Path) -> Called:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["mlrun-assets", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(str(end.code))
+        output, errors = capsys.readouterr()
+        return Called(code, output, errors)
+
+    return called
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`mlrun-assets run` in a process of its own."""
     result = subprocess.run(
-        [*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [*COMMAND, "run", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert "Traceback" not in result.stderr + result.stdout
     return result
 
 
-def test_run_status_promote_rollback(make_project: MakeProject) -> None:
-    home = make_project(deployment={"min_accuracy": 0.99}).parent
-    ran = call("run", "first", cwd=home)
-    assert ran.returncode == 0, ran.stderr
+def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: Call) -> None:
+    home = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True}).parent
+    ran = run("first", cwd=home)
+    assert ran.returncode == 0, ran.stderr  # a rejected model is a result
     assert "Complete: accuracy" in ran.stdout and "REJECTED" in ran.stdout
     report = re.search(r"^report +(\S+)$", ran.stdout, re.MULTILINE)
     assert report and Path(report[1]).exists()
     assert "training: epoch 2" in ran.stderr
+    assert not (home / "production" / "current").exists()
+    assert "deployment.min_accuracy" in (home / ".claude/reports/_tech-debt.md").read_text()
 
     refused = call("promote", "first", cwd=home)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: exp_")
-    assert "--reason" in refused.stderr
+    assert refused.stderr.startswith("error: exp_") and "--reason" in refused.stderr
     forced = call("promote", "first", "--reason", "only model there is", cwd=home)
     assert forced.returncode == 0, forced.stderr
     history = (home / "production" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["forced"] is True
 
     differs = call("diff", "first", cwd=home)
-    assert differs.returncode == 0, differs.stderr
     assert re.search(r"^why +only model there is \(forced\)", differs.stdout, re.MULTILINE)
     pushed = call("push", "out/model", "--version", "first", cwd=home)
-    assert pushed.returncode == 1 and "the Hub wants a token" in pushed.stderr
+    assert pushed.returncode == 1 and "token" in pushed.stderr
     pushed = call("push", "./out/model", cwd=home)
     assert pushed.returncode == 0, pushed.stderr
     served = sorted(path.name for path in (home / "production" / "current").iterdir())
     assert sorted(path.name for path in (home / "out" / "model").iterdir()) == served
-    assert (home / "out" / "model" / "README.md").read_text().startswith("---\n")
 
     status = call("status", cwd=home)
     assert status.returncode == 0
     assert "production  exp_" in status.stdout
     assert "Complete" in status.stdout and "TD-001" in status.stdout
-
-    alone = call("rollback", "--reason", "no", cwd=home)
-    assert alone.returncode == 1
+    assert call("rollback", "--reason", "no", cwd=home).returncode == 1
     assert (home / "production" / "current").exists()
 
 
-def test_a_run_without_a_config_says_so(tmp_path: Path) -> None:
-    result = call("run", cwd=tmp_path)
+def test_a_missing_config_is_noted(tmp_path: Path, call: Call) -> None:
+    result = call("check-data", cwd=tmp_path)
     assert result.returncode == 1
     assert f"note: {tmp_path / 'ml_config.yaml'}: no such file; using the defaults\n" in (
         result.stderr
@@ -88,66 +125,62 @@ def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
 
 
-@pytest.mark.parametrize("content", ["", "not json\n" * 5])
-def test_a_file_without_a_usable_row_blocks(make_project: MakeProject, content: str) -> None:
-    home = make_project().parent
-    (home / "data" / "train.jsonl").write_text(content)
-    result = call("run", cwd=home)
-    assert result.returncode == 3, result.stderr
-    assert "splits_nonempty: no usable row in train" in result.stderr
-    assert "Not executing" not in result.stderr
-
-
 def test_blocked_data_exits_3(make_project: MakeProject) -> None:
-    home = make_project(model={"num_labels": 4}).parent
-    result = call("run", cwd=home)
-    assert result.returncode == 3
-    assert "model.num_labels is 4" in result.stderr
+    home = make_project().parent
+    (home / "data" / "train.jsonl").write_text("not json\n" * 5)
+    result = run(cwd=home)
+    assert result.returncode == 3, result.stderr
+    assert "splits_nonempty" in result.stderr
+    assert "Not executing" not in result.stderr
     assert result.stdout.startswith("\nBlocked: ")
 
 
-def test_check_data_opens_no_experiment_and_leaves_nothing(make_project: MakeProject) -> None:
+def test_a_failed_run_exits_1(make_project: MakeProject) -> None:
+    home = make_project(data={"train_path": "data/absent.jsonl"}).parent
+    result = run(cwd=home)
+    assert result.returncode == 1
+    assert "no such file" in result.stderr
+    assert result.stdout.startswith("\nFailed: ")
+
+
+def test_check_data_opens_no_experiment_and_leaves_nothing(
+    make_project: MakeProject, call: Call
+) -> None:
     home = make_project().parent
     result = call("check-data", cwd=home)
     assert result.returncode == 0, result.stderr
     assert re.search(r"^schema +passed", result.stdout, re.MULTILINE)
-    assert result.stdout.endswith("ready to train on\n")
     assert not (home / "experiments").exists() and not (home / ".claude").exists()
 
 
-def test_check_data_exits_1_when_blocked_and_names_what_it_kept(make_project: MakeProject) -> None:
+def test_check_data_exits_1_when_blocked_and_names_what_it_kept(
+    make_project: MakeProject, call: Call
+) -> None:
     home = make_project(model={"num_labels": 4}).parent
     with (home / "data" / "train.jsonl").open("a") as file:
         file.write("{\n")
     result = call("check-data", "--output", "out", cwd=home)
     assert result.returncode == 1
     assert re.search(r"^label_domain +BLOCKS", result.stdout, re.MULTILINE)
-    assert "blocked by" in result.stdout
     quarantine = (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
-    aside = [json.loads(line) for line in quarantine.splitlines()]
-    assert [(row["line"], row["reason"]) for row in aside] == [(61, "not JSON")]
-    assert aside[0]["file"].endswith("data/train.jsonl")
+    rows = [json.loads(line) for line in quarantine.splitlines()]
+    assert [(row["line"], row["reason"]) for row in rows] == [(61, "not JSON")]
     assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
 
 
-def test_check_data_without_the_encoder_checks_all_but_lengths(make_project: MakeProject) -> None:
+def test_check_data_without_the_encoder_checks_all_but_lengths(
+    make_project: MakeProject, call: Call
+) -> None:
     home = make_project(model={"name": "nobody/no-such-model"}).parent
     result = call("check-data", cwd=home)
     assert result.returncode == 0, result.stderr
-    assert result.stderr.startswith("note: no token counts")
+    assert "note: no token counts" in result.stderr
     assert re.search(r"^truncation +off", result.stdout, re.MULTILINE)
     assert re.search(r"^tokenizer_fit +off", result.stdout, re.MULTILINE)
 
 
-def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProject) -> None:
-    home = make_project(data={"train_path": ["data/no-*.jsonl"]}).parent
-    result = call("check-data", cwd=home)
-    assert result.returncode == 1
-    assert "the pattern `data/no-*.jsonl` matches no file" in result.stderr
-
-
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["run", "--config", "absent.yaml"], 2, "absent.yaml: no such config file"),
         (["run", "..."], 2, "no letter or digit"),
@@ -157,37 +190,16 @@ def test_check_data_that_can_not_be_read_is_one_message(make_project: MakeProjec
         (["status", "--limit", "x"], 2, "not a valid integer"),
         (["promote", "nobody"], 2, "no experiment `nobody`"),
         (["rollback", "--reason", "x"], 1, "production"),
-        (["diff"], 1, "nothing is in production; name two experiments"),
-        (["diff", "a", "b", "c"], 2, "compares two models, not 3"),
-        (["push", "./model"], 1, "nothing is in production; name an experiment with --version"),
+        (["diff"], 1, "nothing is in production"),
+        (["diff", "a", "b", "c"], 2, "two models, not 3"),
+        (["push", "./model"], 1, "nothing is in production"),
         (["fly"], 2, "No such command"),
     ],
 )
-def test_wrong_calls(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_wrong_calls(tmp_path: Path, call: Call, words: list[str], code: int, message: str) -> None:
     result = call(*words, cwd=tmp_path)
     assert result.returncode == code, result.stderr
-    assert said in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("section", "changes", "said"),
-    [
-        ("data", {"train_path": "data/absent.jsonl"}, "no such file"),
-        ("data", {"train_path": "data"}, "not a regular file"),
-        ("model", {"name": "./absent"}, "absent"),
-        ("model", {"name": "embedded:nothing"}, "multilingual-e5-small"),
-        ("model", {"name": "nobody/no-such-model"}, "embedded:multilingual-e5-small"),
-        ("model", {"max_length": 4096}, "max_length"),
-    ],
-)
-def test_bad_input_is_one_message(
-    make_project: MakeProject, section: str, changes: dict[str, object], said: str
-) -> None:
-    home = make_project(**{section: changes}).parent
-    result = call("run", cwd=home)
-    assert result.returncode == 1
-    assert said in result.stderr
-    assert result.stdout.startswith("\nFailed: ")
+    assert message in result.stderr
 
 
 def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
@@ -229,9 +241,11 @@ main()
 """
 
 
-def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: MakeProject) -> None:
+def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
+    make_project: MakeProject, call: Call
+) -> None:
     home = make_project(rows=400, training={"epochs": 4}).parent
-    undisturbed = call("run", "undisturbed", cwd=home)
+    undisturbed = run("undisturbed", cwd=home)
     assert undisturbed.returncode == 0, undisturbed.stderr
     command = [sys.executable, "-c", KILLED, "run", "killed"]
     ended = subprocess.run(
@@ -250,7 +264,7 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(make_project: Ma
     with (home / "data" / "train.jsonl").open("a") as file:
         file.write("{}\n")
 
-    resumed = call("run", "--resume", "killed", cwd=home)
+    resumed = run("--resume", "killed", cwd=home)
     assert resumed.returncode == 0, resumed.stderr
     assert "note: the files of train have changed" in resumed.stderr
     assert "note: the config has changed" in resumed.stderr
@@ -280,7 +294,9 @@ def named(home: Path, name: str) -> Experiment:
     return find_experiment(home / "experiments", name, ())
 
 
-def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProject) -> None:
+def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = make_project().parent
     runs = [
         subprocess.Popen(
@@ -292,15 +308,16 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(make_project: MakeProjec
         )
         for name in ("one", "two")
     ]
-    for run in runs:
-        output, errors = run.communicate(timeout=PATIENCE)
-        assert run.returncode == 0, errors
+    for process in runs:
+        output, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
         assert output.startswith("\nComplete: ")
     registry = (home / ".claude/reports/_registry.md").read_text()
     assert registry.count("| Complete | ") == 2
     assert len(list((home / "experiments").glob("exp_*"))) == 2
-    after = call("run", "three", cwd=home)
-    assert after.returncode == 0, after.stderr
+    monkeypatch.setenv("DAGSTER_HOME", str(home / ".dagster"))
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_runs_count() == 2
 
 
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
@@ -324,13 +341,13 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
     assert "| Complete | accuracy" in registry
 
 
-def test_a_history_that_dagster_cannot_read_is_one_message(
+def test_a_history_that_dagster_can_not_read_is_one_message(
     make_project: MakeProject, dagster_home: Path
 ) -> None:
     history = dagster_home / "history" / "runs.db"
     history.parent.mkdir()
     history.write_bytes(b"no database " * 1000)
-    result = call("run", cwd=make_project().parent)
+    result = run(cwd=make_project().parent)
     assert result.returncode == 1
     assert f"error: {dagster_home}: Dagster's history can't be kept here" in result.stderr
 
@@ -384,7 +401,7 @@ def test_a_home_of_our_own_has_the_shipped_settings() -> None:
     assert shipped == DAGSTER_YAML
 
 
-def test_schema_is_the_shipped_one(tmp_path: Path) -> None:
+def test_schema_is_the_shipped_one(tmp_path: Path, call: Call) -> None:
     printed = call("schema", cwd=tmp_path).stdout
     assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")
 

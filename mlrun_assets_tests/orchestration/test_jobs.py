@@ -1,4 +1,4 @@
-"""What a person does in the UI: look, approve, go back."""
+"""The jobs of the UI: compare, promote, roll back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(event.step_failure_data.error.message)
 
 
-def test_a_person_looks_approves_and_goes_back(config: LoadedConfig) -> None:
+def test_a_person_compares_promotes_and_rolls_back(config: LoadedConfig) -> None:
     first, second = finished(config, "first"), finished(config, "second", Verdict.REJECTED)
     move = ("promote_experiment", "move_production")
     assert execute(config, *move, experiment="first").success
@@ -53,20 +53,3 @@ def test_a_person_looks_approves_and_goes_back(config: LoadedConfig) -> None:
     moves = history(config.production_dir)
     assert [move.after for move in moves] == [first.id, second.id, first.id]
     assert [move.why for move in moves] == ["verdict APPROVED", "I am sure", "I was not"]
-
-
-def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
-    config: LoadedConfig,
-) -> None:
-    finished(config, "first"), finished(config, "second")
-    move = ("promote_experiment", "move_production")
-    assert execute(config, *move, experiment="first").success
-    refused = failure(execute(config, *move, experiment="second"))
-    assert refused.startswith("production has moved since the comparison: nothing served when")
-    assert execute(config, *move, experiment="second", reason="better on the radio").success
-    assert history(config.production_dir)[-1].forced
-
-
-def test_what_can_not_be_compared_fails_with_one_message(config: LoadedConfig) -> None:
-    said = failure(execute(config, "compare_two_models", "compare_models", models=["nobody"]))
-    assert "nothing is in production" in said
