@@ -636,6 +636,12 @@ def full_run() -> RunRecords:
     return TypeAdapter(RunRecords).validate_json(EXAMPLE_RUN.read_bytes())
 
 
+def changed_run(stage: str, **changes: Any) -> RunRecords:
+    """The full run with ``changes`` to the record of ``stage``, a field of `RunRecords`."""
+    run = full_run()
+    return replace(run, **{stage: getattr(run, stage).model_copy(update=changes)})
+
+
 def plan_again(run: RunRecords) -> TrainingPlan:
     """The plan of the run's data by the product, on a laptop."""
     assert run.dataset and run.plan and run.experiment

@@ -14,6 +14,7 @@ from mlrun_assets_tests.examples import (
     RUNS,
     blocked_run,
     cancelled_run,
+    changed_run,
     comparison,
     empty_run,
     ended,
@@ -25,25 +26,20 @@ from mlrun_assets_tests.examples import (
     score,
 )
 from mlrun_assets_tests.reports.markdown_structure import images, kinds, tables, uneven_rows
-from mlrun_assets_tests.reports.regenerate_golden import PICTURES, golden_report
+from mlrun_assets_tests.reports.regenerate_golden import PICTURES
 
 
-def with_evaluation(**changes: object) -> RunRecords:
-    run = full_run()
-    assert run.evaluation
-    return replace(run, evaluation=run.evaluation.model_copy(update=changes))
+def report_with(stage: str, **changes: object) -> str:
+    return render_report(changed_run(stage, **changes), {})
 
 
-def test_scores_without_leaking_rows_stand_below_those_of_all_rows() -> None:
+def test_scores_without_leaking_rows_are_below_those_of_all_rows() -> None:
     run = full_run()
     assert run.evaluation
     clean = run.evaluation.test.model_copy(update={"rows": run.evaluation.test.rows - 4})
-    report = render_report(with_evaluation(test_without_leaks=clean), PICTURES)
-    lines = report.splitlines()
-    whole = [number for number, line in enumerate(lines) if line.startswith("| **this model**")]
-    below = lines[whole[0] + 1]
-    assert below.startswith("| this model, without 4 test rows that other splits contain |")
-    assert "that other splits contain" not in render_report(run, PICTURES)
+    lines = report_with("evaluation", test_without_leaks=clean).splitlines()
+    whole = next(at for at, line in enumerate(lines) if line.startswith("| **this model**"))
+    assert lines[whole + 1].startswith("| this model, without 4 test rows")
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))
@@ -84,7 +80,7 @@ def test_no_string_of_a_record_changes_the_structure(name: str) -> None:
         (ended(r.Status.RUNNING, None), "**Running**: ", "no verdict"),
     ],
 )
-def test_the_third_line_says_how_it_ended_and_why(run: RunRecords, start: str, why: str) -> None:
+def test_the_third_line_gives_outcome_and_reason(run: RunRecords, start: str, why: str) -> None:
     title, _, line = render_report(run, {}).splitlines()[:3]
     assert title == f"# ML run {run.manifest.name}"
     assert line.startswith(start) and why in line
@@ -100,22 +96,17 @@ def test_a_failed_run_shows_the_error_in_full_and_what_to_do() -> None:
     assert "The model was not evaluated." in report
 
 
-def test_a_one_line_error_is_not_said_twice() -> None:
+def test_a_one_line_error_is_shown_once() -> None:
     assert render_report(cancelled_run(), {}).count("cancelled in") == 1
 
 
 def test_a_stage_that_was_still_running_is_shown_where_the_run_did_not_complete() -> None:
-    run = full_run()
-    assert "`deployment_report`" not in render_report(run, {})
-    manifest = run.manifest.model_copy(update={"status": r.Status.INTERRUPTED})
-    report = render_report(replace(run, manifest=manifest), {})
+    report = report_with("manifest", status=r.Status.INTERRUPTED)
     assert "| `deployment_report` | running | – |" in report  # noqa: RUF001
 
 
 def test_a_run_that_fails_late_keeps_its_verdict() -> None:
-    run = full_run()
-    manifest = run.manifest.model_copy(update={"status": r.Status.FAILED, "error": "disk full"})
-    report = render_report(replace(run, manifest=manifest), {})
+    report = report_with("manifest", status=r.Status.FAILED, error="disk full")
     assert report.splitlines()[2] == "**Failed**: disk full"
     assert "was **REJECTED**" in report
     assert "Stages that left no record: none." in report
@@ -139,45 +130,39 @@ def test_nothing_is_claimed_of_stages_that_left_no_record() -> None:
 )
 def test_the_baseline_sentence_follows_the_interval(low: float, high: float, shown: str) -> None:
     difference = r.Score(value=(low + high) / 2, low=low, high=high)
-    report = render_report(with_evaluation(baseline=comparison(difference)), {})
+    report = report_with("evaluation", baseline=comparison(difference))
     assert f"**The model {shown} the n-gram baseline" in report
 
 
-def test_production_that_cannot_be_compared_is_said_and_not_scored() -> None:
+def test_production_that_cannot_be_compared_has_no_scores() -> None:
     other = r.Comparison(against="exp_0", comparable=False, reason="other labels", rows=0)
-    report = render_report(with_evaluation(production=other), {})
+    report = report_with("evaluation", production=other)
     assert "not comparable with production (exp_0): other labels" in report
     assert "| production (exp_0) |" not in report
-    first = render_report(with_evaluation(production=None), {})
+    first = report_with("evaluation", production=None)
     assert "There is no comparison with a model in production" in first
 
 
-def test_the_thresholds_stand_under_the_f1_they_mean() -> None:
-    assert "| threshold | 0.850 | 0.820 | – |" in render_report(full_run(), {})  # noqa: RUF001
-    weighted = render_report(with_evaluation(f1_kind="weighted"), {})
+def test_the_threshold_is_in_the_column_of_its_f1() -> None:
+    weighted = report_with("evaluation", f1_kind="weighted")
     assert "| threshold | 0.850 | – | 0.820 |" in weighted  # noqa: RUF001
     assert "| threshold | 0" not in render_report(replace(full_run(), decision=None), {})
 
 
 def test_the_last_five_runs_are_those_of_the_latest_days() -> None:
-    run = full_run()
-    assert run.experiment
     dated = [
         r.PriorRun(report=f"impl-ml-run-x-202610{day:02d}", status="Complete")
         for day in (3, 9, 1, 7, 2, 8)
     ]
-    known = run.experiment.model_copy(update={"prior_runs": tuple(dated), "best_run": None})
-    report = render_report(replace(run, experiment=known), {})
+    report = report_with("experiment", prior_runs=tuple(dated), best_run=None)
     days = [9, 8, 7, 3, 2]
     rows = [line for line in report.splitlines() if line.startswith("| impl-ml-run-x-")]
     assert [int(row.split(" |")[0][-2:]) for row in rows] == days
     by_line = r.PriorRun(
         report="impl-ml-run-x-20261105", status="Complete", summary="accuracy 0.8 | by hand"
     )
-    known = known.model_copy(update={"prior_runs": (by_line,)})
-    assert "| accuracy 0.8 &#124; by hand |" in render_report(replace(run, experiment=known), {})
-    alone = known.model_copy(update={"prior_runs": ()})
-    assert "None: this is the first run" in render_report(replace(run, experiment=alone), {})
+    assert "| accuracy 0.8 &#124; by hand |" in report_with("experiment", prior_runs=(by_line,))
+    assert "None: this is the first run" in report_with("experiment", prior_runs=())
 
 
 def test_of_many_labels_the_lowest_are_shown() -> None:
@@ -186,17 +171,15 @@ def test_of_many_labels_the_lowest_are_shown() -> None:
     assert "| 40 | l39 | 0.000 | 0.000 | 0.000 | 0 |" in report
 
 
-def test_a_split_that_does_not_add_up_is_not_said_to() -> None:
+def test_a_split_that_does_not_add_up_is_marked() -> None:
     run = full_run()
     assert run.dataset
     train = run.dataset.splits["train"]
     kept, aside = train.rows_kept, train.rows_quarantined
     train = train.model_copy(update={"rows_read": kept + aside + 9})
     splits = {**run.dataset.splits, "train": train}
-    data = run.dataset.model_copy(update={"splits": splits})
-    assert f"| train | {kept + aside + 9} ≠ {kept} + {aside} |" in render_report(
-        replace(run, dataset=data), {}
-    )
+    report = report_with("dataset", splits=splits)
+    assert f"| train | {kept + aside + 9} ≠ {kept} + {aside} |" in report
 
 
 def test_pictures_are_linked_by_paths_that_hold_any_character() -> None:
@@ -211,22 +194,14 @@ def test_a_picture_without_a_caption_is_refused() -> None:
 
 
 def test_the_command_takes_the_name_as_one_word() -> None:
-    run = full_run()
-    manifest = run.manifest.model_copy(update={"original_name": "it's; rm -rf `x`"})
-    report = render_report(replace(run, manifest=manifest), {})
+    report = report_with("manifest", original_name="it's; rm -rf `x`")
     assert "\nmlrun-assets run 'it'\"'\"'s; rm -rf `x`'\n```\n" in report
-
-
-def with_checkpoint(**changes: object) -> str:
-    run = full_run()
-    assert run.checkpoint
-    return render_report(replace(run, checkpoint=run.checkpoint.model_copy(update=changes)), {})
 
 
 def test_one_seed_has_no_table_of_seeds() -> None:
     kept = full_run().checkpoint
     assert kept
-    report = with_checkpoint(seeds=())
+    report = report_with("checkpoint", seeds=())
     assert f" Seed {kept.seed}.\n" in report
     assert "mean ± sd" not in report
 
@@ -243,20 +218,19 @@ def test_seeds_that_were_not_evaluated_show_val_alone() -> None:
     assert "mean ± sd" not in report
 
 
-def test_a_reused_checkpoint_is_told_and_one_that_could_not_be() -> None:
-    assert "**Not trained in this run**: the checkpoint of `exp_1`" in with_checkpoint(
-        reused_from="exp_1"
+def test_a_reused_checkpoint_is_named_and_so_is_one_that_was_not() -> None:
+    assert "**Not trained in this run**: the checkpoint of `exp_1`" in report_with(
+        "checkpoint", reused_from="exp_1"
     )
-    assert "exp_1 is not reused: it is gone" in with_checkpoint(
-        not_reused="exp_1 is not reused: it is gone"
+    assert "exp_1 is not reused: it is gone" in report_with(
+        "checkpoint", not_reused="exp_1 is not reused: it is gone"
     )
 
 
-def test_a_table_of_parts_that_is_cut_says_so() -> None:
+def test_a_table_of_parts_that_is_cut_has_a_note() -> None:
     known = full_run().evaluation
     assert known
     parts = tuple(part_comparison(f"label {number}", score(0.0)) for number in range(16))
     many = known.baseline.model_copy(update={"labels": parts, "slices": ()})
-    report = render_report(with_evaluation(production=None, baseline=many), {})
+    report = report_with("evaluation", production=None, baseline=many)
     assert "15 labels and slices with the largest loss, of 16." in report
-    assert "with the largest loss" not in golden_report()
