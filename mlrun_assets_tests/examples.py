@@ -386,6 +386,7 @@ def checkpoint_record(**changes: Any) -> CheckpointRecord:
         "peak_memory_mb": 500.0,
         "trim": None,
         "seed": 42,
+        "seeds": (seed_result(42),),
     }
     return CheckpointRecord(**{**facts, **changes})
 
@@ -576,8 +577,8 @@ def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRu
 LABELS = ("farming", "health", "sports")
 RECIPE = Recipe(
     encoder="tiny",
-    encoder_digest="sha256:",  # of any files
     revision=None,
+    encoder_digest="sha256:",  # the start of every digest
     max_length=32,
     trim_vocabulary=False,
     pooling="first",

@@ -164,9 +164,11 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
             report_to=stage.config.settings.training.report_to,
             reuse=planned.reuse,
         )
-        run = train.runner(stage.config.settings.training, stage.progress)
-        tools = train.Tools(run, stage.progress)
-        record = stage.save(train.train_checkpoint(stage.directory, dataset, request, tools))
+        settings = stage.config.settings.training
+        run = train.job_runner(settings, stage.progress)
+        record = stage.save(
+            train.train_checkpoint(stage.directory, dataset, request, run, stage.progress)
+        )
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),
             check_results=checks.checkpoint_results(record, dataset),

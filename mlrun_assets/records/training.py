@@ -228,7 +228,7 @@ class TrainingPlan(Record):
 
     recipe: Recipe
     recipe_digest: str
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...]
     choices: tuple[Choice, ...]
     advice: tuple[Advice, ...]
     seen_before: tuple[str, ...]
@@ -238,8 +238,7 @@ class TrainingPlan(Record):
     @property
     def recipes(self) -> tuple[Recipe, ...]:
         """One recipe per seed."""
-        seeds = self.seeds or (self.recipe.seed,)
-        return tuple(self.recipe.model_copy(update={"seed": seed}) for seed in seeds)
+        return tuple(self.recipe.model_copy(update={"seed": seed}) for seed in self.seeds)
 
 
 class EpochMetrics(Record):
@@ -339,7 +338,7 @@ class CheckpointRecord(Record):
     peak_memory_mb: float
     trim: VocabularyTrim | None
     seed: int
-    seeds: tuple[SeedResult, ...] = ()
+    seeds: tuple[SeedResult, ...]
     reused_from: str | None = None
     not_reused: str | None = None
     ensemble: EnsembleRecord | None = None

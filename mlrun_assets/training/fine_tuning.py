@@ -1,8 +1,7 @@
-"""The one trainer function: a job in, a model directory and a history out."""
+"""The trainer function: a job in, a model directory and a history out."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -33,43 +32,129 @@ from mlrun_assets.machine import peak_memory_mb, quiet_transformers
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.models.predictor import drop_no_attention, tune_for_cpu
 from mlrun_assets.records import VocabularyTrim
-from mlrun_assets.training.callbacks import (
-    STATE,
-    MetricsLog,
+from mlrun_assets.training.checkpoints import (
+    STATE_FILE,
     SealedCheckpoints,
     TrainingTime,
     best_of,
-    epoch_history,
     is_last,
     newest_sound,
     step_of,
 )
-from mlrun_assets.training.job import FineTuned, FineTuningJob, Report
+from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets.training.layers import build_optimizer, freeze
 from mlrun_assets.training.progress import (
     TENSORBOARD,
+    MetricsLog,
     Progress,
     TrainingCurves,
+    epoch_history,
+    finish_wandb_run,
     resolve_trackers,
-    runs_that_end,
 )
 from mlrun_assets.training.trainer import (
     Collator,
-    DataParallelTrainer,
-    explained,
-    summed,
-    tokenised,
+    FineTuningTrainer,
+    explain_errors,
+    sum_over_processes,
+    tokenize_split,
+    training_arguments,
 )
+from mlrun_assets.types import ProgressCallback
 
 
-def load_start(
+def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -> FineTuningResult:
+    """Fine-tune an encoder and keep the epoch with the best val macro-F1.
+
+    Continues from the newest sound checkpoint below ``job.checkpoints_dir``. The checkpoints stay,
+    so that a finished job that is run again returns its model at once; the caller removes them. The
+    same job on the same machine gives the same model. If the variables of torch.distributed are
+    set, this process is one of several that call this with the same job and share every batch; the
+    first of them writes.
+
+    Raises:
+        EncoderError: the encoder can't be loaded.
+        TrainingError: a tracker is missing, loss or gradient is not finite, or memory or disk space
+            runs out.
+    """
+    time_taken = TrainingTime()
+    job = replace(job, report_to=resolve_trackers(job.report_to))
+    arguments = _arguments(job)
+    set_seed(job.recipe.seed)
+    adapted = job.pretraining.weights if job.pretraining else None
+    model, tokenizer, trimmed = load_initial_model(job, adapted)
+    freeze(model, job.recipe.freeze)
+    recipe = job.recipe
+    with arguments.main_process_first(local=False):
+        train = tokenize_split(job.train_file, tokenizer, job.labels, recipe.max_length)
+        val = tokenize_split(job.val_file, tokenizer, job.labels, recipe.max_length)
+        checkpoint, passed_over = _find_checkpoint(job, progress)
+    if checkpoint:
+        time_taken.continue_from(checkpoint)
+    had_ended = checkpoint is not None and is_last(checkpoint)
+    progress_bar = Progress(progress)
+    trainer = _trainer(job, arguments, model, tokenizer, (train, val))
+    trainer.add_callback(progress_bar)
+    trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
+    set_seed(recipe.seed + arguments.process_index)  # every process draws its own dropout
+    with (
+        quiet_transformers(),
+        closing(progress_bar),
+        finish_wandb_run(),
+        explain_errors(trainer, job),
+    ):
+        _train(trainer, checkpoint)
+        if arguments.should_save:
+            _save(trainer.model, tokenizer, job.model_dir)
+    trainer.accelerator.wait_for_everyone()
+    history = epoch_history(trainer.state.log_history)
+    epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
+    return FineTuningResult(
+        history=history,
+        best_epoch=max(history, key=lambda entry: entry.val_f1_macro).epoch,
+        steps=trainer.state.global_step,
+        stopped_early=trainer.state.global_step < trainer.state.max_steps,
+        resumed_from_step=step_of(checkpoint) if checkpoint else None,
+        passed_over=passed_over,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        tokens=round(sum(train["length"]) * epochs),
+        seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
+        peak_memory_mb=sum_over_processes(peak_memory_mb(), arguments.device),
+        trim=trimmed,
+    )
+
+
+def _arguments(job: FineTuningJob) -> TrainingArguments:
+    recipe = job.recipe
+    return training_arguments(
+        job,
+        rows=pl.scan_parquet(job.train_file).select(pl.len()).collect().item(),
+        epochs=recipe.epochs,
+        warmup_fraction=recipe.warmup_fraction,
+        accelerator_config={"split_batches": True},
+        per_device_eval_batch_size=recipe.batch_size * 2,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
+        label_names=["labels"],
+        eval_strategy="epoch",
+        restore_callback_states_from_checkpoint=True,  # the remaining patience of early stopping
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_macro",
+        greater_is_better=True,
+        report_to=[name for name in job.report_to if name != TENSORBOARD],
+        run_name=job.name,
+    )
+
+
+def load_initial_model(
     job: FineTuningJob, adapted: Path | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
-    """The classifier that ``job`` starts from, its tokenizer, and what trimming did.
+    """The classifier that ``job`` starts from, its tokenizer, and the record of the trimming.
 
     Args:
-        job: what is to be trained. The vocabulary keeps what its unlabelled texts use too.
-        adapted: weights of the encoder that take the place of its own, by their names in it.
+        job: the job. A trimmed vocabulary also keeps the pieces of its unlabelled texts.
+        adapted: weights of the encoder, by name, that replace its own.
 
     Raises:
         EncoderError: the encoder can't be loaded.
@@ -86,114 +171,49 @@ def load_start(
         tune_for_cpu(model, job.recipe.bf16)
     trimmed = None
     if job.recipe.trim_vocabulary:
-        seen = texts_of(job.train_file)
+        seen = _texts(job.train_file)
         if job.pretraining and job.pretraining.unlabelled_file:
-            seen += texts_of(job.pretraining.unlabelled_file)
-        tokenizer, trimmed = trim(tokenizer, model, seen, texts_of(job.val_file))
-    _leave_the_file(model)
+            seen += _texts(job.pretraining.unlabelled_file)
+        tokenizer, trimmed = trim(tokenizer, model, seen, _texts(job.val_file))
+    _copy_weights(model)
     return model, tokenizer, trimmed
 
 
-def _leave_the_file(model: PreTrainedModel) -> None:
+def _texts(file: Path) -> list[str]:
+    return pl.read_parquet(file, columns=["text"])["text"].to_list()
+
+
+def _copy_weights(model: PreTrainedModel) -> None:
     """Copy the weights into memory of their own.
 
-    Loaded weights are views into the encoder's file. While one is left, all of the file that was
-    touched counts as memory, rows of the vocabulary that were trimmed away included, and a file
-    that someone cuts short would end the training.
+    Loaded weights are views into the encoder's file. While one of them exists, all pages of the
+    file that were read count as memory, also those of vocabulary rows that were trimmed, and
+    training would crash if the file were truncated.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
 
 
-def texts_of(file: Path) -> list[str]:
-    """The column ``text`` of a Parquet file."""
-    return pl.read_parquet(file, columns=["text"])["text"].to_list()
+def _find_checkpoint(
+    job: FineTuningJob, progress: ProgressCallback
+) -> tuple[Path | None, tuple[str, ...]]:
+    """The checkpoint to continue from, and the names of those passed over.
 
-
-def fine_tune(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
-    """Fine-tune an encoder and keep the epoch with the best val macro-F1.
-
-    Continues from the newest sound checkpoint below ``job.checkpoints_dir``. They stay, so that a
-    job that is asked for again after its end gives its model at once: whoever keeps the result
-    removes them. The same job on the same machine gives the same model. Where the variables of
-    torch.distributed are set, this process is one of several that call this with the same job and
-    share each batch; the first of them writes.
-
-    Raises:
-        EncoderError: the encoder can't be loaded.
-        TrainingError: a tracker is not there, loss or gradient is not finite, or memory or room on
-            the disk runs out.
-    """
-    time_taken = TrainingTime()
-    job = replace(job, report_to=resolve_trackers(job.report_to))
-    arguments = _arguments(job)
-    set_seed(job.recipe.seed)
-    adapted = job.pretraining.weights if job.pretraining else None
-    model, tokenizer, trim = load_start(job, adapted)
-    freeze(model, job.recipe.freeze)
-    recipe = job.recipe
-    with arguments.main_process_first(local=False):
-        train = tokenised(job.train_file, tokenizer, job.labels, recipe.max_length)
-        val = tokenised(job.val_file, tokenizer, job.labels, recipe.max_length)
-        checkpoint, passed_over = _last_attempt(job, report)
-    if checkpoint:
-        time_taken.go_on_from(checkpoint)
-    had_ended = checkpoint is not None and is_last(checkpoint)
-    progress = Progress(report, len(val) / len(train))
-    trainer = _trainer(job, arguments, model, tokenizer, (train, val))
-    trainer.add_callback(progress)
-    trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
-    set_seed(recipe.seed + arguments.process_index)  # dropout of its own for each process
-    with quiet_transformers(), closing(progress), runs_that_end(), explained(trainer, job):
-        _train(trainer, checkpoint)
-        if arguments.should_save:
-            _save(trainer.model, tokenizer, job.model_dir)
-    trainer.accelerator.wait_for_everyone()
-    history = epoch_history(trainer.state.log_history)
-    epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
-    return FineTuned(
-        history=history,
-        best_epoch=max(history, key=lambda entry: entry.val_f1_macro).epoch,
-        steps=trainer.state.global_step,
-        stopped_early=trainer.state.global_step < trainer.state.max_steps,
-        resumed_from_step=step_of(checkpoint) if checkpoint else None,
-        passed_over=passed_over,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        tokens=round(sum(train["length"]) * epochs),
-        seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
-        peak_memory_mb=summed(peak_memory_mb(), arguments.device),
-        trim=trim,
-    )
-
-
-def _last_attempt(job: FineTuningJob, report: Report) -> tuple[Path | None, tuple[str, ...]]:
-    """The checkpoint to go on from, and the names of those passed over.
-
-    Where there is none, what an earlier job left is removed: its checkpoints and its curves are not
-    this one's.
+    Without one, the checkpoints and curves of an earlier job are removed.
     """
     checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
     for name in passed_over:
-        report(
-            f"training: {name} is not whole, lacks its best epoch or is of another job, and is "
-            "passed over"
+        progress(
+            f"training: {name} is incomplete, lacks its best epoch or belongs to another job; it "
+            "is passed over"
         )
     if checkpoint:
-        report(f"training: continues from {checkpoint.name}")
+        progress(f"training: continues from {checkpoint.name}")
     else:
         shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
         for curves in job.logs_dir.glob("events.out.tfevents.*"):
             curves.unlink()
     return checkpoint, passed_over
-
-
-def _train(trainer: DataParallelTrainer, checkpoint: Path | None) -> None:
-    """Train to the end; where an earlier attempt had come to it, take up the epoch it keeps."""
-    if checkpoint and is_last(checkpoint):
-        trainer.state = TrainerState.load_from_json(str(checkpoint / STATE))
-        load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
-    else:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _trainer(
@@ -202,10 +222,10 @@ def _trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     splits: tuple[Dataset, Dataset],
-) -> DataParallelTrainer:
+) -> FineTuningTrainer:
     train, val = splits
     recipe = job.recipe
-    trainer = DataParallelTrainer(
+    trainer = FineTuningTrainer(
         recipe,
         pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
         model=model,
@@ -221,8 +241,11 @@ def _trainer(
     return trainer
 
 
+def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    return val_metrics(prediction.label_ids, np.argmax(prediction.predictions, axis=1))
+
+
 def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
-    """What keeps the scores and the weights of a training, and may stop it early."""
     callbacks: list[TrainerCallback] = [MetricsLog(job.metrics_file)]
     if TENSORBOARD in job.report_to:
         callbacks.append(TrainingCurves(job.logs_dir))
@@ -231,55 +254,17 @@ def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
     return callbacks
 
 
-def _arguments(job: FineTuningJob) -> TrainingArguments:
-    recipe = job.recipe
-    on_cpu = not torch.cuda.is_available()
-    rows = pl.scan_parquet(job.train_file).select(pl.len()).collect().item()
-    steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
-    arguments = TrainingArguments(
-        output_dir=str(job.checkpoints_dir),
-        # Of the whole batch: each process computes a part of it.
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size * 2,
-        accelerator_config={"split_batches": True},
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        warmup_steps=round(recipe.warmup_fraction * steps),
-        lr_scheduler_type="linear",
-        seed=recipe.seed,
-        bf16=recipe.bf16,
-        use_cpu=on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=None,  # the sealed ones are thinned out, never the last that is whole
-        restore_callback_states_from_checkpoint=True,  # how patient early stopping still is
-        load_best_model_at_end=True,
-        metric_for_best_model="f1_macro",
-        greater_is_better=True,
-        logging_strategy="steps",
-        logging_steps=max(1, steps // 100),
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[name for name in job.report_to if name != TENSORBOARD],
-        run_name=job.name,
-    )
-    if arguments.n_gpu > 1:
-        # Else the Trainer would give each GPU a whole batch: torchrun is what uses several.
-        arguments._n_gpu = 1  # noqa: SLF001
-    return arguments
-
-
-def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return val_metrics(prediction.label_ids, np.argmax(prediction.predictions, axis=1))
+def _train(trainer: FineTuningTrainer, checkpoint: Path | None) -> None:
+    """Train to the end; if an earlier attempt got there, load the epoch that it kept."""
+    if checkpoint and is_last(checkpoint):
+        trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:
-    """Write the model as transformers reads it; the directory appears when it is whole."""
+    """Write the model as transformers reads it; the directory appears when it is complete."""
     with new_directory(model_dir, replace=True) as directory:
         model.save_pretrained(str(directory))
         tokenizer.save_pretrained(str(directory))

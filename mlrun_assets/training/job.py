@@ -1,4 +1,4 @@
-"""What is to be trained, on what, to where."""
+"""One training job as plain values, its files for other processes, and its result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
 from mlrun_assets import errors
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import MlrunError, RecordError, TrainingError
-from mlrun_assets.files import digest_bytes, digest_directory, write_atomically
+from mlrun_assets.files import digest_bytes, digest_directory, digest_file, write_atomically
 from mlrun_assets.records import (
     EnsembleRecord,
     EpochMetrics,
@@ -22,42 +23,39 @@ from mlrun_assets.records import (
     Record,
     VocabularyTrim,
 )
-
-Report = Callable[[str], None]
-"""Takes a line about the progress."""
+from mlrun_assets.types import ProgressCallback
 
 
 @dataclass(frozen=True)
 class PretrainingFiles:
-    """What pretraining reads besides the training split, and where it leaves what it did."""
+    """The directory of the pretraining, and the unlabelled texts that it reads besides train."""
 
     directory: Path
     unlabelled_file: Path | None = None
 
     @property
     def checkpoints(self) -> Path:
-        """What it could go on from."""
         return self.directory / "checkpoints"
 
     @property
     def weights(self) -> Path:
-        """The weights of the encoder that it has changed."""
+        """The encoder's weights that pretraining changed."""
         return self.directory / "encoder.safetensors"
 
     @property
     def finished(self) -> Path:
-        """That it is done; written last."""
+        """The record of the finished pretraining; written last."""
         return self.directory / "finished.json"
 
 
 @dataclass(frozen=True)
 class FineTuningJob:
-    """Inputs of `fine_tune`; paths are absolute.
+    """Inputs of `fine_tune`; plain values with absolute paths, so it can go to another process.
 
-    ``data_digest`` is of what the splits say. ``train_file`` and ``val_file`` are Parquet with the
-    columns ``id``, ``text``, ``label``, and so is ``pretraining.unlabelled_file``, without labels.
-    With ``pretraining`` fine-tuning starts from the weights that stand there by then; ``name`` is
-    what trackers call it. A job is plain values: it can go to another process.
+    ``data_digest`` is the digest of the splits' content. ``train_file`` and ``val_file`` are
+    Parquet with the columns ``id``, ``text``, ``label``; ``pretraining.unlabelled_file`` has no
+    labels. With ``pretraining`` fine-tuning starts from the weights that pretraining wrote.
+    ``name`` is the run's name in trackers.
     """
 
     recipe: Recipe
@@ -75,32 +73,31 @@ class FineTuningJob:
 
     @property
     def metrics_file(self) -> Path:
-        """What the Trainer logs during fine-tuning, a JSON object a line."""
+        """The Trainer's log of the fine-tuning, one JSON object per line."""
         return self.logs_dir / "metrics.jsonl"
 
     @property
     def pretraining_metrics_file(self) -> Path:
-        """What the Trainer logs during pretraining, a JSON object a line."""
+        """The Trainer's log of the pretraining, one JSON object per line."""
         return self.logs_dir / "pretraining.jsonl"
 
     @property
     def finished_file(self) -> Path:
-        """The record that the job is done, where it is one of several seeds."""
+        """The record of the finished job, if it is one of several seeds."""
         return self.model_dir.with_name("finished.json")
 
     @property
     def digest(self) -> str:
-        """The same for jobs that train the same on the same data."""
+        """Equal for jobs with the same recipe and data."""
         parts = (self.recipe.model_dump_json(), self.data_digest, *self.labels)
         return digest_bytes("\n".join(parts).encode())
 
 
 @dataclass(frozen=True)
-class FineTuned:
-    """What training did; the model itself stands in the job's ``model_dir``.
+class FineTuningResult:
+    """The numbers of a training; the model itself is in the job's ``model_dir``.
 
-    ``ensemble`` is set if the model is an ensemble, ``pretraining`` if the encoder was pretrained
-    before; ``peak_memory_mb`` is the sum over the processes that trained.
+    ``tokens`` counts all epochs. ``peak_memory_mb`` is the sum over the training processes.
     """
 
     history: tuple[EpochMetrics, ...]
@@ -118,8 +115,102 @@ class FineTuned:
     pretraining: PretrainingRecord | None = None
 
 
-Runner = Callable[[FineTuningJob], FineTuned]
-"""Does a job, wherever that is."""
+# Runs a job on some backend.
+JobRunner: TypeAlias = Callable[[FineTuningJob], FineTuningResult]
+
+
+# Several seeds
+
+
+@dataclass(frozen=True)
+class TrainedSeed:
+    """A job, its result, and the digest of its model directory."""
+
+    job: FineTuningJob
+    result: FineTuningResult
+    digest: str
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The metrics of the epoch that was kept."""
+        return next(each for each in self.result.history if each.epoch == self.result.best_epoch)
+
+    @property
+    def val_f1_macro(self) -> float:
+        """Of the deployed model: of the ensemble if there is one."""
+        ensemble = self.result.ensemble
+        return ensemble.val_f1_ensemble if ensemble else self.best.val_f1_macro
+
+    @property
+    def val_accuracy(self) -> float:
+        """Of the deployed model: of the ensemble if there is one."""
+        ensemble = self.result.ensemble
+        return ensemble.val_accuracy_ensemble if ensemble else self.best.val_accuracy
+
+
+def train_seeds(
+    jobs: Sequence[FineTuningJob], run: JobRunner, progress: ProgressCallback
+) -> list[TrainedSeed]:
+    """Train one job after the other, except those that an interrupted run finished.
+
+    The checkpoints of a job are removed once it is recorded as finished.
+    """
+    trained = []
+    for number, job in enumerate(jobs, 1):
+        line = f"training: seed {job.recipe.seed}, {number} of {len(jobs)}"
+        finished = find_finished(FinishedFineTuning, job, job.finished_file, job.model_dir)
+        if finished:
+            progress(f"{line}, was trained before")
+        else:
+            progress(line)
+            result = run(job)
+            finished = FinishedFineTuning(
+                job=job.digest, output=digest_directory(job.model_dir), result=result
+            )
+            finished.save(job.finished_file)
+        shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
+        trained.append(TrainedSeed(job, finished.result, finished.output))
+    return trained
+
+
+def best_on_val(trained: Sequence[TrainedSeed]) -> TrainedSeed:
+    """The seed with the highest val macro-F1; if equal, the one with the lowest val loss."""
+    return max(trained, key=lambda each: (each.val_f1_macro, -each.best.val_loss))
+
+
+# Records of finished trainings
+
+Result = TypeVar("Result", FineTuningResult, PretrainingRecord)
+
+
+class Finished(Record, Generic[Result]):
+    """The record of a finished training, written after its output.
+
+    ``job`` is the digest of the job, ``output`` that of its model directory or weights.
+    """
+
+    job: str
+    output: str
+    result: Result
+
+
+FinishedFineTuning = Finished[FineTuningResult]
+FinishedPretraining = Finished[PretrainingRecord]
+
+
+def find_finished(
+    kind: type[Finished[Result]], job: FineTuningJob, file: Path, output: Path
+) -> Finished[Result] | None:
+    """The record in ``file`` if it belongs to ``job`` and its ``output`` is unchanged."""
+    try:
+        finished = kind.load(file)
+        digest = digest_directory(output) if output.is_dir() else digest_file(output)
+    except (RecordError, FileNotFoundError):
+        return None
+    return finished if (finished.job, finished.output) == (job.digest, digest) else None
+
+
+# Jobs of other processes
 
 
 @dataclass(frozen=True)
@@ -130,149 +221,73 @@ class JobFiles:
 
     @classmethod
     def of(cls, job: FineTuningJob) -> JobFiles:
-        """Hand ``job`` over, beside its logs; what an earlier one left is removed."""
-        handover = cls(job.logs_dir / "workers")
-        shutil.rmtree(handover.directory, ignore_errors=True)
-        write_atomically(handover.directory / "job.json", TypeAdapter(FineTuningJob).dump_json(job))
-        return handover
+        """Write ``job`` beside its logs, without the files of an earlier attempt."""
+        files = cls(job.logs_dir / "workers")
+        shutil.rmtree(files.directory, ignore_errors=True)
+        write_atomically(files.directory / "job.json", TypeAdapter(FineTuningJob).dump_json(job))
+        return files
 
     @property
     def log(self) -> Path:
-        """What the processes print."""
+        """The output of the processes."""
         return self.directory / "output.log"
 
-    def report(self, line: str) -> None:
-        """Pass on a line about the progress; only one process may."""
-        with self._progress.open("a", encoding="utf-8") as file:
+    def job(self) -> FineTuningJob:
+        content = (self.directory / "job.json").read_bytes()
+        return TypeAdapter(FineTuningJob).validate_json(content)
+
+    def add_progress(self, line: str) -> None:
+        """Pass on a progress line; only one process may call this."""
+        with self._progress_file.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
-    def progress(self) -> list[str]:
-        """The lines about the progress so far."""
+    def progress_lines(self) -> list[str]:
+        """All progress lines so far."""
         try:
-            return self._progress.read_text("utf-8").split("\n")[:-1]
+            return self._progress_file.read_text("utf-8").split("\n")[:-1]
         except FileNotFoundError:
             return []
 
     @property
-    def _progress(self) -> Path:
+    def _progress_file(self) -> Path:
         return self.directory / "progress.txt"
 
-    def job(self) -> FineTuningJob:
-        """The job, in the process that does it."""
-        content = (self.directory / "job.json").read_bytes()
-        return TypeAdapter(FineTuningJob).validate_json(content)
-
-    def finish(self, tuned: FineTuned) -> None:
-        """Give the result back."""
-        content = TypeAdapter(FineTuned).dump_json(tuned)
+    def finish(self, result: FineTuningResult) -> None:
+        content = TypeAdapter(FineTuningResult).dump_json(result)
         write_atomically(self.directory / "result.json", content)
 
     def fail(self, error: MlrunError) -> None:
-        """Give an error back; the first one counts, others follow from it."""
-        said = json.dumps({"kind": type(error).__name__, "message": str(error)})
+        """Record an error; the first one is kept, as later ones follow from it."""
+        content = json.dumps({"kind": type(error).__name__, "message": str(error)})
         if not self.failed:
-            write_atomically(self.directory / "error.json", said)
+            write_atomically(self._error_file, content)
 
     @property
     def failed(self) -> bool:
-        return (self.directory / "error.json").exists()
+        return self._error_file.exists()
 
-    def outcome(self) -> FineTuned:
+    @property
+    def _error_file(self) -> Path:
+        return self.directory / "error.json"
+
+    def outcome(self) -> FineTuningResult:
         """The result, once all processes have ended.
 
         Raises:
-            TrainingError: a process failed, or ended without a word.
+            TrainingError: a process failed, or ended without a result.
             EncoderError: the encoder can't be loaded.
         """
         if self.failed:
-            said = json.loads((self.directory / "error.json").read_bytes())
-            raise getattr(errors, said["kind"])(said["message"])
+            error = json.loads(self._error_file.read_bytes())
+            raise getattr(errors, error["kind"])(error["message"])
         try:
             content = (self.directory / "result.json").read_bytes()
         except FileNotFoundError:
             raise TrainingError(
-                f"the training processes ended without a result; what they said last stands in "
-                f"{self.log}. One that was killed (exit code -9) commonly was out of memory: "
-                "lower training.num_workers and `mlrun-assets run --resume` this experiment, which "
+                f"the training processes ended without a result; {self.log} has their last output. "
+                "A killed process (exit code -9) usually ran out of memory: lower "
+                "training.num_workers and `mlrun-assets run --resume` this experiment, which "
                 "continues from its newest checkpoint, or start a new run with a smaller "
                 "training.batch_size"
             ) from None
-        return TypeAdapter(FineTuned).validate_json(content)
-
-
-class FinishedJob(Record):
-    """That a job is done: written after its model, beside it.
-
-    ``job`` is the digest of what was trained, ``model`` that of the model directory.
-    """
-
-    job: str
-    model: str
-    tuned: FineTuned
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A job, what training did, and the digest of the model directory."""
-
-    job: FineTuningJob
-    tuned: FineTuned
-    digest: str
-
-    @property
-    def best(self) -> EpochMetrics:
-        """The epoch that was kept."""
-        return next(each for each in self.tuned.history if each.epoch == self.tuned.best_epoch)
-
-    @property
-    def val_f1_macro(self) -> float:
-        """Macro-F1 of the model that may be deployed: of the ensemble where there is one."""
-        ensemble = self.tuned.ensemble
-        return ensemble.val_f1_ensemble if ensemble else self.best.val_f1_macro
-
-    @property
-    def val_accuracy(self) -> float:
-        """Accuracy of the same model."""
-        ensemble = self.tuned.ensemble
-        return ensemble.val_accuracy_ensemble if ensemble else self.best.val_accuracy
-
-
-def train_seeds(jobs: Sequence[FineTuningJob], run: Runner, report: Report) -> list[Trained]:
-    """Train the jobs one after the other, without those that an interrupted run had finished.
-
-    Each has directories of its own. Its checkpoints are removed once it is known to be done.
-    """
-    trained = []
-    for number, job in enumerate(jobs, 1):
-        said = f"training: seed {job.recipe.seed}, {number} of {len(jobs)}"
-        finished = find_finished(job)
-        if finished:
-            report(f"{said}, was trained before")
-        else:
-            report(said)
-            finished = _finish(job, run(job))
-        shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
-        trained.append(Trained(job, finished.tuned, finished.model))
-    return trained
-
-
-def best_on_val(trained: Sequence[Trained]) -> Trained:
-    """The one with the highest val macro-F1; of equals, the one with the lowest val loss."""
-    return max(trained, key=lambda each: (each.val_f1_macro, -each.best.val_loss))
-
-
-def find_finished(job: FineTuningJob) -> FinishedJob | None:
-    """What is known of a job that is done and whose model is as it was left; None: it is not."""
-    try:
-        finished = FinishedJob.load(job.finished_file)
-    except RecordError:
-        return None
-    whole = finished.job == job.digest and finished.model == digest_directory(job.model_dir)
-    return finished if whole else None
-
-
-def _finish(job: FineTuningJob, tuned: FineTuned) -> FinishedJob:
-    model = digest_directory(job.model_dir)
-    finished = FinishedJob(job=job.digest, model=model, tuned=tuned)
-    finished.save(job.finished_file)
-    return finished
+        return TypeAdapter(FineTuningResult).validate_json(content)

@@ -1,9 +1,8 @@
-"""AdamW with a learning rate for each layer."""
+"""AdamW with a learning rate per layer, and frozen layers."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
@@ -11,15 +10,11 @@ from transformers import PreTrainedModel
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import Recipe
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
-# What stands beside the layers and is read by the lowest one, or by all of them. Whole names, a
-# type each: `encoder.LayerNorm` is the norm of DeBERTa's relative positions and elsewhere the last
-# one, before the head.
-_BELOW_LAYERS = {
+LAYER_NAME = re.compile(r"\.layers?\.(\d+)\.")
+# Modules outside the layers that the lowest layer, or every layer, reads. Full names per model
+# type: `encoder.LayerNorm` is the norm of DeBERTa's relative positions, but the last norm before
+# the head in other models.
+BELOW_LAYERS = {
     "albert": ("encoder.embedding_hidden_mapping_in",),
     "convbert": ("embeddings_project",),
     "deberta": ("encoder.rel_embeddings", "encoder.LayerNorm"),
@@ -30,24 +25,12 @@ _BELOW_LAYERS = {
 }
 
 
-def layer_of(name: str) -> int | None:
-    """The layer that the parameter ``name`` belongs to, from 0; None: it stands beside them."""
-    layer = _LAYER.search(name)
-    return int(layer[1]) if layer else None
-
-
-def is_below_layers(model: PreTrainedModel, name: str) -> bool:
-    """Whether the layers of ``model`` build on the parameter ``name``: an embedding or the like."""
-    parts = ("embeddings", *_BELOW_LAYERS.get(model.config.model_type, ()))
-    return name.startswith(tuple(f"{model.base_model_prefix}.{part}." for part in parts))
-
-
 def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained.
+    """AdamW over the trained parameters.
 
     The learning rate of a layer is that of the layer above it times ``layerwise_decay``; the head
-    has the whole rate and the embeddings the smallest (Howard and Ruder, 2018; Zhang et al., 2021).
-    Biases and norms are not decayed. The bias of the moments is corrected, without which
+    has the full rate and the embeddings the smallest (Howard and Ruder, 2018; Zhang et al., 2021).
+    Biases and norms have no weight decay. The bias of the moments is corrected: without it
     fine-tuning on few rows is unstable (Mosbach et al., 2021).
     """
     depth = int(getattr(model.config, "num_hidden_layers", 0))
@@ -85,11 +68,11 @@ def freeze(model: PreTrainedModel, part: str | int) -> None:
     Args:
         model: a classifier.
         part: ``none``, ``embeddings`` (of the word pieces), ``encoder`` (all but the head), or the
-            number of the lowest layers, which are frozen together with all embeddings (those of
-            relative positions, which every layer reads, among them).
+            number of the lowest layers, which are frozen together with all embeddings, also those
+            of relative positions, which every layer reads.
 
     Raises:
-        TrainingError: the encoder has fewer layers that can be told apart.
+        TrainingError: the encoder has fewer layers with names of their own.
     """
     if isinstance(part, int):
         _freeze_layers(model, part)
@@ -110,6 +93,21 @@ def _freeze_layers(model: PreTrainedModel, lowest: int) -> None:
     if len(found) < lowest:
         raise TrainingError(
             f"training.freeze is {lowest}, and the {model.config.model_type} encoder has "
-            f"{len(found)} layers that can be told apart: set it to {len(found)} or less, or to "
+            f"{len(found)} layers with weights of their own: set it to {len(found)} or less, or to "
             "`encoder`"
         )
+
+
+# The layer of a parameter
+
+
+def layer_of(name: str) -> int | None:
+    """The layer of the parameter ``name``, from 0; None if it is in no layer."""
+    layer = LAYER_NAME.search(name)
+    return int(layer[1]) if layer else None
+
+
+def is_below_layers(model: PreTrainedModel, name: str) -> bool:
+    """True for embeddings and other parameters that feed the first layer, or all layers."""
+    modules = ("embeddings", *BELOW_LAYERS.get(model.config.model_type, ()))
+    return name.startswith(tuple(f"{model.base_model_prefix}.{module}." for module in modules))

@@ -1,4 +1,7 @@
-"""A job done by other processes, none of which outlives the one that launched it."""
+"""Backend ``torchrun``, and the launcher that all jobs in other processes use.
+
+No process outlives the one that launched it.
+"""
 
 from __future__ import annotations
 
@@ -15,56 +18,104 @@ from pathlib import Path
 from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import MlrunError, TrainingError
 from mlrun_assets.machine import usable_cpus
-from mlrun_assets.training.job import FineTuned, JobFiles, Report
+from mlrun_assets.training.job import FineTuningResult, JobFiles
+from mlrun_assets.types import ProgressCallback
 
 STOP_SECONDS = 6
-# How often lines about the progress are looked for.
+TORCHRUN_STOP_SECONDS = 4
+# How often the launcher reads the progress lines of the job.
 PROGRESS_SECONDS = 0.5
+
+# torchrun
+
+
+def train_with_torchrun(
+    files: JobFiles, workers: int, progress: ProgressCallback
+) -> FineTuningResult:
+    """Run the job with ``workers`` processes: with GPUs one GPU each and NCCL, otherwise gloo.
+
+    Raises:
+        TrainingError: training fails.
+        EncoderError: the encoder can't be loaded.
+    """
+    threads = min(
+        threads_per_worker(workers), int(os.environ.get("OMP_NUM_THREADS") or sys.maxsize)
+    )
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        f"--nproc-per-node={workers}",
+        f"--shutdown-timeout={TORCHRUN_STOP_SECONDS}",
+        *("-m", "mlrun_assets.training.processes", str(files.directory)),
+    ]
+    return launch(command, files, {"OMP_NUM_THREADS": str(threads)}, progress)
+
+
+def check_torchrun(workers: int) -> None:
+    """Check that every worker has a GPU if the machine has GPUs.
+
+    Raises:
+        TrainingError: there are fewer GPUs than workers.
+    """
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.device_count() < workers:
+        raise TrainingError(
+            f"training.num_workers is {workers}, and this machine has {torch.cuda.device_count()} "
+            "GPUs: lower it, or hide the GPUs with CUDA_VISIBLE_DEVICES="
+        )
+
+
+def threads_per_worker(workers: int) -> int:
+    """The cores of this machine that each of ``workers`` processes may use."""
+    return max(1, usable_cpus() // workers)
+
+
+# The launching process
 
 
 def launch(
-    command: list[str], handover: JobFiles, env: Mapping[str, str], report: Report
-) -> FineTuned:
-    """Run ``command`` until the job is done; what it prints goes to the handover's log.
+    command: list[str], files: JobFiles, env: Mapping[str, str], progress: ProgressCallback
+) -> FineTuningResult:
+    """Run ``command`` until the job is done; its output goes to the job's log.
 
-    Lines about the progress go to ``report`` while it runs.
-
-    It is in a session of its own, so that Ctrl-C in a terminal comes to this process alone and
-    is passed on once. Its standard input says that this process lives: see `exit_with_launcher`.
+    The command runs in a session of its own, so that Ctrl-C in a terminal reaches this process
+    only, which passes it on once. Its standard input stays open while this process lives: see
+    `exit_with_launcher`.
 
     Raises:
-        TrainingError: a process failed, or ended without a word.
+        TrainingError: a process failed, or ended without a result.
         EncoderError: the encoder can't be loaded.
     """
     with (
-        handover.log.open("wb") as log,
+        files.log.open("wb") as log,
         subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **env, COLUMNS_VARIABLE: ""},  # they write to a log
+            env={**os.environ, **env, COLUMNS_VARIABLE: ""},  # a log file has no columns
             start_new_session=True,
         ) as process,
     ):
         try:
-            _wait(process, handover, report)
+            _wait(process, files, progress)
         except BaseException:
             _stop(process)
             raise
-    return handover.outcome()
+    return files.outcome()
 
 
-def _wait(process: subprocess.Popen[bytes], handover: JobFiles, report: Report) -> None:
-    reported, running = 0, True
+def _wait(process: subprocess.Popen[bytes], files: JobFiles, progress: ProgressCallback) -> None:
+    """Pass on progress lines until the process ends."""
+    passed_on, running = 0, True
     while running:
         with suppress(subprocess.TimeoutExpired):
             process.wait(PROGRESS_SECONDS)
             running = False
-        lines = handover.progress()
-        for line in lines[reported:]:
-            report(line)
-        reported = len(lines)
+        lines = files.progress_lines()
+        for line in lines[passed_on:]:
+            progress(line)
+        passed_on = len(lines)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -76,85 +127,46 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def exit_with_launcher() -> None:
-    """End this process as soon as the one that launched it is gone, however it went.
-
-    The launcher alone holds the other end of the standard input, and writes nothing to it.
-    """
-
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)  # Ray takes its own processes along
-        time.sleep(STOP_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=wait, name="exit-with-launcher", daemon=True).start()
+# The launched processes
 
 
-def threads_per_worker(workers: int) -> int:
-    """The cores that each of ``workers`` processes of this machine may use."""
-    return max(1, usable_cpus() // workers)
-
-
-SHUTDOWN_SECONDS = 4
-
-
-def train_with_torchrun(handover: JobFiles, workers: int, report: Report) -> FineTuned:
-    """Do the job with ``workers`` processes: NCCL and a GPU each where there are GPUs, else gloo.
+def work(files: JobFiles) -> None:
+    """Run the job in the process with the rank of the variable RANK.
 
     Raises:
-        TrainingError: training can't go on.
-        EncoderError: the encoder can't be loaded.
-    """
-    threads = min(
-        threads_per_worker(workers), int(os.environ.get("OMP_NUM_THREADS") or sys.maxsize)
-    )
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        f"--nproc-per-node={workers}",
-        f"--shutdown-timeout={SHUTDOWN_SECONDS}",
-        *("-m", "mlrun_assets.training.processes", str(handover.directory)),
-    ]
-    return launch(command, handover, {"OMP_NUM_THREADS": str(threads)}, report)
-
-
-def check_torchrun(workers: int) -> None:
-    """Make sure that each worker can have a GPU where there are GPUs.
-
-    Raises:
-        TrainingError: there are fewer.
-    """
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.device_count() < workers:
-        raise TrainingError(
-            f"training.num_workers is {workers}, and this machine has {torch.cuda.device_count()} "
-            "GPUs: lower it, or hide the GPUs with CUDA_VISIBLE_DEVICES="
-        )
-
-
-def work(handover: JobFiles) -> None:
-    """Do the job that was handed over, as the process that RANK names.
-
-    Raises:
-        MlrunError: it can't be done; the handover says so too.
+        MlrunError: the job failed; the error is also recorded in ``files``.
     """
     from mlrun_assets.training.fine_tuning import fine_tune
 
     first = os.environ["RANK"] == "0"
     try:
-        tuned = fine_tune(handover.job(), handover.report if first else _silent)
+        result = fine_tune(files.job(), files.add_progress if first else _ignore)
     except MlrunError as error:
-        with suppress(OSError):  # on a full disk the log, which ends with the error, has to do
-            handover.fail(error)
+        with suppress(OSError):  # on a full disk only the log has the error
+            files.fail(error)
         raise
     if first:
-        handover.finish(tuned)
+        files.finish(result)
 
 
-def _silent(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
+
+
+def exit_with_launcher() -> None:
+    """End this process as soon as its launcher is gone, for whatever reason.
+
+    Only the launcher holds the other end of the standard input, and it never writes to it.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)  # Ray ends its own processes
+        time.sleep(STOP_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="exit-with-launcher", daemon=True).start()
 
 
 def main() -> None:

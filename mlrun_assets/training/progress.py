@@ -1,12 +1,13 @@
-"""How far training is: a bar on a terminal, a line every tenth of the steps elsewhere."""
+"""Progress bar or lines, the metrics log and its history, TensorBoard and other trackers."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,71 +23,30 @@ from transformers.integrations.integration_utils import (
 
 from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.training.job import Report
+from mlrun_assets.files import write_atomically
+from mlrun_assets.records import EpochMetrics
+from mlrun_assets.types import ProgressCallback
 
-# A step goes forwards and backwards, which is twice the work of forwards: Kaplan et al., 2020.
-FORWARD_SHARE = 1 / 3
-BAR = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}{postfix}"
-
-
-class Pace:
-    """The time that is left, from what steps and the pauses between epochs have taken.
-
-    ``pause_steps`` is the guess, until the first pause has been timed, of how many steps one takes:
-    the val split is predicted and a checkpoint written.
-    """
-
-    def __init__(self, pause_steps: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock, self._pause_steps = clock, pause_steps
-        self._seconds, self._steps = 0.0, 0
-        self._pauses: list[float] = []
-        self._since = clock()
-
-    def step(self) -> None:
-        """A step has ended."""
-        self._seconds += self._lap()
-        self._steps += 1
-
-    def epoch(self) -> None:
-        """An epoch begins: since the last step there was a pause."""
-        pause = self._lap()
-        if self._steps:
-            self._pauses.append(pause)
-
-    @property
-    def steps_a_second(self) -> float:
-        """Steps a second, pauses left out."""
-        return self._steps / max(self._seconds, 1e-9)
-
-    def seconds_left(self, steps: int, pauses: int) -> float:
-        """The time that so many steps and pauses will take."""
-        step = self._seconds / max(1, self._steps)
-        known = sum(self._pauses) / len(self._pauses) if self._pauses else step * self._pause_steps
-        return steps * step + pauses * known
-
-    def _lap(self) -> float:
-        now = self._clock()
-        seconds, self._since = now - self._since, now
-        return seconds
+TENSORBOARD = "tensorboard"
+BAR = (
+    "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}, "
+    "about {remaining} left{postfix}"
+)
 
 
-def terminal_columns() -> int | None:
-    """The width of the terminal that standard error leads to; None: it leads elsewhere."""
-    if sys.stderr.isatty():
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    columns = os.environ.get(COLUMNS_VARIABLE, "")
-    return int(columns) if columns.isdecimal() else None
+# Progress
 
 
 class Progress(TrainerCallback):
-    """Rate, time left and loss; after each epoch the val scores.
+    """A bar on a terminal, elsewhere a line every tenth of the steps; val scores per epoch.
 
-    ``val_share`` is the number of val rows for each row of train.
+    Rate and time left come from the steps of this attempt, validation and checkpoints included.
+    Early stopping may end training sooner.
     """
 
-    def __init__(self, report: Report, val_share: float, activity: str = "training") -> None:
-        self._report, self._val_share, self._activity = report, val_share, activity
-        self._pace = Pace(0.0)
+    def __init__(self, progress: ProgressCallback, activity: str = "training") -> None:
+        self._progress, self._activity = progress, activity
+        self._started, self._first_step = time.perf_counter(), 0
         self._bar: tqdm[Any] | None = None
         self._loss = ""
 
@@ -96,8 +56,8 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         epochs = math.ceil(args.num_train_epochs)
-        self._report(f"{self._activity}: {state.max_steps:,} steps, at most {epochs} epochs")
-        self._pace = Pace(state.max_steps / epochs * self._val_share * FORWARD_SHARE)
+        self._progress(f"{self._activity}: {state.max_steps:,} steps, at most {epochs} epochs")
+        self._started, self._first_step = time.perf_counter(), state.global_step
         columns = terminal_columns()
         if columns:
             self._bar = tqdm(
@@ -108,13 +68,9 @@ class Progress(TrainerCallback):
                 file=sys.stderr,
                 ncols=columns,
                 mininterval=0.5,
+                smoothing=0,  # the mean rate: the last one leaves out the pause after an epoch
                 unit=" steps",
             )
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._pace.epoch()
 
     def on_log(
         self,
@@ -125,23 +81,25 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         if logs and "loss" in logs:
-            self._loss = f", loss {logs['loss']:.3f}"
+            self._loss = f"loss {logs['loss']:.3f}"
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._pace.step()
         if not state.is_world_process_zero:
             return
-        left = tqdm.format_interval(self._seconds_left(args, state))
         if self._bar is not None:
-            self._bar.set_postfix_str(f"at most {left} left{self._loss}", refresh=False)
+            self._bar.set_postfix_str(self._loss, refresh=False)
             self._bar.update()
         elif _tenth(state.global_step, state) > _tenth(state.global_step - 1, state):
-            self._report(
+            elapsed = time.perf_counter() - self._started
+            rate = (state.global_step - self._first_step) / elapsed
+            left = tqdm.format_interval((state.max_steps - state.global_step) / rate)
+            line = (
                 f"{self._activity}: step {state.global_step:,} of {state.max_steps:,}, "
-                f"{self._pace.steps_a_second:.2f} steps/s, at most {left} left{self._loss}"
+                f"{rate:.2f} steps/s, about {left} left"
             )
+            self._progress(f"{line}, {self._loss}" if self._loss else line)
 
     def on_evaluate(
         self,
@@ -152,26 +110,21 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         if metrics and state.is_world_process_zero:
-            self._say(
+            self._print(
                 f"training: epoch {state.epoch:.0f}, val macro-F1 {metrics['eval_f1_macro']:.3f}, "
                 f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
             )
 
     def close(self) -> None:
-        """Leave the bar as it stands, so that the next line starts on a line of its own."""
+        """Keep the bar on the screen, so that the next output starts on a line of its own."""
         if self._bar is not None:
             self._bar.close()
 
-    def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
-        epochs = math.ceil(args.num_train_epochs)
-        ended = (state.global_step - 1) * epochs // state.max_steps
-        return self._pace.seconds_left(state.max_steps - state.global_step, epochs - ended)
-
-    def _say(self, line: str) -> None:
-        """Say a line above the bar, where there is one."""
+    def _print(self, line: str) -> None:
+        """Print a line above the bar, if there is one."""
         if self._bar is not None:
             self._bar.clear()
-        self._report(line)
+        self._progress(line)
         if self._bar is not None:
             self._bar.refresh()
 
@@ -180,14 +133,89 @@ def _tenth(step: int, state: TrainerState) -> int:
     return step * 10 // int(state.max_steps)
 
 
-TENSORBOARD = "tensorboard"
+def terminal_columns() -> int | None:
+    """The width of the terminal behind standard error; None if it is not a terminal."""
+    if sys.stderr.isatty():
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    columns = os.environ.get(COLUMNS_VARIABLE, "")
+    return int(columns) if columns.isdecimal() else None
+
+
+# The metrics log and its history
+
+
+class MetricsLog(TrainerCallback):
+    """Writes the Trainer's log to a file, one JSON object per line, with its step.
+
+    A resumed training starts with the log of its checkpoint: later lines, and a line that a kill
+    cut off, are removed.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            write_atomically(self._file, "".join(_line(entry) for entry in state.log_history))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if state.is_world_process_zero:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(_line({"step": state.global_step, **(logs or {})}))
+
+
+def _line(entry: dict[str, float]) -> str:
+    return json.dumps({"step": entry["step"], **entry}) + "\n"
+
+
+def epoch_losses(log: list[dict[str, float]]) -> dict[int, float]:
+    """The mean training loss per epoch, from 1; a log entry is the mean since the one before."""
+    sums: dict[int, float] = {}
+    steps: dict[int, int] = {}
+    last = 0
+    for entry in log:
+        if "loss" in entry:
+            epoch, covered = math.ceil(entry["epoch"]), int(entry["step"]) - last
+            last = int(entry["step"])
+            sums[epoch] = sums.get(epoch, 0.0) + entry["loss"] * covered
+            steps[epoch] = steps.get(epoch, 0) + covered
+    return {epoch: total / steps[epoch] for epoch, total in sums.items()}
+
+
+def epoch_history(log: list[dict[str, float]]) -> tuple[EpochMetrics, ...]:
+    """The training loss and the val scores of the epochs in the Trainer's log."""
+    losses = epoch_losses(log)
+    return tuple(
+        EpochMetrics(
+            epoch=entry["epoch"],
+            step=int(entry["step"]),
+            train_loss=losses.get(math.ceil(entry["epoch"])),
+            val_loss=entry["eval_loss"],
+            val_accuracy=entry["eval_accuracy"],
+            val_f1_macro=entry["eval_f1_macro"],
+        )
+        for entry in log
+        if "eval_loss" in entry
+    )
+
+
+# Trackers
 
 
 def resolve_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The trackers that ``names`` means: ``all`` is every one that is installed, ``none`` no one.
+    """The trackers behind ``names``: ``all`` means every installed one, ``none`` no tracker.
 
     Raises:
-        TrainingError: transformers does not know one, or what one needs is not installed.
+        TrainingError: a tracker is unknown to transformers, or its package is not installed.
     """
     available = tuple(sorted(get_available_reporting_integrations()))
     resolved: list[str] = []
@@ -198,8 +226,8 @@ def resolve_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
             resolved.append(name)
         elif name in INTEGRATION_TO_CALLBACK:
             raise TrainingError(
-                f"training.report_to: what `{name}` needs is not installed; install it, or name "
-                f"one that is there: {', '.join(available)}"
+                f"training.report_to: the package of `{name}` is not installed; install it, or "
+                f"name an installed one: {', '.join(available)}"
             )
         elif name != "none":
             raise TrainingError(
@@ -209,11 +237,29 @@ def resolve_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(resolved))
 
 
-@contextmanager
-def runs_that_end() -> Iterator[None]:
-    """End the run that wandb opened within, which the Trainer leaves open for what follows.
+class TrainingCurves(TensorBoardCallback):
+    """TensorBoard's files in ``logs_dir``.
 
-    The next seed would be logged into it. A run that was open before is its opener's.
+    A resumed training hides the points after its checkpoint, as they are logged again.
+    """
+
+    def __init__(self, logs_dir: Path) -> None:
+        super().__init__()
+        self._logs_dir = logs_dir
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self.tb_writer = SummaryWriter(str(self._logs_dir), purge_step=state.global_step + 1)
+            super().on_train_begin(args, state, control, **more)
+
+
+@contextmanager
+def finish_wandb_run() -> Iterator[None]:
+    """End the wandb run that the Trainer opened within, and would leave open for the next seed.
+
+    A run that was open before belongs to the caller and stays open.
     """
     before = _open_run()
     status = 1
@@ -228,21 +274,3 @@ def runs_that_end() -> Iterator[None]:
 
 def _open_run() -> Any:
     return getattr(sys.modules.get("wandb"), "run", None)
-
-
-class TrainingCurves(TensorBoardCallback):
-    """TensorBoard's files in ``logs_dir``.
-
-    Training that goes on from a checkpoint hides what was logged after it: it comes again.
-    """
-
-    def __init__(self, logs_dir: Path) -> None:
-        super().__init__()
-        self._logs_dir = logs_dir
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            self.tb_writer = SummaryWriter(str(self._logs_dir), purge_step=state.global_step + 1)
-            super().on_train_begin(args, state, control, **more)

@@ -1,8 +1,8 @@
-"""A job done by Ray Train, on this machine or on a cluster whose machines share the experiments.
+"""Backend ``ray``: Ray Train on this machine, or on a cluster that shares the experiments' disk.
 
     python -m mlrun_assets.training.ray_train DIRECTORY WORKERS [ADDRESS]
 
-Ray runs in a process of its own: it takes over signals and the standard streams of its driver.
+Ray's driver runs in a process of its own, as it takes over signals and standard streams.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from mlrun_assets.errors import MlrunError, TrainingError
-from mlrun_assets.training.job import FineTuned, JobFiles, Report
-from mlrun_assets.training.processes import exit_with_launcher, launch, threads_per_worker
+from mlrun_assets.training.job import FineTuningResult, JobFiles
+from mlrun_assets.training.processes import exit_with_launcher, launch, threads_per_worker, work
+from mlrun_assets.types import ProgressCallback
 
 MAX_RESTARTS = 3
-REACH_SECONDS = 5
-# Ray answers in two, most of which its own import takes.
+CONNECT_SECONDS = 5
+# Ray answers within two seconds, most of which its own import takes.
 ANSWER_SECONDS = 15
 REMEDY = (
-    "give the port of `ray start --head` (6379, unless it was told another one; neither the "
-    "dashboard's nor Ray Client's), start a cluster there, or remove the key to train on this "
-    "machine"
+    "give the port of `ray start --head` (6379 by default; neither the dashboard's nor Ray "
+    "Client's), start a cluster there, or remove the key to train on this machine"
 )
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -36,25 +36,28 @@ QUIET = {
 
 
 def train_with_ray(
-    handover: JobFiles, workers: int, address: str | None, report: Report
-) -> FineTuned:
-    """Do the job with ``workers`` processes of the cluster at ``address``; None: one of its own.
+    files: JobFiles, workers: int, address: str | None, progress: ProgressCallback
+) -> FineTuningResult:
+    """Run the job with ``workers`` processes of the cluster at ``address``; None: a local one.
 
-    When a worker dies, all are started again and continue from the newest sound checkpoint.
+    If a worker dies, all are restarted and continue from the newest sound checkpoint.
 
     Raises:
-        TrainingError: training can't go on.
+        TrainingError: training fails.
         EncoderError: the encoder can't be loaded.
     """
-    command = [sys.executable, "-m", __name__, str(handover.directory), str(workers)]
-    return launch([*command, *([address] if address else [])], handover, QUIET, report)
+    command = [sys.executable, "-m", __name__, str(files.directory), str(workers)]
+    return launch([*command, *([address] if address else [])], files, QUIET, progress)
 
 
-def check_ray(address: str | None) -> None:
-    """Make sure that Ray is installed and that a Ray cluster answers at ``address``.
+# Checks before the training
+
+
+def check_ray(address: str | None, answer_seconds: float = ANSWER_SECONDS) -> None:
+    """Check that Ray is installed and that a Ray cluster answers at ``address``.
 
     Raises:
-        TrainingError: it is not, or none does.
+        TrainingError: Ray is not installed, or no cluster answers within ``answer_seconds``.
     """
     if importlib.util.find_spec("ray") is None:
         raise TrainingError(
@@ -64,14 +67,14 @@ def check_ray(address: str | None) -> None:
     if address:
         host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise _unreachable(address, f"nothing answers there: {error}") from None
-        _ask_cluster(address)
+        _ask_cluster(address, answer_seconds)
 
 
-def _ask_cluster(address: str) -> None:
-    """Have Ray's own command ask; a driver of Ray waits for minutes for what is no cluster."""
+def _ask_cluster(address: str, answer_seconds: float) -> None:
+    """Run Ray's health check: a driver would wait for minutes if the address is no cluster."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         subprocess.run(
@@ -81,28 +84,31 @@ def _ask_cluster(address: str) -> None:
             text=True,
             errors="replace",
             env={**os.environ, **QUIET},
-            timeout=ANSWER_SECONDS,
+            timeout=answer_seconds,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        said = f"something listens there, and gave no answer of a Ray cluster in {ANSWER_SECONDS} s"
-        raise _unreachable(address, said) from None
+        reason = f"something listens there, but no Ray cluster answered in {answer_seconds:g} s"
+        raise _unreachable(address, reason) from None
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-        said = f"what listens there is no Ray cluster that can be used: {lines[-1]}"
-        raise _unreachable(address, said) from None
+        reason = f"something listens there, but it is no usable Ray cluster: {lines[-1]}"
+        raise _unreachable(address, reason) from None
 
 
-def _unreachable(address: str, said: str) -> TrainingError:
-    """The error for a cluster that can't be used, by the name that it has in the config."""
-    if "AuthenticationError" in said:
+def _unreachable(address: str, reason: str) -> TrainingError:
+    """The error for a cluster that can't be used; it names the config's key."""
+    if "AuthenticationError" in reason:
         return TrainingError(
-            f"training.ray_address {address}: {said} Set RAY_AUTH_MODE=token for the run too."
+            f"training.ray_address {address}: {reason} Set RAY_AUTH_MODE=token for the run too."
         )
-    return TrainingError(f"training.ray_address {address}: {said}; {REMEDY}")
+    return TrainingError(f"training.ray_address {address}: {reason}; {REMEDY}")
 
 
-def _drive(handover: JobFiles, workers: int, address: str | None) -> None:
+# The driver's process
+
+
+def _drive(files: JobFiles, workers: int, address: str | None) -> None:
     import ray
 
     try:
@@ -113,61 +119,60 @@ def _drive(handover: JobFiles, workers: int, address: str | None) -> None:
             ray.init(num_cpus=max(cores, workers), include_dashboard=False, log_to_driver=True)
     except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         if address:
-            said = f"Ray can't connect to it: {type(error).__name__}: {error}"
-            raise _unreachable(address, said) from error
+            reason = f"Ray can't connect to it: {type(error).__name__}: {error}"
+            raise _unreachable(address, reason) from error
         raise TrainingError(f"Ray can't be started: {error}") from error
-    there = ray.cluster_resources()
-    use_gpu = there.get("GPU", 0) > 0
+    resources = ray.cluster_resources()
+    use_gpu = resources.get("GPU", 0) > 0
     for kind in ("CPU", "GPU") if use_gpu else ("CPU",):
-        if there.get(kind, 0) < workers:
+        if resources.get(kind, 0) < workers:
             raise TrainingError(
                 f"training.num_workers is {workers}, and the Ray cluster has "
-                f"{there.get(kind, 0):.0f} {kind}s, one for each worker: lower it"
+                f"{resources.get(kind, 0):.0f} {kind}s, one for each worker: lower it"
             )
-    _fit(handover, workers, use_gpu, 1 if address else threads_per_worker(workers))
+    _fit(files, workers, use_gpu, 1 if address else threads_per_worker(workers))
 
 
-def _fit(handover: JobFiles, workers: int, use_gpu: bool, cores: int) -> None:
+def _fit(files: JobFiles, workers: int, use_gpu: bool, cores: int) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     TorchTrainer(
         _train,
-        train_loop_config={"directory": str(handover.directory)},
+        train_loop_config={"directory": str(files.directory)},
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cores}
         ),
         run_config=RunConfig(
             name="train",
-            storage_path=str(handover.directory / "ray"),
+            storage_path=str(files.directory / "ray"),
             failure_config=FailureConfig(max_failures=MAX_RESTARTS),
         ),
     ).fit()
 
 
 def _train(settings: dict[str, Any]) -> None:
-    """What each worker runs, and runs again after another one died."""
-    from mlrun_assets.training.processes import work
-
-    handover = JobFiles(Path(settings["directory"]))
-    if handover.failed:
-        return  # an error of ours: it would only come again
-    work(handover)
+    """The function that every worker runs, and runs again after another worker died."""
+    files = JobFiles(Path(settings["directory"]))
+    if files.failed:
+        return  # our own error would only occur again
+    work(files)
 
 
 def main() -> None:
-    """The entry point of the process that drives Ray."""
+    """The entry point of the driver's process."""
     exit_with_launcher()
     directory, workers, *address = sys.argv[1:]
-    handover = JobFiles(Path(directory))
+    files = JobFiles(Path(directory))
     try:
-        _drive(handover, int(workers), address[0] if address else None)
+        _drive(files, int(workers), address[0] if address else None)
     except MlrunError as error:
-        handover.fail(error)
+        files.fail(error)
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    # By this name, and not as __main__, the workers can import what they run.
+    # By this name, not as __main__, the workers can import the function that they run.
+    from mlrun_assets.training.ray_train import main as run
 
-    main()
+    run()

@@ -14,48 +14,25 @@ from mlrun_assets.experiment import Experiment, ExperimentPaths
 from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
 from mlrun_assets.training.job import (
-    FineTuned,
     FineTuningJob,
+    FineTuningResult,
     JobFiles,
+    JobRunner,
     PretrainingFiles,
-    Report,
-    Runner,
-    Trained,
+    TrainedSeed,
     best_on_val,
     train_seeds,
 )
 from mlrun_assets.training.processes import check_torchrun, train_with_torchrun
 from mlrun_assets.training.ray_train import check_ray, train_with_ray
-
-
-def take_checkpoint(earlier: Path, directory: Path) -> CheckpointRecord:
-    """Link the models of the experiment at ``earlier`` into the one at ``directory``.
-
-    Returns:
-        The earlier record, which says where it is from.
-
-    Raises:
-        RecordError: the earlier checkpoint is gone, or is not what it was.
-    """
-    record = Experiment(earlier).load(CheckpointRecord)
-    models = {record.model_dir: record.digest}
-    models |= {seed.model_dir: seed.digest for seed in record.seeds}
-    for model_dir, digest in models.items():
-        if digest_directory(earlier / model_dir) != digest:
-            raise RecordError(
-                f"{earlier / model_dir}: is gone, or not the files that training wrote; leave "
-                "training.reuse off, or restore them"
-            )
-    for model_dir in models:
-        link_directory(earlier / model_dir, directory / model_dir)
-    return record.model_copy(update={"reused_from": earlier.name, "not_reused": None})
+from mlrun_assets.types import ProgressCallback
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What is to be trained: a recipe a seed, the encoder that all start from, the trackers.
+    """The recipes, one per seed, the encoder that all of them start from, and the trackers.
 
-    ``reuse`` is an earlier experiment, beside this one, whose checkpoint is to be taken instead.
+    ``reuse`` is an earlier experiment, beside this one, whose checkpoint is taken instead.
     """
 
     recipes: tuple[Recipe, ...]
@@ -64,103 +41,76 @@ class TrainingRequest:
     reuse: str | None = None
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What does a job, on whatever processes, and what takes a line about the progress."""
-
-    run: Runner
-    report: Report
-
-    def train(self, job: FineTuningJob) -> FineTuned:
-        """Pretrain, where the job says so, and fine-tune.
-
-        Pretraining is done once and by this process, whatever processes start from what it leaves.
-        With an ensemble the n-gram model is part of what the job makes.
-        """
-        pretraining = None
-        if job.pretraining:
-            from mlrun_assets.training.pretraining import pretrain
-
-            pretraining = pretrain(job, job.pretraining, self.report)
-        tuned = replace(self.run(job), pretraining=pretraining)
-        if not job.recipe.ensemble:
-            return tuned
-        from mlrun_assets.models.ngrams import add_ngrams
-
-        self.report("training: fits an n-gram model beside the encoder")
-        splits = job.train_file, job.val_file
-        ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
-        return replace(tuned, ensemble=ensemble)
-
-
 def train_checkpoint(
-    directory: Path, dataset: DatasetRecord, request: TrainingRequest, tools: Tools
+    directory: Path,
+    dataset: DatasetRecord,
+    request: TrainingRequest,
+    run: JobRunner,
+    progress: ProgressCallback,
 ) -> CheckpointRecord:
     """Fine-tune in the experiment at ``directory``, or take the checkpoint of an earlier one.
 
-    With several seeds the model that is best on val becomes ``model/``; each stays in
-    ``seeds/SEED/model``, and one that is finished is not trained again.
+    With several seeds the model that is best on val becomes ``model/``; every seed keeps
+    ``seeds/SEED/model``, and a finished one is not trained again.
 
     Raises:
-        TrainingError: the dataset is not ready, the encoder is not the one that was planned for, or
-            training can't go on.
+        TrainingError: the dataset is not ready, the encoder is not the one of the plan, or training
+            fails.
         EncoderError: the encoder can't be loaded.
     """
     if not dataset.ready:
         raise TrainingError(
-            "the validated dataset is not ready: mend what its checks found and materialize "
+            "the validated dataset is not ready: fix what its checks found and materialize "
             "validated_dataset again"
         )
     not_reused = None
     if request.reuse:
-        taken = _take(directory, request.reuse, tools.report)
+        taken = _take(directory, request.reuse, progress)
         if isinstance(taken, CheckpointRecord):
             return taken
         not_reused = taken
-    _compare_encoder(request.recipes[0], request.encoder)
+    _require_planned_encoder(request.recipes[0], request.encoder)
     jobs = [_job(directory, dataset, request, recipe) for recipe in request.recipes]
+
+    def train(job: FineTuningJob) -> FineTuningResult:
+        return _train(job, run, progress)
+
     if len(jobs) > 1:
-        trained = train_seeds(jobs, tools.train, tools.report)
+        trained = train_seeds(jobs, train, progress)
     else:
-        trained = [Trained(jobs[0], tools.train(jobs[0]), digest_directory(jobs[0].model_dir))]
+        trained = [TrainedSeed(jobs[0], train(jobs[0]), digest_directory(jobs[0].model_dir))]
     chosen = best_on_val(trained)
     if len(jobs) > 1:
         paths = ExperimentPaths(directory)
         link_directory(chosen.job.model_dir, paths.model)
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
     seeds = tuple(_seed_result(each, directory) for each in trained)
-    return _record(chosen, directory).model_copy(update={"seeds": seeds, "not_reused": not_reused})
+    return _record(chosen, directory, seeds).model_copy(update={"not_reused": not_reused})
 
 
-def _compare_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
-    """Make sure that the encoder's files are those that the plan was made for.
+def remove_checkpoints(directory: Path) -> None:
+    """Remove the checkpoints; call it only after the record of the stage is saved."""
+    paths = ExperimentPaths(directory)
+    for each in (paths.checkpoints, paths.pretraining):
+        shutil.rmtree(each, ignore_errors=True)
 
-    Checkpoints hold the weights of the old ones, and its tokenizer is read again.
+
+def _require_planned_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
+    """Require the encoder's files that the plan was made for.
+
+    Checkpoints hold weights that started from them, and the tokenizer is read again.
 
     Raises:
-        TrainingError: they are others.
+        TrainingError: the files differ.
     """
-    planned = recipe.encoder_digest
-    found = digest_encoder(encoder)
-    if not found.startswith(planned):  # a plan notes as many digits as a table can show
+    planned, found = recipe.encoder_digest, digest_encoder(encoder)
+    if not found.startswith(planned):  # a plan stores as many digits as a table can show
         raise TrainingError(
-            f"{encoder.name} ({encoder.location}): the files of the encoder are not those that the "
-            f"training plan of this experiment was made for: their digest is {planned} there and "
-            f"{found[: len(planned)]} now. Restore them, without files that were added, or start a "
+            f"{encoder.name} ({encoder.location}): the encoder's files differ from those of the "
+            f"training plan of this experiment: their digest is {planned} in the plan and "
+            f"{found[: len(planned)]} now. Restore them, without additional files, or start a "
             "new run with `mlrun-assets run`"
         )
-
-
-def _take(directory: Path, earlier: str, report: Report) -> CheckpointRecord | str:
-    """The record of an earlier experiment whose checkpoint is taken, else why it is not."""
-    try:
-        record = take_checkpoint(directory.parent / earlier, directory)
-    except RecordError as error:
-        why = f"{earlier} is not reused: {error}"
-        report(f"training: {why}")
-        return why
-    report(f"training: the checkpoint of {earlier} is reused")
-    return record
 
 
 def _job(
@@ -190,30 +140,54 @@ def _job(
     )
 
 
-def _record(chosen: Trained, directory: Path) -> CheckpointRecord:
-    tuned, paths = chosen.tuned, ExperimentPaths(directory)
+def _train(job: FineTuningJob, run: JobRunner, progress: ProgressCallback) -> FineTuningResult:
+    """Pretrain if the job asks for it, fine-tune, and fit the n-gram model of an ensemble.
+
+    Pretraining runs once and in this process, whatever processes fine-tune afterwards.
+    """
+    pretraining = None
+    if job.pretraining:
+        from mlrun_assets.training.pretraining import pretrain
+
+        pretraining = pretrain(job, job.pretraining, progress)
+    result = replace(run(job), pretraining=pretraining)
+    if not job.recipe.ensemble:
+        return result
+    from mlrun_assets.models.ngrams import add_ngrams
+
+    progress("training: fits an n-gram model beside the encoder")
+    splits = job.train_file, job.val_file
+    ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
+    return replace(result, ensemble=ensemble)
+
+
+def _record(
+    chosen: TrainedSeed, directory: Path, seeds: tuple[SeedResult, ...]
+) -> CheckpointRecord:
+    result, paths = chosen.result, ExperimentPaths(directory)
     return CheckpointRecord(
         model_dir=paths.relative(paths.model),
         digest=chosen.digest,
         size_bytes=size_in_bytes(paths.model),
-        parameters=tuned.parameters,
-        history=tuned.history,
-        best_epoch=tuned.best_epoch,
-        stopped_early=tuned.stopped_early,
-        resumed_from_step=tuned.resumed_from_step,
-        passed_over=tuned.passed_over,
-        steps=tuned.steps,
-        seconds=tuned.seconds,
-        tokens_per_second=tuned.tokens / tuned.seconds,
-        peak_memory_mb=tuned.peak_memory_mb,
-        trim=tuned.trim,
+        parameters=result.parameters,
+        history=result.history,
+        best_epoch=result.best_epoch,
+        stopped_early=result.stopped_early,
+        resumed_from_step=result.resumed_from_step,
+        passed_over=result.passed_over,
+        steps=result.steps,
+        seconds=result.seconds,
+        tokens_per_second=result.tokens / result.seconds,
+        peak_memory_mb=result.peak_memory_mb,
+        trim=result.trim,
         seed=chosen.job.recipe.seed,
-        ensemble=tuned.ensemble,
-        pretraining=tuned.pretraining,
+        seeds=seeds,
+        ensemble=result.ensemble,
+        pretraining=result.pretraining,
     )
 
 
-def _seed_result(trained: Trained, directory: Path) -> SeedResult:
+def _seed_result(trained: TrainedSeed, directory: Path) -> SeedResult:
     best = trained.best
     return SeedResult(
         seed=trained.job.recipe.seed,
@@ -221,24 +195,58 @@ def _seed_result(trained: Trained, directory: Path) -> SeedResult:
         val_accuracy=trained.val_accuracy,
         val_loss=best.val_loss,
         best_epoch=best.epoch,
-        seconds=trained.tuned.seconds,
+        seconds=trained.result.seconds,
         model_dir=ExperimentPaths(directory).relative(trained.job.model_dir),
         digest=trained.digest,
     )
 
 
-def remove_checkpoints(directory: Path) -> None:
-    """Remove what training could have gone on from; only once its record stands."""
-    paths = ExperimentPaths(directory)
-    for each in (paths.checkpoints, paths.pretraining):
-        shutil.rmtree(each, ignore_errors=True)
+# Reuse of an earlier checkpoint
+
+
+def _take(directory: Path, earlier: str, progress: ProgressCallback) -> CheckpointRecord | str:
+    """The record of the earlier experiment if its checkpoint is taken, else the reason."""
+    try:
+        record = take_checkpoint(directory.parent / earlier, directory)
+    except RecordError as error:
+        reason = f"{earlier} is not reused: {error}"
+        progress(f"training: {reason}")
+        return reason
+    progress(f"training: the checkpoint of {earlier} is reused")
+    return record
+
+
+def take_checkpoint(earlier: Path, directory: Path) -> CheckpointRecord:
+    """Link the models of the experiment at ``earlier`` into the one at ``directory``.
+
+    Returns:
+        The earlier record, with the name of its experiment.
+
+    Raises:
+        RecordError: the earlier checkpoint is missing or was changed.
+    """
+    record = Experiment(earlier).load(CheckpointRecord)
+    models = {record.model_dir: record.digest}
+    models |= {seed.model_dir: seed.digest for seed in record.seeds}
+    for model_dir, digest in models.items():
+        if digest_directory(earlier / model_dir) != digest:
+            raise RecordError(
+                f"{earlier / model_dir}: missing, or not the files that training wrote; set "
+                "training.reuse to false, or restore them"
+            )
+    for model_dir in models:
+        link_directory(earlier / model_dir, directory / model_dir)
+    return record.model_copy(update={"reused_from": earlier.name, "not_reused": None})
+
+
+# Backends
 
 
 def check_backend(training: TrainingConfig) -> None:
-    """Make sure that what is to train is there, before anything long starts.
+    """Check that the backend can train, before anything long starts.
 
     Raises:
-        TrainingError: it is not.
+        TrainingError: it can't.
     """
     if training.backend == "ray":
         check_ray(training.ray_address)
@@ -246,18 +254,18 @@ def check_backend(training: TrainingConfig) -> None:
         check_torchrun(training.num_workers)
 
 
-def runner(training: TrainingConfig, report: Report) -> Runner:
-    """What does a job on the backend that the config names."""
+def job_runner(training: TrainingConfig, progress: ProgressCallback) -> JobRunner:
+    """The function that runs a job on the configured backend."""
 
-    def run(job: FineTuningJob) -> FineTuned:
+    def run(job: FineTuningJob) -> FineTuningResult:
         if training.backend == "inline":
             from mlrun_assets.training.fine_tuning import fine_tune
 
-            return fine_tune(job, report)
+            return fine_tune(job, progress)
         check_backend(training)
-        handover = JobFiles.of(job)
+        files = JobFiles.of(job)
         if training.backend == "ray":
-            return train_with_ray(handover, training.num_workers, training.ray_address, report)
-        return train_with_torchrun(handover, training.num_workers, report)
+            return train_with_ray(files, training.num_workers, training.ray_address, progress)
+        return train_with_torchrun(files, training.num_workers, progress)
 
     return run

@@ -1,6 +1,14 @@
-"""Several processes train as one: the same batches and the same loss, whatever their number.
+"""The Trainer subclass: class weights, batches by length, several processes, and clear errors.
 
-Each process computes a part of every batch, and the gradients are averaged over the processes.
+Private interfaces of transformers that have no public substitute; a test compares them with the
+installed version:
+
+- ``Trainer._clip_grad_norm``: the only place that has the norm of the gradients before the step.
+- ``Trainer._get_train_sampler``: ``get_train_dataloader``, the public method, would also have to
+  repeat how the Trainer seeds its workers and prepares the loader for several processes.
+- ``trainer_pt_utils.LengthGroupedSampler`` and ``trainer_utils.EvalLoopOutput``: not documented.
+- ``integrations.integration_utils`` (`progress`): the names of the trackers and their callbacks.
+- The files of a checkpoint (`checkpoints`): ``trainer_state.json`` in ``checkpoint-STEP``.
 """
 
 from __future__ import annotations
@@ -13,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,48 +30,75 @@ from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from transformers import (
     DataCollatorWithPadding,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
-    TrainerState,
+    TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import Recipe
-from mlrun_assets.training.callbacks import remove_unsound
+from mlrun_assets.training.checkpoints import remove_unsound
 from mlrun_assets.training.job import FineTuningJob
 
+# Settings
 
-class SeededLengthGroups(LengthGroupedSampler):
-    """Rows of like length together, in an order of its own for each epoch.
 
-    transformers draws the order from the state that torch's generator happens to have when an
-    epoch begins, which a checkpoint from the middle of the epoch no longer holds.
+class SingleGpuArguments(TrainingArguments):
+    """TrainingArguments of a process that uses at most one GPU.
+
+    The Trainer would otherwise give a whole batch to every GPU. Use ``torchrun`` for several GPUs.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self._seed, self._epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The Trainer says, by way of accelerate, which epoch begins; the first is 0."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator.manual_seed(self._seed + self._epoch)
-        return iter(list(super().__iter__()))
+    @property
+    def n_gpu(self) -> int:
+        return min(1, int(super().n_gpu))
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-IDS_SHOWN = 10
-MIB = 2**20
+def training_arguments(
+    job: FineTuningJob, rows: int, epochs: int, warmup_fraction: float, **settings: Any
+) -> SingleGpuArguments:
+    """The settings that fine-tuning and pretraining share, and the ``settings`` of one of them.
+
+    Args:
+        job: the job; its recipe gives batch size, seed and precision.
+        rows: the number of training rows.
+        epochs: the number of epochs.
+        warmup_fraction: the share of the steps in which the learning rate rises.
+        settings: further fields of `TrainingArguments`.
+    """
+    recipe = job.recipe
+    on_cpu = not torch.cuda.is_available()
+    steps = math.ceil(rows / recipe.batch_size) * epochs
+    return SingleGpuArguments(
+        output_dir=str(job.checkpoints_dir),
+        # Rows of the whole batch: see `split_batches` where several processes train.
+        per_device_train_batch_size=recipe.batch_size,
+        num_train_epochs=epochs,
+        warmup_steps=round(warmup_fraction * steps),
+        lr_scheduler_type="linear",
+        seed=recipe.seed,
+        bf16=recipe.bf16,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        save_strategy="epoch",
+        save_total_limit=None,  # `SealedCheckpoints` removes old ones, never the last sound one
+        logging_strategy="steps",
+        logging_steps=max(1, steps // 100),
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        **settings,
+    )
+
+
+# The Trainers
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the model was last given, as an error tells it; no ids: rows of the val split."""
+    """The last batch that the model got, for error messages; rows of val have no ids."""
 
     rows: int
     tokens: int
@@ -73,138 +108,67 @@ class Batch:
         size = f"{self.rows} rows x {self.tokens} tokens"
         if not self.ids:
             return f"a batch of the val split ({size})"
-        more = f" and {len(self.ids) - IDS_SHOWN} more" if len(self.ids) > IDS_SHOWN else ""
-        return f"the batch ({size}) of rows {', '.join(self.ids[:IDS_SHOWN])}{more}"
-
-
-class Training(Protocol):
-    """What is asked of the Trainer that failed."""
-
-    state: TrainerState
-    model: PreTrainedModel
-    batch: Batch | None
+        shown = 10
+        more = f" and {len(self.ids) - shown} more" if len(self.ids) > shown else ""
+        return f"the batch ({size}) of rows {', '.join(self.ids[:shown])}{more}"
 
 
 class HaltingTrainer(Trainer, ABC):
-    """A Trainer that goes no further once its loss or a gradient is not finite."""
+    """A Trainer that stops with an error when its loss or a gradient is not finite.
+
+    In training every row has its number (``row``), so that an error can name the rows of the batch.
+    """
+
+    def __init__(self, row_ids: list[str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._row_ids = row_ids
+        self.batch: Batch | None = None
+        # The loss is the mean of a batch; the Trainer divides it when it accumulates.
+        self.loss_is_scaled_for_ga = False
+
+    def note_batch(self, inputs: dict[str, torch.Tensor]) -> None:
+        """Keep the ids of the batch, and remove the row numbers from the model's inputs."""
+        numbers = inputs.pop("row", None)
+        rows, tokens = inputs["input_ids"].shape
+        ids = [] if numbers is None else [self._row_ids[number] for number in numbers.tolist()]
+        self.batch = Batch(rows, tokens, tuple(ids))
 
     def require_finite(self, loss: torch.Tensor) -> None:
-        """Raise what `not_finite` says of a loss that is not a number."""
         if not torch.isfinite(loss):
-            raise self.not_finite("loss")
+            raise self._not_finite("loss")
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
         if not math.isfinite(norm):
-            raise self.not_finite("gradient")
+            raise self._not_finite("gradient")
         return norm
 
+    def _not_finite(self, what: str) -> TrainingError:
+        step = self.state.global_step + (1 if self.model.training else 0)
+        where = f"not finite at step {step}, in {self.batch}"
+        return TrainingError(self.not_finite_message(what, where))
+
     @abstractmethod
-    def not_finite(self, what: str) -> TrainingError:
-        """The error that says where ``what``, loss or gradient, stopped being a number."""
+    def not_finite_message(self, what: str, where: str) -> str:
+        """The error message; ``what`` is loss or gradient, ``where`` gives step and batch."""
 
 
-def not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:
-    """What to say of a loss or gradient that is not a number."""
-    exactly = ", or set training.bf16 to false" if bf16 else ""
-    return (
-        f"the {what} is not finite at step {step}, in {batch}: look at these rows, and lower "
-        f"training.learning_rate{exactly}, in a new run; earlier checkpoints stay"
-    )
+class FineTuningTrainer(HaltingTrainer):
+    """A Trainer of one process, or of several that compute what one would.
 
+    In training the loss is cross-entropy with class weights and label smoothing. Validation loss is
+    plain cross-entropy: it must not depend on the recipe.
 
-def pretraining_not_finite(what: str, step: int, batch: Batch | None, bf16: bool) -> str:
-    """The same of the pretraining, whose learning rate is not set."""
-    exactly = "set training.bf16 to false, or " if bf16 else ""
-    return (
-        f"the {what} of the pretraining is not finite at step {step}, in {batch}: look at these "
-        f"texts, or {exactly}set training.pretraining_epochs to 0, in a new run"
-    )
-
-
-@contextmanager
-def explained(trainer: Training, job: FineTuningJob) -> Iterator[None]:
-    """Within: memory or disk running out is said in words; other errors pass as they are.
-
-    A checkpoint that was cut off is removed, as it only takes room; those before it stay.
-
-    Raises:
-        TrainingError: memory or disk ran out; the message says where, and what can be done.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError, OSError, SafetensorError) as error:
-        if _is_out_of_memory(error):
-            raise TrainingError(_out_of_memory(trainer)) from error
-        if _is_out_of_room(error):
-            remove_unsound(job.checkpoints_dir, job.digest)
-            raise TrainingError(_out_of_room(trainer, job.checkpoints_dir)) from error
-        raise
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """On a CPU torch raises a plain RuntimeError, on a GPU one of its own kind."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
-
-
-def _is_out_of_room(error: Exception) -> bool:
-    """Torch's writer does not say why it fails, but its file does nothing except to write and read.
-
-    The writer of safetensors gives the number of the system's error, as text.
-    """
-    if isinstance(error, OSError):
-        return error.errno in NO_ROOM
-    if isinstance(error, SafetensorError):
-        return any(f"(os error {number})" in str(error) for number in NO_ROOM)
-    return "inline_container.cc" in str(error)
-
-
-def _out_of_memory(trainer: Training) -> str:
-    return (
-        f"memory ran out at step {trainer.state.global_step + 1}, in {trainer.batch}: close other "
-        "programs and resume, or start a new run with a smaller training.batch_size or "
-        "model.max_length, with training.freeze: embeddings, or with model.trim_vocabulary: true"
-    )
-
-
-def _out_of_room(trainer: Training, directory: Path) -> str:
-    free = shutil.disk_usage(directory.parent).free
-    return (
-        f"{directory.parent}: no room to write at step {trainer.state.global_step}: a checkpoint "
-        f"takes {checkpoint_bytes(trainer.model) // MIB:,} MiB, {free // MIB:,} MiB are free: make "
-        "room, or raise the limit on what you may write, and resume; earlier checkpoints stay"
-    )
-
-
-def checkpoint_bytes(model: torch.nn.Module) -> int:
-    """The weights, and for each that is trained the two moments of AdamW."""
-    return sum(
-        parameter.numel() * parameter.element_size() * (3 if parameter.requires_grad else 1)
-        for parameter in model.parameters()
-    )
-
-
-class WeightedTrainer(HaltingTrainer):
-    """Trainer whose loss is cross-entropy with label weights and label smoothing.
-
-    In training each row brings its number (``row``), so that what goes wrong can be traced to the
-    rows of its batch. Validation loss is plain cross-entropy: it must not depend on the recipe.
+    Every process computes a part of every batch, and the gradients are averaged over the
+    processes. The remaining differences to one process: sums in another order, padding to the
+    longest row of a part of the batch, and dropout, which every process draws for itself.
     """
 
     def __init__(self, recipe: Recipe, row_ids: list[str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self._recipe, self._row_ids = recipe, row_ids
-        self.batch: Batch | None = None
-        self._smoothing = recipe.label_smoothing
-        self._weights = (
-            torch.tensor(recipe.class_weights, device=self.args.device)
-            if recipe.class_weights
-            else None
-        )
-        # The loss is the mean of a batch; the Trainer divides it when it accumulates.
-        self.loss_is_scaled_for_ga = False
+        super().__init__(row_ids, **settings)
+        self._recipe = recipe
+        weights = recipe.class_weights
+        self._weights = torch.tensor(weights, device=self.args.device) if weights else None
 
     def compute_loss(
         self,
@@ -213,19 +177,58 @@ class WeightedTrainer(HaltingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The loss of a batch, and the outputs where they are asked for."""
-        self.batch = self._told(inputs.pop("row", None), inputs["input_ids"])
+        """The loss of a batch; in training, this process's part of it. Outputs if asked."""
+        shares_batch = model.training and self.args.world_size > 1
+        own = len(inputs["labels"])
+        if shares_batch:
+            own = self._own_rows(own)
+            # All processes must take part: one without a row computes one that does not count.
+            inputs = {name: value[: max(1, own)] for name, value in inputs.items()}
+        self.note_batch(inputs)
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         logits = outputs.logits.float()
         if model.training:
-            loss = cross_entropy(
-                logits, labels, weight=self._weights, label_smoothing=self._smoothing
-            )
+            smoothing = self._recipe.label_smoothing
+            loss = cross_entropy(logits, labels, weight=self._weights, label_smoothing=smoothing)
         else:
             loss = cross_entropy(logits, labels)
         self.require_finite(loss)
+        if shares_batch:
+            loss = loss * self._share(labels[:own])
         return (loss, outputs) if return_outputs else loss
+
+    def _own_rows(self, given: int) -> int:
+        """The number of rows that count, of those ``given`` to this process.
+
+        accelerate fills up the last batch of an epoch with rows of the first one.
+        """
+        batch, before = self._recipe.batch_size, int(self.args.process_index) * given
+        last = self.accelerator.gradient_state.end_of_dataloader
+        rows = len(self.train_dataset) % batch if last else 0
+        return min(given, max(0, (rows or batch) - before))
+
+    def _share(self, labels: torch.Tensor) -> torch.Tensor:
+        """The factor from the weighted mean of some rows to its part of the whole batch's mean.
+
+        It contains the number of processes, as gradients are averaged over them, not summed.
+        """
+        own = (
+            torch.tensor(float(len(labels)), device=labels.device)
+            if self._weights is None
+            else self._weights[labels].sum()
+        )
+        whole = own.clone()
+        dist.all_reduce(whole)
+        return own * self.args.world_size / whole
+
+    def evaluation_loop(self, *args: Any, **settings: Any) -> EvalLoopOutput:
+        """Evaluate, with the loss of all rows: the Trainer's also counts the filled-up rows."""
+        output = super().evaluation_loop(*args, **settings)
+        prefix = settings.get("metric_key_prefix", "eval")
+        logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
+        output.metrics[f"{prefix}_loss"] = float(cross_entropy(logits, labels))
+        return output
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -234,78 +237,16 @@ class WeightedTrainer(HaltingTrainer):
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return SeededLengthGroups(list(rows["length"]), size, self.args.seed)
 
-    def _told(self, rows: torch.Tensor | None, input_ids: torch.Tensor) -> Batch:
-        numbers = [] if rows is None else rows.tolist()
-        ids = tuple(self._row_ids[number] for number in numbers)
-        rows_padded, tokens = input_ids.shape
-        return Batch(rows_padded, tokens, ids)
-
-    def not_finite(self, what: str) -> TrainingError:
-        step = self.state.global_step + (1 if self.model.training else 0)
-        return TrainingError(not_finite(what, step, self.batch, self._recipe.bf16))
-
-
-class DataParallelTrainer(WeightedTrainer):
-    """A Trainer of one process, or of several that compute what one would.
-
-    What is left of a difference: sums in another order, padding to the longest row of a part of the
-    batch, and dropout, which each process draws for itself.
-    """
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """The loss of a batch; in training, this process's part of that of the whole batch."""
-        if not model.training or self.args.world_size == 1:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        own = self._own_rows(len(inputs["labels"]))
-        # A process without a row computes one that does not count: all must take part.
-        part = {name: value[: max(1, own)] for name, value in inputs.items()}
-        labels = part["labels"][:own]
-        loss, outputs = super().compute_loss(model, part, True, num_items_in_batch)
-        loss = loss * self._share(labels)
-        return (loss, outputs) if return_outputs else loss
-
-    def _own_rows(self, given: int) -> int:
-        """How many of the rows that this process was ``given`` count.
-
-        accelerate fills up the last batch of an epoch with rows that were in the first one.
-        """
-        batch, before = self._recipe.batch_size, int(self.args.process_index) * given
-        last = self.accelerator.gradient_state.end_of_dataloader
-        rows = len(self.train_dataset) % batch if last else 0
-        return min(given, max(0, (rows or batch) - before))
-
-    def _share(self, labels: torch.Tensor) -> torch.Tensor:
-        """What turns the weighted mean of some rows into its part of that of the whole batch.
-
-        The gradients are averaged over the processes, not summed: hence their number in it.
-        """
-        weights = self._recipe.class_weights
-        own = (
-            torch.tensor(weights, device=labels.device)[labels].sum()
-            if weights
-            else torch.tensor(float(len(labels)), device=labels.device)
+    def not_finite_message(self, what: str, where: str) -> str:
+        exactly = ", or set training.bf16 to false" if self.args.bf16 else ""
+        return (
+            f"the {what} is {where}: look at these rows, and lower training.learning_rate{exactly},"
+            " in a new run; earlier checkpoints stay"
         )
-        whole = own.clone()
-        dist.all_reduce(whole)
-        return own * self.args.world_size / whole
-
-    def evaluation_loop(self, *args: Any, **settings: Any) -> EvalLoopOutput:
-        """The Trainer's, with the loss of all rows: its own counts what fills up the last batch."""
-        output = super().evaluation_loop(*args, **settings)
-        prefix = settings.get("metric_key_prefix", "eval")
-        logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
-        output.metrics[f"{prefix}_loss"] = float(cross_entropy(logits, labels))
-        return output
 
 
-def summed(value: float, device: torch.device) -> float:
-    """The sum of a number that each process has."""
+def sum_over_processes(value: float, device: torch.device) -> float:
+    """The sum of the values of all training processes."""
     if not dist.is_initialized():
         return value
     total = torch.tensor(value, device=device)
@@ -313,7 +254,10 @@ def summed(value: float, device: torch.device) -> float:
     return float(total)
 
 
-def tokenised(
+# Batches
+
+
+def tokenize_split(
     file: Path, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], max_length: int
 ) -> Dataset:
     """The split in ``file`` as token ids and label numbers, with ``length`` and ``row``.
@@ -345,7 +289,7 @@ def tokenised(
 
 
 class Collator:
-    """Pads a batch to its longest row, to a multiple of eight tokens."""
+    """Pads a batch to its longest row, rounded up to a multiple of eight tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)
@@ -355,3 +299,93 @@ class Collator:
         kept = ("input_ids", "attention_mask", "labels", "row")
         batch = self._pad([{name: row[name] for name in kept if name in row} for row in rows])
         return dict(batch)
+
+
+class SeededLengthGroups(LengthGroupedSampler):
+    """Rows of similar length together, in an order that depends on seed and epoch only.
+
+    transformers draws the order from the state of torch's generator at the start of an epoch,
+    which a checkpoint from the middle of the epoch does not contain.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate when an epoch begins; the first is 0."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed + self._epoch)
+        return iter(list(super().__iter__()))
+
+
+# Out of memory, out of disk space
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MIB = 2**20
+
+
+@contextmanager
+def explain_errors(trainer: HaltingTrainer, job: FineTuningJob) -> Iterator[None]:
+    """Turn errors about memory or disk space into a `TrainingError`; others pass unchanged.
+
+    An incomplete checkpoint is removed, as it only takes space; earlier ones stay.
+
+    Raises:
+        TrainingError: memory or disk space ran out; the message gives the place and the options.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError, SafetensorError) as error:
+        if _is_out_of_memory(error):
+            raise TrainingError(_out_of_memory(trainer)) from error
+        if _is_out_of_space(error):
+            remove_unsound(job.checkpoints_dir, job.digest)
+            raise TrainingError(_out_of_space(trainer, job.checkpoints_dir)) from error
+        raise
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a CPU torch raises a plain RuntimeError, on a GPU its own OutOfMemoryError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _is_out_of_space(error: Exception) -> bool:
+    """The writer of safetensors gives the number of the system's error as text.
+
+    torch's writer gives no reason, but the named C++ file only reads and writes.
+    """
+    if isinstance(error, OSError):
+        return error.errno in NO_SPACE
+    if isinstance(error, SafetensorError):
+        return any(f"(os error {number})" in str(error) for number in NO_SPACE)
+    return "inline_container.cc" in str(error)
+
+
+def _out_of_memory(trainer: HaltingTrainer) -> str:
+    return (
+        f"memory ran out at step {trainer.state.global_step + 1}, in {trainer.batch}: close other "
+        "programs and resume, or start a new run with a smaller training.batch_size or "
+        "model.max_length, with training.freeze: embeddings, or with model.trim_vocabulary: true"
+    )
+
+
+def _out_of_space(trainer: HaltingTrainer, directory: Path) -> str:
+    free = shutil.disk_usage(directory.parent).free
+    return (
+        f"{directory.parent}: no disk space left at step {trainer.state.global_step}: a checkpoint "
+        f"takes {_checkpoint_bytes(trainer.model) // MIB:,} MiB, {free // MIB:,} MiB are free. "
+        "Free space, or raise your quota, and resume; earlier checkpoints stay"
+    )
+
+
+def _checkpoint_bytes(model: torch.nn.Module) -> int:
+    """The weights, and for every trained one the two moments of AdamW."""
+    return sum(
+        parameter.numel() * parameter.element_size() * (3 if parameter.requires_grad else 1)
+        for parameter in model.parameters()
+    )

@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlrun_assets.training import processes as launching
-from mlrun_assets.training import processes as torchrun
+from mlrun_assets.training import processes
 from mlrun_assets_tests.examples import MakeProject
 
 pytestmark = pytest.mark.slow
@@ -29,7 +28,7 @@ needs_ray = pytest.mark.skipif(
 
 
 def test_a_person_waits_for_less_than_ten_seconds_after_ctrl_c() -> None:
-    assert torchrun.SHUTDOWN_SECONDS < launching.STOP_SECONDS < 10
+    assert processes.TORCHRUN_STOP_SECONDS < processes.STOP_SECONDS < 10
 
 
 def registry(home: Path) -> str:

@@ -221,11 +221,11 @@ def ml_run() -> dg.JobDefinition:
 def test_re_execution_from_failure_continues_in_the_same_experiment(
     make_project: MakeProject, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlrun_assets.training.trainer import WeightedTrainer
+    from mlrun_assets.training.trainer import FineTuningTrainer
 
     config = make_project()
     steps = []
-    real = WeightedTrainer.training_step
+    real = FineTuningTrainer.training_step
 
     def stops_in_the_second_epoch(*arguments: Any) -> Any:
         steps.append(1)
@@ -235,7 +235,7 @@ def test_re_execution_from_failure_continues_in_the_same_experiment(
 
     instance = dg.DagsterInstance.get()
     with monkeypatch.context() as patched:
-        patched.setattr(WeightedTrainer, "training_step", stops_in_the_second_epoch)
+        patched.setattr(FineTuningTrainer, "training_step", stops_in_the_second_epoch)
         failed = dg.execute_job(
             dg.reconstructable(ml_run),
             instance,

@@ -114,6 +114,7 @@ ON_A_CLUSTER = {"backend": "ray", "num_workers": 2, "ray_address": "gone:6379"}
 PLAN = TrainingPlan(
     recipe=RECIPE.model_copy(update={"batch_size": 16}),
     recipe_digest="sha256:recipe",
+    seeds=(RECIPE.seed,),
     choices=(),
     advice=(),
     seen_before=(),

@@ -17,10 +17,9 @@ from typing import Any
 from unittest import mock
 
 from mlrun_assets.metrics import val_metrics
-from mlrun_assets.training import callbacks, fine_tuning
-from mlrun_assets.training import callbacks as checkpoints
+from mlrun_assets.training import checkpoints, fine_tuning
 from mlrun_assets.training.job import FineTuningJob
-from mlrun_assets.training.trainer import DataParallelTrainer
+from mlrun_assets.training.trainer import FineTuningTrainer
 from mlrun_assets_tests.examples import changed, tiny_job
 
 
@@ -60,12 +59,12 @@ def after(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def mid_step(step: int) -> Any:
-    trainer = DataParallelTrainer
+    trainer = FineTuningTrainer
     return mock.patch.object(trainer, "training_step", at_call(step, die, trainer.training_step))
 
 
 def seal_at(number: int, then: Callable[..., None]) -> Any:
-    return mock.patch.object(callbacks, "seal", at_call(number, then, checkpoints.seal))
+    return mock.patch.object(checkpoints, "seal", at_call(number, then, checkpoints.seal))
 
 
 def model_files(number: int, then: Callable[..., None]) -> Any:
@@ -121,7 +120,7 @@ def train_until(moment: str, directory: Path, encoder: Path) -> None:
     # The job too is made here: a process that has used polars can't be forked.
     job = job_of(moment, directory, encoder)
     if moment == "within an epoch":
-        callbacks.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+        checkpoints.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     with MOMENTS[moment]():
         fine_tuning.fine_tune(job)
 

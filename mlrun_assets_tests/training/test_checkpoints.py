@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.training.callbacks import (
-    SEAL,
-    STATE,
+from mlrun_assets.training.checkpoints import (
+    SEAL_FILE,
+    STATE_FILE,
     is_sound,
     newest_sound,
     remove_others,
@@ -23,7 +23,7 @@ JOB = "sha256:job"
 def checkpoint(parent: Path, step: int, best: int | None = None) -> Path:
     directory = parent / f"checkpoint-{step}"
     directory.mkdir(parents=True)
-    (directory / STATE).write_text(json.dumps({"global_step": step, "best_global_step": best}))
+    (directory / STATE_FILE).write_text(json.dumps({"global_step": step, "best_global_step": best}))
     (directory / "model.safetensors").write_bytes(b"weights" * step)
     (directory / "optimizer.pt").write_bytes(b"moments")
     seal(directory, JOB)
@@ -39,11 +39,11 @@ def remove(directory: Path) -> None:
 
 
 def unseal(directory: Path) -> None:
-    (directory / SEAL).unlink()
+    (directory / SEAL_FILE).unlink()
 
 
 def garble(directory: Path) -> None:
-    (directory / SEAL).write_text("{")
+    (directory / SEAL_FILE).write_text("{")
 
 
 def test_the_newest_is_by_number(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_none_at_all(tmp_path: Path) -> None:
     assert newest_sound(tmp_path / "absent", JOB) == (None, ())
 
 
-FILES = ("model.safetensors", "optimizer.pt", STATE, SEAL)
+FILES = ("model.safetensors", "optimizer.pt", STATE_FILE, SEAL_FILE)
 
 
 @settings(
@@ -87,7 +87,7 @@ def test_whatever_is_cut_off_wherever_is_passed_over(
     kept = int(len(whole) * share)
     (newer / name).write_bytes(whole[:kept])
     # The newline at a seal's end is the one byte that says nothing.
-    expected = newer if (name, kept) == (SEAL, len(whole) - 1) else older
+    expected = newer if (name, kept) == (SEAL_FILE, len(whole) - 1) else older
     assert newest_sound(directory, JOB)[0] == expected
 
 

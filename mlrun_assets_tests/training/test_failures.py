@@ -12,9 +12,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.training import callbacks
 from mlrun_assets.training import trainer as loss
-from mlrun_assets.training.callbacks import is_sound, seal
+from mlrun_assets.training.checkpoints import is_sound, seal
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.training.trainer import Batch, HaltingTrainer
@@ -76,7 +75,7 @@ def assert_only_sound(job: FineTuningJob, *names: str) -> None:
 
 def test_a_trainer_must_explain_a_loss_that_is_not_finite() -> None:
     with pytest.raises(TypeError, match="not_finite"):
-        HaltingTrainer()  # type: ignore[abstract]
+        HaltingTrainer([])  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize(("what", "name"), [(nan, "loss"), (no_slope, "gradient")])
@@ -153,15 +152,15 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     sealed = 0
 
-    def fill(checkpoints: int, room: int) -> None:
+    def fill(sealed_before: int, room: int) -> None:
         def then_full(*arguments: Any) -> None:
             nonlocal sealed
             seal(*arguments)
             sealed += 1
-            if sealed == checkpoints:
+            if sealed == sealed_before:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
 
-        monkeypatch.setattr(callbacks, "seal", then_full)
+        monkeypatch.setattr(checkpoints, "seal", then_full)
 
     yield fill
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -180,10 +179,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     job: FineTuningJob, full_disk: Callable[[int, int], None], room: int, writer: str
 ) -> None:
     full_disk(1, room)
-    with pytest.raises(TrainingError, match=r"no room to write at step 12") as raised:
+    with pytest.raises(TrainingError, match=r"no disk space left at step 12") as raised:
         fine_tune(job)
     assert str(job.checkpoints_dir.parent) in str(raised.value)
-    assert "MiB are free: make room" in str(raised.value)
+    assert "MiB are free" in str(raised.value)
     make_room()
     assert_only_sound(job, "checkpoint-6")
     assert fine_tune(job).resumed_from_step == 6
@@ -193,7 +192,7 @@ def test_a_full_disk_leaves_no_half_of_a_model(
     job: FineTuningJob, full_disk: Callable[[int, int], None]
 ) -> None:
     full_disk(3, 100_000)
-    with pytest.raises(TrainingError, match=r"no room to write at step 18"):
+    with pytest.raises(TrainingError, match=r"no disk space left at step 18"):
         fine_tune(job)
     assert not job.model_dir.exists()
     assert not list(job.model_dir.parent.glob(".*.unfinished"))

@@ -99,7 +99,7 @@ def test_early_stopping(job: FineTuningJob) -> None:
 
 
 def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None:
-    from mlrun_assets.training.callbacks import newest_sound, seal
+    from mlrun_assets.training.checkpoints import newest_sound, seal
     from mlrun_assets.training.fine_tuning import fine_tune
 
     left = job.checkpoints_dir / "checkpoint-6"
@@ -119,9 +119,9 @@ def test_time_and_tokens_are_those_of_all_attempts(
     job: FineTuningJob, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlrun_assets.training import fine_tuning
-    from mlrun_assets.training.trainer import DataParallelTrainer
+    from mlrun_assets.training.trainer import FineTuningTrainer
 
-    trainer, steps = DataParallelTrainer, 0
+    trainer, steps = FineTuningTrainer, 0
     real: Callable[..., Any] = trainer.training_step
 
     def slowly_and_cut_off(*arguments: Any) -> Any:

@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import PretrainingRecord
-from mlrun_assets.training.job import FineTuningJob, JobFiles, PretrainingFiles
+from mlrun_assets.training.job import (
+    FineTuningJob,
+    FinishedPretraining,
+    JobFiles,
+    PretrainingFiles,
+    find_finished,
+)
 from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
 TEXTS = 60
@@ -38,6 +44,12 @@ def pretrain(job: FineTuningJob, said: list[str] | None = None) -> PretrainingRe
 
     assert job.pretraining
     return adapt(job, job.pretraining, [].append if said is None else said.append)
+
+
+def finished(job: FineTuningJob, weights: Path | None = None) -> object:
+    assert job.pretraining
+    files = job.pretraining
+    return find_finished(FinishedPretraining, job, files.finished, weights or files.weights)
 
 
 def adapted(job: FineTuningJob) -> dict[str, Any]:
@@ -97,18 +109,18 @@ def loss_of(encoder: Path, weights: dict[str, Any]) -> float:
 
 
 def test_what_is_done_is_not_done_again_unless_its_weights_are_damaged(
-    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]], monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]], tmp_path: Path
 ) -> None:
-    from mlrun_assets.training import pretraining
-
     job, record, _ = undisturbed
     assert job.pretraining
     said: list[str] = []
     assert pretrain(job, said) == record
     assert said == ["pretraining: was done before"]
-    monkeypatch.setattr(pretraining, "digest_file", lambda _: "sha256:other")
-    assert pretraining.find_finished(job, job.pretraining) is None
-    assert pretraining.find_finished(changed(job, seed=2), job.pretraining) is None
+    assert finished(job)
+    assert finished(changed(job, seed=2)) is None
+    weights = tmp_path / "encoder.safetensors"
+    weights.write_bytes(b"damaged")
+    assert finished(job, weights) is None
 
 
 @pytest.mark.parametrize(("step", "resumes"), [(3, None), (12, "checkpoint-8"), (17, "")])
@@ -191,8 +203,8 @@ def test_the_vocabulary_keeps_what_the_unlabelled_texts_use(
     with pytest.MonkeyPatch.context() as patch:
         real = trim
         patch.setattr(fine_tuning, "trim", lambda *given: (asked.append(given[2]), real(*given))[1])
-        fine_tuning.load_start(job)
-        fine_tuning.load_start(replace(job, pretraining=None))
+        fine_tuning.load_initial_model(job)
+        fine_tuning.load_initial_model(replace(job, pretraining=None))
     assert [len(texts) for texts in asked] == [TEXTS, 48]
 
 
@@ -228,15 +240,15 @@ def test_the_loss_is_least_where_each_text_is_nearest_to_itself() -> None:
 
 @given(st.lists(st.text("abc", min_size=1, max_size=3), max_size=80), st.integers(1, 40))
 def test_spans_do_not_overlap_and_are_no_longer_than_wanted(words: list[str], longest: int) -> None:
-    from mlrun_assets.training.pretraining import SHORTEST_SPAN, draw_spans
+    from mlrun_assets.training.pretraining import MIN_SPAN_WORDS, draw_spans
 
     numbered = [f"{word}{number}" for number, word in enumerate(words)]
     text = " ".join(numbered)
     first, second = (span.split() for span in draw_spans(text, longest, Random(1)))
-    if min(longest, len(words) // 2) < SHORTEST_SPAN:
+    if min(longest, len(words) // 2) < MIN_SPAN_WORDS:
         assert first == second == numbered
     else:
-        assert SHORTEST_SPAN <= len(first) == len(second) <= longest
+        assert MIN_SPAN_WORDS <= len(first) == len(second) <= longest
         assert not set(first) & set(second)
         assert " ".join(first) in text and " ".join(second) in text
 

@@ -14,7 +14,7 @@ from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob
-from mlrun_assets.training.progress import Pace, resolve_trackers, runs_that_end
+from mlrun_assets.training.progress import finish_wandb_run, resolve_trackers
 from mlrun_assets_tests.examples import changed, tiny_job
 
 
@@ -31,7 +31,7 @@ def test_elsewhere_a_line_every_tenth_and_every_epoch(
     assert lines[0] == "training: 12 steps, at most 2 epochs"
     steps = [line for line in lines if line.startswith("training: step ")]
     assert len(steps) == 10
-    assert all(re.search(r" steps/s, at most (\d+:)?\d\d:\d\d left", line) for line in steps)
+    assert all(re.search(r" steps/s, about (\d+:)?\d\d:\d\d left", line) for line in steps)
     assert "loss" in steps[-1]
     assert sum(line.startswith("training: epoch ") for line in lines) == 2
     assert capsys.readouterr() == ("", "")
@@ -51,28 +51,8 @@ def test_on_a_terminal_a_bar(
     last = terminal.getvalue().split("\r")[-1]
     assert last.startswith("training 100%") and "12/12 steps" in last
     assert all(len(drawn.strip()) <= 100 for drawn in terminal.getvalue().split("\r"))
-    assert "at most" in last and "loss" in last and last.endswith("\n")
+    assert " left, loss" in last and last.endswith("\n")
     assert capsys.readouterr() == ("", "")
-
-
-def test_the_time_left_counts_the_pauses_between_epochs() -> None:
-    now = 0.0
-
-    def clock() -> float:
-        return now
-
-    pace = Pace(pause_steps=3.0, clock=clock)
-    pace.epoch()
-    for _ in range(4):
-        now += 2.0
-        pace.step()
-    assert pace.steps_a_second == 0.5
-    assert pace.seconds_left(steps=6, pauses=2) == 6 * 2.0 + 2 * 3 * 2.0
-    now += 30.0
-    pace.epoch()
-    now += 2.0
-    pace.step()
-    assert pace.seconds_left(steps=5, pauses=1) == 5 * 2.0 + 30.0
 
 
 def test_a_tracker_that_is_not_there_is_one_error_before_training(job: FineTuningJob) -> None:
@@ -85,7 +65,9 @@ def test_a_tracker_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     from mlrun_assets.training import progress as trackers
 
     monkeypatch.setattr(trackers, "get_available_reporting_integrations", lambda: ["tensorboard"])
-    with pytest.raises(TrainingError, match=r"what `wandb` needs is not installed.*: tensorboard"):
+    with pytest.raises(
+        TrainingError, match=r"the package of `wandb` is not installed.*: tensorboard"
+    ):
         resolve_trackers(("wandb",))
     assert resolve_trackers(("all", "tensorboard")) == ("tensorboard",)
     assert resolve_trackers(("none",)) == ()
@@ -120,7 +102,7 @@ def test_a_training_ends_the_run_that_wandb_opened_in_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
 
     def train(error: TrainingError | None = None) -> None:
-        with runs_that_end():
+        with finish_wandb_run():
             wandb.open()
             if error:
                 raise error

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mlrun_assets.records import EpochMetrics
-from mlrun_assets.training.job import FineTuned, FineTuningJob, Report
+from mlrun_assets.training.job import FineTuningJob, FineTuningResult
+from mlrun_assets.types import ProgressCallback
 from mlrun_assets_tests.examples import weights
 from mlrun_assets_tests.training.killed import MOMENTS, job_of
 
@@ -32,16 +33,18 @@ RESUMES_FROM = {
     "patience has run out": 18,
     "within an epoch": 10,
 }
+# The result and the job of a training without and with early stopping.
+Undisturbed = dict[bool, tuple[FineTuningResult, FineTuningJob]]
 PASSED_OVER = {
     "while a checkpoint is written": ("checkpoint-12",),
     "between weights and seal": ("checkpoint-12",),
 }
 
 
-def train(job: FineTuningJob, report: Report = lambda _: None) -> FineTuned:
+def train(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -> FineTuningResult:
     from mlrun_assets.training.fine_tuning import fine_tune
 
-    return fine_tune(job, report)
+    return fine_tune(job, progress)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +59,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
-) -> dict[bool, tuple[FineTuned, FineTuningJob]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Undisturbed:
     """The same trainings, left alone: without and with patience."""
     trained = {}
     for moment in ("in a step", "patience has run out"):
@@ -72,7 +73,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
     moment: str,
     killed: Path,
     tiny_encoder: Path,
-    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]],
+    undisturbed: Undisturbed,
 ) -> None:
     expected, job_left_alone = undisturbed[moment.startswith("patience")]
     job = job_of(moment, killed, tiny_encoder)
@@ -126,7 +127,7 @@ def shown(logs_dir: Path, name: str) -> list[tuple[int, float]]:
 
 
 def test_the_same_job_in_another_process_gives_the_same(
-    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]], tmp_path: Path, tiny_encoder: Path
+    undisturbed: Undisturbed, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     tuned, job = undisturbed[False]
     script = (
@@ -146,7 +147,7 @@ def test_the_same_job_in_another_process_gives_the_same(
 
 
 def test_a_job_that_has_ended_gives_its_model_at_once(
-    undisturbed: dict[bool, tuple[FineTuned, FineTuningJob]],
+    undisturbed: Undisturbed,
 ) -> None:
     tuned, job = undisturbed[True]
     lines: list[str] = []

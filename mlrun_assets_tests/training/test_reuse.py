@@ -54,7 +54,7 @@ def test_a_model_that_is_not_what_it_was_is_not_taken(
         shutil.rmtree(earlier / model)
     else:
         (earlier / model / "model.safetensors").write_text("other")
-    with pytest.raises(RecordError, match=f"{model}: is gone, or not the files"):
+    with pytest.raises(RecordError, match=f"{model}: missing, or not the files"):
         take_checkpoint(earlier, tmp_path / "exp_2")
     assert not (tmp_path / "exp_2").exists()
 

@@ -11,8 +11,9 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import EnsembleRecord, EpochMetrics
 from mlrun_assets.training.job import (
-    FineTuned,
     FineTuningJob,
+    FineTuningResult,
+    FinishedFineTuning,
     best_on_val,
     find_finished,
     train_seeds,
@@ -28,8 +29,8 @@ def epoch(number: float, f1: float, loss: float) -> EpochMetrics:
     )
 
 
-def tuned(f1: float, loss: float = 0.5) -> FineTuned:
-    return FineTuned(
+def tuned(f1: float, loss: float = 0.5) -> FineTuningResult:
+    return FineTuningResult(
         history=(epoch(1.0, f1, loss), epoch(2.0, 0.1, 0.01)),
         best_epoch=1.0,
         steps=2,
@@ -51,7 +52,7 @@ class Trainer:
         self.killed_at = killed_at
         self.trained: list[int] = []
 
-    def __call__(self, job: FineTuningJob) -> FineTuned:
+    def __call__(self, job: FineTuningJob) -> FineTuningResult:
         if job.recipe.seed == self.killed_at:
             raise TrainingError("killed")
         self.trained.append(job.recipe.seed)
@@ -59,6 +60,10 @@ class Trainer:
         job.model_dir.mkdir(parents=True, exist_ok=True)
         (job.model_dir / "model.safetensors").write_text(f"weights of {job.recipe.seed}")
         return tuned(job.recipe.seed / 100)
+
+
+def finished(job: FineTuningJob) -> object:
+    return find_finished(FinishedFineTuning, job, job.finished_file, job.model_dir)
 
 
 @pytest.fixture
@@ -103,14 +108,14 @@ def test_a_seed_that_is_finished_is_not_trained_again(jobs: list[FineTuningJob])
     resumed = train_seeds(jobs, again, lines.append)
     assert (killed.trained, again.trained) == ([13, 42], [87])
     assert lines[0] == "training: seed 13, 1 of 3, was trained before"
-    assert [each.tuned for each in resumed] == [tuned(seed / 100) for seed in SEEDS]
+    assert [each.result for each in resumed] == [tuned(seed / 100) for seed in SEEDS]
 
 
 def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTuningJob]) -> None:
     train_seeds(jobs, Trainer(), ignore)
-    assert find_finished(jobs[0])
-    assert find_finished(replace(jobs[0], data_digest="sha256:other")) is None
-    assert find_finished(replace(jobs[0], labels=("a", "c"))) is None
+    assert finished(jobs[0])
+    assert finished(replace(jobs[0], data_digest="sha256:other")) is None
+    assert finished(replace(jobs[0], labels=("a", "c"))) is None
     (jobs[1].model_dir / "model.safetensors").write_text("cut off")
     (jobs[2].finished_file).write_text('{"job": ')
     again = Trainer()
@@ -132,7 +137,7 @@ def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
     given = dict(zip(SEEDS, scores, strict=True))
 
     class Scored(Trainer):
-        def __call__(self, job: FineTuningJob) -> FineTuned:
+        def __call__(self, job: FineTuningJob) -> FineTuningResult:
             super().__call__(job)
             return tuned(*given[job.recipe.seed])
 
@@ -151,12 +156,12 @@ def test_an_ensemble_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> No
     )
 
     class WithEnsemble(Trainer):
-        def __call__(self, job: FineTuningJob) -> FineTuned:
+        def __call__(self, job: FineTuningJob) -> FineTuningResult:
             plain = super().__call__(job)
             return replace(plain, ensemble=ensemble) if job.recipe.seed == 13 else plain
 
     train_seeds(jobs, WithEnsemble(), ignore)
     trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
-    assert trained[0].tuned.ensemble == ensemble
+    assert trained[0].result.ensemble == ensemble
     assert best_on_val(trained).job.recipe.seed == 13
     assert trained[0].val_accuracy == 0.95

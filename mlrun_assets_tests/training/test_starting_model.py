@@ -13,11 +13,11 @@ from mlrun_assets_tests.examples import changed, tiny_job
 def test_the_weights_are_no_views_into_the_file_of_the_encoder(
     tmp_path: Path, tiny_encoder: Path, trimmed: bool
 ) -> None:
-    from mlrun_assets.training.fine_tuning import load_start
+    from mlrun_assets.training.fine_tuning import load_initial_model
 
     encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     job = changed(tiny_job(tmp_path / "run", encoder), trim_vocabulary=trimmed)
-    model, _, trim = load_start(job)
+    model, _, trim = load_initial_model(job)
     weights = encoder / "model.safetensors"
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     with weights.open("r+b") as file:

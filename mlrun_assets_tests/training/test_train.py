@@ -16,8 +16,8 @@ from mlrun_assets.experiment import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, UnlabelledTexts
-from mlrun_assets.training.job import FineTuned, FineTuningJob
-from mlrun_assets.training.train import Tools, TrainingRequest, remove_checkpoints, train_checkpoint
+from mlrun_assets.training.job import FineTuningJob, FineTuningResult
+from mlrun_assets.training.train import TrainingRequest, remove_checkpoints, train_checkpoint
 from mlrun_assets_tests.examples import RECIPE, dataset_record, sample_rows, split_profile
 
 FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
@@ -52,23 +52,27 @@ def of_seeds(request: TrainingRequest, *seeds: int) -> TrainingRequest:
     return replace(request, recipes=recipes)
 
 
-def train(job: FineTuningJob) -> FineTuned:
+def train(job: FineTuningJob) -> FineTuningResult:
     from mlrun_assets.training import fine_tuning
 
     return fine_tuning.fine_tune(job)
 
 
-def telling(lines: list[str]) -> Tools:
-    return Tools(train, lines.append)
-
-
-SILENT = Tools(train, lambda _: None)
+def run(
+    directory: Path,
+    dataset: DatasetRecord,
+    request: TrainingRequest,
+    lines: list[str] | None = None,
+) -> CheckpointRecord:
+    """Train in this process; ``lines`` collects the progress."""
+    progress = [].append if lines is None else lines.append
+    return train_checkpoint(directory, dataset, request, train, progress)
 
 
 def test_one_seed_works_in_the_directories_of_the_experiment(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    record = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    record = run(directory, dataset, request_of_one)
     assert (record.seed, record.model_dir) == (1, "model")
     assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
     assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
@@ -83,13 +87,13 @@ def test_a_batch_larger_than_the_split_is_one_step_an_epoch(
 ) -> None:
     large = FAST.model_copy(update={"batch_size": 512})
     request = replace(request_of_one, recipes=(large,))
-    assert train_checkpoint(directory, dataset, request, SILENT).steps == 1
+    assert run(directory, dataset, request).steps == 1
 
 
 def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    record = train_checkpoint(directory, dataset, of_seeds(request_of_one, 1, 2), SILENT)
+    record = run(directory, dataset, of_seeds(request_of_one, 1, 2))
     assert [seed.seed for seed in record.seeds] == [1, 2]
     best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
     assert record.seed == best.seed
@@ -111,7 +115,7 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
         for seed in (1, 2)
     )
     request = replace(request_of_one, recipes=recipes)
-    record = train_checkpoint(directory, dataset, request, SILENT)
+    record = run(directory, dataset, request)
     kept = next(seed for seed in record.seeds if seed.seed == record.seed)
     assert record.ensemble is not None
     assert kept.val_f1_macro == record.ensemble.val_f1_ensemble
@@ -119,7 +123,7 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
-    again = train_checkpoint(directory, dataset, request, SILENT)
+    again = run(directory, dataset, request)
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
@@ -142,21 +146,21 @@ def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
     request = replace(request_of_one, recipes=recipes)
     said: list[str] = []
     with_texts = dataset.model_copy(update={"unlabelled": texts})
-    record = train_checkpoint(directory, with_texts, request, telling(said))
+    record = run(directory, with_texts, request, said)
     assert said.count("pretraining: 5 steps, at most 1 epochs") == 2
     assert record.pretraining is not None
     assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
     remove_checkpoints(directory)
     assert not (directory / "pretraining").exists()
-    again = train_checkpoint(directory, with_texts, request, telling(said))
+    again = run(directory, with_texts, request, said)
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
 def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    several = train_checkpoint(directory, dataset, of_seeds(request_of_one, 2, 1), SILENT)
-    alone = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    several = run(directory, dataset, of_seeds(request_of_one, 2, 1))
+    alone = run(directory, dataset, request_of_one)
     assert several.seeds[1].digest == alone.digest
 
 
@@ -171,10 +175,10 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     two = of_seeds(request_of_one, 1, 2)
     other = directory.with_name("exp_2")
     shutil.copytree(directory, other)
-    undisturbed = train_checkpoint(other, dataset, two, SILENT)
+    undisturbed = run(other, dataset, two)
     real, trained = fine_tuning.fine_tune, list[int]()
 
-    def killed_in_the_second(job: FineTuningJob) -> FineTuned:
+    def killed_in_the_second(job: FineTuningJob) -> FineTuningResult:
         if trained == [1]:
             raise KeyboardInterrupt
         trained.append(job.recipe.seed)
@@ -182,10 +186,10 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
 
     monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        train_checkpoint(directory, dataset, two, SILENT)
+        run(directory, dataset, two)
     assert not (directory / "model").exists()
     trained.append(0)
-    resumed = train_checkpoint(directory, dataset, two, SILENT)
+    resumed = run(directory, dataset, two)
     assert trained == [1, 0, 2]
     assert resumed.seed == undisturbed.seed
     assert resumed.history == undisturbed.history
@@ -195,12 +199,12 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
 def test_an_earlier_checkpoint_is_taken_where_it_is_sound(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest, tmp_path: Path
 ) -> None:
-    trained = train_checkpoint(directory, dataset, request_of_one, SILENT)
+    trained = run(directory, dataset, request_of_one)
     Experiment(directory).save(trained)
     lines: list[str] = []
     again = replace(request_of_one, reuse="exp_1")
     # The splits are not there: whoever trains fails.
-    taken = train_checkpoint(tmp_path / "exp_2", dataset, again, telling(lines))
+    taken = run(tmp_path / "exp_2", dataset, again, lines)
     assert taken == trained.model_copy(update={"reused_from": "exp_1"})
     assert lines == ["training: the checkpoint of exp_1 is reused"]
     assert digest_directory(tmp_path / "exp_2" / "model") == trained.digest
@@ -211,7 +215,7 @@ def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
 ) -> None:
     lines: list[str] = []
     request = replace(request_of_one, reuse="exp_gone")
-    record: CheckpointRecord = train_checkpoint(directory, dataset, request, telling(lines))
+    record: CheckpointRecord = run(directory, dataset, request, lines)
     assert record.reused_from is None
     assert record.not_reused is not None
     assert record.not_reused.startswith("exp_gone is not reused: ")
@@ -224,7 +228,7 @@ def test_data_that_is_not_ready_is_not_trained_on(
 ) -> None:
     blocked = dataset.model_copy(update={"ready": False})
     with pytest.raises(TrainingError, match="not ready"):
-        train_checkpoint(directory, blocked, request_of_one, SILENT)
+        run(directory, blocked, request_of_one)
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)])
@@ -245,9 +249,9 @@ def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
     request = TrainingRequest(recipes, encoder, ())
     tokenizer = files / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
-    with pytest.raises(TrainingError, match=r"the files of the encoder are not .* new run") as said:
-        train_checkpoint(directory, dataset, request, SILENT)
+    with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as said:
+        run(directory, dataset, request)
     assert str(files) in str(said.value) and digest in str(said.value)
     assert {path.name for path in directory.iterdir()} == {"data"}
     shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
-    assert train_checkpoint(directory, dataset, request, SILENT).steps
+    assert run(directory, dataset, request).steps
