@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from mlrun_assets.errors import TrainingError
+from mlrun_assets.training import checkpoints
 from mlrun_assets.training import trainer as loss
 from mlrun_assets.training.checkpoints import is_sound, seal
 from mlrun_assets.training.fine_tuning import fine_tune
