@@ -37,10 +37,11 @@ def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
         model: an encoder with a head.
         bf16: it is trained under bfloat16 autocast.
     """
-    if model._can_set_attn_implementation() and _attends_to_all(model):  # noqa: SLF001
+    if _attends_to_all(model):
         AttentionInterface.register(ATTENTION, batched_products)
         AttentionMaskInterface.register(ATTENTION, padding_bias)
-        model.set_attn_implementation(ATTENTION)
+        with quiet_transformers():  # a model with attention of its own keeps it, with a warning
+            model.set_attn_implementation(ATTENTION)
     embeddings = getattr(model.base_model, "embeddings", None)
     if bf16 and embeddings is not None:
         # A float32 state would be cast for every product that reads it, and stay float32 behind it.

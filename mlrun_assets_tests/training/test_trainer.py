@@ -1,7 +1,8 @@
-"""What stops a training: not finite, no memory, no room. One error each, and a sound checkpoint."""
+"""The Trainer subclass: private interfaces, row order, and the error of every interruption."""
 
 from __future__ import annotations
 
+import inspect
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,11 @@ from mlrun_assets.training import trainer as loss
 from mlrun_assets.training.checkpoints import is_sound, seal
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob
-from mlrun_assets.training.trainer import Batch, HaltingTrainer
+from mlrun_assets.training.trainer import (
+    Batch,
+    SeededLengthGroups,
+    SingleGpuArguments,
+)
 from mlrun_assets_tests.examples import changed, tiny_job
 
 
@@ -74,9 +79,59 @@ def assert_only_sound(job: FineTuningJob, *names: str) -> None:
     assert not list(job.model_dir.parent.glob(".*.unfinished"))
 
 
-def test_a_trainer_must_explain_a_loss_that_is_not_finite() -> None:
-    with pytest.raises(TypeError, match="not_finite"):
-        HaltingTrainer([])  # type: ignore[abstract]
+def test_the_private_interfaces_of_transformers_are_as_expected() -> None:
+    """Fails loudly on an upgrade: see the docstring of the module `trainer`."""
+    from transformers import Trainer
+    from transformers.integrations import integration_utils
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
+
+    def parameters(function: Callable[..., Any]) -> list[str]:
+        return list(inspect.signature(function).parameters)
+
+    assert parameters(Trainer._clip_grad_norm) == ["self", "model"]
+    assert "self._clip_grad_norm(model)" in inspect.getsource(Trainer)
+    assert parameters(Trainer._get_train_sampler) == ["self", "train_dataset"]
+    assert "self._get_train_sampler" in inspect.getsource(Trainer.get_train_dataloader)
+    assert {"batch_size", "lengths", "generator"} <= set(parameters(LengthGroupedSampler.__init__))
+    assert EvalLoopOutput._fields[:3] == ("predictions", "label_ids", "metrics")
+    assert "tensorboard" in integration_utils.INTEGRATION_TO_CALLBACK
+    assert "tb_writer" in inspect.getsource(integration_utils.TensorBoardCallback.on_train_begin)
+    assert PREFIX_CHECKPOINT_DIR == "checkpoint"
+
+
+@pytest.mark.parametrize(("gpus", "used"), [(0, 0), (1, 1), (4, 1)])
+def test_a_process_uses_at_most_one_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, used: int
+) -> None:
+    from transformers import TrainingArguments
+
+    arguments = SingleGpuArguments(str(tmp_path), per_device_train_batch_size=8)
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda _: gpus))
+    assert arguments.n_gpu == used
+    assert arguments.train_batch_size == 8
+
+
+def test_the_order_is_that_of_the_seed_and_the_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        torch.manual_seed(len(seen))  # what others draw does not matter
+        sampler = SeededLengthGroups(lengths, 4, seed)
+        sampler.set_epoch(epoch)
+        seen.append(list(sampler))
+        return seen[-1]
+
+    seen: list[list[int]] = []
+    lengths = [row % 7 for row in range(50)]
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(1, 0)), tuple(order(1, 1)), tuple(order(7, 0))}) == 3
+    assert all(sorted(each) == list(range(50)) for each in seen)
+
+
+def test_rows_of_like_length_stand_together() -> None:
+    lengths = [row % 10 for row in range(80)]
+    order = [lengths[row] for row in SeededLengthGroups(lengths, 8, 1)]
+    spread = [max(order[at : at + 8]) - min(order[at : at + 8]) for at in range(8, 80, 8)]
+    assert sum(spread) / len(spread) < 6
 
 
 @pytest.mark.parametrize(("what", "name"), [(nan, "loss"), (no_slope, "gradient")])

@@ -123,3 +123,24 @@ def test_layers_that_share_their_weights_can_not_be_told_apart() -> None:
     model = AlbertForSequenceClassification(AlbertConfig(**SMALL, embedding_size=8))
     with pytest.raises(TrainingError, match="albert encoder has 0 layers"):
         freeze(model, 2)
+
+
+def test_lower_layers_learn_more_slowly() -> None:
+    model = BertForSequenceClassification(BertConfig(**SMALL))
+    groups = build_optimizer(model, RECIPE.model_copy(update={"layerwise_decay": 0.5})).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    named = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+    full = RECIPE.learning_rate
+    assert named["classifier.weight"] == full
+    for layer, share in ((2, 0.5), (1, 0.25), (0, 0.125)):
+        assert named[f"bert.encoder.layer.{layer}.output.dense.weight"] == full * share
+    assert named["bert.embeddings.word_embeddings.weight"] == full * 0.0625
+    undecayed = [group for group in groups if group["weight_decay"] == 0.0]
+    assert undecayed
+    assert all(parameter.ndim == 1 for group in undecayed for parameter in group["params"])
+
+
+def test_more_layers_than_the_encoder_has_can_not_be_frozen() -> None:
+    model = BertForSequenceClassification(BertConfig(**SMALL))
+    with pytest.raises(TrainingError, match=r"freeze is 4, and the bert encoder has 3 layers"):
+        freeze(model, 4)
