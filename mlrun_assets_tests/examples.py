@@ -51,7 +51,7 @@ from mlrun_assets.plan.choice import Hardware, PlanningInputs
 from mlrun_assets.plan.plan import plan_training
 from mlrun_assets.production import promotion as promoting
 from mlrun_assets.production.pointer import Reason, promote, read_production
-from mlrun_assets.production.versions import Candidate
+from mlrun_assets.production.versions import Challenger
 from mlrun_assets.records import (
     SPLITS,
     Calibration,
@@ -840,7 +840,7 @@ def serve_words(
 ) -> Path:
     """Put that model into production below ``home``; returns the config file."""
     model_dir = word_model(home / "exported", encoder)
-    candidate = Candidate(
+    candidate = Challenger(
         model_dir=model_dir,
         experiment="exp_1",
         report="impl-ml-run-words-20261123",

@@ -21,10 +21,10 @@ from mlrun_assets.records import Status
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """Deploy the model and print what changed."""
-    from mlrun_assets.production.promotion import mover, promote_by_hand
+    from mlrun_assets.production.promotion import promote_by_hand, user_name
 
     found = find_experiment(config.experiments_dir, experiment, ())
-    click.echo(promote_by_hand(found, config, reason, mover()).sentence)
+    click.echo(promote_by_hand(found, config, reason, user_name()).sentence)
 
 
 @click.command(help="Move production back to an earlier version.")
@@ -33,9 +33,9 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
 @with_config
 def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     """Restore the version and print what changed."""
-    from mlrun_assets.production.promotion import mover, roll_back
+    from mlrun_assets.production.promotion import roll_back, user_name
 
-    click.echo(roll_back(config, to, reason, mover()).sentence)
+    click.echo(roll_back(config, to, reason, user_name()).sentence)
 
 
 @click.command(

@@ -14,7 +14,7 @@ from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import MlRun, plain_errors
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
-from mlrun_assets.production.promotion import mover, promote_by_hand, roll_back
+from mlrun_assets.production.promotion import promote_by_hand, roll_back, user_name
 
 ml_run = dg.define_asset_job(
     "ml_run",
@@ -68,7 +68,7 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
     with plain_errors():
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment, ())
-        record = promote_by_hand(experiment, current, config.reason, mover())
+        record = promote_by_hand(experiment, current, config.reason, user_name())
         context.log.info(record.sentence)
 
 
@@ -78,7 +78,7 @@ def restore_production(
 ) -> None:
     """Restore an earlier version."""
     with plain_errors():
-        record = roll_back(ml_run.load_config(), config.to, config.reason, mover())
+        record = roll_back(ml_run.load_config(), config.to, config.reason, user_name())
         context.log.info(record.sentence)
 
 

@@ -212,7 +212,7 @@ def two_sides(config: LoadedConfig, names: tuple[str, ...]) -> tuple[Side, Side]
     before = served_before(config.production_dir, serving.version)
     if before is None:
         raise ProductionError(
-            f"{config.production_dir}: nothing served before {serving.version}; name what to "
+            f"{config.production_dir}: nothing was deployed before {serving.version}; name what to "
             "compare it with, as in `mlrun-assets diff EXPERIMENT`"
         )
     return _side(config, before), _side(config, serving.version)

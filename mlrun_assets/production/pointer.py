@@ -1,14 +1,14 @@
-"""The model in production: immutable versions and one pointer that moves in one step.
+"""Where production is moved: one pointer, changed in one step, under a lock.
 
     production/
-      current -> versions/exp_20261123T031500Z/model   what transformers' pipeline is given
+      current -> versions/exp_20261123T031500Z/model   pass this path to transformers' pipeline
       versions/exp_20261123T031500Z/model/             the model's files and its card, read-only
-      versions/exp_20261123T031500Z/version.json       what is known of it, with their digest
+      versions/exp_20261123T031500Z/version.json       the record of the version, with its digest
       history.jsonl                                    every move, appended
-      .lock                                            held while a move is made
+      .current.lock                                    held during a move
 
-A reader that opens several files resolves the pointer once (:func:`read_production`): versions
-are never changed or removed, so it sees one model, even while the pointer moves.
+Versions are never changed or removed. A reader that opens several files resolves the pointer once
+(`read_production`) and then reads one model, even while the pointer moves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlrun_assets.production.versions import (
     MODEL_DIR,
     VERSIONS_DIR,
     Action,
-    Candidate,
+    Challenger,
     Move,
     Probe,
     append,
@@ -46,10 +46,9 @@ LINK = "current"
 
 @dataclass(frozen=True)
 class Reason:
-    """Why the pointer moves and who says so.
+    """Why the pointer moves, and by whom.
 
-    ``forced`` is a move against the verdict, or to a model that was never compared with what it
-    replaces.
+    ``forced``: the move is against the verdict, or the model was not compared with the champion.
     """
 
     why: str
@@ -57,54 +56,68 @@ class Reason:
     forced: bool = False
 
 
+# Called while the lock is held, with the name of the current version and its record (None: it
+# can't be read). Returns the reason to replace it, or raises ProductionError.
 Approve = Callable[[str | None, ProductionVersion | None], Reason]
-"""Gives the reason to replace what serves, or raises ProductionError where there is none.
-
-It is told the name of what serves and its version (None: it can't be read), while the lock is held.
-"""
 
 
-def read(production_dir: Path) -> str | None:
-    """The version that the pointer names, whether or not there is such a version.
+def read_production(production_dir: Path) -> ProductionVersion | None:
+    """The version in production; None: nothing is deployed.
 
     Raises:
-        ProductionError: there is something else where the pointer should be.
+        ProductionError: the pointer leads to no version, or its record can't be read.
     """
-    link = production_dir / LINK
-    if link.is_symlink():
-        return str(link.readlink()).removeprefix(f"{VERSIONS_DIR}/").removesuffix(f"/{MODEL_DIR}")
-    if link.exists():
-        raise ProductionError(
-            f"{link}: is not the link that a promotion makes; move it away, then promote"
-        )
-    return None
+    name = read(production_dir)
+    return None if name is None else load_version(production_dir, name)
 
 
-def replaced(production_dir: Path) -> str:
-    """The version that the current one replaced, by the moves that no rollback took back.
+def promote(
+    production_dir: Path, challenger: Challenger, approve: Approve, probe: Probe
+) -> ProductionRecord:
+    """Copy a model to a new version, check that it loads, and move the pointer to it.
+
+    The digest of the files is checked before they are copied and after the pointer has moved. A
+    challenger that is already in production, undamaged, is not copied again and needs no approval.
 
     Raises:
-        ProductionError: nothing serves, or the current version is the first.
+        ProductionError: there is no approval, the files do not have the digest, the model does not
+            load, the disk is full, or another process holds the lock. The pointer has not moved,
+            and nothing of the new version is left.
     """
-    current = read(production_dir)
-    if current is None:
-        raise ProductionError(
-            f"{production_dir}: nothing is in production, so there is nothing to go back from; "
-            "name a version with --to, or promote an experiment"
-        )
-    before = served_before(production_dir, current)
-    if before is None:
-        others = [name for name in names(production_dir) if name != current]
-        mend = f"name one with --to ({', '.join(others)})" if others else "promote an experiment"
-        raise ProductionError(f"{production_dir}: nothing served before {current}; {mend}")
-    return before
+    with _moving(production_dir, f"{challenger.experiment} was not promoted"):
+        name, before = _current(production_dir)
+        if before and _is_same(production_dir, before, challenger):
+            return _unmoved(before)
+        reason = approve(name, before)
+        after = install(production_dir, challenger, probe)
+        try:
+            move(production_dir, "promote", (before, after), reason)
+        except BaseException:
+            if read(production_dir) != after.version:
+                discard(production_dir, after)
+            raise
+    return _moved(name, before, after, reason)
 
 
-def served_before(production_dir: Path, current: str) -> str | None:
-    """The version that ``current`` replaced when it came to serve; None: it was the first."""
-    # The pointer knows better than a history whose last line was lost.
-    stack = in_force([*(move.after for move in history(production_dir)), current])
-    return stack[-2] if len(stack) > 1 else None
+def rollback(
+    production_dir: Path, to: str | None, reason: Reason, probe: Probe
+) -> ProductionRecord:
+    """Move the pointer back to the version ``to``; None: the one that the current one replaced.
+
+    Two rollbacks go back two versions; the second does not undo the first.
+
+    Raises:
+        ProductionError: there is no such version, its files have changed, it does not load, or
+            another process holds the lock. The pointer has not moved.
+    """
+    with _moving(production_dir, "no rollback was made"):
+        name, before = _current(production_dir)
+        after = load_version(production_dir, to or _predecessor(production_dir))
+        probe(verify(production_dir, after))
+        if before == after:
+            return _unmoved(after)
+        move(production_dir, "rollback", (before, after), reason)
+    return _moved(name, before, after, reason)
 
 
 def move(
@@ -113,14 +126,14 @@ def move(
     versions: tuple[ProductionVersion | None, ProductionVersion],
     reason: Reason,
 ) -> None:
-    """Point to the second of ``versions`` and append that to the history: both or neither.
+    """Point to the second of ``versions`` and append the move to the history: both or neither.
 
-    The pointer is read back in between, and all files through it, as a reader would find them.
+    In between, all files are read back through the pointer, as a reader would find them.
 
     Raises:
-        OSError: the directory can't be written.
-        ProductionError: the disk is full, something else stands where the pointer should be, or
-            the files behind it are not those of the version.
+        OSError: the directory can't be written, or the disk is full.
+        ProductionError: the path of the pointer is something else, or the files behind it are not
+            those of the version.
     """
     before, after = versions
     entry = Move(
@@ -157,69 +170,51 @@ def _point(link: Path, target: Path | None) -> None:
     sync_directory(link.parent)
 
 
-def read_production(production_dir: Path) -> ProductionVersion | None:
-    """The version that serves; None: nothing is deployed.
+def read(production_dir: Path) -> str | None:
+    """The name of the version that the pointer leads to, even if that version is missing.
 
     Raises:
-        ProductionError: the pointer leads to no version, or its record can't be read.
+        ProductionError: the path of the pointer is something else.
     """
-    name = read(production_dir)
-    return None if name is None else load_version(production_dir, name)
+    link = production_dir / LINK
+    if link.is_symlink():
+        return str(link.readlink()).removeprefix(f"{VERSIONS_DIR}/").removesuffix(f"/{MODEL_DIR}")
+    if link.exists():
+        raise ProductionError(
+            f"{link}: is not the link that a promotion makes; move it away, then promote"
+        )
+    return None
 
 
-def promote(
-    production_dir: Path, candidate: Candidate, approve: Approve, probe: Probe
-) -> ProductionRecord:
-    """Copy a model to a new version, prove that it loads, and let the pointer go to it.
+def served_before(production_dir: Path, current: str) -> str | None:
+    """The version that ``current`` replaced when it was deployed; None: it was the first."""
+    # The last line of the history may be lost; the pointer is always right.
+    stack = in_force([*(move.after for move in history(production_dir)), current])
+    return stack[-2] if len(stack) > 1 else None
 
-    The files have the digest before they are copied to their place, and after the pointer moved.
 
-    A candidate that serves already, unharmed, is not copied again, and asks for no approval. Any
-    other is approved of with the lock held: what it is to replace stays until it does.
+def _predecessor(production_dir: Path) -> str:
+    """The version that a rollback goes back to.
 
     Raises:
-        ProductionError: it is not approved of, the files do not have the digest, the model does not
-            load, the disk is full, or another process holds the lock; the pointer is where it was,
-            and nothing of the new version is left.
+        ProductionError: nothing is in production, or the current version is the first.
     """
-    with _moving(production_dir, f"{candidate.experiment} was not promoted"):
-        left, before = _serving(production_dir)
-        if before and _is_same(production_dir, before, candidate):
-            return _unmoved(before)
-        reason = approve(left, before)
-        after = install(production_dir, candidate, probe)
-        try:
-            move(production_dir, "promote", (before, after), reason)
-        except BaseException:
-            if read(production_dir) != after.version:
-                discard(production_dir, after)
-            raise
-    return _moved(left, before, after, reason)
+    current = read(production_dir)
+    if current is None:
+        raise ProductionError(
+            f"{production_dir}: nothing is in production, so there is nothing to go back from; "
+            "name a version with --to, or promote an experiment"
+        )
+    before = served_before(production_dir, current)
+    if before is None:
+        others = [name for name in names(production_dir) if name != current]
+        fix = f"name one with --to ({', '.join(others)})" if others else "promote an experiment"
+        raise ProductionError(f"{production_dir}: nothing was deployed before {current}; {fix}")
+    return before
 
 
-def rollback(
-    production_dir: Path, to: str | None, reason: Reason, probe: Probe
-) -> ProductionRecord:
-    """Let the pointer go back to the version ``to``; None: the one that the current one replaced.
-
-    Rolling back twice goes back two versions, not to the one that was left.
-
-    Raises:
-        ProductionError: there is no such version, its files were changed, it does not load, or
-            another process holds the lock; the pointer is where it was.
-    """
-    with _moving(production_dir, "no rollback was made"):
-        left, before = _serving(production_dir)
-        after = load_version(production_dir, to or replaced(production_dir))
-        probe(verify(production_dir, after))
-        if before == after:
-            return _unmoved(after)
-        move(production_dir, "rollback", (before, after), reason)
-    return _moved(left, before, after, reason)
-
-
-def _serving(production_dir: Path) -> tuple[str | None, ProductionVersion | None]:
-    """The name that the pointer has, and its version; None if it can't be read: a move mends it."""
+def _current(production_dir: Path) -> tuple[str | None, ProductionVersion | None]:
+    """The name in the pointer, and its version; None if unreadable, which a move repairs."""
     name = read(production_dir)
     try:
         return name, None if name is None else load_version(production_dir, name)
@@ -227,44 +222,44 @@ def _serving(production_dir: Path) -> tuple[str | None, ProductionVersion | None
         return name, None
 
 
-def _is_same(production_dir: Path, serving: ProductionVersion, candidate: Candidate) -> bool:
-    if not serving.is_export(candidate.experiment, candidate.digest):
+def _is_same(production_dir: Path, champion: ProductionVersion, challenger: Challenger) -> bool:
+    if not champion.is_export(challenger.experiment, challenger.digest):
         return False
     try:
-        verify(production_dir, serving)
+        verify(production_dir, champion)
     except ProductionError:
         return False
     return True
 
 
 def _moved(
-    left: str | None, before: ProductionVersion | None, after: ProductionVersion, reason: Reason
+    name: str | None, before: ProductionVersion | None, after: ProductionVersion, reason: Reason
 ) -> ProductionRecord:
-    lost = "" if before else ", which can't be read"
-    instead = f"instead of {left}{lost}" if left else "and nothing did before"
-    sentence = f"{after.version} serves, {instead}: {reason.why}"
+    unreadable = "" if before else ", which can't be read"
+    replaced = f"replaces {name}{unreadable}" if name else "is the first version"
+    sentence = f"{after.version} is in production and {replaced}: {reason.why}"
     return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 
 
-def _unmoved(serving: ProductionVersion) -> ProductionRecord:
-    sentence = f"{serving.version} serves already; nothing was moved."
-    return ProductionRecord(moved=False, sentence=sentence, before=serving, after=serving)
+def _unmoved(champion: ProductionVersion) -> ProductionRecord:
+    sentence = f"{champion.version} is already in production; nothing was moved."
+    return ProductionRecord(moved=False, sentence=sentence, before=champion, after=champion)
 
 
 @contextmanager
 def _moving(production_dir: Path, failed: str) -> Iterator[None]:
-    """Hold the lock, and turn what goes wrong into one sentence about what still holds."""
+    """Hold the lock, and report a failure in one sentence that says what still holds."""
     try:
         production_dir.mkdir(parents=True, exist_ok=True)
         with locked(production_dir / LINK):
             yield
     except ExportError as error:
         raise ProductionError(
-            f"{production_dir}: {failed}, since the model does not load ({error}); the pointer is "
-            "where it was: export the model again, or choose another version"
+            f"{production_dir}: {failed}, because the model does not load ({error}); the pointer "
+            "has not moved: export the model again, or choose another version"
         ) from error
     except OSError as error:
         raise ProductionError(
-            f"{production_dir}: {failed} ({error.strerror or error}); the pointer is where it was: "
+            f"{production_dir}: {failed} ({error.strerror or error}); the pointer has not moved: "
             "make the directory writable or free some space, then try again"
         ) from error

@@ -1,4 +1,8 @@
-"""An experiment's model to production, and back."""
+"""Promote the model of an experiment, or roll back, and update everything that reports it.
+
+`production.pointer` makes the move. This module decides who may ask for it, and afterwards updates
+the record, the registry line and the report of the experiments concerned.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from mlrun_assets.experiment import Experiment, all_experiments, is_locked
 from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.production.mlflow_mirror import mirror_production
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
-from mlrun_assets.production.versions import Candidate, find_version, last_move_to, model_dir_of
+from mlrun_assets.production.versions import Challenger, find_version, last_move_to, model_dir_of
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -33,171 +37,68 @@ from mlrun_assets.records import (
 from mlrun_assets.reports.model_card import write_model_card
 from mlrun_assets.runs.closing import refresh_registry_and_report
 
-
-def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> None:
-    """Let the experiment of what serves, and of what that replaced, say so: record, line, report.
-
-    An experiment that is gone tells nothing. One that a process works on gets its record; its line
-    and its report are written when it ends.
-
-    Raises:
-        ReportUpdateError: something can't be written; what serves, serves.
-    """
-    if record.after is None:
-        return
-    serving = record.after.version
-    try:
-        for experiment in _concerned(config, record.after):
-            _tell(experiment, config, record)
-    except (MlrunError, OSError) as error:
-        raise ReportUpdateError(
-            f"{serving} serves now, and {config.production_dir} holds all of the move; but a "
-            f"registry line or report that tells of it can't be written ({cause_of(error)}): make "
-            f"room, or make it writable, then `mlrun-assets rollback --to {serving} --reason WHY` "
-            "writes them and moves nothing"
-        ) from error
-
-
-def _tell(experiment: Experiment, config: LoadedConfig, record: ProductionRecord) -> None:
-    told = experiment.find(ProductionRecord)
-    # A move that is told a second time is no news: what the first said is better.
-    if record.moved or told is None or told.after != record.after:
-        experiment.save(record)
-    if not is_locked(experiment.directory):
-        refresh_registry_and_report(experiment, config)
-
-
-def _concerned(config: LoadedConfig, serving: ProductionVersion) -> list[Experiment]:
-    """The experiments that are still there, and judged: one that is not is being made anew."""
-    replaced = _replaced(config, serving)
-    ids = dict.fromkeys(version.experiment for version in (serving, replaced) if version)
-    there = {each.id: each for each in all_experiments(config.experiments_dir)}
-    found = (there[each] for each in ids if each in there)
-    return [experiment for experiment in found if experiment.find(DecisionRecord)]
-
-
-def _replaced(config: LoadedConfig, serving: ProductionVersion) -> ProductionVersion | None:
-    """What served before the last move; None: nothing did, or it can't be read any more."""
-    move = last_move_to(config.production_dir, serving.version)
-    if move is None or move.before is None:
-        return None
-    try:
-        return find_version(config.production_dir, move.before)
-    except ProductionError:  # a harmed version is what people move away from
-        return None
-
-
 PROBE_TEXT = "Tani waa tijaabo."
 PROBE_TOKENS = 32
 
 
 def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
-    """Move production when the decision says so; else say why it stays.
+    """Deploy the experiment's model if its decision says so; record the reason if not.
 
-    Either way the model card is written: a person reads it before approving.
+    The model card is written in both cases: a person reads it before approving.
 
     Raises:
-        ProductionError: the move failed; the old model keeps serving.
-        ReportUpdateError: it did not, and the report of the model before can't be written.
+        ProductionError: the move failed; the old model stays in production.
+        ReportUpdateError: the model was deployed, but a registry line or report was not updated.
     """
     decision = experiment.load(DecisionRecord)
-    candidate = candidate_of(experiment, config)
-    serving = read_production(config.production_dir)
+    challenger = challenger_of(experiment, config)
+    champion = read_production(config.production_dir)
     if not decision.deploys:
         approved = decision.verdict is Verdict.APPROVED
         why = "auto_deploy is off" if approved else f"the verdict is {decision.verdict}"
-        if serving and serving.is_export(experiment.id, candidate.digest):
-            why = f"{serving.version} serves already"
-        return _unmoved(serving, why)
+        if champion and champion.is_export(experiment.id, challenger.digest):
+            why = f"{champion.version} is already in production"
+        return _unmoved(champion, why)
     approve = _approval(experiment, None, "auto_deploy")
     try:
-        record = promote(config.production_dir, candidate, approve, probe)
+        record = promote(config.production_dir, challenger, approve, probe)
     except ComparisonError as error:
         return _unmoved(read_production(config.production_dir), str(error))
     update_reports_of_move(config, record)
     return record
 
 
-def _unmoved(serving: ProductionVersion | None, why: str) -> ProductionRecord:
-    return ProductionRecord(
-        moved=False, sentence=f"Production stays as it is: {why}", before=serving, after=serving
-    )
-
-
 def promote_by_hand(
     experiment: Experiment, config: LoadedConfig, reason: str | None, by: str
 ) -> ProductionRecord:
-    """A person's decision: without a reason only for a model that was approved.
+    """Deploy the experiment's model because a person asks; an approved one needs no reason.
 
     Raises:
-        RecordError: the experiment has no exported and judged model.
-        ProductionError: the verdict is against it, or it was not compared with what serves, and no
-            reason is given; or the move failed.
-        ReportUpdateError: the model serves, and that can't be written everywhere.
+        RecordError: the experiment has no exported and evaluated model.
+        ProductionError: a reason is needed and missing (the verdict is not APPROVED, or production
+            has changed since the comparison), or the move failed.
+        ReportUpdateError: the model was deployed, but a registry line or report was not updated.
     """
     approve = _approval(experiment, reason, by)
-    record = promote(config.production_dir, candidate_of(experiment, config), approve, probe)
+    record = promote(config.production_dir, challenger_of(experiment, config), approve, probe)
     _update_reports_and_mlflow(config, record)
     return record
 
 
-def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
-    """Who may move production to an experiment's model: its verdict, or a person with a reason.
-
-    A verdict is about a model and what served when it was judged: it says nothing once another
-    serves, unless that is a model of the same experiment. The comparison may have found that the
-    two can't be compared; then too it names what served.
-
-    Raises:
-        ProductionError: the verdict is against it, and no reason is given.
-    """
-    decision = experiment.load(DecisionRecord)
-    approved = decision.verdict is Verdict.APPROVED
-    if not approved and not reason:
-        raise ProductionError(
-            f"{experiment.id}: the verdict is {decision.verdict} ({decision.sentence}); to deploy "
-            "it all the same, say why with --reason"
-        )
-    compared = experiment.load(EvaluationRecord).production
-    served = compared.against if compared else None
-
-    def approve(serving: str | None, version: ProductionVersion | None) -> Reason:
-        own = version is not None and version.experiment == experiment.id
-        moved = serving != served and not own
-        if moved and not reason:
-            raise ComparisonError(
-                f"production has moved since the comparison: {served or 'nothing'} served when "
-                f"{experiment.id} was judged, {serving or 'nothing'} serves now; materialize "
-                "evaluation_metrics and what follows again, or promote it with --reason WHY"
-            )
-        why = reason or f"verdict {decision.verdict}"
-        return Reason(why=why, by=by, forced=moved or not approved)
-
-    return approve
-
-
 def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> ProductionRecord:
-    """Production back to the version before, or to ``to``.
+    """Deploy the version ``to`` again; None: the version that the current one replaced.
 
     Raises:
-        ProductionError: there is no such version, or it can't be used any more.
-        ReportUpdateError: it serves, and that can't be written everywhere.
+        ProductionError: there is no such version, or it can no longer be used.
+        ReportUpdateError: it was deployed, but a registry line or report was not updated.
     """
     record = rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
     _update_reports_and_mlflow(config, record)
     return record
 
 
-def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
-    """Also MLflow, which gets the report as it is by now, or was."""
-    try:
-        update_reports_of_move(config, record)
-    finally:
-        mirror_production(config)
-
-
 def deployed_model(config: LoadedConfig) -> Deployed | None:
-    """The model in production, as the evaluation compares with it; None: nothing is deployed.
+    """The champion, as the evaluation compares with it; None: nothing is deployed.
 
     Raises:
         ProductionError: the production pointer leads nowhere.
@@ -208,20 +109,20 @@ def deployed_model(config: LoadedConfig) -> Deployed | None:
     return Deployed(version, model_dir_of(config.production_dir, version.version))
 
 
-def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
-    """The exported model of an experiment, as production takes it, with a card written anew.
+def challenger_of(experiment: Experiment, config: LoadedConfig) -> Challenger:
+    """The exported model of an experiment, with a newly written model card.
 
-    An experiment whose frozen config this version can't read any more goes without what it says.
+    If the experiment's frozen config can't be read, card, text columns and language are left out.
     """
     export = experiment.load(ExportRecord)
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
     try:
-        learned: DataConfig | None = experiment.config(config).settings.data
+        trained_on: DataConfig | None = experiment.config(config).settings.data
         card: str | None = write_model_card(experiment, config)
     except ConfigError:
-        learned, card = None, None
-    return Candidate(
+        trained_on, card = None, None
+    return Challenger(
         model_dir=experiment.directory / export.model_dir,
         experiment=experiment.id,
         report=experiment.manifest.report,
@@ -231,13 +132,13 @@ def candidate_of(experiment: Experiment, config: LoadedConfig) -> Candidate:
         accuracy=evaluation.test.accuracy.value,
         f1=evaluation.f1.value,
         card=card,
-        text_columns=learned.text_columns if learned else None,
-        language=learned.language if learned else None,
+        text_columns=trained_on.text_columns if trained_on else None,
+        language=trained_on.language if trained_on else None,
     )
 
 
-def mover() -> str:
-    """Who moves production: the user's name, or the number where a container knows no name."""
+def user_name() -> str:
+    """The user's name, or the user number where a container knows no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -245,9 +146,116 @@ def mover() -> str:
 
 
 def probe(model_dir: Path) -> None:
-    """A fresh process loads the model and predicts.
+    """Load the model in a fresh process and predict one text.
 
     Raises:
-        ExportError: it can't.
+        ExportError: this fails.
     """
     probe_transformers(model_dir, [PROBE_TEXT], PROBE_TOKENS)
+
+
+def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
+    """Who may deploy the experiment's model: its verdict, or a person with a reason.
+
+    A verdict compares the model with one champion. It no longer counts once another model is in
+    production, unless that is a model of the same experiment.
+
+    Raises:
+        ProductionError: the verdict is not APPROVED, and no reason is given.
+    """
+    decision = experiment.load(DecisionRecord)
+    approved = decision.verdict is Verdict.APPROVED
+    if not approved and not reason:
+        raise ProductionError(
+            f"{experiment.id}: the verdict is {decision.verdict} ({decision.sentence}); to deploy "
+            "it all the same, give the reason with --reason"
+        )
+    comparison = experiment.load(EvaluationRecord).production
+    compared_with = comparison.against if comparison else None
+
+    def approve(name: str | None, champion: ProductionVersion | None) -> Reason:
+        own = champion is not None and champion.experiment == experiment.id
+        changed = name != compared_with and not own
+        if changed and not reason:
+            raise ComparisonError(
+                f"production has changed since the comparison: {experiment.id} was compared with "
+                f"{compared_with or 'nothing'}, and {name or 'nothing'} is in production now; "
+                "materialize evaluation_metrics and everything downstream again, or promote it "
+                "with --reason WHY"
+            )
+        why = reason or f"verdict {decision.verdict}"
+        return Reason(why=why, by=by, forced=changed or not approved)
+
+    return approve
+
+
+def _unmoved(champion: ProductionVersion | None, why: str) -> ProductionRecord:
+    return ProductionRecord(
+        moved=False, sentence=f"Production stays as it is: {why}", before=champion, after=champion
+    )
+
+
+# After a move: records, registry lines, reports, MLflow
+
+
+def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> None:
+    """Update record, registry line and report of the new champion and of the one it replaced.
+
+    An experiment that no longer exists is skipped. One that is running gets its record only; its
+    line and report are written when it ends.
+
+    Raises:
+        ReportUpdateError: something can't be written; the move itself is complete.
+    """
+    if record.after is None:
+        return
+    champion = record.after.version
+    try:
+        for experiment in _experiments_concerned(config, record.after):
+            _update_experiment(experiment, config, record)
+    except (MlrunError, OSError) as error:
+        raise ReportUpdateError(
+            f"{champion} is in production, and {config.production_dir} records the move; but a "
+            f"registry line or report can't be updated ({cause_of(error)}): make room, or make it "
+            f"writable, then run `mlrun-assets rollback --to {champion} --reason WHY`, which "
+            "updates them and moves nothing"
+        ) from error
+
+
+def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
+    """Update MLflow last: it copies the reports, even if one of them could not be updated."""
+    try:
+        update_reports_of_move(config, record)
+    finally:
+        mirror_production(config)
+
+
+def _update_experiment(
+    experiment: Experiment, config: LoadedConfig, record: ProductionRecord
+) -> None:
+    known = experiment.find(ProductionRecord)
+    # Repeating a move must not overwrite the record of the first time, which has the reason.
+    if record.moved or known is None or known.after != record.after:
+        experiment.save(record)
+    if not is_locked(experiment.directory):
+        refresh_registry_and_report(experiment, config)
+
+
+def _experiments_concerned(config: LoadedConfig, champion: ProductionVersion) -> list[Experiment]:
+    """Experiments of the champion and its predecessor; one without a decision is being re-run."""
+    versions = (champion, _replaced(config, champion))
+    ids = dict.fromkeys(version.experiment for version in versions if version)
+    existing = {experiment.id: experiment for experiment in all_experiments(config.experiments_dir)}
+    found = (existing[each] for each in ids if each in existing)
+    return [experiment for experiment in found if experiment.find(DecisionRecord)]
+
+
+def _replaced(config: LoadedConfig, champion: ProductionVersion) -> ProductionVersion | None:
+    """The version before the last move; None: there was none, or it can't be read."""
+    move = last_move_to(config.production_dir, champion.version)
+    if move is None or move.before is None:
+        return None
+    try:
+        return find_version(config.production_dir, move.before)
+    except ProductionError:  # a damaged version is a reason to move away from it
+        return None

@@ -1,4 +1,4 @@
-"""``versions/``: model directories that are written once and never changed."""
+"""Versions: model directories that are written once and never changed; the history of moves."""
 
 from __future__ import annotations
 
@@ -27,16 +27,13 @@ VERSIONS_DIR = "versions"
 MODEL_DIR = "model"
 _RECORD_FILE = "version.json"
 
+# Loads the model of a directory and predicts with it; raises ExportError if that fails.
 Probe = Callable[[Path], None]
-"""Loads the model of a directory and predicts with it; raises ExportError if that fails."""
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model that could serve, and what is known of it; ``digest`` is of its directory.
-
-    ``card`` is the text of its model card, which the version holds beside the exported files.
-    """
+class Challenger:
+    """A model to deploy. ``digest`` is of its directory, ``card`` the text of its model card."""
 
     model_dir: Path
     experiment: str
@@ -52,17 +49,17 @@ class Candidate:
 
 
 def version_dir(production_dir: Path, name: str) -> Path:
-    """Where the version ``name`` is, with ``model/`` and ``version.json``."""
+    """The directory of a version, with ``model/`` and ``version.json``."""
     return production_dir / VERSIONS_DIR / name
 
 
 def model_dir_of(production_dir: Path, name: str) -> Path:
-    """Where the model of the version ``name`` is."""
+    """The model directory of a version."""
     return version_dir(production_dir, name) / MODEL_DIR
 
 
 def names(production_dir: Path) -> list[str]:
-    """The versions there are; what is still being copied begins with a dot."""
+    """The names of all versions; a version that is still being copied begins with a dot."""
     root = production_dir / VERSIONS_DIR
     if not root.is_dir():
         return []
@@ -71,7 +68,7 @@ def names(production_dir: Path) -> list[str]:
 
 
 def versions(production_dir: Path) -> tuple[ProductionVersion, ...]:
-    """All versions, the one promoted first in front.
+    """All versions, the oldest first.
 
     Raises:
         ProductionError: the record of one can't be read.
@@ -81,7 +78,7 @@ def versions(production_dir: Path) -> tuple[ProductionVersion, ...]:
 
 
 def _age(version: ProductionVersion) -> tuple[str, int, str]:
-    # Of versions promoted in the same second, the tenth has a longer suffix than the second.
+    # Names of one second differ by their suffix: -10 must come after -2.
     return version.promoted_at, len(version.version), version.version
 
 
@@ -93,14 +90,14 @@ def load_version(production_dir: Path, name: str) -> ProductionVersion:
     """
     there = names(production_dir)
     others = ", ".join(other for other in there if other != name)
-    mend = f"choose another with rollback --to ({others})" if others else "promote an experiment"
+    fix = f"choose another with rollback --to ({others})" if others else "promote an experiment"
     if name not in there:
-        raise ProductionError(f"{production_dir}: there is no version {name!r}; {mend}")
+        raise ProductionError(f"{production_dir}: there is no version {name!r}; {fix}")
     file = version_dir(production_dir, name) / _RECORD_FILE
     try:
         return ProductionVersion.load(file)
     except (RecordError, OSError) as error:
-        raise ProductionError(f"{file}: can't be read; restore it, or {mend}") from error
+        raise ProductionError(f"{file}: can't be read; restore it, or {fix}") from error
 
 
 def find_version(production_dir: Path, name: str) -> ProductionVersion | None:
@@ -113,10 +110,10 @@ def find_version(production_dir: Path, name: str) -> ProductionVersion | None:
 
 
 def verify(production_dir: Path, version: ProductionVersion) -> Path:
-    """The model directory of a version, which holds the files that were promoted.
+    """The model directory of a version, after a check that its files are those that were promoted.
 
     Raises:
-        ProductionError: it does not.
+        ProductionError: they are not.
     """
     model_dir = model_dir_of(production_dir, version.version)
     verify_files(model_dir, version.digest)
@@ -124,17 +121,17 @@ def verify(production_dir: Path, version: ProductionVersion) -> Path:
 
 
 def verify_files(model_dir: Path, digest: str) -> None:
-    """Read all files of a model directory.
+    """Check the files of a model directory against the recorded digest.
 
     Raises:
-        ProductionError: they are not those that were recorded, or can't be read.
+        ProductionError: they differ, or can't be read.
     """
     try:
         found = digest_directory(model_dir)
     except OSError as error:
         raise ProductionError(
-            f"{model_dir}: can't be read ({error.strerror or error}); every file of it must be "
-            "one that you may read"
+            f"{model_dir}: can't be read ({error.strerror or error}); make all of "
+            "its files readable"
         ) from error
     if found != digest:
         raise ProductionError(
@@ -143,56 +140,56 @@ def verify_files(model_dir: Path, digest: str) -> None:
         )
 
 
-def install(production_dir: Path, candidate: Candidate, probe: Probe) -> ProductionVersion:
-    """Copy the candidate to a version of its own, verified and loaded before it has its name.
+def install(production_dir: Path, challenger: Challenger, probe: Probe) -> ProductionVersion:
+    """Copy the challenger to a new version, which gets its name once it is verified and loads.
 
     Raises:
-        ProductionError: the candidate is not there or not what was recorded, or its experiment's
-            id can't be a directory's name.
-        ExportError: it does not load.
-        OSError: it can't be copied. Whatever is raised, nothing is left of the copy.
+        ProductionError: the files are missing or differ from the recorded digest, or the id of the
+            experiment can't be a directory name.
+        ExportError: the model does not load.
+        OSError: it can't be copied. After any error nothing is left of the copy.
     """
     root = production_dir / VERSIONS_DIR
     root.mkdir(exist_ok=True)
-    remove_unfinished(root)  # whoever promotes holds the lock of production
-    name = _free_name(root, candidate.experiment)
+    remove_unfinished(root)  # safe: the caller holds the lock
+    name = _free_name(root, challenger.experiment)
     with new_directory(root / name) as incoming:
         model_dir = incoming / MODEL_DIR
-        _copy(candidate.model_dir, model_dir)
-        verify_files(model_dir, candidate.digest)
-        _add_card(model_dir, candidate.card)
-        version = _version(name, candidate, digest_directory(model_dir))
+        _copy(challenger.model_dir, model_dir)
+        verify_files(model_dir, challenger.digest)
+        _add_card(model_dir, challenger.card)
+        version = _version(name, challenger, digest_directory(model_dir))
         probe(model_dir)
         version.save(incoming / _RECORD_FILE)
     return version
 
 
 def discard(production_dir: Path, version: ProductionVersion) -> None:
-    """Remove a version that never came to serve."""
+    """Remove a version that was never deployed."""
     shutil.rmtree(version_dir(production_dir, version.version))
 
 
-def _version(name: str, candidate: Candidate, digest: str) -> ProductionVersion:
+def _version(name: str, challenger: Challenger, digest: str) -> ProductionVersion:
     return ProductionVersion(
         version=name,
-        experiment=candidate.experiment,
-        report=candidate.report,
+        experiment=challenger.experiment,
+        report=challenger.report,
         digest=digest,
-        labels=candidate.labels,
-        max_length=candidate.max_length,
+        labels=challenger.labels,
+        max_length=challenger.max_length,
         promoted_at=timestamp(),
-        accuracy=candidate.accuracy,
-        f1=candidate.f1,
-        export_digest=None if candidate.card is None else candidate.digest,
-        text_columns=candidate.text_columns,
-        language=candidate.language,
+        accuracy=challenger.accuracy,
+        f1=challenger.f1,
+        export_digest=None if challenger.card is None else challenger.digest,
+        text_columns=challenger.text_columns,
+        language=challenger.language,
     )
 
 
 def _free_name(root: Path, experiment: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ProductionError(
-            f"{experiment!r}: can't be a directory's name; promote an experiment by its id"
+            f"{experiment!r}: can't be a directory name; promote an experiment by its id"
         )
     candidates = chain([experiment], (f"{experiment}-{number}" for number in count(2)))
     return next(name for name in candidates if not (root / name).exists())
@@ -211,7 +208,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _add_card(model_dir: Path, card: str | None) -> None:
-    """Put the model card beside the files; it takes the place of one that was exported."""
+    """Write the model card beside the files, over one that was exported."""
     if card is not None:
         write_atomically(model_dir / CARD_FILE, card)
         (model_dir / CARD_FILE).chmod(0o444)
@@ -223,7 +220,7 @@ Action = Literal["promote", "rollback"]
 
 
 class Move(Record):
-    """One line of the history; ``digests`` are those of the versions that it names."""
+    """One line of the history, with the digests of the versions that it names."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -238,7 +235,7 @@ class Move(Record):
 
 
 def history(production_dir: Path) -> tuple[Move, ...]:
-    """All moves, oldest first; a line that a killed process left half-written is passed over.
+    """All moves, the oldest first; a half-written line of a killed process is skipped.
 
     Raises:
         ProductionError: the file can't be read.
@@ -250,13 +247,13 @@ def history(production_dir: Path) -> tuple[Move, ...]:
         return ()
     except OSError as error:
         raise ProductionError(
-            f"{path}: can't be read ({error.strerror}); it must be a file that you may read"
+            f"{path}: can't be read ({error.strerror}); make it a readable file"
         ) from error
     return tuple(move for move in map(_parse, lines) if move)
 
 
 def last_move_to(production_dir: Path, version: str) -> Move | None:
-    """The move since which a version that serves does so; None: its line was lost.
+    """The last move to a version; None: there was none, or its line was lost.
 
     Raises:
         ProductionError: the history can't be read.
@@ -266,7 +263,7 @@ def last_move_to(production_dir: Path, version: str) -> Move | None:
 
 
 def append(production_dir: Path, move: Move) -> None:
-    """Add a move, flushed to the disk; all of its line or nothing.
+    """Append a move to the history: its whole line or nothing.
 
     Raises:
         OSError: the file can't be written or the disk is full.
@@ -275,10 +272,10 @@ def append(production_dir: Path, move: Move) -> None:
 
 
 def in_force(after_each_move: Iterable[str]) -> list[str]:
-    """The versions that lead to the one that serves, as a stack.
+    """The stack of versions that led to the current one.
 
-    A move to a version that is on the stack went back to it: what lies above it was left, and is
-    never what a rollback returns to.
+    A move to a version on the stack goes back to it: those above it were left, and a rollback never
+    returns to them.
     """
     stack: list[str] = []
     for version in after_each_move:

@@ -25,7 +25,7 @@ from mlrun_assets.production import mlflow_mirror as mirroring
 from mlrun_assets.production import promotion as promoting
 from mlrun_assets.production.mlflow_mirror import check_mlflow, mirror_production, mirror_run
 from mlrun_assets.production.pointer import Reason, promote
-from mlrun_assets.production.versions import Candidate
+from mlrun_assets.production.versions import Challenger
 from mlrun_assets.records import Manifest, StageRun, Status
 from mlrun_assets.runs import MADE_FROM
 from mlrun_assets_tests.examples import (
@@ -76,7 +76,7 @@ def finished(config: LoadedConfig, name: str, accuracy: float = 0.9) -> Experime
 
 def deploy(config: LoadedConfig, experiment: Experiment) -> None:
     model_dir = experiment.directory / "export"
-    candidate = Candidate(
+    candidate = Challenger(
         model_dir=model_dir,
         experiment=experiment.id,
         report=experiment.manifest.report,

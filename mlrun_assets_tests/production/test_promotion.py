@@ -23,7 +23,12 @@ from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experime
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
 from mlrun_assets.production.pointer import read_production
-from mlrun_assets.production.promotion import deploy_if_approved, mover, promote_by_hand, roll_back
+from mlrun_assets.production.promotion import (
+    deploy_if_approved,
+    promote_by_hand,
+    roll_back,
+    user_name,
+)
 from mlrun_assets.production.versions import history
 from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
 from mlrun_assets.runs import closing
@@ -93,7 +98,7 @@ def test_who_moves_production_where_nobody_has_a_name(monkeypatch: pytest.Monkey
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr("getpass.getuser", nameless)
-    assert mover() == f"uid {os.getuid()}"
+    assert user_name() == f"uid {os.getuid()}"
 
 
 def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
@@ -117,13 +122,8 @@ def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
 ) -> None:
     first, second = finished(config, "first"), finished(config, "second")
     promote_by_hand(first, config, None, "Hodan")
-    with pytest.raises(ComparisonError) as refused:
+    with pytest.raises(ComparisonError, match=rf"nothing, and {first.id} is in .*--reason WHY"):
         promote_by_hand(second, config, None, "Hodan")
-    assert str(refused.value) == (
-        f"production has moved since the comparison: nothing served when {second.id} was judged, "
-        f"{first.id} serves now; materialize evaluation_metrics and what follows again, or promote "
-        "it with --reason WHY"
-    )
     assert [move.after for move in history(config.production_dir)] == [first.id]
     promote_by_hand(second, config, "better on the radio", "Hodan")
     assert [move.forced for move in history(config.production_dir)] == [False, True]
@@ -154,7 +154,7 @@ def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
     judged = known.model_copy(update={"production": other})
     second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
     promote_by_hand(second, config, None, "Hodan")
-    with pytest.raises(ComparisonError, match=f"{first.id} served when {third.id} was judged"):
+    with pytest.raises(ComparisonError, match=f"{third.id} was compared with {first.id}"):
         promote_by_hand(third, config, None, "Hodan")
 
 
@@ -168,13 +168,11 @@ def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_wit
     assert deploy_if_approved(first, config).moved
     kept = deploy_if_approved(second, config)
     assert not kept.moved and kept.after and kept.after.version == first.id
-    assert kept.sentence.startswith(
-        "Production stays as it is: production has moved since the comparison: nothing served when "
-    )
+    assert "production has changed since the comparison" in kept.sentence
 
 
-def told(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
-    """The end of an experiment's registry line, and what its report says below the verdict."""
+def line_and_report(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
+    """The end of an experiment's registry line, and the line below the verdict in its report."""
     name = experiment.manifest.report
     registry = (config.reports_dir / "_registry.md").read_text(encoding="utf-8")
     (line,) = (line for line in registry.splitlines() if line.startswith(f"- {name} |"))
@@ -186,26 +184,24 @@ def told(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
 def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
     first = finished(config, "first")
     promote_by_hand(first, config, None, "Hodan")
-    assert told(config, first) == (
-        "deployed",
-        f"{first.id} serves, and nothing did before: verdict APPROVED",
-    )
+    now = f"{first.id} is in production and is the first version: verdict APPROVED"
+    assert line_and_report(config, first) == ("deployed", now)
     second = finished(config, "second")
     promote_by_hand(second, config, None, "Hodan")
-    now = f"{second.id} serves, instead of {first.id}: verdict APPROVED"
-    assert [told(config, each) for each in (first, second)] == [
+    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED"
+    assert [line_and_report(config, each) for each in (first, second)] == [
         ("not deployed", now),
         ("deployed", now),
     ]
     roll_back(config, None, "wrong on the radio", "Cali")
-    now = f"{first.id} serves, instead of {second.id}: wrong on the radio"
-    assert [told(config, each) for each in (first, second)] == [
+    now = f"{first.id} is in production and replaces {second.id}: wrong on the radio"
+    assert [line_and_report(config, each) for each in (first, second)] == [
         ("deployed", now),
         ("not deployed", now),
     ]
     # Once more moves nothing, and leaves what is told.
     roll_back(config, first.id, "to be sure", "Cali")
-    assert told(config, first) == ("deployed", now)
+    assert line_and_report(config, first) == ("deployed", now)
 
 
 def test_a_report_does_not_advise_to_deploy_what_serves(config: LoadedConfig) -> None:
@@ -230,7 +226,7 @@ def test_production_made_again_of_what_serves_says_that_it_serves(
     promote_by_hand(first, config, None, "Hodan")
     first.save(first.load(DecisionRecord).model_copy(update={"deploys": deploys}))
     again = deploy_if_approved(first, config)
-    assert not again.moved and f"{first.id} serves already" in again.sentence
+    assert not again.moved and f"{first.id} is already in production" in again.sentence
 
     # Another model of the same experiment is not the one that serves.
     (first.directory / "export" / "weights").write_text("trained again")
@@ -246,7 +242,7 @@ def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> Non
     promote_by_hand(second, config, None, "Hodan")
     shutil.rmtree(first.directory)
     roll_back(config, None, "wrong on the radio", "Cali")
-    assert told(config, second)[0] == "not deployed"
+    assert line_and_report(config, second)[0] == "not deployed"
     assert not first.directory.exists()
 
 
@@ -259,7 +255,7 @@ def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedCo
         promote_by_hand(second, config, None, "Hodan")
     finally:
         unlock_experiment(first.directory)
-    assert told(config, first)[0] == "deployed"
+    assert line_and_report(config, first)[0] == "deployed"
     after = first.load(ProductionRecord).after
     assert after and after.version == second.id
 
@@ -270,7 +266,7 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     def disk_full(path: Path, content: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    def untold(move: Callable[[], object]) -> str:
+    def refused(move: Callable[[], object]) -> str:
         with monkeypatch.context() as patch:
             patch.setattr(closing, "write_atomically", disk_full)
             with pytest.raises(ReportUpdateError) as error:
@@ -278,23 +274,22 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
         return str(error.value)
 
     first = finished(config, "first")
-    said = untold(lambda: promote_by_hand(first, config, None, "Hodan"))
+    said = refused(lambda: promote_by_hand(first, config, None, "Hodan"))
     report = config.reports_dir / "implementation" / f"{first.manifest.report}.md"
-    assert said == (
-        f"{first.id} serves now, and {config.production_dir} holds all of the move; but a registry "
-        f"line or report that tells of it can't be written ({report}: No space left on device): "
-        f"make room, or make it writable, then `mlrun-assets rollback --to {first.id} --reason "
-        "WHY` writes them and moves nothing"
-    )
+    assert f"({report}: No space left on device)" in said
+    assert f"`mlrun-assets rollback --to {first.id} --reason WHY`" in said
     assert [move.after for move in history(config.production_dir)] == [first.id]
     roll_back(config, first.id, "room again", "Hodan")
-    assert told(config, first)[1] == f"{first.id} serves, and nothing did before: verdict APPROVED"
+    assert line_and_report(config, first)[1].endswith("is the first version: verdict APPROVED")
 
     second = finished(config, "second")
     promote_by_hand(second, config, None, "Hodan")
-    assert f"{first.id} serves now" in untold(lambda: roll_back(config, None, "worse", "Hodan"))
+    assert f"--to {first.id} " in refused(lambda: roll_back(config, None, "worse", "Hodan"))
     assert not roll_back(config, first.id, "room again", "Hodan").moved
-    assert [told(config, each)[0] for each in (first, second)] == ["deployed", "not deployed"]
+    assert [line_and_report(config, each)[0] for each in (first, second)] == [
+        "deployed",
+        "not deployed",
+    ]
 
 
 def test_an_approval_that_deploys_by_itself_tells_of_the_model_before(
@@ -305,7 +300,7 @@ def test_an_approval_that_deploys_by_itself_tells_of_the_model_before(
     second = finished(config, "second")
     second.save(second.load(DecisionRecord).model_copy(update={"deploys": True}))
     assert deploy_if_approved(second, config).moved
-    assert told(config, first)[0] == "not deployed"
+    assert line_and_report(config, first)[0] == "not deployed"
 
 
 def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:
@@ -400,7 +395,7 @@ def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
     promote_by_hand(finished(config, "first"), config, None, "Hodan")
     serving = read_production(config.production_dir)
     assert serving is not None
-    assert f"nothing served before {serving.version}" in said()
+    assert f"nothing was deployed before {serving.version}" in said()
     with pytest.raises(
         ExperimentError, match=f"`nobody`.*versions of production: {serving.version}"
     ):
