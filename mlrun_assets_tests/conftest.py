@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets_tests.examples import (
     ROOT,
     SHARED,
@@ -56,6 +58,14 @@ def shared_data() -> Path:
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with a Unigram tokenizer, as a plain transformers directory."""
     return build_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EncoderSource]:
+    """The real embedded encoder; unpacking it takes some seconds and 500 MB."""
+    cache = tmp_path_factory.mktemp("cache")
+    yield resolve_encoder("embedded:multilingual-e5-small", None, cache, cache)
+    shutil.rmtree(cache)  # pytest would keep it, for three sessions
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
-"""Vocabulary trimming: an encoder with the word pieces that a language needs, and no others.
+"""Vocabulary trimming: remove the word pieces that a language does not need.
 
-Of multilingual-e5-small's 118M parameters 96M are rows of 250k pieces, most of which a language
-never meets. As in Abdaoui et al., 2020 (*Load What You Need*), rows are dropped and the rest of
-the model is untouched; but the tokenizer is rebuilt from the kept pieces, so that a word whose
-piece was dropped is spelled with smaller ones and never becomes ``<unk>``. A text whose pieces are
-all kept is segmented as before, and the trimmed model gives what the whole one gave.
+96M of the 118M parameters of multilingual-e5-small are embeddings of 250k pieces, and one language
+uses few of them. As in Abdaoui et al., 2020 (*Load What You Need*), rows are dropped and the other
+weights stay. The tokenizer is rebuilt from the kept pieces: a word whose piece was dropped is split
+into smaller pieces and never becomes ``<unk>``. A text whose pieces are all kept is split as
+before, and the trimmed model gives the same output for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,55 +35,13 @@ if TYPE_CHECKING:
 
 
 Encoded = list[list[int]]
-
-
-@dataclass(frozen=True)
-class RankedIds:
-    """Ids that must be kept, ascending, and the others, best first."""
-
-    needed: IntArray
-    others: IntArray
-
-    def within(self, budget: int) -> IntArray:
-        """The ids to keep, ascending: ``budget`` of them, or as many as are needed."""
-        return np.sort(
-            np.concatenate([self.needed, self.others[: max(0, budget - len(self.needed))]])
-        )
-
-
-def rank_ids(
-    vocabulary: Vocabulary, fixed: Sequence[int], encoded: Encoded, scripts: set[str]
-) -> RankedIds:
-    """Rank the ids for texts, as ``encoded``, that are written in ``scripts``.
-
-    Needed are the ``fixed`` ids, all that the texts use, and what the vocabulary requires to know
-    no fewer texts than before.
-    """
-    ids = np.concatenate([np.array([], np.int64), *encoded])
-    certain = np.array([*fixed, *vocabulary.required(scripts)], np.int64)
-    needed = np.sort(vocabulary.with_ancestors(np.union1d(ids, certain)))
-    written = [vocabulary.as_written(piece) for piece in vocabulary.model_pieces]
-    known = ids[ids < len(written)]
-    corpus = "".join(written[index] for index in known[:CORPUS_CHARACTERS].tolist())
-    order = vocabulary.with_ancestors(rank_pieces(written, vocabulary.scores, corpus, scripts))
-    return RankedIds(needed, order[~np.isin(order, needed)])
-
-
-def scripts_of(vocabulary: Vocabulary, encoded: Encoded) -> set[str]:
-    """The scripts of the pieces that encoded texts use, and that of digits and signs."""
-    pieces = vocabulary.model_pieces
-    used = {index for ids in encoded for index in ids if index < len(pieces)}
-    written = set("".join(vocabulary.as_written(pieces[index]) for index in used))
-    return {"", *map(script, written)}
-
-
-# 30k pieces of multilingual-e5-small are 11.5M parameters, half of the layers' 21M: a larger
-# vocabulary is what takes the memory and the time, a smaller one saves little more.
+# 30k pieces of multilingual-e5-small are 11.5M parameters, half of the layers' 21M. A larger
+# vocabulary costs memory and time; a smaller one saves little more.
 VOCABULARY_BUDGET = 30_000
-# Where the val texts need more than this share of tokens more, the budget grows by a quarter.
+# If the val texts need over 1 % more tokens than before, the budget grows by a quarter.
 MAX_FERTILITY_GROWTH = 0.01
 BUDGET_STEP = 1.25
-# RoBERTa counts positions from the padding id, so that id must not move.
+# RoBERTa counts positions from the padding id, so that id must not change.
 FRONT = 100
 KINDS: dict[str, type[Vocabulary]] = {
     vocabulary.kind: vocabulary for vocabulary in (Unigram, WordPiece, BytePair)
@@ -92,7 +49,7 @@ KINDS: dict[str, type[Vocabulary]] = {
 
 
 def can_trim(tokenizer: PreTrainedTokenizerFast) -> str | None:
-    """Why the vocabulary can't be trimmed; None: it can."""
+    """The reason why the vocabulary can't be trimmed; None: it can."""
     if not tokenizer.is_fast:
         return "its tokenizer is not backed by the tokenizers library"
     backend = tokenizer.backend_tokenizer
@@ -100,7 +57,7 @@ def can_trim(tokenizer: PreTrainedTokenizerFast) -> str | None:
     if kind not in KINDS:
         return f"its tokenizer is a {kind} model, and only {', '.join(KINDS)} can lose pieces"
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= FRONT:
-        return "its padding token does not stand at the front of the vocabulary"
+        return "its padding token is not at the front of the vocabulary"
     return KINDS[kind].refusal(backend)
 
 
@@ -108,7 +65,7 @@ def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
     """Check that the vocabulary can be trimmed.
 
     Raises:
-        EncoderError: it can't; the message says why.
+        EncoderError: it can't; the message gives the reason.
     """
     if reason := can_trim(tokenizer):
         raise EncoderError(
@@ -116,61 +73,39 @@ def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
         )
 
 
-def plan_trim(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], budget: int = VOCABULARY_BUDGET
-) -> IntArray:
-    """The ids to keep, ascending.
-
-    Kept are the special tokens, every piece that the texts use, every single character (of Han and
-    Hangul only if they occur) or byte, and, up to ``budget`` pieces, those that look most like the
-    texts.
-
-    Raises:
-        EncoderError: the vocabulary can't be trimmed; the message says why.
-    """
-    vocabulary = _read(tokenizer)
-    encoded = _encode(tokenizer, texts)
-    scripts = scripts_of(vocabulary, encoded)
-    return rank_ids(vocabulary, _fixed(tokenizer), encoded, scripts).within(budget)
-
-
-def trim_tokenizer(
-    tokenizer: PreTrainedTokenizerFast, kept_ids: IntArray
-) -> PreTrainedTokenizerFast:
-    """The tokenizer with the pieces ``kept_ids``, which become ids 0, 1, 2, ... in their order.
-
-    They are ascending. ``plan_trim`` gives those that leave a tokenizer which works as before; a
-    piece that can't be reached by merges is only dead weight.
-
-    Raises:
-        EncoderError: the vocabulary can't be trimmed; the message says why.
-    """
-    return _rebuilt(tokenizer, _read(tokenizer), kept_ids)
-
-
 def trim(
     tokenizer: PreTrainedTokenizerFast,
     model: PreTrainedModel,
     texts: Sequence[str],
     val_texts: Sequence[str],
+    budget: int = VOCABULARY_BUDGET,
 ) -> tuple[PreTrainedTokenizerFast, VocabularyTrim]:
     """Trim the vocabulary to the training ``texts``; ``model`` is changed in place.
 
-    The budget is raised until ``val_texts`` need at most 1 % more tokens than before and hold no
-    more unknown ones: a small training set knows too few pieces to tell by itself. At worst all
-    pieces are kept. The model may be a classifier or a language model.
+    These pieces are kept: special tokens, pieces that the texts use, single characters (Han and
+    Hangul only if they occur) or bytes, and, up to ``budget`` pieces, those that look most like the
+    texts. The kept pieces get the ids 0, 1, 2, … in their old order. The budget is raised until
+    ``val_texts`` need at most 1 % more tokens than before and contain no more unknown tokens: a
+    small training split uses too few pieces. At worst all pieces are kept.
+
+    Args:
+        tokenizer: the tokenizer of the whole vocabulary.
+        model: a classifier or a language model.
+        texts: the training texts.
+        val_texts: the val texts.
+        budget: number of pieces to start with.
 
     Returns:
-        The new tokenizer, and what trimming did.
+        The new tokenizer, and a record of sizes and token counts before and after.
 
     Raises:
-        EncoderError: the vocabulary can't be trimmed; the message says why.
+        EncoderError: the vocabulary can't be trimmed; the message gives the reason.
     """
     vocabulary = _read(tokenizer)
     train, val = _encode(tokenizer, texts), _encode(tokenizer, val_texts)
     ranked = rank_ids(vocabulary, _fixed(tokenizer), train, scripts_of(vocabulary, [*train, *val]))
     tokens, unknown = _count(tokenizer, val)
-    parameters, budget = model.num_parameters(), VOCABULARY_BUDGET
+    parameters = model.num_parameters()
     while True:
         kept = ranked.within(budget)
         trimmed = _rebuilt(tokenizer, vocabulary, kept)
@@ -199,7 +134,7 @@ def _read(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
 
 
 def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Special and added tokens, and all ids up to that of padding, which keep their places."""
+    """Ids of special and added tokens, and all ids up to padding, which must not change."""
     front = range(tokenizer.pad_token_id + 1)
     return [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, *front]
 
@@ -207,7 +142,7 @@ def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 def _rebuilt(
     tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: IntArray
 ) -> PreTrainedTokenizerFast:
-    """The plain class is used: it reads ``tokenizer.json`` as it stands, others build their own."""
+    """The tokenizer of the kept pieces; a class of a family would build its own vocabulary."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
@@ -221,14 +156,14 @@ def _rebuilt(
     )
 
 
-def _count(tokenizer: PreTrainedTokenizerFast, encoded: list[list[int]]) -> tuple[int, int]:
+def _count(tokenizer: PreTrainedTokenizerFast, encoded: Encoded) -> tuple[int, int]:
     """Tokens and unknown tokens of encoded texts."""
     unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded)
     return sum(map(len, encoded)), unknown
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of the texts, without special tokens and not cut; offsets are not asked for."""
+def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Encoded:
+    """Ids of the whole texts, without special tokens."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -236,11 +171,57 @@ def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[li
     return [item.ids for item in encoded]
 
 
-def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
-    """Keep the rows ``kept_ids`` of everything in ``model`` that is as long as its vocabulary.
+# Which pieces are kept
 
-    That is the input embeddings and, in a language model, the output layer with its bias, tied or
-    not. The config's vocabulary size and special ids follow. ``model`` is changed in place.
+
+@dataclass(frozen=True)
+class RankedIds:
+    """Ids that must be kept, ascending, and the others, best first."""
+
+    needed: IntArray
+    others: IntArray
+
+    def within(self, budget: int) -> IntArray:
+        """The ids to keep, ascending: ``budget`` of them, or as many as are needed."""
+        return np.sort(
+            np.concatenate([self.needed, self.others[: max(0, budget - len(self.needed))]])
+        )
+
+
+def rank_ids(
+    vocabulary: Vocabulary, fixed: Sequence[int], encoded: Encoded, scripts: set[str]
+) -> RankedIds:
+    """Split the ids into needed ones and others, for ``encoded`` texts written in ``scripts``.
+
+    Needed are the ``fixed`` ids, all ids that the texts use, and those that the vocabulary requires
+    so that no text gets more unknown tokens than before.
+    """
+    ids = np.concatenate([np.array([], np.int64), *encoded])
+    required = np.array([*fixed, *vocabulary.required(scripts)], np.int64)
+    needed = np.sort(vocabulary.with_ancestors(np.union1d(ids, required)))
+    written = [vocabulary.as_written(piece) for piece in vocabulary.model_pieces]
+    known = ids[ids < len(written)]
+    corpus = "".join(written[index] for index in known[:CORPUS_CHARACTERS].tolist())
+    order = vocabulary.with_ancestors(rank_pieces(written, vocabulary.scores, corpus, scripts))
+    return RankedIds(needed, order[~np.isin(order, needed)])
+
+
+def scripts_of(vocabulary: Vocabulary, encoded: Encoded) -> set[str]:
+    """The scripts of the pieces that encoded texts use, and that of digits and signs."""
+    pieces = vocabulary.model_pieces
+    used = {index for ids in encoded for index in ids if index < len(pieces)}
+    written = set("".join(vocabulary.as_written(pieces[index]) for index in used))
+    return {"", *map(script, written)}
+
+
+# The embeddings
+
+
+def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
+    """Keep the rows ``kept_ids`` of all parameters of ``model`` that have a row for every piece.
+
+    These are the input embeddings and, in a language model, the output layer with its bias, tied or
+    not. The config gets the new vocabulary size and special ids. ``model`` is changed in place.
 
     Raises:
         EncoderError: the model has fewer rows than the tokenizer has ids.
@@ -250,8 +231,8 @@ def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     if (rows := inputs.weight.shape[0]) <= kept_ids[-1]:
         raise EncoderError(
-            f"the model has {rows} embeddings and the tokenizer an id {kept_ids[-1]}: they do not "
-            "belong together."
+            f"the model has {rows} embeddings and the tokenizer has an id {kept_ids[-1]}: they do "
+            "not belong together."
         )
     _cut_rows(model, _vocabulary_parameters(model, rows), torch.from_numpy(kept_ids))
     inputs.num_embeddings = len(kept_ids)
@@ -266,8 +247,8 @@ def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
 def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Parameter]:
     """Input embeddings, output layer, and biases of the language-model head, tied or not.
 
-    What DeBERTa's newer head calls its output layer is a layer before it: its output is multiplied
-    by the input embeddings, and only its bias is as long as the vocabulary.
+    In DeBERTa's newer head, the output layer is followed by a product with the input embeddings,
+    and only its bias has a row for every piece.
     """
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     if outputs is None:
@@ -284,7 +265,7 @@ def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Paramet
 
 
 def _cut_rows(model: nn.Module, parameters: list[nn.Parameter], index: Tensor) -> None:
-    """Cut the rows of the parameters, wherever in the model each of them is used."""
+    """Cut the rows of the parameters at all places of the model that use them."""
     from torch import nn
 
     cut = {

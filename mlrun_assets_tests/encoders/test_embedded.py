@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import multiprocessing
 import shutil
 import sys
@@ -18,7 +19,7 @@ from mlrun_assets.encoders.embedded import create_once, default_cache_dir, embed
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import e5s1_bytes, shared_rows
+from mlrun_assets_tests.encoders.tiny_encoders import e5s1_bytes
 
 NAME = "multilingual-e5-small"
 ENCODER = embedded.EMBEDDED_ENCODERS[NAME]
@@ -179,10 +180,13 @@ def test_two_processes_at_once_write_once_and_both_succeed(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_real_tokenizer_gives_every_reference_id(embedded: EncoderSource) -> None:
+def test_the_real_tokenizer_gives_every_reference_id(
+    embedded: EncoderSource, shared_data: Path
+) -> None:
     from transformers import AutoTokenizer
 
-    rows = shared_rows("tokenizer_reference.jsonl")
+    file = shared_data / "tokenizer_reference.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     tokenizer = AutoTokenizer.from_pretrained(embedded.location)
     wrong = [row["text"] for row in rows if tokenizer(row["text"])["input_ids"] != row["input_ids"]]
     assert len(rows) == 373

@@ -16,7 +16,7 @@ from mlrun_assets.encoders.loading import (
     model_positions,
 )
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import SOMALI, directory_source, tiny_config
+from mlrun_assets_tests.encoders.tiny_encoders import SOMALI, directory_source, tiny_config
 
 LABELS = ("caafimaad", "ciyaaraha", "siyaasad")
 

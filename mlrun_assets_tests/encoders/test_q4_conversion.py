@@ -12,7 +12,7 @@ from mlrun_assets.encoders.directory import check_directory
 from mlrun_assets.encoders.embedded import bert_name, write_encoder
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import (
+from mlrun_assets_tests.encoders.tiny_encoders import (
     SPECIAL_TOKENS,
     TINY_PIECES,
     directory_source,

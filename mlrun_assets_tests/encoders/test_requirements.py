@@ -11,7 +11,7 @@ from mlrun_assets.config import Config
 from mlrun_assets.encoders.loading import load_classifier
 from mlrun_assets.encoders.requirements import check_requirements
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import directory_source, tiny_config, wrapped
+from mlrun_assets_tests.encoders.tiny_encoders import directory_source, tiny_config, wrapped
 
 
 def asked(**settings: Any) -> Config:
@@ -54,8 +54,8 @@ def test_labels_that_the_config_names_must_be_as_many_as_the_head_s(xlmr_copy: P
     load_classifier(source, ("ciyaaro", "caafimaad")).save_pretrained(xlmr_copy)
     check_requirements(source, asked(num_labels=2))
     check_requirements(source, asked())
-    with pytest.raises(EncoderError, match=r"and model\.num_labels says 3\. Set model\.name to"):
+    with pytest.raises(EncoderError, match=r"and model\.num_labels gives 3\. Set model\.name to"):
         check_requirements(source, asked(num_labels=3))
     config = Config.model_validate({"data": {"labels": ["a", "b", "c"]}, "model": asked().model})
-    with pytest.raises(EncoderError, match=r"and data\.labels says 3\. Set"):
+    with pytest.raises(EncoderError, match=r"and data\.labels gives 3\. Set"):
         check_requirements(source, config)

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from mlrun_assets.encoders.loading import load_classifier
 from mlrun_assets.encoders.requirements import check_head, describe_head
 from mlrun_assets.errors import EncoderError
-from mlrun_assets_tests.encoders.conftest import directory_source
+from mlrun_assets_tests.encoders.tiny_encoders import directory_source
 
 LABELS = ("ciyaaro", "caafimaad", "siyaasad", "dhaqaale", "waxbarasho")
 
@@ -27,7 +27,7 @@ def test_a_head_for_another_number_of_labels(classifier: Path, tmp_path: Path) -
     source = directory_source(classifier)
     with pytest.raises(
         EncoderError,
-        match=r"of 5 labels \(ciyaaro, .*\), and the data says 3\. .*save it without its head",
+        match=r"of 5 labels \(ciyaaro, .*\), and the data gives 3\. .*save it without its head",
     ):
         check_head(source, 3, "the data")
     bare = tmp_path / "bare"

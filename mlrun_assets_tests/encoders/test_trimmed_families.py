@@ -13,18 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders import trimming
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
-from mlrun_assets.encoders.trimming import (
-    can_trim,
-    plan_trim,
-    trim,
-    trim_embeddings,
-    trim_tokenizer,
+from mlrun_assets.encoders.trimming import can_trim, trim
+from mlrun_assets_tests.encoders import tiny_encoders
+from mlrun_assets_tests.encoders.tiny_encoders import (
+    OTHERS,
+    SOMALI,
+    directory_source,
+    pieces_of,
+    trimmed_tokenizer,
 )
-from mlrun_assets_tests.encoders import lifelike
-from mlrun_assets_tests.encoders.conftest import OTHERS, SOMALI, directory_source
 from mlrun_assets_tests.examples import sample_rows
 
 BUDGET = 900
@@ -46,25 +45,19 @@ class Family:
         return set(pieces_of(self.whole, text)) <= self.kept
 
 
-@pytest.fixture(scope="module", params=sorted(lifelike.TOKENIZERS))
+@pytest.fixture(scope="module", params=sorted(tiny_encoders.TOKENIZERS))
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
     directory = tmp_path_factory.mktemp("families") / request.param
-    lifelike.write_encoder(request.param, directory)
+    tiny_encoders.write_encoder(request.param, directory)
     source = directory_source(directory)
     whole = load_tokenizer(source)
-    kept = plan_trim(whole, TRAIN, BUDGET)
-    tokens = whole.convert_ids_to_tokens(kept.tolist())
-    return Family(source, whole, trim_tokenizer(whole, kept), frozenset(tokens))
-
-
-def pieces_of(tokenizer: Any, text: str) -> list[str]:
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
-    return tokens
+    trimmed = trimmed_tokenizer(whole, TRAIN, BUDGET)
+    return Family(source, whole, trimmed, frozenset(trimmed.get_vocab()))
 
 
 def test_the_tokenizer_of_each_family_is_the_real_one(family: Family) -> None:
     family_name = Path(family.source.location).name
-    built = lifelike.TOKENIZERS[family_name]()
+    built = tiny_encoders.TOKENIZERS[family_name]()
     assert type(family.whole) is type(built)
     assert type(built).__module__.startswith("transformers.models.")
     assert can_trim(family.whole) is None
@@ -127,6 +120,11 @@ def test_special_tokens_truncation_and_pairs_work_as_before(family: Family) -> N
         )
 
 
+def kept_ids(whole: Any, trimmed: Any) -> list[int]:
+    ids: list[int] = whole.convert_tokens_to_ids(trimmed.convert_ids_to_tokens(range(len(trimmed))))
+    return ids
+
+
 def outputs(model: Any, tokenizer: Any, texts: list[str]) -> Any:
     import torch
 
@@ -141,18 +139,15 @@ def save(model: Any, tokenizer: Any, directory: Path) -> Path:
     return directory
 
 
-def test_a_trimmed_classifier_predicts_the_same(
-    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trimmed_classifier_predicts_the_same(family: Family, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", BUDGET)
     torch.manual_seed(1)
     model = load_classifier(family.source, ("a", "b", "c"))
     before = outputs(model, family.whole, TRAIN)
     rows, width = model.get_input_embeddings().weight.shape
-    trimmed, record = trim(family.whole, model, TRAIN, TRAIN[:10])
+    trimmed, record = trim(family.whole, model, TRAIN, TRAIN[:10], BUDGET)
     assert torch.equal(outputs(model, trimmed, TRAIN), before)
     assert before.std(dim=0).min() > 0
     assert record.pieces_after == BUDGET == model.config.vocab_size == len(trimmed)
@@ -168,9 +163,9 @@ def test_a_trimmed_classifier_predicts_the_same(
 
 def test_a_trimmed_encoder_can_be_trimmed_again(family: Family, tmp_path: Path) -> None:
     model = load_classifier(family.source, ("a", "b"))
-    save(model, trim_tokenizer(family.whole, plan_trim(family.whole, TRAIN, 1200)), tmp_path)
+    save(model, trimmed_tokenizer(family.whole, TRAIN, 1200), tmp_path)
     once = load_tokenizer(directory_source(tmp_path))
-    twice = trim_tokenizer(once, plan_trim(once, TRAIN, BUDGET))
+    twice = trimmed_tokenizer(once, TRAIN, BUDGET)
     assert len(twice) < len(once) < len(family.whole)
     for text in TRAIN:
         assert pieces_of(twice, text) == pieces_of(family.whole, text)
@@ -182,7 +177,7 @@ def test_pieces_in_a_sentencepiece_model_are_trimmed_too(tmp_path: Path) -> None
     from transformers import AutoTokenizer
 
     corpus = tmp_path / "corpus"
-    corpus.write_text("\n".join(lifelike.corpus()), encoding="utf-8")
+    corpus.write_text("\n".join(tiny_encoders.corpus()), encoding="utf-8")
     encoder, trimmed_dir = tmp_path / "encoder", tmp_path / "trimmed"
     encoder.mkdir()
     special = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
@@ -194,12 +189,12 @@ def test_pieces_in_a_sentencepiece_model_are_trimmed_too(tmp_path: Path) -> None
         **{f"{name}_id": index for index, name in enumerate(special)},
         **{f"{name}_piece": piece for name, piece in special.items()},
     )
-    whole = lifelike.mdeberta_tokenizer()
-    lifelike.config("deberta-v2", whole).save_pretrained(encoder)
+    whole = tiny_encoders.mdeberta_tokenizer()
+    tiny_encoders.config("deberta-v2", whole).save_pretrained(encoder)
     tokenizer = load_tokenizer(directory_source(encoder))
-    trimmed = trim_tokenizer(tokenizer, plan_trim(tokenizer, TRAIN, BUDGET))
+    trimmed = trimmed_tokenizer(tokenizer, TRAIN, BUDGET)
     assert len(trimmed) == BUDGET < len(tokenizer)
-    lifelike.config("deberta-v2", trimmed).save_pretrained(trimmed_dir)
+    tiny_encoders.config("deberta-v2", trimmed).save_pretrained(trimmed_dir)
     trimmed.save_pretrained(trimmed_dir)
     reloaded = AutoTokenizer.from_pretrained(trimmed_dir)
     for text in TRAIN:
@@ -213,18 +208,17 @@ def masked_model(family: Family, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_trimmed_language_model_says_the_same(
-    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
+def test_a_trimmed_language_model_predicts_the_same(
+    family: Family, tmp_path: Path, tied: bool
 ) -> None:
     import torch
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", BUDGET)
     model = masked_model(family, tie_word_embeddings=tied)
     text = f"{TRAIN[0]} {family.whole.mask_token}{TRAIN[1]}"
     before = outputs(model, family.whole, [text])
-    trimmed, _ = trim(family.whole, model, TRAIN, TRAIN[:10])
-    kept = family.whole.convert_tokens_to_ids(trimmed.convert_ids_to_tokens(range(len(trimmed))))
+    trimmed, _ = trim(family.whole, model, TRAIN, TRAIN[:10], BUDGET)
+    kept = kept_ids(family.whole, trimmed)
     after = outputs(model, trimmed, [text])
     torch.testing.assert_close(after, before[..., kept])
 
@@ -237,14 +231,13 @@ def test_a_trimmed_language_model_says_the_same(
 
 
 def test_a_trimmed_language_model_learns_and_becomes_a_classifier(
-    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family: Family, tmp_path: Path
 ) -> None:
     """As in task-adaptive pretraining: trim, train on masked words, then load a classifier."""
     import torch
 
-    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", BUDGET)
     model = masked_model(family)
-    trimmed, _ = trim(family.whole, model, TRAIN, TRAIN[:10])
+    trimmed, _ = trim(family.whole, model, TRAIN, TRAIN[:10], BUDGET)
     batch = trimmed(TRAIN[:4], padding=True, truncation=True, max_length=40, return_tensors="pt")
     loss = model(**batch, labels=batch["input_ids"]).loss
     loss.backward()
@@ -259,14 +252,15 @@ def test_deberta_s_newer_head_is_trimmed_too(tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    tokenizer = lifelike.TOKENIZERS["deberta-v2"]()
-    model = AutoModelForMaskedLM.from_config(lifelike.config("deberta-v2", tokenizer, legacy=False))
+    tokenizer = tiny_encoders.TOKENIZERS["deberta-v2"]()
+    model = AutoModelForMaskedLM.from_config(
+        tiny_encoders.config("deberta-v2", tokenizer, legacy=False)
+    )
     with torch.no_grad():
         model.lm_predictions.lm_head.bias.normal_()
     before = outputs(model, tokenizer, [TRAIN[0]])
-    kept = plan_trim(tokenizer, TRAIN, BUDGET)
-    trimmed = trim_tokenizer(tokenizer, kept)
-    trim_embeddings(model, kept)
+    trimmed, _ = trim(tokenizer, model, TRAIN, (), BUDGET)
+    kept = kept_ids(tokenizer, trimmed)
     after = outputs(model, trimmed, [TRAIN[0]])
     torch.testing.assert_close(after, before[..., kept])
     reloaded = AutoModelForMaskedLM.from_pretrained(save(model, trimmed, tmp_path))
@@ -286,19 +280,16 @@ json.dump({"answers": answers, "ours": "mlrun_assets" in sys.modules}, sys.stdou
 
 
 @pytest.mark.slow
-def test_a_fresh_process_without_this_package_gives_the_same_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fresh_process_without_this_package_gives_the_same_answers(tmp_path: Path) -> None:
     import torch
 
-    monkeypatch.setattr(trimming, "VOCABULARY_BUDGET", BUDGET)
     directories, expected = [], []
-    for name in lifelike.TOKENIZERS:
-        whole = lifelike.write_encoder(name, tmp_path / name / "whole")
+    for name in tiny_encoders.TOKENIZERS:
+        whole = tiny_encoders.write_encoder(name, tmp_path / name / "whole")
         torch.manual_seed(1)
         model = load_classifier(directory_source(tmp_path / name / "whole"), ("a", "b", "c"))
         probabilities = torch.cat([outputs(model, whole, [text]) for text in TRAIN]).softmax(-1)
-        trimmed, record = trim(whole, model, TRAIN, TRAIN)
+        trimmed, record = trim(whole, model, TRAIN, TRAIN, BUDGET)
         assert record.pieces_after == BUDGET
         directories.append(str(save(model, trimmed, tmp_path / name / "trimmed")))
         best = probabilities.max(-1)
@@ -316,6 +307,6 @@ def test_a_fresh_process_without_this_package_gives_the_same_answers(
         check=True,
         cwd=tmp_path,
     )
-    said = json.loads(answer.stdout)
-    assert not said["ours"]
-    assert said["answers"] == expected
+    result = json.loads(answer.stdout)
+    assert not result["ours"]
+    assert result["answers"] == expected

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.models.predictor import CHARACTERS_A_TOKEN, ids_read
-from mlrun_assets_tests.encoders import lifelike
-from mlrun_assets_tests.encoders.conftest import directory_source
-from mlrun_assets_tests.encoders.conftest import embedded as embedded  # noqa: PLC0414  a fixture
+from mlrun_assets_tests.encoders import tiny_encoders
+from mlrun_assets_tests.encoders.tiny_encoders import directory_source
 from mlrun_assets_tests.examples import sample_rows
 
 WORDS = sorted({word for row in sample_rows("train")[:40] for word in row["text"].split()})
@@ -56,13 +55,13 @@ class Spy:
 REAL = "multilingual-e5-small"
 
 
-@pytest.fixture(scope="module", params=[*sorted(lifelike.TOKENIZERS), "tiny", REAL])
+@pytest.fixture(scope="module", params=[*sorted(tiny_encoders.TOKENIZERS), "tiny", REAL])
 def tokenizer(request: pytest.FixtureRequest, tiny_encoder: Path) -> Any:
     if request.param == "tiny":
         return load_tokenizer(directory_source(tiny_encoder))
     if request.param == REAL:
         return load_tokenizer(request.getfixturevalue("embedded"))
-    return lifelike.TOKENIZERS[request.param]()
+    return tiny_encoders.TOKENIZERS[request.param]()
 
 
 def check(tokenizer: Any, texts: list[str], max_length: int, characters: int, side: str) -> None:
