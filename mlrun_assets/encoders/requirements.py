@@ -1,4 +1,4 @@
-"""Whether an encoder can do what the config asks of it, asked before anything long starts."""
+"""Checks that an encoder can do what the config asks for, before anything long starts."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ HEADS = ("classifier.", "score.", "classification_head.", "logits_proj.", "seque
 LABELS_SHOWN = 12
 
 
-def check_head(source: EncoderSource, labels: int, said_by: str) -> None:
-    """Check that the encoder brings no classifier of another number of labels than ``labels``.
+def check_head(source: EncoderSource, labels: int, origin: str) -> None:
+    """Check that the encoder has no trained head for another number of labels than ``labels``.
 
-    Its head could not be of use: the directory is likely to be another one than was meant. One for
-    as many labels of other names passes (see ``describe_head``), and so does a config that counts
-    labels, as every one does, where no weights of a head are.
+    With such a head, the directory is probably not the one that the user meant. A head for as many
+    labels with other names passes (see ``describe_head``), and so does a label count in the config
+    without weights of a head.
 
     Args:
         source: the encoder.
-        labels: how many there are.
-        said_by: what says so, for the message: a key of the config, or the data.
+        labels: number of labels.
+        origin: where that number comes from, for the message: a key of the config, or the data.
 
     Raises:
-        EncoderError: it brings one; or its config can't be read.
+        EncoderError: it has such a head, or its config can't be read.
     """
     config = _classifier_config(source)
     if config is not None and config.num_labels != labels:
         raise EncoderError(
             f"{source.name} ({source.location}) is a classifier of {_listed(config)}, and "
-            f"{said_by} says {labels}. Set model.name to the encoder that it was made from, or "
-            "take data with those labels; to start from it all the same, save it without its "
-            f"head: `AutoModel.from_pretrained({source.location!r}).save_pretrained(other)`, and "
+            f"{origin} gives {labels}. Set model.name to the encoder that it was made from, or "
+            "take data with those labels. To start from this one, save it without its head: "
+            f"`AutoModel.from_pretrained({source.location!r}).save_pretrained(other)`, and "
             "its tokenizer with `AutoTokenizer` into the same directory."
         )
 
 
 def describe_head(source: EncoderSource) -> str | None:
-    """What is said of a classifier that the encoder brings along; None: it brings none.
+    """A note for the user about a trained head of the encoder; None: it has none.
 
-    One of other labels than the data's, and of as many, is no error: its logits are drawn anew in
-    any case (see ``load_classifier``).
+    A head for as many labels with other names is no error: its last layer is replaced by a new one
+    in any case (see ``load_classifier``).
 
     Raises:
         EncoderError: the encoder's config can't be read.
@@ -65,13 +65,13 @@ def describe_head(source: EncoderSource) -> str | None:
     if config is None:
         return None
     return (
-        f"{source.name} is a classifier of {_listed(config)}: its logits are not used, those of "
-        "the data's labels are drawn anew"
+        f"{source.name} is a classifier of {_listed(config)}: its last layer is replaced by a new "
+        "one for the labels of the data"
     )
 
 
 def _classifier_config(source: EncoderSource) -> PreTrainedConfig | None:
-    """The encoder's config where it is that of a classifier whose head was saved, too."""
+    """The encoder's config if it is a classifier and has the weights of its head; else None."""
     config = load_config(source)
     names = config.architectures or ()
     if not any(name.endswith("ForSequenceClassification") for name in names):
@@ -87,14 +87,14 @@ def _listed(config: PreTrainedConfig) -> str:
 
 
 def check_requirements(source: EncoderSource, config: Config) -> None:
-    """Check the encoder: its type, the tokens that it reads, its head, whether it can be trimmed.
+    """Check the encoder's type, its maximum length, its head, and that it can be trimmed.
 
-    The head is held against the number of labels where ``config`` says it; where the data alone
-    does, see ``check_head``. No weights are read. Takes a fraction of a second after imports, and
-    the seconds that loading the tokenizer takes where ``model.trim_vocabulary`` is true.
+    The head is checked if ``config`` gives the number of labels; otherwise call ``check_head`` when
+    the data is read. No weights are read. Takes a fraction of a second after imports, and seconds
+    more for the tokenizer if ``model.trim_vocabulary`` is true.
 
     Raises:
-        EncoderError: it can't be fine-tuned as ``config`` says; the message names the key.
+        EncoderError: it can't be fine-tuned as ``config`` asks; the message names the key.
     """
     model, labels = config.model, config.data.labels
     check_max_length(source, model.max_length)

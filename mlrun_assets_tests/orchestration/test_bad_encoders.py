@@ -50,7 +50,7 @@ def unchanged(encoder: Path) -> None:
     ("change", "settings", "message"),
     [
         (with_a_pickle, {}, "is a pickle"),
-        (with_a_head("abcde"), {}, "model.num_labels says 3"),
+        (with_a_head("abcde"), {}, "model.num_labels gives 3"),
         (unchanged, {"max_length": 65}, "set model.max_length to 64 or less"),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_classifier_for_another_number_than_the_data_s_ends_the_run(
     with_a_head("abcde")(encoder)
     manifest = run(make_project(model={"name": "./encoder", "num_labels": None}))
     assert manifest.status is Status.FAILED
-    assert "5 labels (a, b, c, d, e), and the training split says 3" in (manifest.error or "")
+    assert "5 labels (a, b, c, d, e), and the training split gives 3" in (manifest.error or "")
     assert set(manifest.stages) == {"experiment", "validated_dataset"}
 
 
