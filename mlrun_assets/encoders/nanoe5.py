@@ -1,4 +1,4 @@
-"""The ``E5S1`` file: a BERT with 4-bit weights and its Unigram tokenizer, read as plain data.
+"""Read an ``E5S1`` file: a BERT with 4-bit weights, and its Unigram tokenizer.
 
 Little-endian: magic, header, pieces (offsets, scores, UTF-8 blob), character map, table of
 tensors, tensors. A tensor is f32, or q4: blocks of 32 weights as one f16 scale and 16 bytes whose
@@ -48,7 +48,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The Unigram vocabulary in the order of the ids, and the ids of its special pieces."""
+    """The Unigram vocabulary in order of the ids, and the ids of its special pieces."""
 
     texts: tuple[str, ...]
     scores: tuple[float, ...]
@@ -60,7 +60,7 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Q4File:
-    """Everything that the file holds; the tensors are 1-D, as they are stored."""
+    """The content of the file; the tensors are 1-D, as stored."""
 
     header: Header
     pieces: Pieces
@@ -69,7 +69,7 @@ class Q4File:
 
 
 def read_q4_file(content: bytes) -> Q4File:
-    """Parse the bytes of a file whose digest is known; nothing in it is executed.
+    """Parse the bytes of a file whose digest was verified; nothing in it is executed.
 
     Raises:
         struct.error, ValueError: the bytes are not such a file.
@@ -84,7 +84,7 @@ def read_q4_file(content: bytes) -> Q4File:
 
 
 def dequantise(blocks: bytes) -> Float32Array:
-    """The weights of q4 blocks, 32 a block of 18 bytes."""
+    """The weights of q4 blocks; a block of 18 bytes has 32 weights."""
     raw = np.frombuffer(blocks, dtype=[("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
     nibbles = np.concatenate([raw["nibbles"] & 0x0F, raw["nibbles"] >> 4], axis=1)
     weights = nibbles.astype(np.float32) - NIBBLE_ZERO
@@ -103,7 +103,7 @@ def _pieces(cursor: _Cursor) -> Pieces:
 
 
 def _character_map(cursor: _Cursor) -> dict[str, str]:
-    """What single characters are normalised to; a part of XLM-R's whole normaliser."""
+    """Normal forms of single characters, a part of XLM-R's normaliser."""
     count, _ = cursor.unpack("<iI")
     mapping = {}
     for _ in range(count):
@@ -128,7 +128,7 @@ def _tensors(cursor: _Cursor) -> dict[str, Float32Array]:
 
 
 class _Cursor:
-    """A place in the file that moves on as values are read."""
+    """A position in the file that advances as values are read."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -148,8 +148,10 @@ class _Cursor:
         return np.frombuffer(self.bytes(np.dtype(kind).itemsize * count), dtype=kind)
 
 
+# The tokenizer
+
 METASPACE = "▁"
-# Newer maps keep the zero-width joiner, the one that XLM-R was trained with makes it a space.
+# Newer maps keep the zero-width joiner; the map that XLM-R was trained with makes it a space.
 ZERO_WIDTH_JOINER = "\u200d"
 # Field numbers of sentencepiece's ModelProto and NormalizerSpec.
 NORMALIZER_SPEC, PRECOMPILED_CHARSMAP = 3, 2
@@ -158,7 +160,7 @@ NORMALIZER_SPEC, PRECOMPILED_CHARSMAP = 3, 2
 def build_xlmr_tokenizer(
     pieces: Pieces, character_map: dict[str, str], positions: int
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer with all special tokens set, reading at most ``positions`` tokens.
+    """The tokenizer of XLM-R with its special tokens, for at most ``positions`` tokens.
 
     Raises:
         EncoderError: the installed sentencepiece normalises characters differently.
@@ -229,7 +231,7 @@ def _check_normalizer(backend: Tokenizer, character_map: dict[str, str]) -> None
 def nmt_nfkc_map() -> bytes:
     """SentencePiece's compiled ``nmt_nfkc`` map, as ``normalizers.Precompiled`` reads it.
 
-    The message is read by hand: sentencepiece's own protobuf classes load only with a protobuf at
+    The protobuf message is parsed here, because sentencepiece's own classes need a protobuf at
     least as new as the one that generated them.
     """
     from sentencepiece import SentencePieceNormalizer

@@ -1,4 +1,4 @@
-"""Which word pieces a language is likely to need, beyond those that its training texts use."""
+"""Rank word pieces by how likely a language is to need them, beyond its training texts."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from numpy.typing import NDArray
 from mlrun_assets.types import BoolArray, FloatArray, HashArray, IntArray, Uint32Array
 
 ORDER = 4
-# A character's id takes 16 bits, so that four of them are one 64-bit key.
+# A character's id has 16 bits, so four of them fit into a 64-bit key.
 BITS = 16
-# How many observations the shorter context counts for, as in Bayesian smoothing with a Dirichlet
-# prior (MacKay and Peto, 1995).
+# Weight of the shorter context in observations, as in smoothing with a Dirichlet prior (MacKay and
+# Peto, 1995).
 PRIOR = 1.0
-# Against the tokenizer's own score. At 30k pieces SIB-200 Somali's val split needs 2.4 % more
-# tokens by the score alone, and 1.1 %, 1.1 % and 1.0 % with weights 0.3, 0.5 and 1; Oromo, from 60
-# sentences, 3.4 % and 0.9 % with any of them; Swahili, from 60, 15.0 % and 8.1 %, 7.9 %, 7.2 %.
+# Relative to the tokenizer's own score. Additional tokens of the val split at 30k pieces, with the
+# score alone and with weights 0.3, 0.5 and 1: Somali (SIB-200) 2.4 %, then 1.1 %, 1.1 %, 1.0 %;
+# Oromo (60 sentences) 3.4 %, then 0.9 % with each; Swahili (60) 15.0 %, then 8.1 %, 7.9 %, 7.2 %.
 CHARACTER_WEIGHT = 0.5
-# Enough to know which four characters follow one another; more only takes longer.
+# Enough to count 4-grams of characters; more only takes longer.
 CORPUS_CHARACTERS = 1_000_000
 SHARED_NAMES = frozenset({"COMBINING", "MODIFIER", "VARIATION"})
 
 
 def rank_pieces(pieces: list[str], scores: FloatArray, corpus: str, scripts: set[str]) -> IntArray:
-    """The indices of ``pieces``, those that ``corpus`` suggests most first.
+    """The indices of ``pieces``, best first.
 
-    A piece is ranked by its general frequency, the Unigram log probability. That alone would fill
-    a Somali vocabulary with English and Spanish; so a character 4-gram model of the corpus is asked
-    as well, and half of its log probability is added. Pieces of other scripts come last.
+    The rank of a piece is its Unigram log probability plus half of its log probability under a
+    character 4-gram model of ``corpus``. The first alone would fill a Somali vocabulary with
+    English and Spanish pieces. Pieces of other scripts come last.
 
     Args:
         pieces: the pieces, none of them empty.
         scores: their log probabilities, of the same length.
         corpus: the training texts as the tokenizer normalises them, with ``▁`` for spaces.
-        scripts: the scripts that the training texts are written in, as ``script`` names them;
-            those of digits and signs are always among them.
+        scripts: the scripts of the training texts, with the names of ``script``; digits and signs
+            always belong to them.
     """
     likeness = character_log_probabilities(pieces, corpus[:CORPUS_CHARACTERS])
     ranks = scores + CHARACTER_WEIGHT * likeness
@@ -45,9 +45,9 @@ def rank_pieces(pieces: list[str], scores: FloatArray, corpus: str, scripts: set
 
 
 def script(character: str) -> str:
-    """``LATIN``, ``ARABIC``, ``CJK``, ...; empty for what all scripts share (digits, signs).
+    """``LATIN``, ``ARABIC``, ``CJK``, ...; empty for digits and signs, which all scripts share.
 
-    Unicode's names start with the script, but for accents and such, which belong to any.
+    The Unicode name of a letter starts with its script, except for accents and other marks.
     """
     if unicodedata.category(character)[0] not in "LM":
         return ""
@@ -56,7 +56,7 @@ def script(character: str) -> str:
 
 
 def _written_in(pieces: list[str], scripts: set[str]) -> BoolArray:
-    """For each piece: whether all its characters are of the ``scripts`` or shared by all."""
+    """For each piece: whether all its characters belong to ``scripts`` or to all scripts."""
     characters, inverse = np.unique(_code_points("".join(pieces)), return_inverse=True)
     fits = np.array([script(chr(character)) in {*scripts, ""} for character in characters.tolist()])
     return np.logical_and.reduceat(fits[inverse], _starts(_lengths(pieces)))
@@ -65,23 +65,23 @@ def _written_in(pieces: list[str], scripts: set[str]) -> BoolArray:
 def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     """The natural log probability of each piece under an interpolated 4-gram model of ``corpus``.
 
-    A character that stands at index i of its piece is predicted from min(i, 3) before it:
+    A character at index i of its piece is predicted from the min(i, 3) characters before it:
     p(c | context) = (count(context c) + PRIOR * p(c | shorter context)) / (count(context) + PRIOR),
-    and all characters are equally likely without one.
+    and without a context all characters are equally likely.
     """
     characters = _code_points(corpus)
     alphabet = np.unique(characters)
     trained = _ids(characters, alphabet)
-    asked = _ids(_code_points("".join(pieces)), alphabet)
+    queried = _ids(_code_points("".join(pieces)), alphabet)
     lengths = _lengths(pieces)
     starts = _starts(lengths)
-    index_in_piece = np.arange(len(asked)) - np.repeat(starts, lengths)
+    index_in_piece = np.arange(len(queried)) - np.repeat(starts, lengths)
 
-    probabilities = np.full(len(asked), 1.0 / (len(alphabet) + 1))
-    context_counts: NDArray[Any] = np.full(len(asked), float(len(trained)))
+    probabilities = np.full(len(queried), 1.0 / (len(alphabet) + 1))
+    context_counts: NDArray[Any] = np.full(len(queried), float(len(trained)))
     for order in range(1, ORDER + 1):
-        # The first places have no whole n-gram before them.
-        counts = _counts(_ngrams(asked, order), _ngrams(trained, order)[order - 1 :])
+        # The first positions have no complete n-gram before them.
+        counts = _counts(_ngrams(queried, order), _ngrams(trained, order)[order - 1 :])
         longer = (counts + PRIOR * probabilities) / (context_counts + PRIOR)
         probabilities = np.where(index_in_piece >= order - 1, longer, probabilities)
         # The n-gram that ends here is the context of the character behind it.
@@ -94,7 +94,7 @@ def _lengths(pieces: list[str]) -> IntArray:
 
 
 def _starts(lengths: IntArray) -> IntArray:
-    """Where each piece starts when all are joined."""
+    """Start of each piece in the joined pieces."""
     return np.cumsum(lengths) - lengths
 
 
@@ -110,17 +110,17 @@ def _ids(characters: Uint32Array, alphabet: Uint32Array) -> HashArray:
 
 
 def _ngrams(ids: HashArray, order: int) -> HashArray:
-    """The key of the ``order`` ids that end at each place; zeros stand before the first."""
+    """The key of the ``order`` ids that end at each position, with zeros before the first."""
     keys = ids.copy()
     for distance in range(1, order):
         keys[distance:] |= ids[:-distance] << np.uint64(BITS * distance)
     return keys
 
 
-def _counts(asked: HashArray, trained: HashArray) -> FloatArray:
-    """How often each key that is asked for was seen in training."""
+def _counts(queried: HashArray, trained: HashArray) -> FloatArray:
+    """How often each of the ``queried`` keys occurs in ``trained``."""
     if len(trained) == 0:
-        return np.zeros(len(asked))
+        return np.zeros(len(queried))
     known, counts = np.unique(trained, return_counts=True)
-    places = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    return np.where(known[places] == asked, counts[places], 0).astype(np.float64)
+    places = np.minimum(np.searchsorted(known, queried), len(known) - 1)
+    return np.where(known[places] == queried, counts[places], 0).astype(np.float64)

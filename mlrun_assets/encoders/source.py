@@ -1,4 +1,4 @@
-"""Where a model name leads: the embedded encoder, a directory, or a model of the hub."""
+"""Resolve a model name: the embedded encoder, a directory, or a model of the hub."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PATH_STARTS = (f".{os.sep}", f"..{os.sep}", "~")
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """An encoder that a model name leads to.
+    """The encoder that a model name refers to.
 
     Attributes:
         name: the name as the config gives it.
         location: an absolute directory, or the hub id.
         revision: the commit or tag of a hub id; None: its default branch.
-        kind: which of the three it is.
+        kind: one of the three.
     """
 
     name: str
@@ -42,24 +42,23 @@ class EncoderSource:
 def resolve_encoder(
     name: str, revision: str | None, base_dir: Path, cache_dir: Path | None = None
 ) -> EncoderSource:
-    """Find what ``name`` means; a hub id is checked for its form only, nothing is downloaded.
+    """Resolve ``name``; only the form of a hub id is checked, nothing is downloaded.
 
     Args:
         name: ``embedded:...``, a directory (relative to ``base_dir``, or absolute) or a hub id.
-            A directory that exists goes before a hub id of the same name.
+            An existing directory takes precedence over a hub id of the same name.
         revision: the commit or tag that a hub id is pinned to.
-        base_dir: what a relative directory is relative to.
-        cache_dir: where an embedded encoder is unpacked, once; None: see ``default_cache_dir``.
+        base_dir: the base of relative directories.
+        cache_dir: the cache of embedded encoders; None: see ``default_cache_dir``.
 
     Raises:
-        EncoderError: the name leads nowhere, or to something that can't be loaded.
+        EncoderError: the name refers to nothing, or to something that can't be loaded.
     """
     if name.startswith(EMBEDDED_PREFIX):
         _reject_revision(name, revision)
         directory = embedded_directory(name.removeprefix(EMBEDDED_PREFIX), cache_dir)
         return EncoderSource(name, str(directory), None, "embedded")
-    # os.path answers for every string; pathlib raises for some that are no path (`~nobody`, or a
-    # name that is too long).
+    # pathlib raises for some strings that are no path (`~nobody`, or a name that is too long).
     path = Path(os.path.normpath(base_dir.absolute() / os.path.expanduser(name)))  # noqa: PTH111
     if os.path.isdir(path) or _is_path(name):  # noqa: PTH112
         _reject_revision(name, revision)
@@ -70,7 +69,7 @@ def resolve_encoder(
 
 
 def _is_path(name: str) -> bool:
-    """Whether ``name`` can only be meant as a path, be it there or not."""
+    """Whether ``name`` can only be a path, existing or not."""
     return name.startswith(PATH_STARTS) or name in {".", ".."} or Path(name).is_absolute()
 
 
@@ -96,8 +95,10 @@ def _check_hub_id(name: str, base_dir: Path) -> None:
         ) from error
 
 
+# The Hub and its cache
+
 HUB_SECONDS = 10.0
-# Only what is loaded: no pickles, and none of the ONNX, TensorFlow or Flax copies beside them.
+# No pickles, and no ONNX, TensorFlow or Flax copies.
 WANTED_FILES = [
     ADAPTER_FILE,
     CONFIG_FILE,
@@ -115,9 +116,8 @@ WANTED_FILES = [
 def hub_directory(repo_id: str, revision: str | None) -> Path:
     """The directory in the local hub cache that holds ``repo_id`` at ``revision``.
 
-    A copy that the cache holds is used as it is, without asking the hub for a newer one: the same
-    config gives the same encoder, with and without a network. The hub has 10 seconds
-    to answer and is not asked twice.
+    A cached copy is used as it is, without a request to the hub: the same config gives the same
+    encoder, with and without a network. A request has a timeout of 10 seconds and is not repeated.
 
     Raises:
         EncoderError: the model is not in the cache and can't be fetched, or has no safetensors.
@@ -144,11 +144,11 @@ def hub_directory(repo_id: str, revision: str | None) -> Path:
 def _downloaded_directory(repo_id: str, revision: str | None, lack: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
-    # Every failure of the HTTP client, whichever client the hub library is built on.
+    # The base of all errors of the HTTP client that the hub library uses.
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     try:
-        # A download waits for ever on a network that swallows packets; this question does not.
+        # A download has no timeout if the network drops packets; this request has one.
         HfApi().model_info(repo_id, revision=revision, timeout=HUB_SECONDS)
         path = Path(snapshot_download(repo_id, revision=revision, allow_patterns=WANTED_FILES))
     except (OSError, ValueError, HTTPError) as error:

@@ -1,4 +1,7 @@
-"""A tokenizer's vocabulary as data, and the same tokenizer with fewer pieces."""
+"""A tokenizer's vocabulary as data, to build the same tokenizer with fewer pieces.
+
+The base class, then a class for each kind of model: Unigram, WordPiece, byte-level BPE.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,17 @@ if TYPE_CHECKING:
 
 
 WORD_START = "▁"
-# Han and Hangul: as many characters as other languages have words. Kept only if they occur.
+# Han and Hangul have at least as many characters. They are kept only if they occur.
 LARGE_SCRIPT = 1_000
 
 
 class Vocabulary(ABC):
-    """What ``tokenizers`` writes to ``tokenizer.json``, and what its kind of model makes of it.
+    """The content of a ``tokenizer.json``, as its kind of model interprets it.
 
     Attributes:
-        data: the whole of it.
-        model_pieces: the pieces of the model, in the order of their ids.
-        pieces: the same, and behind them the tokens that were added.
+        data: the whole content.
+        model_pieces: the pieces of the model, in order of their ids.
+        pieces: the same, followed by the added tokens.
     """
 
     kind: ClassVar[str]
@@ -47,20 +50,20 @@ class Vocabulary(ABC):
     @staticmethod
     @abstractmethod
     def refusal(backend: Tokenizer) -> str | None:
-        """Why a tokenizer with this kind of model can't lose pieces; None: it can."""
+        """The reason why a tokenizer with this kind of model can't lose pieces; None: it can."""
 
     @property
     @abstractmethod
     def scores(self) -> FloatArray:
-        """How frequent each of the model's pieces is, as a log probability but for a constant."""
+        """Log probabilities of the model's pieces, up to a constant."""
 
     @abstractmethod
     def as_written(self, piece: str) -> str:
-        """The text that a piece of the model stands for, with ``▁`` where a word starts."""
+        """The text of a piece of the model, with ``▁`` where a word starts."""
 
     @abstractmethod
     def required(self, scripts: set[str]) -> list[int]:
-        """The ids without which texts in ``scripts`` would hold more unknown tokens than before."""
+        """The ids without which texts in ``scripts`` would have more unknown tokens than before."""
 
     @abstractmethod
     def _read_pieces(self) -> list[str]:
@@ -68,14 +71,14 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
-        """What changes in the model's data when only these of its ids are kept."""
+        """The changes of the model's data if only these of its ids are kept."""
 
     def with_ancestors(self, ids: IntArray) -> IntArray:
-        """``ids`` in their order, each behind those that it can't be reached without."""
+        """``ids`` in their order, each one after the ids that it is merged from."""
         return ids
 
     def letters(self, single: dict[int, str], scripts: set[str]) -> list[int]:
-        """Of the ids of single characters: those of small scripts, and those of ``scripts``."""
+        """Ids of single characters that belong to small scripts or to ``scripts``."""
         written_in = {index: script(character) for index, character in single.items()}
         sizes = Counter(written_in.values())
         return [
@@ -85,10 +88,10 @@ class Vocabulary(ABC):
         ]
 
     def keep(self, kept: IntArray) -> Tokenizer:
-        """The tokenizer with the pieces ``kept`` only, numbered anew in their order.
+        """The tokenizer with the pieces ``kept`` only, numbered from 0 in their order.
 
         Raises:
-            EncoderError: the tokenizers library numbers them otherwise.
+            EncoderError: the tokenizers library numbers them differently.
         """
         from tokenizers import Tokenizer
 
@@ -114,10 +117,10 @@ class Vocabulary(ABC):
 
 
 def tokenizer_data(backend: Tokenizer) -> dict[str, Any]:
-    """What ``tokenizers`` writes to ``tokenizer.json``.
+    """The content of the ``tokenizer.json`` that ``tokenizers`` would write.
 
-    The garbage collector waits meanwhile: a list for each of 250k pieces makes it look through all
-    that the process holds, again and again, nine tenths of the time that this takes.
+    The garbage collector is off meanwhile. With a list for each of 250k pieces it would run again
+    and again and take nine tenths of the time.
     """
     text = backend.to_str()
     was_enabled = gc.isenabled()
@@ -131,23 +134,23 @@ def tokenizer_data(backend: Tokenizer) -> dict[str, Any]:
 
 
 def zipf_scores(size: int) -> FloatArray:
-    """Log probabilities, but for a constant, of pieces that stand in the order of frequency."""
+    """Log probabilities, up to a constant, of pieces in order of frequency (Zipf's law)."""
     return -np.log(np.arange(1, size + 1))
 
 
 def pieces_by_id(vocabulary: dict[str, int]) -> list[str]:
-    """The pieces of a model that maps each to its id; the ids have no gaps."""
+    """The pieces of a model in order of their ids, which have no gaps."""
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def gaps(backend: Tokenizer) -> str | None:
-    """That some ids have no piece; None: all have one."""
+    """A reason to refuse if some ids have no piece; None: all ids have one."""
     ids = backend.get_vocab().values()
     return "some of its ids have no piece" if len(ids) <= max(ids, default=-1) else None
 
 
 def _renumber(processor: Any, new_ids: dict[int, int]) -> Any:
-    """The post-processor with new ids; it names its special tokens in one of two forms."""
+    """The post-processor with new ids; special tokens appear in two forms."""
     if isinstance(processor, list):
         return [_renumber(part, new_ids) for part in processor]
     if not isinstance(processor, dict):
@@ -166,10 +169,10 @@ BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class Unigram(Vocabulary):
-    """Pieces with log probabilities; the most probable segmentation wins.
+    """Pieces with log probabilities; the most probable segmentation is chosen.
 
-    The scores stay, so a text whose pieces are all kept is segmented as before: no segmentation of
-    it was added, and the best one is still there.
+    The scores stay. If all pieces of a text are kept, its best segmentation is still possible and
+    no other was added, so the text is split as before.
     """
 
     kind: ClassVar[str] = "Unigram"
@@ -189,11 +192,11 @@ class Unigram(Vocabulary):
         return piece
 
     def required(self, scripts: set[str]) -> list[int]:
-        """Single characters, the unknown token, and what its cost is reckoned from."""
+        """Single characters, bytes, the unknown token, and the piece that determines its cost."""
         single = {i: piece for i, piece in enumerate(self.pieces) if len(piece) == 1}
-        # The cost of an unknown character is reckoned from the lowest score.
+        # The cost of an unknown character is computed from the lowest score.
         cheapest = int(np.argmin(self.scores))
-        # With these a tokenizer spells characters that it does not know.
+        # A tokenizer writes unknown characters with these.
         byte_pieces = [i for i, piece in enumerate(self.pieces) if BYTE_PIECE.fullmatch(piece)]
         unknown = [] if self.model["unk_id"] is None else [int(self.model["unk_id"])]
         return [*self.letters(single, scripts), cheapest, *byte_pieces, *unknown]
@@ -207,13 +210,13 @@ class Unigram(Vocabulary):
 
 
 class WordPiece(Vocabulary):
-    """Pieces that start a word, and others, marked with ``##``, that continue it.
+    """Pieces that start a word, and pieces marked with ``##`` that continue it.
 
     From the left, the longest piece that fits is taken. If all pieces of a word are kept, each is
-    still the longest where it stands, so the word is segmented as before. Other words are split at
-    other places; a word in which no piece fits somewhere becomes unknown as a whole. It can't
-    where each of its characters is a piece by itself, in front and behind. A character that the
-    model knows only within longer pieces keeps all of these.
+    still the longest at its position, so the word is split as before. Other words are split
+    differently, and a word becomes unknown if no piece fits at some position. This can't happen if
+    each of its characters is a piece, with and without ``##``. If a character occurs in longer
+    pieces only, all of these are kept.
     """
 
     kind: ClassVar[str] = "WordPiece"
@@ -231,7 +234,7 @@ class WordPiece(Vocabulary):
         return rest if rest != piece and rest else f"{WORD_START}{piece}"
 
     def required(self, scripts: set[str]) -> list[int]:
-        """Single characters with and without ``##``, and pieces with one that has no own."""
+        """Single characters with and without ``##``, and pieces that hold another one."""
         characters = [piece.removeprefix(self._mark) for piece in self.model_pieces]
         single = {i: text for i, text in enumerate(characters) if len(text) == 1}
         known = {self.model_pieces[index] for index in single}
@@ -248,7 +251,7 @@ class WordPiece(Vocabulary):
         return str(self.model["continuing_subword_prefix"])
 
     def _holds_orphan(self, piece: str, known: set[str], scripts: set[str]) -> bool:
-        """Whether a character of ``scripts`` in the piece is not a piece by itself there."""
+        """Whether some character of ``scripts`` in the piece is not a piece of its own."""
         text = piece.removeprefix(self._mark)
         first = text[:1] if text == piece else f"{self._mark}{text[:1]}"
         own = [first, *(f"{self._mark}{character}" for character in text[1:])]
@@ -267,9 +270,9 @@ class WordPiece(Vocabulary):
 class BytePair(Vocabulary):
     """Bytes, and pieces that are merged from two others, the earliest merge first.
 
-    A piece is kept with all pieces that its merges pass through. Merging a word whose pieces are
-    kept then takes the same steps as before: each step is the earliest merge that applies, all of
-    them are still there, and none was added. All bytes stay, so nothing is ever unknown.
+    A piece is kept with all pieces that its merges pass through. A word whose pieces are kept is
+    then merged in the same steps: each step is the earliest possible merge, all of them are kept,
+    and none was added. All bytes are kept, so nothing is unknown.
     """
 
     kind: ClassVar[str] = "BPE"
@@ -288,12 +291,12 @@ class BytePair(Vocabulary):
         return zipf_scores(len(self.model_pieces))
 
     def as_written(self, piece: str) -> str:
-        """Bytes that are a part of a character only are written as U+FFFD."""
+        """Bytes that are only a part of a character become U+FFFD."""
         values = bytes(self._bytes.get(character, 0) for character in piece)
         return values.decode("utf-8", "replace").replace(" ", WORD_START)
 
     def required(self, scripts: set[str]) -> list[int]:  # noqa: ARG002
-        """The bytes, which write every script."""
+        """The bytes, which can write every script."""
         return [i for i, piece in enumerate(self.model_pieces) if len(piece) == 1]
 
     def with_ancestors(self, ids: IntArray) -> IntArray:
@@ -319,7 +322,7 @@ class BytePair(Vocabulary):
 
     @cached_property
     def _bytes(self) -> dict[str, int]:
-        """The byte that each character of a piece stands for: printable ones for themselves."""
+        """The byte of each character of a piece; printable characters are their own byte."""
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         return {character: byte for byte, character in bytes_to_unicode().items()}

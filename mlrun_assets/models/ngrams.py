@@ -1,4 +1,4 @@
-"""The linear models that are tried, and the choice among them on val."""
+"""The n-gram models: the baseline, and the ensemble of one with an encoder."""
 
 from __future__ import annotations
 
@@ -31,9 +31,56 @@ from mlrun_assets.types import Float32Array, FloatArray, LabelIds
 WORDS_READ = 128
 
 
+# The baseline
+
+
+def measure_baseline(
+    directory: Path, dataset: DatasetRecord, config: EvaluationConfig, seed: int
+) -> BaselineRecord:
+    """Score the majority label and the best of three linear models on n-grams.
+
+    The model is chosen by val macro-F1 and scored on test. Its predictions for the test split are
+    written to ``records/baseline_predictions.parquet``; the model is saved to ``baseline/``, to
+    predict other texts later.
+    """
+    started = time.perf_counter()
+    frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
+    truth = {
+        split: label_numbers(frame["label"], dataset.labels) for split, frame in frames.items()
+    }
+    texts = {split: frame["text"].to_list() for split, frame in frames.items()}
+    fitted = fit_best((texts["train"], truth["train"]), (texts["val"], truth["val"]), seed)
+    predicted = fitted.predict(texts["test"])
+    majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
+    paths = ExperimentPaths(directory)
+    _write(paths.baseline_predictions, frames["test"], predicted, dataset.labels)
+    save_fitted(fitted, dataset.labels, paths.baseline_model)
+    return BaselineRecord(
+        candidates=fitted.candidates,
+        chosen=fitted.name,
+        majority_label=dataset.labels[majority],
+        majority=score(
+            truth["test"], np.full_like(truth["test"], majority), dataset.labels, config, seed
+        ),
+        linear=score(truth["test"], predicted, dataset.labels, config, seed),
+        predictions_file=paths.relative(paths.baseline_predictions),
+        seconds=time.perf_counter() - started,
+        model_dir=paths.relative(paths.baseline_model),
+    )
+
+
+def _write(file: Path, test: pl.DataFrame, predicted: LabelIds, labels: tuple[str, ...]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    predictions = pl.Series("prediction", [labels[number] for number in predicted], dtype=pl.String)
+    test.select("id", "label").with_columns(predictions).write_parquet(file)
+
+
+# The n-gram model
+
+
 @dataclass(frozen=True)
 class Fitted:
-    """The chosen model, a scikit-learn pipeline of features and classifier, and who was tried."""
+    """The chosen scikit-learn pipeline of features and classifier, and the scores of all tried."""
 
     model: Any
     name: str
@@ -41,18 +88,23 @@ class Fitted:
 
     def predict(self, texts: list[str]) -> LabelIds:
         """Label numbers of shape (texts,)."""
-        guess: LabelIds = self.model.predict(read(texts))
-        return guess
+        predicted: LabelIds = self.model.predict(first_words_of(texts))
+        return predicted
 
 
 def fit_best(
     train: tuple[list[str], LabelIds], val: tuple[list[str], LabelIds], seed: int
 ) -> Fitted:
-    """Fit every candidate on ``train`` and keep the one with the best macro-F1 on ``val``.
+    """Fit all models on ``train`` and keep the one with the best macro-F1 on ``val``.
 
     The models read the first 128 words of a text.
+
+    Args:
+        train: texts and their label numbers.
+        val: texts and their label numbers.
+        seed: seed of the linear models.
     """
-    train_texts, val_texts = read(train[0]), read(val[0])
+    train_texts, val_texts = first_words_of(train[0]), first_words_of(val[0])
     candidates = []
     models = _models(seed)
     for name, model in models.items():
@@ -71,15 +123,15 @@ def fit_best(
     return Fitted(models[chosen], chosen, tuple(candidates))
 
 
-def read(texts: list[str]) -> list[str]:
-    """The part of each text that the models read."""
+def first_words_of(texts: list[str]) -> list[str]:
+    """The first 128 words of each text: the models read no more."""
     return [first_words(text, WORDS_READ) for text in texts]
 
 
 def _models(seed: int) -> dict[str, Any]:
-    """Which is best depends on the data: the first two on long texts, the last on short ones.
+    """Three models: the first two are good on long texts, the last one on short texts.
 
-    Complement naive Bayes is a model of counts (Rennie et al., 2003); on tf-idf it collapses.
+    Complement naive Bayes is a model of counts (Rennie et al., 2003) and fails on tf-idf.
     """
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -106,7 +158,7 @@ def _models(seed: int) -> dict[str, Any]:
 
 
 def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> None:
-    """Write the model to ``ngrams/`` in ``model_dir``; alone it serves with the weights 0 and 1."""
+    """Write the model to ``ngrams/`` in ``model_dir``, with a weight of 0 for the encoder."""
     from safetensors.numpy import save
 
     union, classifier = (step for _, step in fitted.model.steps)
@@ -152,8 +204,8 @@ def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> 
 def _of_all_labels(classifier: Any, count: int) -> tuple[Float32Array, Float32Array]:
     """The linear map with a row for each of ``count`` labels.
 
-    One without a training row takes the least of every weight and of the bias, and so never scores
-    above the others: no feature is negative.
+    A label without a training row gets the smallest of all weights and biases. As no feature is
+    negative, it never scores above the other labels.
     """
     weights, bias = _linear_map(classifier)
     full = np.repeat(weights.min(axis=0, keepdims=True), count, axis=0)
@@ -166,109 +218,18 @@ def _linear_map(classifier: Any) -> tuple[Float32Array, Float32Array]:
     """Weights of shape (labels, n-grams) and bias of shape (labels,) of a fitted classifier."""
     if hasattr(classifier, "coef_"):
         weights, bias = classifier.coef_, classifier.intercept_
-        if len(weights) == 1:  # of two labels scikit-learn keeps the second one's only
+        if len(weights) == 1:  # for two labels scikit-learn keeps the second row only
             weights, bias = np.vstack([-weights, weights]) / 2, np.hstack([-bias, bias]) / 2
     else:
         weights = classifier.feature_log_prob_
         bias = np.zeros(len(weights))
         if len(classifier.classes_) == 1:
             bias = classifier.class_log_prior_
-    # scikit-learn keeps some weights in Fortran's order, which safetensors would take for C's.
+    # scikit-learn keeps some weights in Fortran order; safetensors would read them in C order.
     return weights.astype(np.float32, order="C"), bias.astype(np.float32)
 
 
-def measure_baseline(
-    directory: Path, dataset: DatasetRecord, config: EvaluationConfig, seed: int
-) -> BaselineRecord:
-    """Score the majority label and the best of three linear models on n-grams.
-
-    The model is chosen by val macro-F1 and scored on test; it reads the first 128 words of a text.
-    Its predictions of the test split go to ``records/baseline_predictions.parquet``, the model
-    itself to ``baseline/``, so that it can be asked about other texts.
-    """
-    started = time.perf_counter()
-    frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
-    truth = {
-        split: label_numbers(frame["label"], dataset.labels) for split, frame in frames.items()
-    }
-    texts = {split: frame["text"].to_list() for split, frame in frames.items()}
-    fitted = fit_best((texts["train"], truth["train"]), (texts["val"], truth["val"]), seed)
-    guess = fitted.predict(texts["test"])
-    majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
-    paths = ExperimentPaths(directory)
-    _write(paths.baseline_predictions, frames["test"], guess, dataset.labels)
-    save_fitted(fitted, dataset.labels, paths.baseline_model)
-    return BaselineRecord(
-        candidates=fitted.candidates,
-        chosen=fitted.name,
-        majority_label=dataset.labels[majority],
-        majority=score(
-            truth["test"], np.full_like(truth["test"], majority), dataset.labels, config, seed
-        ),
-        linear=score(truth["test"], guess, dataset.labels, config, seed),
-        predictions_file=paths.relative(paths.baseline_predictions),
-        seconds=time.perf_counter() - started,
-        model_dir=paths.relative(paths.baseline_model),
-    )
-
-
-def _write(file: Path, test: pl.DataFrame, guess: LabelIds, labels: tuple[str, ...]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    predictions = pl.Series("prediction", [labels[number] for number in guess], dtype=pl.String)
-    test.select("id", "label").with_columns(predictions).write_parquet(file)
-
-
-# Standard deviation of a normal prior on the weights, in units in which logits and scores have
-# deviation 1. Where val is told apart without an error, the loss alone has its minimum at infinity.
-PRIOR = 10.0
-
-
-class EnsembleWeights(NamedTuple):
-    """Factors of the encoder's logits and of the n-gram scores."""
-
-    encoder: float
-    ngrams: float
-
-
-def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> EnsembleWeights:
-    """The weights, neither negative, that are likeliest given val: the smallest log-loss.
-
-    The sum of both is a temperature as well (Guo et al., 2017). The problem is convex; with two
-    numbers to fit, a hundred rows are enough.
-
-    Args:
-        logits: of the encoder, shape (rows, labels).
-        scores: of the n-gram model, shape (rows, labels).
-        truth: label numbers, shape (rows,).
-    """
-    from scipy.optimize import minimize
-    from scipy.special import logsumexp
-
-    # Complement naive Bayes gives sums over n-grams, an SVM distances: start from one scale.
-    scales = np.array([1.0 / max(1e-9, values.std()) for values in (logits, scores)])
-    stacked = np.stack([logits * scales[0], scores * scales[1]])
-    right = stacked[:, np.arange(len(truth)), truth]
-
-    def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
-        combined = np.tensordot(weights, stacked, axes=1)
-        normaliser = logsumexp(combined, axis=1)
-        share = np.exp(combined - normaliser[:, None])
-        gradient = (stacked * share).sum(axis=2).mean(axis=1) - right.mean(axis=1)
-        penalty = weights / (PRIOR**2 * len(truth))
-        loss = float((normaliser - weights @ right).mean() + weights @ penalty / 2)
-        return loss, gradient + penalty
-
-    found = minimize(
-        penalised,
-        np.ones(2),
-        jac=True,
-        bounds=[(0.0, None)] * 2,
-        method="L-BFGS-B",
-        options={"ftol": 1e-14, "gtol": 1e-9},
-    )
-    encoder, ngrams = found.x * scales
-    return EnsembleWeights(float(encoder), float(ngrams))
-
+# The ensemble
 
 SERVED_FILES = ("ngram_scorer.py", "ensemble_pipeline.py")
 PIPELINE = {
@@ -286,11 +247,11 @@ def add_ngrams(
     """Fit an n-gram model and make an ensemble of it and the encoder in ``model_dir``.
 
     Args:
-        model_dir: a trained classifier; the n-gram model and what serves both are added to it.
-        splits: the Parquet files of train, to fit the n-grams on, and val, to choose the n-gram
-            model and the weights of the two by.
-        max_length: tokens of a text that the encoder reads.
-        seed: of the linear models.
+        model_dir: a trained classifier; the n-gram model and the pipeline of both are added to it.
+        splits: the Parquet files of train, to fit the n-grams, and of val, to choose the n-gram
+            model and the weights.
+        max_length: number of tokens at which the encoder cuts a text.
+        seed: seed of the linear models.
     """
     from mlrun_assets.models.predictor import Predictor
     from mlrun_assets.models.served.ngram_scorer import NgramScorer
@@ -306,7 +267,7 @@ def add_ngrams(
     logits, scores = predictor.logits(val), NgramScorer(model_dir).scores(val)
     weights = fit_weights(logits, scores, truth)
     set_weights(model_dir, weights.encoder, weights.ngrams)
-    _serve(model_dir)
+    _add_pipeline(model_dir)
     combined = weights.encoder * logits + weights.ngrams * scores
     metrics = val_metrics(truth, np.argmax(combined, axis=1))
     return EnsembleRecord(
@@ -320,11 +281,63 @@ def add_ngrams(
     )
 
 
-def _serve(model_dir: Path) -> None:
-    """Let transformers find the pipeline of both models."""
+def _add_pipeline(model_dir: Path) -> None:
+    """Add the pipeline of the ensemble and its entry in the config of transformers."""
     served = Path(__file__).parent / "served"
     for name in SERVED_FILES:
         shutil.copyfile(served / name, model_dir / name)
     file = model_dir / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | {"custom_pipelines": PIPELINE}
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+# Standard deviation of a normal prior on the weights, for logits and scores of deviation 1. Without
+# it, the loss has its minimum at infinity if all val rows are right.
+PRIOR = 10.0
+
+
+class EnsembleWeights(NamedTuple):
+    """Factors of the encoder's logits and of the n-gram scores."""
+
+    encoder: float
+    ngrams: float
+
+
+def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> EnsembleWeights:
+    """The non-negative weights with the smallest log-loss on val.
+
+    Their sum is also a temperature (Guo et al., 2017). The problem is convex, and a hundred rows
+    are enough for two numbers.
+
+    Args:
+        logits: of the encoder, shape (rows, labels).
+        scores: of the n-gram model, shape (rows, labels).
+        truth: label numbers, shape (rows,).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
+    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring both to one scale.
+    scales = np.array([1.0 / max(1e-9, values.std()) for values in (logits, scores)])
+    stacked = np.stack([logits * scales[0], scores * scales[1]])
+    of_truth = stacked[:, np.arange(len(truth)), truth]
+
+    def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
+        combined = np.tensordot(weights, stacked, axes=1)
+        normaliser = logsumexp(combined, axis=1)
+        share = np.exp(combined - normaliser[:, None])
+        gradient = (stacked * share).sum(axis=2).mean(axis=1) - of_truth.mean(axis=1)
+        penalty = weights / (PRIOR**2 * len(truth))
+        loss = float((normaliser - weights @ of_truth).mean() + weights @ penalty / 2)
+        return loss, gradient + penalty
+
+    found = minimize(
+        penalised,
+        np.ones(2),
+        jac=True,
+        bounds=[(0.0, None)] * 2,
+        method="L-BFGS-B",
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )
+    encoder, ngrams = found.x * scales
+    return EnsembleWeights(float(encoder), float(ngrams))

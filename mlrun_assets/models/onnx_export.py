@@ -1,4 +1,4 @@
-"""The classifier as an ONNX graph in float32, by torch's own exporter."""
+"""Write a classifier as an ONNX graph: in float32 with torch's exporter, then in int8."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlrun_assets.errors import ExportError
 from mlrun_assets.machine import quiet_transformers
 from mlrun_assets.types import Float32Array
 
-# Two texts, of which one is padded: neither axis is 1, which the exporter would take as fixed.
+# Two texts, one of them padded: the exporter would take an axis of length 1 as fixed.
 EXAMPLE = ["one", "two words and a few more"]
 INPUTS = ("input_ids", "attention_mask")
 
@@ -27,12 +27,12 @@ def write_float32(model_dir: Path, file: Path) -> None:
     """Write the classifier in ``model_dir`` to ``file``, for any number of texts and tokens.
 
     Raises:
-        ExportError: the exporter can't do it; the message is its reason in one line.
+        ExportError: torch can't export the model; the message has the reason in one line.
         OSError: the disk is full.
     """
     with _quiet():
         model = AutoModelForSequenceClassification.from_pretrained(
-            # Plain attention: the fused one brings a test for rows that are masked altogether.
+            # Eager attention: the fused one adds a test for rows that are masked completely.
             str(model_dir),
             dtype=torch.float32,
             attn_implementation="eager",
@@ -54,12 +54,12 @@ def write_float32(model_dir: Path, file: Path) -> None:
         except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"torch can't export it to ONNX: {_cause(error)}") from error
         if program is None:
-            raise ExportError("torch can't export it to ONNX: it gives no graph")
+            raise ExportError("torch can't export it to ONNX: there is no graph")
         program.save(str(file), external_data=False)
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what lies at the bottom: the exporter wraps it in its own advice."""
+    """The first line of the innermost error; the exporter wraps it in advice of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -68,7 +68,7 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within: nothing of what the exporter tells its developers reaches the terminal."""
+    """Hide the log lines and warnings of the exporter within the block."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -79,17 +79,19 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+# int8
+
 BLOCK = 32
 LARGEST = 127
 ZERO_POINT = 128
-# Of MatMulNBits: the activations are rounded to int8 as well, block by block.
+# Accuracy level of MatMulNBits that rounds the activations to int8 too, block by block.
 INT8_ACTIVATIONS = 4
-# Below this many weights nothing is won.
+# Smaller tables are kept: rounding them saves next to nothing.
 SMALLEST_TABLE = 10_000
 
 
 def write_int8(float32_file: Path, file: Path) -> None:
-    """Write the graph in ``float32_file`` with the weights of its matrices as int8.
+    """Write the graph in ``float32_file`` with its large matrices in int8.
 
     Raises:
         OSError: the disk is full.
@@ -97,18 +99,18 @@ def write_int8(float32_file: Path, file: Path) -> None:
     model = onnx.load(str(float32_file))
     graph = model.graph
     weights = {each.name: each for each in graph.initializer}
-    nodes, gone, new = [], set(), []
+    nodes, replaced, new = [], set(), []
     for node in graph.node:
         tables = [name for name in node.input if name in weights]
         array = numpy_helper.to_array(weights[tables[0]]) if len(tables) == 1 else None
-        made = _smaller(node, tables[0], array) if array is not None else None
-        if made is None:
+        smaller = _smaller(node, tables[0], array) if array is not None else None
+        if smaller is None:
             nodes.append(node)
             continue
-        nodes += made[0]
-        new += made[1]
-        gone.add(tables[0])
-    kept = [each for name, each in weights.items() if name not in gone]
+        nodes += smaller[0]
+        new += smaller[1]
+        replaced.add(tables[0])
+    kept = [each for name, each in weights.items() if name not in replaced]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*kept, *{each.name: each for each in new}.values()])
@@ -121,7 +123,7 @@ Tensors = list[onnx.TensorProto]
 
 
 def _smaller(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors] | None:
-    """What takes the place of ``node`` and its ``table``; None: it stays."""
+    """The nodes and tensors that replace ``node`` and its ``table``; None: they are kept."""
     if table.dtype != np.float32 or table.ndim != 2 or table.size < SMALLEST_TABLE:
         return None
     if node.op_type == "Gather" and node.input[0] == name:
@@ -132,7 +134,7 @@ def _smaller(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Node
 
 
 def _rows(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
-    """Embeddings: integers and one scale a row are looked up, and multiplied."""
+    """Embeddings: look up integers and one scale for a row, and multiply them."""
     scales = _scales(table)
     tensors = [
         numpy_helper.from_array(np.rint(table / scales).astype(np.int8), f"{name}_int8"),
@@ -148,7 +150,7 @@ def _rows(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, 
 
 
 def _blocks(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
-    """A product with a matrix of shape (inputs, outputs): one scale for 32 inputs of an output."""
+    """A product with a matrix (inputs, outputs), which has one scale for 32 inputs of an output."""
     inputs, outputs = table.shape
     blocks = np.ascontiguousarray(table.T).reshape(outputs, inputs // BLOCK, BLOCK)
     scales = _scales(blocks)
@@ -172,6 +174,6 @@ def _blocks(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes
 
 
 def _scales(table: Float32Array) -> Float32Array:
-    """Of each row of the last axis, so that its largest number becomes 127; zeros stay zeros."""
+    """Scales along the last axis that make the largest number 127; zeros stay zeros."""
     largest = np.abs(table).max(axis=-1, keepdims=True)
     return np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)

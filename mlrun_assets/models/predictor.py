@@ -1,10 +1,13 @@
-"""Probabilities for texts, in batches of like length."""
+"""Predict texts with a trained model directory, fast on a CPU.
+
+The sections: the predictor, the tokenization of long texts, and attention that is fast on a CPU.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,172 +26,25 @@ from mlrun_assets.machine import quiet_transformers
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR, NgramScorer
 from mlrun_assets.types import FloatArray, IntArray, Probabilities, RowNumbers
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-ATTENTION = "batched_products"
-
-
-def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
-    """Change how ``model`` computes, not what: nothing of it is saved with the model.
-
-    Args:
-        model: an encoder with a head.
-        bf16: it is trained under bfloat16 autocast.
-    """
-    if _attends_to_all(model):
-        AttentionInterface.register(ATTENTION, batched_products)
-        AttentionMaskInterface.register(ATTENTION, padding_bias)
-        with quiet_transformers():  # a model with attention of its own keeps it, with a warning
-            model.set_attn_implementation(ATTENTION)
-    embeddings = getattr(model.base_model, "embeddings", None)
-    if bf16 and embeddings is not None:
-        # A float32 state would be cast for every product that reads it, and stay float32 behind it.
-        embeddings.register_forward_hook(_in_bfloat16)
-
-
-def _attends_to_all(model: PreTrainedModel) -> bool:
-    """Whether each token sees all others: no causal mask, no window, a key for each query head."""
-    heads = getattr(model.config, "num_attention_heads", None)
-    return (
-        not getattr(model.config, "is_decoder", False)
-        and not any(getattr(module, "is_causal", False) for module in model.modules())
-        and "sliding_attention" not in (getattr(model.config, "layer_types", None) or ())
-        and (getattr(model.config, "num_key_value_heads", None) or heads) == heads
-    )
-
-
-def drop_no_attention(model: PreTrainedModel) -> None:
-    """Leave the attention weights whole in training; the states are dropped as before."""
-    for module in model.modules():
-        if "Attention" not in type(module).__name__:
-            continue
-        for name in ("dropout", "attention_dropout"):
-            rate = getattr(module, name, None)
-            if isinstance(rate, torch.nn.Dropout):
-                rate.p = 0.0
-            elif isinstance(rate, float):
-                setattr(module, name, 0.0)
-
-
-def _in_bfloat16(_module: torch.nn.Module, _inputs: Any, states: torch.Tensor) -> torch.Tensor:
-    return states.to(torch.bfloat16) if torch.is_autocast_enabled("cpu") else states
-
-
-def padding_bias(
-    batch_size: int,
-    kv_length: int,
-    attention_mask: torch.Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
-    **_: Any,
-) -> torch.Tensor | None:
-    """What is added to the products of every query: the lowest number where there is padding.
-
-    Shape (rows, 1, tokens); None where nothing is padded. The mask is the same for all queries, as
-    it is in an encoder.
-    """
-    if attention_mask is None:
-        return None
-    padded = ~attention_mask.view(batch_size, 1, kv_length).bool()
-    bias = torch.zeros(padded.shape, dtype=dtype, device=padded.device)
-    return bias.masked_fill_(padded, torch.finfo(dtype).min)
-
-
-def batched_products(  # noqa: PLR0913, PLR0917  transformers calls it so
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention in the precision of ``query``, all of shape (rows, heads, tokens, width).
-
-    Returns:
-        The attended values, shape (rows, tokens, heads, width), and no weights.
-    """
-    rows, heads, tokens, width = query.shape
-    query, key, value = (part.reshape(rows * heads, tokens, width) for part in (query, key, value))
-    if attention_mask is None:
-        bias = query.new_zeros(1, 1, 1)
-    else:
-        bias = attention_mask.to(query.dtype).repeat_interleave(heads, dim=0)
-    with torch.autocast(query.device.type, enabled=False):
-        # Autocast would have the softmax in float32, at the cost of two copies of the products.
-        products = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling)
-        weights = torch.softmax(products, dim=-1)
-        weights = torch.dropout(weights, dropout, train=module.training)
-        attended = torch.bmm(weights, value)
-    return attended.view(rows, heads, tokens, width).transpose(1, 2).contiguous(), None
-
-
-# Somali has 3 to 5. Where there are more, it costs another look.
-CHARACTERS_A_TOKEN = 16
-# A space between characters that it keeps apart for every tokenizer of words: no mark that it
-# could carry, nothing that is made a space too, no start of a token that swallows it.
-_LAST_SPACE = re.compile(r"(?s).*[\w!-~](?= [\w!-~])")
-_FIRST_SPACE = re.compile(r"(?<=[\w!-~]) [\w!-~]")
-
-
-def ids_read(
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    max_length: int,
-    characters: int | None = None,
-) -> list[list[int]]:
-    """The ids of each text, cut to ``max_length`` on the side where the tokenizer cuts.
-
-    They are those of the whole text, though of a long one only ``characters`` are tokenised first:
-    its words up to a space. Words that a space parts are tokenised apart, so the tokens of the part
-    are the first (or last) of the text; where they are fewer than the model reads, the part is
-    doubled. A text without a space goes on to the first one, or is taken whole.
-    """
-    if not texts:
-        return []  # which tokenizers do not take
-    characters = characters or CHARACTERS_A_TOKEN * max_length
-    parts = [_part(text, characters, tokenizer.truncation_side) for text in texts]
-    ids: list[list[int]] = tokenizer(
-        parts, truncation=True, max_length=max_length, return_attention_mask=False
-    )["input_ids"]
-    short = [
-        row
-        for row, (part, text) in enumerate(zip(parts, texts, strict=True))
-        if len(part) < len(text) and len(ids[row]) < max_length
-    ]
-    more = ids_read(tokenizer, [texts[row] for row in short], max_length, 2 * characters)
-    for row, found in zip(short, more, strict=True):
-        ids[row] = found
-    return ids
-
-
-def _part(text: str, characters: int, cut: str) -> str:
-    """Whole words of ``text`` within its first ``characters``, or the last, if it is cut left."""
-    if len(text) <= characters:
-        return text
-    if cut == "left":
-        found = _FIRST_SPACE.search(text, len(text) - characters)
-        return text[found.start() :] if found else ""
-    found = _LAST_SPACE.match(text, 0, characters)
-    return found.group() if found else ""
-
-
-# What fits into a CPU's cache; an accelerator wants more at once.
+# 1024 tokens fit into the cache of a CPU; an accelerator needs more at once.
 TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16_384}
-# Labels whose logits lie closer together are told apart in float32 (docs/decisions/009).
+# If two logits are closer than this, the text is predicted again in float32 (docs/decisions/009).
 CLOSE_CALL = 0.25
 
 
 class Predictor:
     """A trained model directory, ready to predict.
 
-    On a CPU that multiplies bfloat16 in hardware, texts are read in bfloat16 first, and again in
-    float32 where two labels are a close call: twice as fast or more, labels that are float32's in
-    all but the rarest cases, and probabilities within a hundredth, of one text in a hundred within
-    some. ``exact`` reads all in float32: for what is held against another form of the same model,
-    and for differences as small as a word's.
+    On a CPU that multiplies bfloat16 in hardware, texts are predicted in bfloat16 first, and again
+    in float32 if the best two labels are close. This is at least twice as fast. The labels are
+    those of float32 with very rare exceptions. The probabilities differ by less than 0.01, for one
+    text in a hundred by a few hundredths.
+
+    Args:
+        model_dir: a transformers classifier, or an ensemble.
+        max_length: number of tokens at which a text is cut.
+        exact: predict in float32 only, to compare forms of the same model or to measure effects as
+            small as that of one word.
 
     Raises:
         ExportError: the directory holds no model that can be loaded.
@@ -248,19 +104,19 @@ class Predictor:
 
 
 def _margins(logits: FloatArray) -> FloatArray:
-    """How far the second best label is behind the best, shape (texts,)."""
+    """Difference between the best logit and the second best, shape (texts,)."""
     best = np.partition(logits, -2, axis=1)[:, -2:]
     return np.asarray(best[:, 1] - best[:, 0])
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it; without, bfloat16 is slower than float32."""
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    """Whether this CPU multiplies bfloat16 in hardware; otherwise float32 is faster."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _ngrams(model_dir: Path) -> NgramScorer | None:
-    """The n-gram model beside the encoder, where there is one."""
+    """The n-gram model of an ensemble; None: the directory holds an encoder only."""
     if not (model_dir / NGRAMS_DIR).is_dir():
         return None
     try:
@@ -284,7 +140,7 @@ def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
 
 
 def batches_of_like_length(lengths: IntArray, tokens: int) -> list[RowNumbers]:
-    """Row numbers, longest first, in batches of at most ``tokens`` tokens with the padding."""
+    """Row numbers, longest first, in batches of at most ``tokens`` tokens, padding included."""
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0
@@ -293,3 +149,155 @@ def batches_of_like_length(lengths: IntArray, tokens: int) -> list[RowNumbers]:
         batches.append(order[start : start + rows])
         start += rows
     return batches
+
+
+# Tokenization of long texts
+
+# Somali has 3 to 5. With more, the text is tokenised again.
+CHARACTERS_A_TOKEN = 16
+# A space at which every tokenizer splits: no combining mark follows it, no neighbour is normalised
+# to a space, and no token begins with it.
+_LAST_SPACE = re.compile(r"(?s).*[\w!-~](?= [\w!-~])")
+_FIRST_SPACE = re.compile(r"(?<=[\w!-~]) [\w!-~]")
+
+
+def ids_read(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    max_length: int,
+    characters: int | None = None,
+) -> list[list[int]]:
+    """The ids of each text, cut to ``max_length`` on the side where the tokenizer truncates.
+
+    The ids are those of the whole text, but only a part of a long text is tokenised: its first (or
+    last) ``characters``, up to a space. Words on both sides of a space are tokenised separately, so
+    the ids of the part are the first (or last) of the text. If they are too few, the part is
+    doubled. A text without a space is tokenised whole in the end. This limits memory: one row may
+    have 24 MB.
+    """
+    if not texts:
+        return []  # tokenizers refuse an empty list
+    characters = characters or CHARACTERS_A_TOKEN * max_length
+    parts = [_part(text, characters, tokenizer.truncation_side) for text in texts]
+    ids: list[list[int]] = tokenizer(
+        parts, truncation=True, max_length=max_length, return_attention_mask=False
+    )["input_ids"]
+    short = [
+        row
+        for row, (part, text) in enumerate(zip(parts, texts, strict=True))
+        if len(part) < len(text) and len(ids[row]) < max_length
+    ]
+    more = ids_read(tokenizer, [texts[row] for row in short], max_length, 2 * characters)
+    for row, found in zip(short, more, strict=True):
+        ids[row] = found
+    return ids
+
+
+def _part(text: str, characters: int, cut: str) -> str:
+    """Whole words within the first ``characters`` of ``text``; the last ones if ``cut`` is left."""
+    if len(text) <= characters:
+        return text
+    if cut == "left":
+        found = _FIRST_SPACE.search(text, len(text) - characters)
+        return text[found.start() :] if found else ""
+    found = _LAST_SPACE.match(text, 0, characters)
+    return found.group() if found else ""
+
+
+# Attention that is fast on a CPU, used in training too
+
+ATTENTION = "batched_products"
+
+
+def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
+    """Make ``model`` faster with the same results; nothing of this is saved with the model.
+
+    Args:
+        model: an encoder with a head.
+        bf16: whether the model runs under bfloat16 autocast.
+    """
+    if _attends_to_all(model):
+        AttentionInterface.register(ATTENTION, batched_products)
+        AttentionMaskInterface.register(ATTENTION, padding_bias)
+        with quiet_transformers():  # a model with attention of its own keeps it, with a warning
+            model.set_attn_implementation(ATTENTION)
+    embeddings = getattr(model.base_model, "embeddings", None)
+    if bf16 and embeddings is not None:
+        # A float32 state would be cast for each product that reads it, and would stay float32.
+        embeddings.register_forward_hook(_in_bfloat16)
+
+
+def _attends_to_all(model: PreTrainedModel) -> bool:
+    """Whether tokens attend to all tokens: no causal mask or window, and a key per query head."""
+    heads = getattr(model.config, "num_attention_heads", None)
+    return (
+        not getattr(model.config, "is_decoder", False)
+        and not any(getattr(module, "is_causal", False) for module in model.modules())
+        and "sliding_attention" not in (getattr(model.config, "layer_types", None) or ())
+        and (getattr(model.config, "num_key_value_heads", None) or heads) == heads
+    )
+
+
+def drop_no_attention(model: PreTrainedModel) -> None:
+    """Turn off the dropout of attention weights; the dropout of states stays."""
+    for module in model.modules():
+        if "Attention" not in type(module).__name__:
+            continue
+        for name in ("dropout", "attention_dropout"):
+            rate = getattr(module, name, None)
+            if isinstance(rate, torch.nn.Dropout):
+                rate.p = 0.0
+            elif isinstance(rate, float):
+                setattr(module, name, 0.0)
+
+
+def _in_bfloat16(_module: torch.nn.Module, _inputs: Any, states: torch.Tensor) -> torch.Tensor:
+    return states.to(torch.bfloat16) if torch.is_autocast_enabled("cpu") else states
+
+
+def padding_bias(
+    batch_size: int,
+    kv_length: int,
+    attention_mask: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    **_: Any,
+) -> torch.Tensor | None:
+    """The mask that is added to the attention products: the lowest number for padding, else 0.
+
+    Shape (rows, 1, tokens), the same for all queries, as in an encoder; None without padding.
+    """
+    if attention_mask is None:
+        return None
+    padded = ~attention_mask.view(batch_size, 1, kv_length).bool()
+    bias = torch.zeros(padded.shape, dtype=dtype, device=padded.device)
+    return bias.masked_fill_(padded, torch.finfo(dtype).min)
+
+
+def batched_products(  # noqa: PLR0913, PLR0917  the signature that transformers calls
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention in the precision of ``query``, all of shape (rows, heads, tokens, width).
+
+    Returns:
+        The attended values, shape (rows, tokens, heads, width), and no weights.
+    """
+    rows, heads, tokens, width = query.shape
+    query, key, value = (part.reshape(rows * heads, tokens, width) for part in (query, key, value))
+    if attention_mask is None:
+        bias = query.new_zeros(1, 1, 1)
+    else:
+        bias = attention_mask.to(query.dtype).repeat_interleave(heads, dim=0)
+    with torch.autocast(query.device.type, enabled=False):
+        # Autocast would compute the softmax in float32 and copy the products twice.
+        products = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling)
+        weights = torch.softmax(products, dim=-1)
+        weights = torch.dropout(weights, dropout, train=module.training)
+        attended = torch.bmm(weights, value)
+    return attended.view(rows, heads, tokens, width).transpose(1, 2).contiguous(), None

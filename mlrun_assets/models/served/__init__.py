@@ -1,4 +1,4 @@
-"""Files that are copied into a deployed model. They import nothing of this package.
+"""Files that are copied into a deployed model; they import nothing of this package.
 
 ngram_scorer.py       scores of the n-gram model
 ensemble_pipeline.py  the transformers pipeline of an ensemble

@@ -1,8 +1,8 @@
-"""The text-classification pipeline of a directory that holds an encoder and an n-gram model.
+"""The text-classification pipeline of an ensemble of an encoder and an n-gram model.
 
-This file is copied into that directory, where transformers finds it by its config:
-``pipeline("text-classification", model=DIRECTORY, trust_remote_code=True)``. Without that consent
-transformers refuses, so that half of the model never serves by mistake.
+This file is copied into the directory of the model, where transformers finds it by the config:
+``pipeline("text-classification", model=DIRECTORY, trust_remote_code=True)``. transformers refuses
+to load the model without that consent, so the encoder never predicts alone by mistake.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Scores of an n-gram model that lies in a model's directory.
+"""Scores of an n-gram model that is stored in a model's directory.
 
-This file is copied into that directory, so it imports nothing of the package it comes from.
-``ngrams/model.json`` holds the vocabularies, ``ngrams/model.safetensors`` the arrays.
+This file is copied into that directory, so it imports nothing of its package.
+``ngrams/model.json`` has the vocabularies, ``ngrams/model.safetensors`` the arrays.
 """
 
 import json

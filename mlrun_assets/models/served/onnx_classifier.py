@@ -4,8 +4,8 @@
 
     OnnxClassifier("onnx").predict(["Kooxdu waxay dhalisay laba gool."])
 
-This file is copied beside the model that it reads, so it imports nothing of the package it comes
-from. For an ensemble with n-grams, scikit-learn, scipy and safetensors are needed as well.
+This file is copied beside the model that it reads, so it imports nothing of its package. An
+ensemble with n-grams needs scikit-learn, scipy and safetensors too.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ BATCH_SIZE = 16
 class OnnxClassifier:
     """The model in ``directory``, ready to predict.
 
-    Longer texts are cut off as the checkpoint does it: the tokenizer carries the limit.
+    Texts are cut at the same length as by the checkpoint: the tokenizer file holds the limit.
     """
 
     def __init__(self, directory: str | Path, threads: int | None = None) -> None:
@@ -42,7 +42,7 @@ class OnnxClassifier:
         self._ngrams = _ngram_scorer(place) if config["ngrams"] else None
 
     def predict(self, texts: list[str]) -> list[str]:
-        """The likeliest label of each text."""
+        """The most probable label of each text."""
         return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
 
     def probabilities(self, texts: list[str]) -> npt.NDArray[np.float64]:
@@ -54,22 +54,22 @@ class OnnxClassifier:
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
     def _logits(self, texts: list[str]) -> npt.NDArray[np.float64]:
-        """The encoder's logits; texts of like length go together."""
+        """The encoder's logits; texts of similar length share a batch."""
         logits = np.zeros((len(texts), len(self.labels)))
         order = np.argsort([len(text) for text in texts], kind="stable")
         for start in range(0, len(texts), BATCH_SIZE):
             rows = order[start : start + BATCH_SIZE]
             encoded = self._tokenizer.encode_batch([texts[row] for row in rows])
             feed = {
-                "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
-                "attention_mask": np.array([each.attention_mask for each in encoded], np.int64),
+                "input_ids": np.array([text.ids for text in encoded], dtype=np.int64),
+                "attention_mask": np.array([text.attention_mask for text in encoded], np.int64),
             }
             logits[rows] = self._session.run(["logits"], feed)[0]
         return logits
 
 
 def _threads() -> int:
-    """As many as torch would take; onnxruntime counts the machine's CPUs, not those allowed."""
+    """As many threads as torch uses. onnxruntime counts all CPUs of the machine, allowed or not."""
     if limit := os.environ.get("OMP_NUM_THREADS"):
         return int(limit)
     if hasattr(os, "sched_getaffinity"):  # Linux only

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlrun_assets.config import EvaluationConfig
+from mlrun_assets.models.ngrams import (
+    PRIOR,
+    Fitted,
+    _models,
+    add_ngrams,
+    first_words_of,
+    fit_best,
+    fit_weights,
+    measure_baseline,
+    save_fitted,
+    set_weights,
+)
+from mlrun_assets.models.served.ngram_scorer import NgramScorer
+from mlrun_assets.records import DatasetRecord
+from mlrun_assets.types import FloatArray, LabelIds
+from mlrun_assets_tests.examples import LABELS, sample_rows, split_profile
+
+MODELS = ["linear SVM", "logistic regression", "complement naive Bayes"]
+
+
+# The baseline
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DatasetRecord]:
+    directory = tmp_path_factory.mktemp("experiment")
+    profiles = {}
+    (directory / "data").mkdir()
+    for split in ("train", "val", "test"):
+        rows = sample_rows(split)
+        pl.DataFrame(rows).write_parquet(directory / "data" / f"{split}.parquet")
+        counts = {label: sum(row["label"] == label for row in rows) for label in LABELS}
+        profiles[split] = split_profile(counts, file=f"data/{split}.parquet")
+    record = DatasetRecord(
+        name="som",
+        ready=True,
+        digest="sha256:data",
+        labels=LABELS,
+        splits=profiles,
+        checks=(),
+        quarantine_reasons={},
+        quarantine_file="data/quarantine.jsonl",
+        max_length=128,
+    )
+    return directory, record
+
+
+def test_the_model_is_chosen_on_val_and_beats_the_commonest_label(
+    dataset: tuple[Path, DatasetRecord],
+) -> None:
+    directory, record = dataset
+    baseline = measure_baseline(directory, record, EvaluationConfig(), seed=1)
+    best = max(baseline.candidates, key=lambda candidate: candidate.val_f1_macro)
+    assert baseline.chosen == best.name
+    assert [each.name for each in baseline.candidates] == MODELS
+    assert min(each.val_f1_macro for each in baseline.candidates) > 0.7
+    assert baseline.majority_label == "farming"
+    assert baseline.majority.accuracy.value == pytest.approx(1 / 3)
+    assert baseline.majority.f1_macro.value == pytest.approx(1 / 6)
+    assert baseline.linear.f1_macro.low > baseline.majority.f1_macro.high
+    predictions = pl.read_parquet(directory / baseline.predictions_file)
+    right = (predictions["label"] == predictions["prediction"]).mean()
+    assert right == pytest.approx(baseline.linear.accuracy.value)
+    assert predictions["id"].to_list() == [row["id"] for row in sample_rows("test")]
+
+
+def test_the_same_seed_gives_the_same_scores(dataset: tuple[Path, DatasetRecord]) -> None:
+    directory, record = dataset
+    first, second = (
+        measure_baseline(directory, record, EvaluationConfig(), seed=3).linear for _ in range(2)
+    )
+    assert first == second
+
+
+# The n-gram model
+
+
+def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], LabelIds]:
+    rows = [row for row in sample_rows(name) if row["label"] in labels]
+    numbers = np.array([labels.index(row["label"]) for row in rows], dtype=np.int64)
+    return [row["text"] for row in rows], numbers
+
+
+@pytest.mark.parametrize("labels", [LABELS, ("health", "sports")])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_scores_as_the_fitted_one(
+    name: str, labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    texts, truth = split("train", labels)
+    model = _models(seed=1)[name].fit(first_words_of(texts), truth)
+    save_fitted(Fitted(model, name, ()), labels, tmp_path)
+    others = split("test", labels)[0]
+    scores = NgramScorer(tmp_path).scores(others)
+    assert scores.shape == (len(others), len(labels))
+    np.testing.assert_array_equal(scores.argmax(axis=1), model.predict(first_words_of(others)))
+    if name == "complement naive Bayes":
+        expected = model[-1]._joint_log_likelihood(model[0].transform(first_words_of(others)))
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    else:
+        decision = model.decision_function(first_words_of(others))
+        margin = scores[:, 1] - scores[:, 0] if len(labels) == 2 else scores
+        np.testing.assert_allclose(margin, decision, atol=1e-4)
+
+
+def test_only_the_first_words_of_a_text_are_read(tmp_path: Path) -> None:
+    save_fitted(fit_best(split("train", LABELS), split("val", LABELS), seed=1), LABELS, tmp_path)
+    scorer = NgramScorer(tmp_path)
+    text = " ".join(["beeraha"] * 128)
+    np.testing.assert_array_equal(scorer.scores([text]), scorer.scores([text + " kubadda cagta"]))
+    np.testing.assert_array_equal(scorer.scores([" \n " + text]), scorer.scores([text]))
+
+
+def test_texts_without_a_known_ngram_get_the_bias(tmp_path: Path) -> None:
+    save_fitted(fit_best(split("train", LABELS), split("val", LABELS), seed=1), LABELS, tmp_path)
+    empty, unknown = NgramScorer(tmp_path).scores(["", "日本語"])
+    np.testing.assert_array_equal(empty, unknown)
+
+
+def test_the_weights_are_kept(tmp_path: Path) -> None:
+    save_fitted(fit_best(split("train", LABELS), split("val", LABELS), seed=1), LABELS, tmp_path)
+    set_weights(tmp_path, 0.25, 3.0)
+    scorer = NgramScorer(tmp_path)
+    assert (scorer.encoder_weight, scorer.ngram_weight) == (0.25, 3.0)
+    assert scorer.labels == LABELS
+    assert scorer.combine(4.0, 2.0) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("known", [("farming", "sports"), LABELS])
+def test_a_label_without_a_training_row_is_never_the_answer(
+    name: str, known: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = ("farming", "absent", "health", "sports")
+    texts, truth = split("train", known)
+    numbers = np.array([labels.index(known[number]) for number in truth])
+    model = _models(seed=1)[name].fit(first_words_of(texts), numbers)
+    save_fitted(Fitted(model, name, ()), labels, tmp_path)
+    others = split("test", known)[0]
+    scores = NgramScorer(tmp_path).scores(others)
+    assert scores.shape == (len(others), 4)
+    np.testing.assert_array_equal(scores.argmax(axis=1), model.predict(first_words_of(others)))
+
+
+# The weights of an ensemble
+
+
+def noisy(truth: LabelIds, strength: float, seed: int) -> FloatArray:
+    logits = np.random.default_rng(seed).normal(size=(len(truth), 3))
+    logits[np.arange(len(truth)), truth] += strength
+    return logits
+
+
+def log_loss(combined: FloatArray, truth: LabelIds) -> float:
+    shifted = combined - combined.max(axis=1, keepdims=True)
+    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-log_shares[np.arange(len(truth)), truth].mean())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    strengths=st.tuples(st.floats(0.0, 4.0), st.floats(0.0, 4.0)),
+    scale=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 1000),
+)
+def test_no_other_weights_have_a_smaller_loss(
+    strengths: tuple[float, float], scale: float, seed: int
+) -> None:
+    truth = np.random.default_rng(seed).integers(0, 3, size=90)
+    logits = noisy(truth, strengths[0], seed + 1)
+    scores = scale * noisy(truth, strengths[1], seed + 2)
+    weights = fit_weights(logits, scores, truth)
+    assert min(weights) >= 0
+
+    def penalised(encoder: float, ngrams: float) -> float:
+        squares = (encoder * logits.std()) ** 2 + (ngrams * scores.std()) ** 2
+        loss = log_loss(encoder * logits + ngrams * scores, truth)
+        return loss + float(squares) / (2 * PRIOR**2 * len(truth))
+
+    least = penalised(*weights)
+    for encoder in (0.8, 1.0, 1.25):
+        for ngrams in (0.8, 1.0, 1.25):
+            assert least <= penalised(weights.encoder * encoder, weights.ngrams * ngrams) + 1e-7
+
+
+def test_a_model_that_knows_nothing_hardly_counts() -> None:
+    truth = np.random.default_rng(0).integers(0, 3, size=3000)
+    weights = fit_weights(noisy(truth, 3.0, 1), noisy(truth, 0.0, 2), truth)
+    assert weights.ngrams < 0.1 * weights.encoder
+
+
+def test_two_that_err_differently_are_better_together() -> None:
+    fit, judge = np.random.default_rng(3).integers(0, 3, size=(2, 2000))
+    weights = fit_weights(noisy(fit, 1.0, 4), noisy(fit, 1.0, 5), fit)
+    logits, scores = noisy(judge, 1.0, 6), noisy(judge, 1.0, 7)
+    combined = weights.encoder * logits + weights.ngrams * scores
+
+    def accuracy(values: FloatArray) -> float:
+        return float((values.argmax(axis=1) == judge).mean())
+
+    assert accuracy(combined) > max(accuracy(logits), accuracy(scores)) + 0.05
+    assert weights.encoder == pytest.approx(weights.ngrams, rel=0.15)
+
+
+# The ensemble
+
+SERVE = """
+import json, sys
+from transformers import pipeline
+texts = json.load(sys.stdin)
+try:
+    pipeline("text-classification", model=sys.argv[1])
+    refused = False
+except ValueError as error:
+    refused = "trust_remote_code" in str(error)
+serve = pipeline("text-classification", model=sys.argv[1], trust_remote_code=True)
+answers = {
+    "refused": refused,
+    "package": "mlrun_assets" in sys.modules,
+    "one": serve(texts[0]),
+    "all": serve(texts, top_k=None, truncation=True, max_length=32),
+    "batched": serve(texts, batch_size=8, truncation=True, max_length=32),
+    "dict": serve({"text": texts[0]}),
+}
+json.dump(answers, sys.stdout)
+"""
+
+
+def test_the_stock_pipeline_serves_both_models_without_this_package(
+    tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    from mlrun_assets.models.predictor import Predictor
+
+    texts = [row["text"] for row in sample_rows("test")][:20]
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    environment.pop("PYTHONPATH", None)
+    run = subprocess.run(
+        [sys.executable, "-c", SERVE, str(tiny_ensemble)],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    answers = json.loads(run.stdout.strip().splitlines()[-1])
+    assert answers["refused"]
+    assert not answers["package"]
+    probabilities = Predictor(tiny_ensemble, 32, exact=True).probabilities(texts)
+    names = [LABELS[number] for number in probabilities.argmax(axis=1)]
+    assert [answer["label"] for answer in answers["batched"]] == names
+    assert answers["one"][0]["label"] == answers["dict"]["label"] == names[0]
+    for row, answer in zip(probabilities, answers["all"], strict=True):
+        scores = {entry["label"]: entry["score"] for entry in answer}
+        np.testing.assert_allclose([scores[label] for label in LABELS], row, atol=1e-4)
+
+
+def test_the_predictor_combines_what_the_record_says(tiny_ensemble: Path) -> None:
+    from mlrun_assets.models.predictor import Predictor
+
+    texts = [row["text"] for row in sample_rows("test")][:5]
+    predictor, scorer = Predictor(tiny_ensemble, 32, exact=True), NgramScorer(tiny_ensemble)
+    combined = scorer.encoder_weight * predictor.logits(texts)
+    combined += scorer.ngram_weight * scorer.scores(texts)
+    shares = np.exp(combined) / np.exp(combined).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(predictor.probabilities(texts), shares, rtol=1e-9)
+
+
+def test_fitting_twice_gives_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
+    first, second = (add_ngrams(tmp_path / "model", splits, 32, seed=1) for _ in range(2))
+    assert first == second
