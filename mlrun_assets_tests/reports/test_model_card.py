@@ -1,5 +1,3 @@
-"""The model card: whole as people see it, and its head as the Hub's own library reads it."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,31 +6,24 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mlrun_assets import records as r
-from mlrun_assets.records import RunRecords
 from mlrun_assets.reports.model_card import Origin, render_model_card
-from mlrun_assets_tests.examples import checkpoint_record, full_run, onnx_export, poisoned
+from mlrun_assets_tests.examples import changed_run, full_run, onnx_export, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, uneven_rows
 from mlrun_assets_tests.reports.regenerate_golden import ORIGIN, golden_card
 
-ONNX = onnx_export(precision="int8", size_bytes=22_000_000, val_f1_macro=0.749, latency_ms_p95=7.5)
 
-
-def with_onnx() -> RunRecords:
-    run = full_run()
-    assert run.export
-    full = ONNX.model_copy(update={"precision": "float32", "kept": False})
-    return replace(run, export=run.export.model_copy(update={"onnx": (full, ONNX)}))
+def card_with(stage: str, **changes: object) -> str:
+    return render_model_card(changed_run(stage, **changes), ORIGIN)
 
 
 def python_blocks(card: str) -> list[str]:
     return [block.partition("```")[0] for block in card.split("```python\n")[1:]]
 
 
-def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
+def test_the_library_of_the_hub_reads_the_head() -> None:
     run = full_run()
-    assert run.evaluation and run.dataset
-    data = run.dataset.model_copy(update={"name": "masakhanews: som"})
-    card = ModelCard(render_model_card(replace(run, dataset=data), ORIGIN))
+    assert run.evaluation
+    card = ModelCard(card_with("dataset", name="masakhanews: som"))
     head = card.data
     assert (head.language, head.license, head.base_model) == (
         "som", "cc-by-4.0", "FacebookAI/xlm-roberta-base",
@@ -52,7 +43,7 @@ def test_the_head_is_what_the_library_of_the_hub_understands() -> None:
     assert card.text.startswith(f"\n# {run.manifest.name}\n")
 
 
-def test_what_is_not_known_is_left_out_of_the_head() -> None:
+def test_unknown_facts_are_left_out_of_the_head() -> None:
     card = render_model_card(full_run(), Origin("som", None, None))
     head = ModelCard(card).data.to_dict()
     assert not {"license", "base_model"} & set(head)
@@ -61,32 +52,23 @@ def test_what_is_not_known_is_left_out_of_the_head() -> None:
     assert "None" not in card
 
 
-def test_of_the_verdict_only_the_outcomes_are_told() -> None:
-    run = full_run()
-    assert run.decision
+def test_only_the_outcomes_of_the_rules_are_published() -> None:
     broken = "the model in production can't be used: /home/asha/production/model has no weights"
     rule = r.RuleResult(
         rule="policy", outcome=r.RuleOutcome.INCOMPARABLE, value=None, limit=None, sentence=broken
     )
-    decision = run.decision.model_copy(
-        update={"verdict": r.Verdict.INCOMPARABLE, "sentence": broken, "rules": (rule,)}
-    )
-    card = render_model_card(replace(run, decision=decision), ORIGIN)
+    card = card_with("decision", verdict=r.Verdict.INCOMPARABLE, sentence=broken, rules=(rule,))
     assert "/home/asha" not in card
     assert "(INCOMPARABLE): `policy` incomparable." in card
 
 
 def test_no_value_of_the_datas_own_columns_is_published() -> None:
-    run = full_run()
-    assert run.evaluation
     spoken = r.SliceScores(column="speaker", value="Asha Cali", rows=12, accuracy=None)
     short = r.SliceScores(column="length", value="short", rows=52, accuracy=None)
-    with_both = run.evaluation.model_copy(update={"slices": (short, spoken)})
-    card = render_model_card(replace(run, evaluation=with_both), ORIGIN)
+    card = card_with("evaluation", slices=(short, spoken))
     assert "Asha" not in card and "speaker" not in card
     assert "| length | short |" in card
-    own = run.evaluation.model_copy(update={"slices": (spoken,)})
-    assert "| slice |" not in render_model_card(replace(run, evaluation=own), ORIGIN)
+    assert "| slice |" not in card_with("evaluation", slices=(spoken,))
 
 
 def test_labels_without_test_rows_are_not_measured() -> None:
@@ -95,8 +77,7 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     first, *others = run.evaluation.test.per_class
     absent = first.model_copy(update={"support": 0, "f1": 0.0})
     test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
-    changed = run.evaluation.model_copy(update={"test": test})
-    card = render_model_card(replace(run, evaluation=changed), ORIGIN)
+    card = card_with("evaluation", test=test)
     assert f"not measured: {first.label}." in card
     assert "on 0 test rows" not in card
 
@@ -111,23 +92,19 @@ def test_an_ensemble_asks_for_consent_to_its_code() -> None:
         val_f1_ensemble=0.76,
         val_accuracy_ensemble=0.78,
     )
-    run = replace(full_run(), checkpoint=checkpoint_record(ensemble=ensemble))
-    assert "trust_remote_code=True" in python_blocks(render_model_card(run, ORIGIN))[0]
-    assert "trust_remote_code" not in golden_card()
-    assert "words and short phrases of the training texts" in render_model_card(run, ORIGIN)
-    assert "short phrases" not in golden_card()
+    card, plain = card_with("checkpoint", ensemble=ensemble), golden_card()
+    assert "trust_remote_code=True" in python_blocks(card)[0]
+    assert "words and short phrases of the training texts" in card
+    assert "trust_remote_code" not in plain and "short phrases" not in plain
 
 
-def test_an_onnx_form_comes_with_what_runs_it_and_its_figures() -> None:
-    card = render_model_card(with_onnx(), ORIGIN)
+def test_the_kept_onnx_form_comes_with_code_that_runs_it() -> None:
+    tried = tuple(onnx_export(precision=name, kept=name == "int8") for name in ("float32", "int8"))
+    card = card_with("export", onnx=tried)
     transformers, onnx = python_blocks(card)
-    assert "onnxruntime" not in transformers
-    assert 'OnnxClassifier(f"{MODEL}/onnx")' in onnx
+    assert "onnxruntime" not in transformers and "OnnxClassifier" in onnx
     compile(onnx, "card", "exec")
-    assert all(figure in card for figure in ("int8, 22.0 MB", "macro-F1 0.749", "7.5 ms"))
-    assert "float32" not in card
-    assert ModelCard(card).data.tags == ["low-resource", "onnx"]
-    assert uneven_rows(card) == []
+    assert "int8" in card and "float32" not in card
 
 
 @pytest.mark.parametrize("value", ["a\n---\nlicense: mit", "x: [", "'\"", "- yes", "**\u202e"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mlrun_assets.reports.formatting import Markdown, clean
 from mlrun_assets.reports.tables import CELL_LIMIT, bullets, table
 from mlrun_assets_tests.reports.markdown_structure import PARSER, kinds, uneven_rows
-from mlrun_assets_tests.reports.test_escaping import TEXTS
+from mlrun_assets_tests.reports.test_formatting import TEXTS
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=4))

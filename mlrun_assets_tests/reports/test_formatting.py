@@ -5,7 +5,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it.token import Token
 
-from mlrun_assets.reports.formatting import Markdown, clean, code, escape, fenced, joined, prose
+from mlrun_assets.records import Score
+from mlrun_assets.reports.formatting import (
+    NOTHING,
+    Markdown,
+    clean,
+    code,
+    difference,
+    digest,
+    escape,
+    fenced,
+    integer,
+    joined,
+    megabytes,
+    number,
+    p_value,
+    percent,
+    prose,
+    score,
+    seconds,
+)
 from mlrun_assets_tests.examples import POISON
 from mlrun_assets_tests.reports.markdown_structure import PARSER, kinds
 
@@ -107,3 +126,72 @@ def test_a_long_text_is_cut() -> None:
 
 def test_poison_is_poisonous() -> None:
     assert {"html_inline", "link_open", "image", "heading_open", "fence"} <= {*kinds(f"x {POISON}")}
+
+
+def test_scores_carry_their_interval() -> None:
+    assert score(Score(value=0.9123, low=0.85, high=0.9561)) == "0.912 [0.850, 0.956]"
+    assert score(0.5) == "0.500"
+    assert score(None) == NOTHING
+
+
+def test_differences_carry_their_sign() -> None:
+    gain = Score(value=0.0182, low=-0.021, high=0.057)
+    assert difference(gain) == "+0.018 [-0.021, +0.057]"
+    assert difference(-0.5) == "-0.500"
+    assert difference(None) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, NOTHING),
+        (3.0, "3"),
+        (1021.0, "1,021"),
+        (1021.4, "1,021"),
+        (0.01, "0.01"),
+        (52.25, "52.25"),
+        (2e-5, "2e-05"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"),
+    [
+        (0.0, "0.0 %"),
+        (0.0001, "< 0.1 %"),
+        (0.124, "12.4 %"),
+        (0.9999, "> 99.9 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_0_and_100_percent_are_shown_only_where_exact(fraction: float, shown: str) -> None:
+    assert percent(fraction) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (119.9, "119.9 s"),
+        (119.96, "2 min 00 s"),
+        (7185.0, "119 min 45 s"),
+        (7200.0, "2 h 00 min"),
+        (90_061.0, "25 h 01 min"),
+    ],
+)
+def test_seconds(value: float, shown: str) -> None:
+    assert seconds(value) == shown
+
+
+def test_counts_sizes_digests_and_p_values() -> None:
+    assert integer(1234567) == "1,234,567"
+    assert integer(None) == percent(None) == seconds(None) == NOTHING
+    assert megabytes(88_213_504) == "88.2 MB"
+    assert digest("sha256:0123456789abcdef") == "`0123456789ab`"
+    assert p_value(0.0004) == "< 0.001"
+    assert p_value(0.043) == "= 0.043"
