@@ -371,9 +371,8 @@ def is_locked(directory: Path) -> bool:
 
 def _acquire(lock: FileLock, *, release: bool = False) -> bool:
     """Acquire the lock if it is free, and keep it unless ``release``; whether it was free."""
-    # flock has no way to look at a lock without taking it. So whoever looks or takes does it under
-    # a second lock: a lock that is not free is then held by a process that works, never by one
-    # that looks.
+    # flock can only look at a lock by taking it. A second lock guards taking and looking, so that
+    # a lock that is not free is held by a process that works, never by one that looks.
     directory = Path(lock.lock_file).parent
     with locked(ExperimentPaths(directory).lock_attempt):
         try:

@@ -1,9 +1,9 @@
-"""What flows between the stages: one frozen record a stage, kept as JSON in the experiment.
+"""Records that flow between the stages: one frozen record per stage, stored as JSON.
 
-Numbers carry their unit in the name; scores and shares are fractions between 0 and 1. Paths in a
-record are relative to the experiment's directory, so that an experiment can be moved.
+Units are part of the names; scores and shares are fractions between 0 and 1. Paths are relative to
+the experiment's directory, so that it can be moved.
 
-    experiment.py   the manifest, what a run was opened with, scores, registry lines and items
+    experiment.py   the base class, the manifest, the opened experiment, scores, registry lines
     training.py     the validated dataset, the plan, the baseline, the trained checkpoint
     outcome.py      the evaluation, the export, the decision, production; all records of a run
 """

@@ -5,7 +5,7 @@ model_card.py    the model card, which is deployed with the model
 data_section.py  the datasheet, tables about the data, the listing of checks
 tables.py        tables about the run: prior runs, cost, digests, export, seeds
 scores.py        tables and sentences about the evaluation
-sentences.py     the verdict in sentences, and what to do next
+sentences.py     sentences about each stage, the verdict and the next steps
 plots.py         every picture of the report
 figure.py        size, colours and fonts of all pictures
 formatting.py    numbers, times, digests and escaped Markdown
