@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, contradictions_of
 from mlrun_assets.config.sections import CONFIG_VARIABLE
-from mlrun_assets.errors import ConfigError
+from mlrun_assets.errors import ConfigError, count
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
 
@@ -203,8 +203,7 @@ class _Document:
             where = f"line {line}: " if line else ""
             key = ".".join(str(part) for part in mistake.location)
             sentences.append(f"  {where}{key}: {mistake.message}")
-        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        return "\n".join([f"{self.name}: {count}:", *sentences])
+        return "\n".join([f"{self.name}: {count(len(found), 'mistake')}:", *sentences])
 
     def _line(self, location: Location) -> int | None:
         """The line of ``location``, or of the nearest section around it."""
@@ -257,8 +256,7 @@ def _expectation(detail: dict[str, Any]) -> str:
     if kind in ("model_type", "dict_type"):
         return "should be keys with values"
     if kind == "too_short":
-        fewest = detail["ctx"]["min_length"]
-        return f"should have at least {fewest} item{'s' if fewest > 1 else ''}"
+        return f"should have at least {count(detail['ctx']['min_length'], 'item')}"
     return message
 
 

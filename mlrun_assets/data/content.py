@@ -1,7 +1,7 @@
-"""The bytes of a data file: unpacked, of the format that its name says, and not more than it had.
+"""Data files opened: their format, and their bytes decompressed.
 
-How a file is packed is told by its first bytes, since a wrong ending is common; which format the
-rows have is told by its name, since bytes can't tell CSV from TSV.
+The first bytes of a file decide its compression, because wrong suffixes are common. Its name
+decides the format of the rows, because the bytes of CSV and TSV look the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -24,18 +25,19 @@ FORMATS = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-PACKED = (".gz", ".zst")
+COMPRESSED = (".gz", ".zst")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# First bytes of files that are not lines of UTF-8, and the advice for each.
 _FOREIGN = {
-    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"PAR1": "a Parquet file; rename it to end in .parquet",
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export it as CSV",
-    b"BZh": "packed with bzip2; pack it with gzip or zstd",
-    b"\xfd7zXZ": "packed with xz; pack it with gzip or zstd",
+    b"BZh": "compressed with bzip2; use gzip or zstd",
+    b"\xfd7zXZ": "compressed with xz; use gzip or zstd",
     b"%PDF": "a PDF; export the rows as CSV or JSON Lines",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet; export it as CSV",
     b"SQLite format": "a SQLite database; export the rows as CSV or JSON Lines",
-    _GZIP: "packed twice; unpack it once",
-    _ZSTD: "packed twice; unpack it once",
+    _GZIP: "compressed twice; decompress it once",
+    _ZSTD: "compressed twice; decompress it once",
     b"\xff\xfe": "UTF-16; save it as UTF-8",
     b"\xfe\xff": "UTF-16; save it as UTF-8",
 }
@@ -44,22 +46,22 @@ _CHUNK_BYTES = 1 << 16
 
 
 def format_of(name: str) -> str | None:
-    """``jsonl``, ``csv``, ``tsv`` or ``parquet``; None: the name ends in nothing that is known."""
+    """``jsonl``, ``csv``, ``tsv`` or ``parquet``, by the suffix; None if it is unknown."""
     path = PurePosixPath(name.lower())
-    return FORMATS.get(path.with_suffix("").suffix if path.suffix in PACKED else path.suffix)
+    return FORMATS.get(path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix)
 
 
 @contextmanager
 def open_content(path: Path, name: str) -> Iterator[BinaryIO]:
-    """The unpacked bytes of a file, as many as it has now.
+    """Open the decompressed bytes of a file, up to the size it has now.
 
     Raises:
-        DataError: it holds something else than lines of UTF-8, or its packing is damaged.
-        OSError: it can't be read.
+        DataError: the file is of a foreign format, or its compression is damaged.
+        OSError: the file can't be read.
     """
     with path.open("rb") as opened:
-        bounded = _Bounded(opened, os.fstat(opened.fileno()).st_size)
-        plain = _unpacked(io.BufferedReader(bounded, _BUFFER_BYTES), name)
+        bounded = _BoundedFile(opened, os.fstat(opened.fileno()).st_size)
+        plain = _decompressed(io.BufferedReader(bounded, _BUFFER_BYTES), name)
         start = plain.peek(16)[:16]
         for mark, meaning in _FOREIGN.items():
             if start.startswith(mark):
@@ -69,24 +71,23 @@ def open_content(path: Path, name: str) -> Iterator[BinaryIO]:
         yield plain
 
 
-def _unpacked(file: io.BufferedReader, name: str) -> io.BufferedReader:
+def _decompressed(file: io.BufferedReader, name: str) -> io.BufferedReader:
     start = file.peek(4)
+    new_member: Callable[[], Any]
     if start.startswith(_GZIP):
         # 31: the largest window, and gzip's own header and checksum.
-        return io.BufferedReader(
-            _Unpacking(file, name, lambda: zlib.decompressobj(31)), _BUFFER_BYTES
-        )
-    if start.startswith(_ZSTD):
+        new_member = partial(zlib.decompressobj, 31)
+    elif start.startswith(_ZSTD):
         from zstandard import ZstdDecompressor
 
-        return io.BufferedReader(
-            _Unpacking(file, name, lambda: ZstdDecompressor().decompressobj()), _BUFFER_BYTES
-        )
-    return file
+        new_member = ZstdDecompressor().decompressobj
+    else:
+        return file
+    return io.BufferedReader(_DecompressedFile(file, name, new_member), _BUFFER_BYTES)
 
 
-class _Bounded(io.RawIOBase):
-    """The first bytes of a file: one that grows while it is read has an end all the same."""
+class _BoundedFile(io.RawIOBase):
+    """The first ``size`` bytes of a file, so that reading ends even if the file grows."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size
@@ -101,48 +102,50 @@ class _Bounded(io.RawIOBase):
         return len(content)
 
 
-class _Unpacking(io.RawIOBase):
-    """gzip or zstd, one member after another; packing that is cut off is an error, not the end.
+class _DecompressedFile(io.RawIOBase):
+    """The content of all gzip or zstd members; a truncated member is an error.
 
-    (The streaming reader of `zstandard` takes a frame that is cut off for a whole one.)
+    The streaming reader of `zstandard` accepts a truncated frame, so it is not used.
     """
 
     def __init__(self, file: BinaryIO, name: str, new_member: Callable[[], Any]) -> None:
         self._file, self._name, self._new_member = file, name, new_member
         self._member: Any = None
-        self._packed = b""
+        self._compressed = b""
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready and self._unpack():
+        while not self._ready and self._decompress():
             pass
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
         return size
 
-    def _unpack(self) -> bool:
-        """Unpack one chunk; False: the file is at its end."""
+    def _decompress(self) -> bool:
+        """Decompress one chunk; False at the end of the file."""
         from zstandard import ZstdError
 
-        chunk = self._packed or self._file.read(_CHUNK_BYTES)
-        self._packed = b""
+        chunk = self._compressed or self._file.read(_CHUNK_BYTES)
+        self._compressed = b""
         if not chunk:
             if self._member is not None:
-                raise DataError(f"{self._name}: its packing is cut off; copy or write it again")
+                raise DataError(
+                    f"{self._name}: the compressed data is truncated; copy or write it again"
+                )
             return False
         self._member = self._member or self._new_member()
         try:
             self._ready = memoryview(self._member.decompress(chunk))
         except (zlib.error, ZstdError) as error:
             raise DataError(
-                f"{self._name}: its packing is damaged ({error}); copy or write it again"
+                f"{self._name}: its compressed data is damaged ({error}); write it again"
             ) from None
         if self._member.eof:
-            # Tapes and some tools fill up with zero bytes behind the last member.
-            self._packed = self._member.unused_data.lstrip(b"\0")
+            # Some tools pad the file with zero bytes after the last member.
+            self._compressed = self._member.unused_data.lstrip(b"\0")
             self._member = None
         return True

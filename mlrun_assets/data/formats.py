@@ -1,4 +1,8 @@
-"""JSON Lines to rows: one object a line, nothing coerced and no key twice."""
+"""Parsers from the content of a file to its rows: JSON Lines, CSV and TSV, Parquet.
+
+Values are never coerced. A row that can't be parsed is an error in its place, with its line, and
+the rows around it are still read.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,13 @@ from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError
 
+# Reading JSON Lines
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
-# orjson writes fewer levels than it reads (254 and 1,024).
-_LEVELS_LOOKED_AT = 200
+# orjson writes 254 levels but reads 1,024: rows with more brackets than this are tried.
+_SAFE_LEVELS = 200
 
 
 @overload
@@ -33,10 +39,13 @@ def parse_json_lines(
 def parse_json_lines(
     lines: Iterable[bytes | None], *, whole: bool = False
 ) -> Iterator[ParsedRow | None]:
-    """The rows of ``lines``; blank ones are none. ``whole`` rows can be written as they were read.
+    """Parse one JSON object per line; skip blank lines.
 
-    A carriage return alone ends a line, as on old Macs, where the line can't be read otherwise.
-    None is no line and is handed on: nothing more has come yet.
+    A line that is not JSON is split at its carriage returns, the line ends of old Macs.
+
+    Args:
+        lines: the lines; None (a pipe is waiting) is passed on.
+        whole: quarantine also the rows that can't be written again as they were read.
     """
     parse = _parse_whole if whole else _parse_object
     line = 0
@@ -67,8 +76,8 @@ def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
         return QuarantinedRowError(
             "not an object", f"a JSON {type(row).__name__}, not an object with keys"
         )
-    # orjson keeps the last of two equal keys without a word; the slow parser is asked only where
-    # there are more colons after quotes than keys.
+    # orjson silently keeps the last of two equal keys. The slow parser finds them; it runs only on
+    # rows with more quotes before a colon than keys.
     if len(_KEY_END.findall(content)) > len(row):
         return _without_repeated_keys(content, row)
     return row
@@ -76,19 +85,19 @@ def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
 
 def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     row = _parse_object(content)
-    if content.count(b"[") + content.count(b"{") > _LEVELS_LOOKED_AT:
+    if content.count(b"[") + content.count(b"{") > _SAFE_LEVELS:
         try:
             orjson.dumps(row, default=str)
         except TypeError:
             return _nested_too_deeply()
     if isinstance(row, dict) and _LONG_INTEGER.search(content) and _loses_digits(content):
-        said = "an integer of more than 64 bits, which would lose digits; put it in quotes"
-        return QuarantinedRowError("number too large", said)
+        detail = "an integer of more than 64 bits, which would lose digits; put it in quotes"
+        return QuarantinedRowError("number too large", detail)
     return row
 
 
 def _loses_digits(content: bytes) -> bool:
-    """Whether there is an integer that orjson makes a float of."""
+    """True if orjson reads an integer of the row as a float."""
     lost: list[str] = []
 
     def note(digits: str) -> None:
@@ -100,7 +109,7 @@ def _loses_digits(content: bytes) -> bool:
 
 
 def _nested_too_deeply() -> QuarantinedRowError:
-    return QuarantinedRowError("nested too deeply", "objects or lists within hundreds of others")
+    return QuarantinedRowError("nested too deeply", "hundreds of levels of objects or lists")
 
 
 def _without_repeated_keys(
@@ -114,44 +123,33 @@ def _without_repeated_keys(
             repeated.extend(key for key in keys if keys.count(key) > 1)
 
     try:
-        # Numbers stay text: Python refuses to read one of thousands of digits.
+        # Numbers stay text: Python refuses to parse thousands of digits.
         json.loads(content, object_pairs_hook=note, parse_int=str)
     except RecursionError:
         return _nested_too_deeply()
     if repeated:
-        return QuarantinedRowError("duplicate key", f"the key `{repeated[0][:60]}` stands twice")
+        return QuarantinedRowError("duplicate key", f"the key `{repeated[0][:60]}` is repeated")
     return row
 
 
-# Python's own limit, 131,072 characters, is shorter than a long document.
-FIELD_CHARACTERS = 1 << 28
+# Reading CSV and TSV
 
-
-class _Lines:
-    """The lines of a file, and those that the record at hand is made of."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self.record: list[str] = []
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.record.append(line)
-        return line
+# The default limit of Python, 131,072 characters, is too short for a long document.
+_FIELD_CHARACTERS = 1 << 28
 
 
 def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> Iterator[ParsedRow]:
-    """The rows of ``file`` below its line of headings; blank lines are none.
+    """Parse the rows below the header of a CSV or TSV file; skip blank lines.
+
+    `csv.reader` joins the lines of a quoted field that contains newlines. The line of such a row
+    is its first line. If the reader fails, all lines that it joined are quarantined.
 
     Raises:
-        DataError: the headings are not those of the config.
+        DataError: the header can't be read, or lacks a column that the config names.
     """
-    csv.field_size_limit(FIELD_CHARACTERS)
+    csv.field_size_limit(_FIELD_CHARACTERS)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    lines = _Lines(text)
+    lines = _RecordLines(text)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header = _header(reader, name)
     if header is None:
@@ -167,43 +165,61 @@ def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> 
         except csv.Error as error:
             row = QuarantinedRowError("not a table row", str(error))
         if isinstance(row, QuarantinedRowError):
-            yield from _one_each(first, lines.record, row)
+            yield from _quarantine_lines(first, lines.record, row)
         elif row:
             yield ParsedRow(first, "".join(lines.record), row)
 
 
+class _RecordLines:
+    """An iterator over lines that keeps the lines of the current record."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.record: list[str] = []
+
+    def __iter__(self) -> _RecordLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.record.append(line)
+        return line
+
+
 def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:
-    """The first line that is not blank; None: there is none."""
+    """The first line that is not blank, or None."""
     try:
         header = next((values for values in reader if any(map(str.strip, values))), None)
     except csv.Error as error:
         raise DataError(f"{name}: line 1: the headings can't be read: {error}") from None
     if header is None:
         return None
-    if _broken("".join(header)):
+    if _not_utf8("".join(header)):
         raise DataError(f"{name}: line 1: the headings are not UTF-8; save the file as UTF-8")
     repeated = [heading for heading in header if heading and header.count(heading) > 1]
     if repeated:
         shown = shorten(repeated[0], 60)
-        raise DataError(f"{name}: line 1: the heading `{shown}` stands twice; rename one")
+        raise DataError(f"{name}: line 1: the heading `{shown}` is repeated; rename one")
     return header
 
 
 def _row(header: list[str], values: list[str]) -> dict[str, Any] | QuarantinedRowError:
-    """A row; an empty one for a blank line."""
+    """The row of a record; empty for a blank line."""
     if not values or (len(values) == 1 < len(header) and not values[0].strip()):
         return {}
     if len(values) != len(header):
         return QuarantinedRowError(
             "wrong number of columns", f"{len(values)} values under {len(header)} headings"
         )
-    if any(_broken(value) for value in values):
+    if any(_not_utf8(value) for value in values):
         return QuarantinedRowError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
     return dict(zip(header, values, strict=True))
 
 
-def _one_each(first: int, record: list[str], error: QuarantinedRowError) -> Iterator[ParsedRow]:
-    """One bad row for each line of a bad record that is not blank, at least one."""
+def _quarantine_lines(
+    first: int, record: list[str], error: QuarantinedRowError
+) -> Iterator[ParsedRow]:
+    """One error for every line of the record that is not blank; at least one."""
     reason, detail = error.reason, error.detail
     if len(record) > 1:
         detail = f"{detail} (a quote joins lines {first} to {first + len(record) - 1})"
@@ -212,13 +228,16 @@ def _one_each(first: int, record: list[str], error: QuarantinedRowError) -> Iter
         yield ParsedRow(line, printable(raw), QuarantinedRowError(reason, detail))
 
 
-def _broken(text: str) -> bool:
+def _not_utf8(text: str) -> bool:
+    """True if bytes of ``text`` were not UTF-8: ``surrogateescape`` makes surrogates of them."""
     if text.isascii():
         return False
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-# As many rows at once as take some million bytes.
+# Reading Parquet
+
+# A batch has at most this many rows, and about as many as fit into BATCH_BYTES.
 BATCH_ROWS = 1000
 BATCH_BYTES = 1 << 23
 _BUFFER_BYTES = 1 << 20
@@ -227,13 +246,13 @@ _BUFFER_BYTES = 1 << 20
 def parse_parquet(
     path: Path, data: DataConfig, name: str, *, whole: bool = False
 ) -> Iterator[ParsedRow]:
-    """The rows of a file; their line is the number of the row, and a batch of them is in memory.
+    """Read a Parquet file in batches; the line of a row is its number, from 1.
 
-    Read with Arrow, since polars panics over some damaged files. ``whole`` rows have all columns,
+    Arrow reads it, because polars panics on some damaged files. ``whole`` rows have all columns,
     not only those that the config names.
 
     Raises:
-        DataError: it is no Parquet file, is damaged, or lacks a column.
+        DataError: the file is damaged, is not Parquet, or lacks a column.
     """
     import pyarrow as pa
 
@@ -248,7 +267,7 @@ def parse_parquet(
                     line += 1
                     yield ParsedRow(line, None, row, size)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        # Arrow also raises plain OSError and ValueError, for bytes that make no sense.
+        # Arrow raises OSError and ValueError, too, if the file is damaged.
         why = shorten(str(error), 160).rstrip(".")
         raise DataError(
             f"{name}: not a Parquet file that can be read (after row {line}): {why}; write it again"
@@ -258,12 +277,12 @@ def parse_parquet(
 def _opened(path: Path) -> Any:
     from pyarrow.parquet import ParquetFile
 
-    # Else each column of a row group is read whole, and files of one large group are common.
+    # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
     return ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """Rows of a batch, by the mean size of a row in the group where that is largest."""
+    """Rows per batch, from the largest mean size of a row over the groups."""
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
     return max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, largest))))

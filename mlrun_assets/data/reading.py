@@ -1,4 +1,4 @@
-"""All files of a split to one frame, and the rows that are put aside."""
+"""A split read from its files into one frame, with the quarantined rows beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ import polars as pl
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
 from mlrun_assets.data.formats import parse_json_lines, parse_parquet, parse_table
-from mlrun_assets.data.rows import ParsedRow, QuarantinedRow, QuarantinedRowError, row_values
+from mlrun_assets.data.rows import (
+    RAW_CHARACTERS,
+    ParsedRow,
+    QuarantinedRow,
+    QuarantinedRowError,
+    row_values,
+)
 from mlrun_assets.data.text import Step, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -23,7 +29,7 @@ from mlrun_assets.records import SourceFile
 
 
 class DataFile(NamedTuple):
-    """A data file: how messages call it, and where its bytes are."""
+    """A data file: its name in messages, and its local path."""
 
     name: str
     path: Path
@@ -31,9 +37,11 @@ class DataFile(NamedTuple):
 
 @dataclass
 class SplitRows:
-    """One split as it was read: ``frame`` has a row for each of ``rows_read`` less ``bad``.
+    """A split. ``rows_read`` is the number of rows in ``frame`` plus those in ``quarantined``.
 
-    ``source`` names the files as messages do, and ``files`` has each of them with its digest.
+    Attributes:
+        source: the names of the files, for messages.
+        files: the files with their digests and sizes.
     """
 
     split: str
@@ -45,41 +53,43 @@ class SplitRows:
 
 
 def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> SplitRows:
-    """Read the files of one split, in their order.
+    """Read the files of one split in order.
 
     Returns:
-        The rows with the columns ``id``, ``text``, ``label``, ``file`` (strings), ``line`` (counted
-        from 1) and the configured group and slice columns (strings, null where missing). Without
-        an id of its own a row has its place for one.
+        The rows with the columns ``id``, ``text``, ``label``, ``file`` (strings), ``line`` (from 1)
+        and the configured extra columns (strings or null). The id of a row without one is its
+        split, file number and line.
 
     Raises:
-        DataError: a file as a whole can't be read, or was written to meanwhile.
+        DataError: a file can't be read, or changed while it was read.
     """
     rows = SplitRows(split, ", ".join(file.name for file in files))
     frames = []
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
-        with _at_rest(file):
-            frame, bad = _read_file(file, data, place)
+        with _unchanged(file):
+            frame, quarantined = _read_file(file, data, place)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         frames.append(frame)
         rows.quarantined += [
             QuarantinedRow(split, each.line, error.reason, error.detail, each.shown(), file.name)
-            for each, error in bad
+            for each, error in quarantined
         ]
-        read = frame.height + len(bad)
+        read = frame.height + len(quarantined)
         rows.rows_read += read
         rows.files += (SourceFile(name=file.name, digest=digest, size_bytes=size, rows_read=read),)
     rows.frame = pl.concat(frames)
     return rows
 
 
-_Aside = list[tuple[ParsedRow, QuarantinedRowError]]
+_Quarantined = tuple[ParsedRow, QuarantinedRowError]
 
 
-def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFrame, _Aside]:
+def _read_file(
+    file: DataFile, data: DataConfig, place: str
+) -> tuple[pl.DataFrame, list[_Quarantined]]:
     kept: list[dict[str, Any]] = []
-    aside: _Aside = []
+    quarantined: list[_Quarantined] = []
     for parsed in parse_file(file, data):
         try:
             if isinstance(parsed.row, QuarantinedRowError):
@@ -88,9 +98,9 @@ def _read_file(file: DataFile, data: DataConfig, place: str) -> tuple[pl.DataFra
                 {**row_values(parsed.row, f"{place}-{parsed.line}", data), "line": parsed.line}
             )
         except QuarantinedRowError as error:
-            aside.append((parsed._replace(raw=parsed.shown()), error))
+            quarantined.append((parsed._replace(raw=parsed.shown()), error))
     frame = pl.DataFrame(kept, schema=_columns(data), orient="row")
-    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), aside
+    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined
 
 
 def _columns(data: DataConfig) -> dict[str, pl.DataType]:
@@ -104,11 +114,11 @@ def _columns(data: DataConfig) -> dict[str, pl.DataType]:
 
 
 def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[ParsedRow]:
-    """The rows of a file of any format; ``whole`` ones have all their keys, unchanged.
+    """Parse a file of any format; ``whole`` rows keep all their columns.
 
     Raises:
-        DataError: the file as a whole is none that can be read, or lacks a column.
-        OSError: it can't be opened or read.
+        DataError: the file is damaged or not of its format, or lacks a column.
+        OSError: the file can't be opened or read.
     """
     kind = format_of(file.name)
     if kind == "parquet":
@@ -122,8 +132,8 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
 
 
 @contextmanager
-def _at_rest(file: DataFile) -> Iterator[None]:
-    """Make sure that what is read and what the digest is of are the same bytes."""
+def _unchanged(file: DataFile) -> Iterator[None]:
+    """Fail if the file changes, so that its rows and its digest come from the same bytes."""
     try:
         before = _state(file.path)
         yield
@@ -131,7 +141,7 @@ def _at_rest(file: DataFile) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{file.name}: can't be read: {error.strerror or error}") from None
     if before != after:
-        raise DataError(f"{file.name}: was written to while it was read; run again when it rests")
+        raise DataError(f"{file.name}: was written to while it was read; run again later")
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -139,15 +149,17 @@ def _state(path: Path) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-# Python makes no number of a text of thousands of digits.
+# The columns of all formats: labels, schema, normal form
+
+# At most 18 digits: Python refuses to convert thousands of them.
 _NUMBER = re.compile(r"-?\d{1,18}")
 _REASONS = {"text": "empty text", "label": "unknown label", "id": "id seen before"}
 
 
 def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The labels in their order: as configured, else those of the training split.
+    """The configured labels, else the sorted labels of the train split.
 
-    Integers are put in the order of numbers, names in that of the alphabet.
+    If all labels are integers, they are sorted by value.
     """
     if configured:
         return configured
@@ -158,10 +170,10 @@ def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[
 
 
 def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
-    """The rows that have a text, a label of ``labels`` and an id of their own.
+    """Quarantine rows with an empty text, a label outside ``labels`` or a repeated id.
 
-    The frame is validated eagerly: pandera checks only the types of a lazy one and lets wrong
-    values pass. Of rows that share an id the first one stays.
+    The first row with an id is kept. The frame must be eager: of a lazy frame pandera validates
+    the types only, not the values.
     """
     import pandera.polars as pa
     from pandera.errors import SchemaErrors
@@ -188,39 +200,40 @@ def _quarantine(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
     for column, index in failures.select("column", "index").iter_rows():
         if column != "id" or index not in first_of_id:
             reasons.setdefault(index, column)
-    bad = [
+    added = [
         _quarantined_row(rows.split, rows.frame.row(index, named=True), reasons[index])
         for index in sorted(reasons)
     ]
     keep = pl.Series([index not in reasons for index in range(rows.frame.height)], dtype=pl.Boolean)
-    return replace(rows, frame=rows.frame.filter(keep), quarantined=[*rows.quarantined, *bad])
+    return replace(rows, frame=rows.frame.filter(keep), quarantined=[*rows.quarantined, *added])
 
 
 def _quarantined_row(split: str, row: dict[str, object], column: str) -> QuarantinedRow:
     value = shorten(str(row[column]), 60)
     detail = {
-        "text": "nothing left after white space is stripped",
-        "label": f"`{value}` is not in the label set",
-        "id": f"`{value}` stands on an earlier row",
+        "text": "empty after white space is stripped",
+        "label": f"`{value}` is not a known label",
+        "id": f"an earlier row has the id `{value}`",
     }[column]
     return QuarantinedRow(
         split=split,
         line=int(str(row["line"])),
         reason=_REASONS[column],
         detail=detail,
-        raw=shorten(str(row["text"]), 500),
+        raw=shorten(str(row["text"]), RAW_CHARACTERS),
         file=str(row["file"]),
     )
 
 
-# Printable ASCII, no backtick, single spaces: regular in any orthography. The rest is looked at.
+# Printable ASCII with single spaces and without backticks is normal in any orthography.
+# Only texts that match this are normalised, which saves time.
 _PERHAPS_IRREGULAR = r"[^ -~]|`|  |^ | $"
 
 
 def normalise_rows(rows: SplitRows, steps: frozenset[Step]) -> tuple[SplitRows, Counter[str]]:
-    """``rows`` with normalised texts, and the changes counted by kind.
+    """Normalise the texts and count the changes by kind.
 
-    The text as it came stays in the column ``raw``, for the checks that look at it.
+    The column ``raw`` keeps the original text for the checks.
     """
     texts = rows.frame["text"]
     positions = texts.str.contains(_PERHAPS_IRREGULAR).arg_true()

@@ -1,4 +1,4 @@
-"""What a row must hold, and what is kept of it."""
+"""A row of a file: its columns mapped to text, label, id and group, or the reason why not."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError
 
 RAW_CHARACTERS = 500
-# Enough bytes for RAW_CHARACTERS after white space is collapsed, of a line of any length.
+# Lines can be huge. This much is enough for RAW_CHARACTERS once white space is collapsed.
 _RAW_BYTES = 8 * RAW_CHARACTERS
 
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A row that is put aside: where it stands, what it says and why it can't be used."""
+    """A row that is not used: its place, its content and the reason."""
 
     split: str
     line: int
@@ -28,7 +28,12 @@ class QuarantinedRow:
 
 
 class QuarantinedRowError(Exception):
-    """A row can't be used: why, in words that repeat and that can be counted, and what exactly."""
+    """A row must be quarantined.
+
+    Attributes:
+        reason: one of a few fixed texts, which are counted.
+        detail: the cause in this row.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -36,9 +41,13 @@ class QuarantinedRowError(Exception):
 
 
 class ParsedRow(NamedTuple):
-    """One row of a file, its line counted from 1; or why there is no row.
+    """One row of a file, or the error in its place.
 
-    ``size`` is what a row without ``raw`` takes, in bytes: the mean of those read with it.
+    Attributes:
+        line: its first line, counted from 1.
+        raw: the row as it is in the file; None for Parquet.
+        row: the values by column.
+        size: bytes of a row without ``raw``: the mean of its batch.
     """
 
     line: int
@@ -47,7 +56,7 @@ class ParsedRow(NamedTuple):
     size: int = 0
 
     def shown(self) -> str:
-        """The row as the quarantine file quotes it."""
+        """The row for the quarantine file, shortened."""
         if isinstance(self.raw, bytes):
             return shorten(self.raw[:_RAW_BYTES].decode("utf-8", errors="replace"), RAW_CHARACTERS)
         text = str(self.row) if self.raw is None else self.raw[:_RAW_BYTES]
@@ -55,15 +64,15 @@ class ParsedRow(NamedTuple):
 
 
 def printable(text: str) -> str:
-    """``text`` with a question mark for each half of a character, which UTF-8 can't write."""
+    """``text`` with a question mark for each lone surrogate, which UTF-8 can't encode."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str]:
-    """The columns that rows are made of, in the order of the file.
+    """The columns of a file that are read, in the order of the file.
 
     Raises:
-        DataError: the config names one that the file does not have.
+        DataError: the file lacks a column that the config names.
     """
     found = list(found)
     needed = [*data.text_columns, data.label_column, data.id_column, *data.extra_columns]
@@ -78,12 +87,12 @@ def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str
 
 
 def row_values(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[str, Any]:
-    """``id``, ``text``, ``label`` and the configured group and slice columns of a row.
+    """The values of ``id``, ``text``, ``label`` and the configured extra columns.
 
-    The label is None where no column is read for it: see `DataConfig.texts_only`.
+    The label is None if the config has no label column: see `DataConfig.texts_only`.
 
     Raises:
-        QuarantinedRowError: one of them is missing or of a wrong type.
+        QuarantinedRowError: a value is missing or has a wrong type.
     """
     text = joined_text(row, data.text_columns)
     kept: dict[str, Any] = {
@@ -98,10 +107,10 @@ def row_values(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[s
 
 
 def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
-    """The text of a row: that of ``columns``, in their order, a line each.
+    """The texts of ``columns``, joined by line breaks.
 
     Raises:
-        QuarantinedRowError: one of them is missing or no text.
+        QuarantinedRowError: a column is missing or is not text.
     """
     parts = [_text(row, column) for column in columns]
     return "\n".join(part for part in parts if part)
@@ -135,7 +144,7 @@ def _label(row: dict[str, Any], data: DataConfig) -> str:
             f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer",
         )
     label, names = str(value), data.labels
-    # Nine digits: Python refuses to make a number of a text of thousands.
+    # At most nine digits: Python refuses to convert thousands of them.
     if names and label not in names and label.isdecimal() and len(label) <= 9:
         return names[int(label)] if int(label) < len(names) else label
     return label

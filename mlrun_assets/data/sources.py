@@ -1,4 +1,4 @@
-"""What the config names to data files: local ones, patterns and URLs, each file once."""
+"""The data files that the config names: local paths, patterns and URLs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.data.content import FORMATS, PACKED, format_of
+from mlrun_assets.data.content import COMPRESSED, FORMATS, format_of
 from mlrun_assets.data.reading import DataFile
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.records import SPLITS
 
+UNLABELLED = "unlabelled"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
 SECONDS_OF_SILENCE = 60.0
 
 
 def is_url(location: str) -> bool:
-    """Whether a location of the config is a URL."""
+    """True if a location in the config is a URL."""
     return _URL.match(location) is not None
 
 
 def public_name(url: str) -> str:
-    """``url`` without user, password, query and fragment: any of them may be a credential."""
+    """``url`` without user, password, query and fragment, which may hold credentials."""
     scheme, _, rest = url.partition("://")
     bare = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = bare.partition("/")
@@ -40,12 +41,12 @@ def public_name(url: str) -> str:
 
 
 def list_url(url: str) -> list[str]:
-    """The URLs that a pattern matches, sorted; ``url`` itself where it is none.
+    """The sorted URLs that a pattern matches; ``url`` if it is not a pattern.
 
-    The web has no listing, and a question mark in its URLs starts a query.
+    HTTP has no listing, so an HTTP URL is never a pattern.
 
     Raises:
-        DataError: the place can't be reached.
+        DataError: the server can't be reached.
     """
     if "*" not in url or _scheme(url) in _WEB:
         return [url]
@@ -57,12 +58,12 @@ def list_url(url: str) -> list[str]:
 
 
 def fetch(url: str, target: Path) -> Path:
-    """Copy what is at ``url`` to ``target``, with the ending of its name; a copy there is kept.
+    """Download ``url`` to ``target`` plus the suffixes of the URL, unless that file exists.
 
-    The file takes its name only when it is whole.
+    The file gets its name when it is complete.
 
     Raises:
-        DataError: it can't be fetched.
+        DataError: the URL can't be fetched.
     """
     ending = "".join(Path(urlsplit(public_name(url)).path).suffixes[-2:])
     copy = target.with_name(target.name + ending)
@@ -94,7 +95,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     if _scheme(url) in _WEB:
         from aiohttp import ClientTimeout
 
-        # A large file may take its time; a server that says nothing may not.
+        # No limit for a large file, but one for a server that sends nothing.
         timeout = ClientTimeout(
             total=None, sock_connect=SECONDS_OF_SILENCE, sock_read=SECONDS_OF_SILENCE
         )
@@ -104,9 +105,9 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _unreachable(url: str, error: Exception) -> DataError:
-    """One message, whatever the library behind the URL raises.
+    """One message for any error of the library that fetches the URL.
 
-    The error itself is not quoted: it may hold the URL with its credentials.
+    The error is not quoted, because it may contain the URL with its credentials.
     """
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError):
@@ -122,19 +123,20 @@ def _unreachable(url: str, error: Exception) -> DataError:
     return DataError(f"{public_name(url)}: can't be fetched: {why}; check the URL and the network")
 
 
-UNLABELLED = "unlabelled"
+# Files of the splits
+
 _WHERE = "correct the paths in the data section of ml_config.yaml"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One data file of a split: an absolute path, or a URL."""
+    """A data file of a split: an absolute path or a URL."""
 
     location: str
 
     @property
     def name(self) -> str:
-        """How messages call it: without what could be a credential."""
+        """The location for messages, without credentials."""
         return public_name(self.location) if self.is_url else self.location
 
     @property
@@ -145,13 +147,11 @@ class Source:
 def source_paths(
     config: LoadedConfig, splits: Sequence[str] = SPLITS
 ) -> dict[str, tuple[Source, ...]]:
-    """The data files of each split, by the name of the split; none is opened.
-
-    Texts without labels, `UNLABELLED`, may be the same files as a split: they are told apart later.
+    """The data files by split. `UNLABELLED` may name the same files as a split.
 
     Raises:
-        DataError: one message for all files that are missing, are no data files or are named by
-            two splits.
+        DataError: files are missing, have an unknown format or belong to two splits. The message
+            lists all of them.
     """
     found: dict[str, tuple[Source, ...]] = {}
     problems = []
@@ -170,7 +170,7 @@ def source_paths(
 
 
 def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
-    """The files that ``data.<split>_path`` names; those that match a pattern are sorted.
+    """The files that ``data.<split>_path`` names; the matches of a pattern are sorted.
 
     Raises:
         DataError: a pattern matches no file.
@@ -186,10 +186,7 @@ def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
 
 
 def digest_sources(sources: Sequence[Source]) -> str | None:
-    """One digest of the contents of local files, in their order; None: one is no local file.
-
-    That of a single file is its own; see `join_digests`.
-    """
+    """The joint digest of local files in order; None if one is not a local file."""
     with suppress(OSError, ValueError):
         paths = [Path(source.location) for source in sources]
         if not any(source.is_url for source in sources) and all(map(Path.is_file, paths)):
@@ -198,17 +195,17 @@ def digest_sources(sources: Sequence[Source]) -> str | None:
 
 
 def join_digests(digests: Sequence[str]) -> str:
-    """The digest itself where there is one, else the digest of all, a line each."""
+    """The digest of the digests, one per line; a single digest is returned as it is."""
     return digests[0] if len(digests) == 1 else digest_bytes("\n".join(digests).encode())
 
 
 def fetch_sources(
     sources: dict[str, tuple[Source, ...]], directory: Path
 ) -> dict[str, tuple[DataFile, ...]]:
-    """The files to read; what is at a URL is fetched into ``directory``, once.
+    """The local files to read. URLs are downloaded into ``directory`` once.
 
     Raises:
-        DataError: a URL can't be reached.
+        DataError: a URL can't be fetched.
     """
     return {
         split: tuple(
@@ -225,8 +222,8 @@ def fetch_sources(
 
 
 def _local(directory: Path, named: str) -> list[str]:
-    """Absolute paths; a file that is there goes before a pattern of the same name."""
-    # os.path answers for every string; pathlib raises for some that are no path (`~nobody`).
+    """The absolute paths that match; an existing file is never taken for a pattern."""
+    # os.path accepts every string; pathlib raises for some, such as `~nobody`.
     path = os.path.normpath(os.path.join(directory, os.path.expanduser(named)))  # noqa: PTH111, PTH118
     if glob.has_magic(path) and not os.path.lexists(path):
         return sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute
@@ -234,10 +231,10 @@ def _local(directory: Path, named: str) -> list[str]:
 
 
 def data_file(path: Path) -> DataFile:
-    """A local file that is named on the command line.
+    """A local file that the command line names.
 
     Raises:
-        DataError: it is missing, can't be read, or is no data file.
+        DataError: the file is missing, can't be read, or has an unknown format.
     """
     source = Source(str(path))
     if why := _problem(source):
@@ -253,13 +250,13 @@ def _problems(key: str, source: Source) -> list[str]:
 def _problem(source: Source) -> str | None:
     why = None if source.is_url else _unreadable(Path(source.location))
     if why is None and format_of(source.name) is None:
-        known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in PACKED)])
+        known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in COMPRESSED)])
         why = f"unknown format; use one of {known}"
     return why
 
 
 def _unreadable(path: Path) -> str | None:
-    """Why a file can't be read; a pipe is not opened, since that may wait for ever."""
+    """Why a file can't be read. A pipe is not opened, because that can block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "not a regular file"
@@ -287,7 +284,7 @@ def _in_two_splits(found: dict[str, tuple[Source, ...]]) -> list[str]:
 
 
 def _identity(source: Source) -> object:
-    """What two names of the same file have in common."""
+    """A value that is equal for two names of the same file."""
     with suppress(OSError, ValueError):
         if not source.is_url:
             found = Path(source.location).stat()

@@ -1,4 +1,4 @@
-"""What texts have in common that a reader would call the same."""
+"""Texts: their stored normal form, the key of equal texts, and profiles of languages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """``text`` as one line of at most ``limit`` characters, with an ellipsis where it is cut."""
+    """``text`` as one line of at most ``limit`` characters; a cut text ends with an ellipsis."""
     line = one_line(text)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -27,12 +27,14 @@ def first_words(text: str, count: int) -> str:
     return " ".join(text.split(maxsplit=count)[:count])
 
 
+# The normal form
+
 LETTER = r"[^\W\d_\u02bb\u02bc]"
 LOOK_ALIKES = "\u2019\u2018\u02bc\u02bb`\u00b4"
 
 
 class Step(StrEnum):
-    """One kind of change, in the order in which they are made."""
+    """The changes that `normalise` makes, in their order."""
 
     ZERO_WIDTH_SPACE = "zero-width spaces deleted"
     BYTE_ORDER_MARK = "byte order marks deleted"
@@ -45,7 +47,7 @@ class Step(StrEnum):
 
 
 class Normalised(NamedTuple):
-    """A text and how often each kind of change was made to it."""
+    """A text in normal form, and the number of changes by kind."""
 
     text: str
     changes: dict[Step, int]
@@ -59,16 +61,16 @@ _DELETED = {
 }
 _APOSTROPHE = re.compile(f"(?<={LETTER})[{LOOK_ALIKES}](?={LETTER})")
 _RUN = re.compile(r"\s{2,}|[^\S ]")
-# Most texts hold nothing of all this: one look tells, and they are left as they are.
+# Most texts match nothing of this and need no change, so one search saves time.
 _IRREGULAR = re.compile(rf"[\u200b\ufeff\u00ad{LOOK_ALIKES}]|\s{{2}}|[^\S ]|^\s|\s$")
 
 
 def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
-    """``text`` in the one form in which it is stored.
+    """The normal form of ``text``, in which it is stored; idempotent.
 
-    Invisible characters are deleted, not made spaces: most stand inside a word. An apostrophe-like
-    character is made U+0027 only between letters, where it can't be a quotation mark.
-    Normalising twice gives what normalising once gives.
+    Invisible characters are deleted, not replaced by spaces, because most are inside words.
+    Apostrophe-like characters become U+0027 only between letters: elsewhere they may be quotation
+    marks.
     """
     if not _IRREGULAR.search(text) and unicodedata.is_normalized("NFC", text):
         return Normalised(text, {})
@@ -94,7 +96,7 @@ def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
 def _collapse(text: str) -> tuple[str, dict[Step, int]]:
     stripped = text.strip()
     runs = _RUN.findall(stripped)
-    # A line break alone is layout (two columns are joined by one), and is counted apart.
+    # A single line break is layout (it joins two columns), so it is counted separately.
     breaks = sum(run in ("\n", "\r\n") for run in runs)
     edges = stripped != text
     return _RUN.sub(" ", stripped), {
@@ -102,6 +104,8 @@ def _collapse(text: str) -> tuple[str, dict[Step, int]]:
         Step.WHITE_SPACE: len(runs) - breaks + edges,
     }
 
+
+# The key of equal texts
 
 _INVISIBLE = re.compile("[\u200b\ufeff\u00ad]")
 # Digits are not squeezed: 1000 is not 100.
@@ -123,18 +127,17 @@ class _Patterns(NamedTuple):
 
 
 def duplicate_key(text: str) -> str:
-    """The form that texts share when they differ by nothing that matters.
+    """A key that is equal for texts that differ only in case, punctuation or emphasis.
 
-    Invisible characters go, apostrophes after a letter become one kind, case and punctuation are
-    dropped, a letter that stands three times or more in a row stands twice, white space is
-    collapsed. Doubled letters and apostrophes stay: in Somali the one is vowel length and the other
-    a glottal stop, and both tell words apart. So do combining marks, the vowels of many scripts.
+    It has no invisible characters, one kind of apostrophe, and at most two equal letters in a row.
+    Doubled letters and apostrophes stay, because they distinguish Somali words (vowel length and
+    glottal stop). Combining marks stay, because they are the vowels of many scripts.
     """
     return _ascii_key(text) if text.isascii() else _unicode_key(text)
 
 
 def _ascii_key(text: str) -> str:
-    """The key of an ASCII text: what `_unicode_key` says, in a fifth of the time."""
+    """The same key as `_unicode_key`, for ASCII texts, five times as fast."""
     if "`" in text:
         text = _ASCII_BACKTICK.sub("'", text)
     words = text.lower().translate(_ASCII_NOT_WORD)
@@ -154,7 +157,7 @@ def _unicode_key(text: str) -> str:
 
 @cache
 def _patterns() -> _Patterns:
-    # Python's \w leaves out the combining marks, and takes in two that look like apostrophes.
+    # Python's \w lacks combining marks, and includes two characters that look like apostrophes.
     marks = "".join(
         character
         for character in map(chr, range(0x300, 0x10000))
@@ -167,21 +170,23 @@ def _patterns() -> _Patterns:
     )
 
 
-# Neither is safe in every language: U+200B separates the words of Khmer, and U+02BB or U+2019 is a
-# letter of many orthographies.
+# Languages
+
+# Two steps are not safe in every language: U+200B separates the words of Khmer, and U+02BB and
+# U+2019 are letters in many orthographies.
 _NEUTRAL_STEPS = ALL_STEPS - {Step.ZERO_WIDTH_SPACE, Step.APOSTROPHE}
 
 
 @dataclass(frozen=True)
 class LanguageProfile:
-    """A language.
+    """The orthography and frequent words of a language.
 
     Attributes:
-        code: the code that the config gives, such as ``som``.
-        tag: the same language as `language_tag` writes it, such as ``so``.
-        steps: the orthography steps that are safe on its text.
-        function_words: frequent words, in lower case, that show that a text is partly in the
-            language; empty: unknown.
+        code: the code in the config, such as ``som``.
+        tag: the result of `language_tag`, such as ``so``.
+        steps: the steps of `normalise` that are safe for its texts.
+        function_words: frequent words in lower case, which show that a text is partly in the
+            language; empty if unknown.
     """
 
     code: str
@@ -221,10 +226,10 @@ def language_tag(code: str) -> str:
 
 
 def language_profile(code: str) -> LanguageProfile:
-    """The profile of the language with this code of ISO 639.
+    """The profile of a language by its ISO 639 code.
 
-    A language without a profile of its own gets the neutral one: the steps that are safe in any
-    orthography, no function words.
+    Unknown languages get a neutral profile: only the steps that are safe in any orthography, and
+    no function words.
     """
     tag = language_tag(code)
     return _PROFILES.get(tag) or LanguageProfile(code, tag)

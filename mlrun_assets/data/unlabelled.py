@@ -1,4 +1,4 @@
-"""Texts without labels: what of them pretraining may read."""
+"""Rows without labels: the texts of pretraining, and the rows to predict, also from a pipe."""
 
 from __future__ import annotations
 
@@ -24,29 +24,23 @@ from mlrun_assets.data.reading import DataFile, SplitRows, normalise_rows, parse
 from mlrun_assets.data.rows import ParsedRow
 from mlrun_assets.data.sources import UNLABELLED
 from mlrun_assets.data.text import duplicate_key, language_profile
-from mlrun_assets.errors import DataError
+from mlrun_assets.errors import DataError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import UnlabelledTexts
 
-JUDGED_BY = ("val", "test")
-
 
 def read_unlabelled(files: Sequence[DataFile], data: DataConfig) -> SplitRows:
-    """The rows of ``files``, of which only the text columns are read, in their normal form.
+    """Read only the text columns of ``files``, in normal form.
 
     Raises:
-        DataError: a file as a whole can't be read, or none of their rows.
+        DataError: a file can't be read, or all rows are quarantined.
     """
     rows = read_split(UNLABELLED, files, data.texts_only())
     if rows.frame.is_empty():
-        why = (
-            f"the first is not: {rows.quarantined[0].detail}"
-            if rows.quarantined
-            else "there is none"
-        )
+        why = f"the first: {rows.quarantined[0].detail}" if rows.quarantined else "there is none"
         raise DataError(
-            f"data.unlabelled_path: {rows.source}: no row of it can be used ({why}); correct "
-            "data.unlabelled_path, or data.text_columns, which are read of it too"
+            f"data.unlabelled_path: {rows.source}: no row can be used ({why}); correct "
+            "data.unlabelled_path or data.text_columns"
         )
     normal, _ = normalise_rows(rows, language_profile(data.language).steps)
     return normal
@@ -55,8 +49,8 @@ def read_unlabelled(files: Sequence[DataFile], data: DataConfig) -> SplitRows:
 def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> UnlabelledTexts:
     """Write the texts that pretraining may read to ``data/unlabelled.parquet``.
 
-    Left out are those that stand twice or in train, which is read as well, and all that are known
-    from val or test: what a model is judged by it must not have seen.
+    Left out are repeated texts, texts of train (which pretraining reads anyway), and texts that
+    are like those of val or test, because no model may see what it is evaluated on.
 
     Raises:
         DataError: no text is left.
@@ -66,8 +60,8 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
     left_out = {"can't be read": len(rows.quarantined)}
     unwanted: dict[str, Callable[[pl.Series], pl.Series]] = {
         "empty": lambda keys: keys == "",
-        "stands twice": lambda keys: ~keys.is_first_distinct(),
-        "stands in train": lambda keys: keys.is_in(dataset.keys("train").implode()),
+        "repeated": lambda keys: ~keys.is_first_distinct(),
+        "also in train": lambda keys: keys.is_in(dataset.keys("train").implode()),
         "known from val or test": lambda keys: _known(keys, dataset),
     }
     for reason, is_unwanted in unwanted.items():
@@ -75,10 +69,11 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
         left_out[reason] = kept.height - without.height
         kept = without
     if kept.is_empty():
-        said = ", ".join(f"{reason}: {count}" for reason, count in left_out.items() if count)
+        reasons = ", ".join(f"{reason}: {rows}" for reason, rows in left_out.items() if rows)
         raise DataError(
-            f"data.unlabelled_path: {rows.source}: none of its {rows.rows_read:,} texts can be "
-            f"learned from ({said}): name texts that are not in the splits"
+            f"data.unlabelled_path: {rows.source}: none of "
+            f"{count(rows.rows_read, 'text')} is left ({reasons}); name texts that are not in "
+            "the splits"
         )
     paths = ExperimentPaths(directory)
     paths.data.mkdir(parents=True, exist_ok=True)
@@ -89,21 +84,21 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
         digest=_digest(kept["text"]),
         rows_read=rows.rows_read,
         rows_kept=kept.height,
-        left_out={reason: count for reason, count in left_out.items() if count},
+        left_out={reason: texts for reason, texts in left_out.items() if texts},
     )
 
 
 def _known(keys: pl.Series, dataset: Dataset) -> pl.Series:
-    """Which of ``keys`` are a text of val or test, nearly are, or hold one or a long passage of it.
+    """True for texts that equal, nearly equal or contain a text, or a long passage, of val or test.
 
-    The thresholds are those of the checks `near_duplicates` and `split_leakage`, where the latter
-    begins to warn. A text of fewer than five words may stand anywhere by chance.
+    The limits are those of the checks `near_duplicates` and `split_leakage` (where it warns). Texts
+    of fewer than five words are not searched for, because other texts contain them by chance.
     """
     quality = dataset.config.quality
-    judged = {split: dataset.keys(split) for split in JUDGED_BY}
-    near = find_near_matches({**judged, UNLABELLED: keys}, quality.near_duplicate_similarity)
+    held_out = {split: dataset.keys(split) for split in ("val", "test")}
+    near = find_near_matches({**held_out, UNLABELLED: keys}, quality.near_duplicate_similarity)
     known = np.zeros(len(keys), dtype=bool)
-    for split, others in judged.items():
+    for split, others in held_out.items():
         known |= near.equal(UNLABELLED, split) | near.near(UNLABELLED, split)
         whole = others.filter(others.str.count_matches(" ") >= SHINGLE_WORDS - 1)
         known |= (" " + keys + " ").str.contains_any((" " + whole + " ").implode()).to_numpy()
@@ -118,33 +113,52 @@ def _digest(texts: pl.Series) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-# How long lines that are there may wait for others.
-PATIENCE_SECONDS = 1.0
-_CHUNK_BYTES = 1 << 16
+# Rows to predict
 
 
-def pipe_lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of ``stream``; None whenever a second was spent on waiting since the last None.
+def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
+    """The rows of a data file with all their columns; only the text columns are required.
 
-    It is the waiting that counts, not a silence: two rows a second are never silent for long, and
-    would fill a window of some thousand rows in half an hour. A file never lets anyone wait.
-    What is read is the descriptor, since no one can wait for what a buffer holds.
+    Raises:
+        DataError: the file can't be read, or lacks a text column.
+    """
+    with _readable(file.name):
+        yield from parse_file(file, data.texts_only(), whole=True)
+
+
+def read_stream(stream: BinaryIO, name: str) -> Iterator[ParsedRow | None]:
+    """The JSON Lines of a pipe as they arrive; None after a while without new ones.
+
+    Raises:
+        DataError: the pipe can't be read.
+    """
+    with _readable(name):
+        yield from parse_json_lines(pipe_lines(stream), whole=True)
+
+
+def pipe_lines(stream: BinaryIO, patience: float = 1.0) -> Iterator[bytes | None]:
+    """The lines of a pipe; None after each ``patience`` seconds of waiting.
+
+    The caller answers the lines it has when it gets None. The waiting times are added up: a pipe
+    with two rows a second never pauses for long, but would fill a window of some thousand rows in
+    half an hour only. A file yields no None. The descriptor is read, not the buffer of ``stream``,
+    because `select.poll` can't see the content of a buffer.
     """
     descriptor = stream.fileno()
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
-    patience = PATIENCE_SECONDS
+    left = patience
     begun: list[bytes] = []
     while True:
         asked = time.monotonic()
-        ready = waiting.poll(1000 * patience)
-        patience -= time.monotonic() - asked
-        if not ready or patience <= 0:
+        ready = waiting.poll(1000 * left)
+        left -= time.monotonic() - asked
+        if not ready or left <= 0:
             yield None
-            patience = PATIENCE_SECONDS
+            left = patience
         if not ready:
             continue
-        chunk = os.read(descriptor, _CHUNK_BYTES)
+        chunk = os.read(descriptor, 1 << 16)
         if not chunk:
             break
         *ended, rest = chunk.split(b"\n")
@@ -153,26 +167,6 @@ def pipe_lines(stream: BinaryIO) -> Iterator[bytes | None]:
             begun.clear()
         begun.append(rest)
     yield b"".join(begun)
-
-
-def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
-    """The rows of a file of any format that a split may have; only the texts must be there.
-
-    Raises:
-        DataError: the file as a whole can't be read, or lacks a column of the text.
-    """
-    with _readable(file.name):
-        yield from parse_file(file, data.texts_only(), whole=True)
-
-
-def read_stream(stream: BinaryIO, name: str) -> Iterator[ParsedRow | None]:
-    """The JSON Lines of a pipe, as they come; None where nothing more has come for a while.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    with _readable(name):
-        yield from parse_json_lines(pipe_lines(stream), whole=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Stage ``validated_dataset``: files in, clean splits and a list of everything put aside out."""
+"""Stage ``validated_dataset``: reads, checks and profiles the splits; stores the clean rows."""
 
 from __future__ import annotations
 
@@ -39,113 +39,13 @@ from mlrun_assets.types import IntArray
 
 
 class TokenCounts(NamedTuple):
-    """Tokens of each text, uncut and with the special ones, and how many of them are unknown."""
+    """Tokens (with special ones, not truncated) and unknown tokens of each text."""
 
     tokens: IntArray
     unknown: IntArray
 
 
 CountTokens = Callable[[list[str]], TokenCounts]
-
-
-def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
-    """What a split looks like; ``rows.frame`` has the columns ``tokens`` and ``unknown``.
-
-    Where these are null, what counts tokens is not a number.
-    """
-    frame = rows.frame
-    words = frame["text"].str.extract_all(r"\S+").list.len().to_numpy()
-    tokens = frame["tokens"].drop_nulls().to_numpy()
-    counted = dataset.token_problem is None
-    return SplitProfile(
-        source_digest=join_digests([file.digest for file in rows.files]),
-        source_bytes=sum(file.size_bytes for file in rows.files),
-        files=rows.files,
-        file=file,
-        rows_read=rows.rows_read,
-        rows_kept=frame.height,
-        rows_quarantined=len(rows.quarantined),
-        label_rows={label: int((frame["label"] == label).sum()) for label in dataset.labels},
-        words_median=_quantile(words, 0.5),
-        words_p95=_quantile(words, 0.95),
-        tokens_median=_quantile(tokens, 0.5) if counted else nan,
-        tokens_p95=_quantile(tokens, 0.95) if counted else nan,
-        tokens_max=int(tokens.max(initial=0)),
-        tokens_per_word=float(tokens.sum() / max(1, words.sum())) if counted else nan,
-        truncated_fraction=_share_above(tokens, dataset.max_length) if counted else nan,
-        unknown_token_fraction=(
-            float(frame["unknown"].sum() / max(1, tokens.sum())) if counted else nan
-        ),
-        tokens_per_word_by_label=(
-            tokens_per_word(frame, dataset.special_tokens) if counted else {}
-        ),
-    )
-
-
-def add_counts(frame: pl.DataFrame, count_tokens: CountTokens | None) -> pl.DataFrame:
-    """``frame`` with the columns ``tokens`` and ``unknown``, null where nothing counts them."""
-    if count_tokens is None:
-        nothing = pl.lit(None, dtype=pl.Int64)
-        return frame.with_columns(nothing.alias("tokens"), nothing.alias("unknown"))
-    counts = count_tokens(frame["text"].to_list())
-    return frame.with_columns(
-        pl.Series("tokens", counts.tokens, dtype=pl.Int64),
-        pl.Series("unknown", counts.unknown, dtype=pl.Int64),
-    )
-
-
-def _share_above(values: IntArray, limit: int) -> float:
-    return float((values > limit).mean()) if len(values) else 0.0
-
-
-def _quantile(values: IntArray, quantile: float) -> float:
-    return float(np.quantile(values, quantile)) if len(values) else 0.0
-
-
-def token_counter(encoder: EncoderSource) -> CountTokens:
-    """What counts the tokens of texts as ``encoder`` sees them.
-
-    Raises:
-        EncoderError: its tokenizer can't be loaded.
-    """
-    tokenizer = load_tokenizer(encoder)
-    unknown = tokenizer.unk_token_id
-
-    def count(texts: list[str]) -> TokenCounts:
-        encoded = [item.ids for item in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
-        return TokenCounts(
-            np.array([len(ids) for ids in encoded], dtype=np.int64),
-            np.array([ids.count(unknown) for ids in encoded], dtype=np.int64),
-        )
-
-    return count
-
-
-def data_name(config: LoadedConfig) -> str:
-    """What this data is called from run to run: ``data.name``, else its directory's name."""
-    data = config.settings.data
-    return data.name or config.path(data.paths("train")[0]).parent.name
-
-
-def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previous | None:
-    """The validated splits of the newest earlier run on data of the same name.
-
-    Data that blocked its run is no measure, and splits that are gone can't be one.
-    """
-    name = data_name(config)
-    for run in prior_runs:
-        if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
-            files = {
-                split: ExperimentPaths(config.experiments_dir / run.experiment).split(split)
-                for split in SPLITS
-            }
-            if all(file.is_file() for file in files.values()):
-                columns = ["id", "text", "label"]
-                frames = {
-                    split: pl.read_parquet(file, columns=columns) for split, file in files.items()
-                }
-                return Previous(run.experiment, frames)
-    return None
 
 
 def validate_dataset(
@@ -156,16 +56,19 @@ def validate_dataset(
 ) -> DatasetRecord:
     """Read, validate and profile the three splits.
 
-    Writes ``data/{train,val,test}.parquet`` (``id``, ``text`` in its normal form, ``label``,
-    the ``file`` and ``line`` where it stands, ``language``, ``code_switched``, ``tokens``,
-    `DataConfig.extra_columns` and what checks add), ``data/quarantine.jsonl`` and
-    ``data/review_labels.jsonl`` below ``directory``, and where the config names texts without
-    labels ``data/unlabelled.parquet``.
+    Writes these files below ``directory``:
+        ``data/{train,val,test}.parquet``: ``id``, ``text`` in normal form, ``label``, ``file``,
+            ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and
+            the columns that checks add.
+        ``data/quarantine.jsonl``: the quarantined rows.
+        ``data/review_labels.jsonl``: the labels to review.
+        ``data/unlabelled.parquet``: only if ``data.unlabelled_path`` is set.
+
+    Returns:
+        The record; ``ready`` is False if a check blocks the data.
 
     Raises:
-        DataError: a file is missing or can't be read, or a URL can't be fetched. Data that can be
-            read and is not good enough raises nothing: the record says that it is not ready, and
-            why.
+        DataError: a file is missing or can't be read, or a URL can't be fetched.
     """
     data, model = config.settings.data, config.settings.model
     named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
@@ -200,7 +103,7 @@ def validate_dataset(
     texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
     findings = run_checks(dataset)
     checks = tuple(found.check for found in findings)
-    splits = {split: _with_found(rows, split, findings) for split, rows in splits.items()}
+    splits = {split: _with_check_columns(rows, split, findings) for split, rows in splits.items()}
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
         splits = _quarantine_conflicts(splits)
     _write_splits(splits, paths)
@@ -218,7 +121,7 @@ def validate_dataset(
         checks=checks,
         quarantine_reasons=dict(
             Counter(
-                bad.reason for rows in splits.values() for bad in rows.quarantined
+                row.reason for rows in splits.values() for row in rows.quarantined
             ).most_common()
         ),
         quarantine_file=paths.relative(paths.quarantine),
@@ -235,7 +138,7 @@ def _with_columns(rows: SplitRows, count_tokens: CountTokens | None, data: DataC
 
 
 def _digest(splits: dict[str, SplitRows]) -> str:
-    """A digest of what the splits say, whatever the format of their files."""
+    """A digest of ids, texts and labels, which does not depend on the format of the files."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
         digest.update(f"{split}\n".encode())
@@ -244,33 +147,33 @@ def _digest(splits: dict[str, SplitRows]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _with_found(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> SplitRows:
-    """``rows`` with the columns that checks add to their split."""
-    found = [column for finding in findings for column in finding.columns.get(split, ())]
-    return replace(rows, frame=rows.frame.with_columns(found))
+def _with_check_columns(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> SplitRows:
+    """``rows`` with the columns that checks add."""
+    added = [column for finding in findings for column in finding.columns.get(split, ())]
+    return replace(rows, frame=rows.frame.with_columns(added))
 
 
 def _quarantine_conflicts(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
-    """``splits`` without the rows whose text stands elsewhere with another label."""
+    """Quarantine the rows whose text also has another label."""
     keys = conflicting_keys(rows.frame for rows in splits.values())
     return {split: _without(rows, split, keys) for split, rows in splits.items()}
 
 
 def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
     conflicting = rows.frame.join(keys, on="key", how="semi")
-    aside = [
+    quarantined = [
         QuarantinedRow(
             split=split,
             file=row["file"],
             line=row["line"],
             reason="conflicting labels",
-            detail=f"its text stands with another label than `{row['label']}` too",
+            detail=f"other rows with this text do not have the label `{row['label']}`",
             raw=shorten(row["text"], RAW_CHARACTERS),
         )
         for row in conflicting.iter_rows(named=True)
     ]
     kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
-    return replace(rows, frame=kept, quarantined=[*rows.quarantined, *aside])
+    return replace(rows, frame=kept, quarantined=[*rows.quarantined, *quarantined])
 
 
 def _write_splits(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
@@ -283,14 +186,14 @@ def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> N
     quarantine = [
         {
             "split": split,
-            "file": bad.file,
-            "line": bad.line,
-            "reason": bad.reason,
-            "detail": bad.detail,
-            "raw": bad.raw,
+            "file": row.file,
+            "line": row.line,
+            "reason": row.reason,
+            "detail": row.detail,
+            "raw": row.raw,
         }
         for split, rows in splits.items()
-        for bad in sorted(rows.quarantined, key=lambda bad: (bad.file, bad.line))
+        for row in sorted(rows.quarantined, key=lambda row: (row.file, row.line))
     ]
     write_atomically(paths.quarantine, _json_lines(quarantine))
 
@@ -302,3 +205,106 @@ def _write_review(findings: tuple[Finding, ...], paths: ExperimentPaths) -> None
 
 def _json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+# Profile, tokens and the previous data
+
+
+def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
+    """Describe a split; ``rows.frame`` has the columns ``tokens`` and ``unknown``.
+
+    If these are null (no tokenizer), the figures about tokens are NaN.
+    """
+    frame = rows.frame
+    words = frame["text"].str.extract_all(r"\S+").list.len().to_numpy()
+    tokens = frame["tokens"].drop_nulls().to_numpy()
+    counted = dataset.token_problem is None
+    return SplitProfile(
+        source_digest=join_digests([file.digest for file in rows.files]),
+        source_bytes=sum(file.size_bytes for file in rows.files),
+        files=rows.files,
+        file=file,
+        rows_read=rows.rows_read,
+        rows_kept=frame.height,
+        rows_quarantined=len(rows.quarantined),
+        label_rows={label: int((frame["label"] == label).sum()) for label in dataset.labels},
+        words_median=_quantile(words, 0.5),
+        words_p95=_quantile(words, 0.95),
+        tokens_median=_quantile(tokens, 0.5) if counted else nan,
+        tokens_p95=_quantile(tokens, 0.95) if counted else nan,
+        tokens_max=int(tokens.max(initial=0)),
+        tokens_per_word=float(tokens.sum() / max(1, words.sum())) if counted else nan,
+        truncated_fraction=_share_above(tokens, dataset.max_length) if counted else nan,
+        unknown_token_fraction=(
+            float(frame["unknown"].sum() / max(1, tokens.sum())) if counted else nan
+        ),
+        tokens_per_word_by_label=(
+            tokens_per_word(frame, dataset.special_tokens) if counted else {}
+        ),
+    )
+
+
+def add_counts(frame: pl.DataFrame, count_tokens: CountTokens | None) -> pl.DataFrame:
+    """Add the columns ``tokens`` and ``unknown``; null if ``count_tokens`` is None."""
+    if count_tokens is None:
+        nothing = pl.lit(None, dtype=pl.Int64)
+        return frame.with_columns(nothing.alias("tokens"), nothing.alias("unknown"))
+    counts = count_tokens(frame["text"].to_list())
+    return frame.with_columns(
+        pl.Series("tokens", counts.tokens, dtype=pl.Int64),
+        pl.Series("unknown", counts.unknown, dtype=pl.Int64),
+    )
+
+
+def _share_above(values: IntArray, limit: int) -> float:
+    return float((values > limit).mean()) if len(values) else 0.0
+
+
+def _quantile(values: IntArray, quantile: float) -> float:
+    return float(np.quantile(values, quantile)) if len(values) else 0.0
+
+
+def token_counter(encoder: EncoderSource) -> CountTokens:
+    """A function that counts tokens with the tokenizer of ``encoder``.
+
+    Raises:
+        EncoderError: the tokenizer can't be loaded.
+    """
+    tokenizer = load_tokenizer(encoder)
+    unknown = tokenizer.unk_token_id
+
+    def count(texts: list[str]) -> TokenCounts:
+        encoded = [item.ids for item in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
+        return TokenCounts(
+            np.array([len(ids) for ids in encoded], dtype=np.int64),
+            np.array([ids.count(unknown) for ids in encoded], dtype=np.int64),
+        )
+
+    return count
+
+
+def data_name(config: LoadedConfig) -> str:
+    """The name of the data: ``data.name``, else the name of the directory of the train split."""
+    data = config.settings.data
+    return data.name or config.path(data.paths("train")[0]).parent.name
+
+
+def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previous | None:
+    """The validated splits of the newest earlier run on data of the same name.
+
+    Blocked runs are skipped, and so are runs whose splits were deleted.
+    """
+    name = data_name(config)
+    for run in prior_runs:
+        if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
+            files = {
+                split: ExperimentPaths(config.experiments_dir / run.experiment).split(split)
+                for split in SPLITS
+            }
+            if all(file.is_file() for file in files.values()):
+                columns = ["id", "text", "label"]
+                frames = {
+                    split: pl.read_parquet(file, columns=columns) for split, file in files.items()
+                }
+                return Previous(run.experiment, frames)
+    return None

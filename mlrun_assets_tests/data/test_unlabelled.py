@@ -43,8 +43,8 @@ def test_what_is_known_or_of_no_use_is_left_out_and_counted(
     left_out = {
         "can't be read": [None, 7],
         "empty": ["  "],
-        "stands twice": [words("n").upper()],
-        "stands in train": [words("a")],
+        "repeated": [words("n").upper()],
+        "also in train": [words("a")],
         "known from val or test": [
             TEST,
             f"{TEST} dheeraad",
@@ -80,9 +80,9 @@ def test_only_the_columns_of_the_text_are_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([], r"texts\.jsonl: no row of it can be used \(there is none\)"),
-        ([None], r"the first is not: `text` is null.*correct data\.unlabelled_path"),
-        ([TEST, TEST], r"none of its 2 texts .*stands twice: 1, known from val or test: 1\)"),
+        ([], r"texts\.jsonl: no row can be used \(there is none\)"),
+        ([None], r"the first: `text` is null.*correct data\.unlabelled_path"),
+        ([TEST, TEST], r"none of 2 texts .*repeated: 1, known from val or test: 1\)"),
     ],
 )
 def test_nothing_to_learn_from_is_one_clear_error(

@@ -132,7 +132,7 @@ def test_texts_without_labels_stand_beside_the_splits(
     record = validate(load_config(file), tmp_path / "run")
     assert record.unlabelled is not None
     assert [source.rows_read for source in record.unlabelled.files] == [4, 1]
-    assert record.unlabelled.left_out == {"stands twice": 1, "known from val or test": 1}
+    assert record.unlabelled.left_out == {"repeated": 1, "known from val or test": 1}
     written = pl.read_parquet(tmp_path / "run" / record.unlabelled.file)
     assert written["text"].to_list() == [text_of(name) for name in "lmn"]
     assert set(record.splits) == set(SPLITS)
