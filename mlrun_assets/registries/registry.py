@@ -1,7 +1,7 @@
-"""Markdown files that this package shares with people and other tools.
+"""The registry of runs, `_registry.md`, and how a Markdown file is shared with people and tools.
 
-Lines that others wrote stay byte for byte, whatever their encoding, line endings and spaces; a
-change happens under a lock, and the file is replaced in one step.
+Lines that others wrote stay byte for byte, whatever their encoding, line endings and spaces. A
+change is made under a lock, and the file is replaced in one step.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from mlrun_assets.errors import RecordError
 from mlrun_assets.files import locked, write_atomically
 from mlrun_assets.records import RegistryRecord, RunLine, Status
 
-LONGEST_REPORT_NAME = 200  # bytes; a file name holds 255, and a temporary one is longer than ours
-REPORT_NAME = r"impl-ml-run-[^\s|/\\`*\[\]()<>]+-[0-9]{8}(?:-[0-9]+)?"
+T = TypeVar("T")
+
+
+# Changing a Markdown file that others edit too
 
 _FENCE = re.compile(r"(`{3,}(?!.*`)|~{3,})")
 _BYTE_ORDER_MARK = "\ufeff"
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its text, undecodable bytes as surrogates, and its ending (none: the last)."""
+    """A line: its text, with undecodable bytes as surrogates, and its ending (may be empty)."""
 
     text: str
     ending: str
 
 
 class MarkdownLines:
-    """The lines of a Markdown file; what is not changed comes out as it came in."""
+    """The lines of a Markdown file. Unchanged lines keep their bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._lines = [_split_ending(line) for line in data.splitlines(keepends=True)]
@@ -51,7 +51,7 @@ class MarkdownLines:
         return [line.text for line in self._lines]
 
     def prose(self) -> Iterator[tuple[int, str]]:
-        """Index and text of the lines that are in no code block and no comment."""
+        """Index and text of the lines outside code blocks and comments."""
         texts, index = self.texts, 0
         while index < len(texts):
             end = _end_of_literal(texts, index)
@@ -60,18 +60,18 @@ class MarkdownLines:
             index = index + 1 if end is None else end + 1
 
     def replace(self, index: int, text: str) -> None:
-        """Give line ``index`` another text; its ending stays."""
+        """Replace the text of line ``index`` and keep its ending."""
         self._lines[index] = Line(text, self._lines[index].ending)
 
     def insert(self, index: int, text: str) -> None:
-        """Put a line before line ``index``, with the ending that the file uses there."""
+        """Insert a line before line ``index``, with the ending of the line above."""
         ending = self._ending_before(index)
         if index and not self._lines[index - 1].ending:
             self._lines[index - 1] = Line(self._lines[index - 1].text, ending)
         self._lines.insert(index, Line(text, ending))
 
     def append(self, text: str) -> None:
-        """Put a line at the end."""
+        """Add a line at the end."""
         self.insert(len(self), text)
 
     def to_bytes(self) -> bytes:
@@ -83,8 +83,31 @@ class MarkdownLines:
         return next(before, None) or next((line.ending for line in self._lines), None) or "\n"
 
 
+def _split_ending(line: bytes) -> Line:
+    text = line.rstrip(b"\r\n")
+    ending = line[len(text) :].decode("ascii")
+    return Line(text.decode("utf-8", "surrogateescape"), ending)
+
+
+def _end_of_literal(texts: list[str], start: int) -> int | None:
+    """The last line of the code block or comment that opens at ``start``; None: none opens.
+
+    One that is never closed counts as text; otherwise all lines below it would be hidden.
+    """
+    opening = texts[start].removeprefix(_BYTE_ORDER_MARK).strip()
+    if opening.startswith("<!--"):
+        ends = (index for index in range(start, len(texts)) if "-->" in texts[index])
+        return next(ends, None)
+    fence = _FENCE.match(opening)
+    if not fence:
+        return None
+    closing = re.compile(rf"\s*{re.escape(fence[1][0])}{{{len(fence[1])},}}\s*")
+    ends = (index for index in range(start + 1, len(texts)) if closing.fullmatch(texts[index]))
+    return next(ends, None)
+
+
 def read_lines(path: Path) -> MarkdownLines:
-    """The lines of ``path``; none if there is no such file.
+    """The lines of ``path``; no lines if the file is missing.
 
     Raises:
         RecordError: it is a directory or can't be read.
@@ -94,10 +117,10 @@ def read_lines(path: Path) -> MarkdownLines:
 
 
 def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
-    """Apply ``change`` to the lines of ``path`` while no other process can.
+    """Apply ``change`` to the lines of ``path`` under its lock.
 
-    A missing or empty file is created with ``heading`` on top. Nothing is written if nothing
-    changed. A link is followed: its target is replaced, not the link.
+    A missing or empty file gets ``heading`` first. Nothing is written if nothing changed. If
+    ``path`` is a link, its target is replaced, not the link.
 
     Returns:
         What ``change`` returned.
@@ -119,55 +142,6 @@ def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
     return result
 
 
-def check_report_name(report: str) -> None:
-    """Make sure that ``report`` names one file of a directory and stays on one line.
-
-    Raises:
-        RecordError: it does not.
-    """
-    well_formed = re.fullmatch(REPORT_NAME, report) is not None and report.isprintable()
-    if not well_formed or len(report.encode()) > LONGEST_REPORT_NAME:
-        raise RecordError(
-            f"{report[:300]!r}: no report name; it must read impl-ml-run-EXPERIMENT-YYYYMMDD, with "
-            f"no space, slash, bar or bracket and at most {LONGEST_REPORT_NAME} bytes: rename the "
-            "experiment"
-        )
-
-
-def one_line(text: str) -> str:
-    """``text`` on one line, without characters that end a line or a comment."""
-    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
-    return re.sub(r"-{2,}>", "->", " ".join(plain.split()))
-
-
-def printable(text: str) -> str:
-    """``text`` from a file with what is not UTF-8 as replacement characters."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
-
-
-def _split_ending(line: bytes) -> Line:
-    text = line.rstrip(b"\r\n")
-    ending = line[len(text) :].decode("ascii")
-    return Line(text.decode("utf-8", "surrogateescape"), ending)
-
-
-def _end_of_literal(texts: list[str], start: int) -> int | None:
-    """The last line of the code block or comment that opens at ``start``; None: none does.
-
-    One that is never closed is taken for text: else all lines below it, ours too, would be lost.
-    """
-    opening = texts[start].removeprefix(_BYTE_ORDER_MARK).strip()
-    if opening.startswith("<!--"):
-        ends = (index for index in range(start, len(texts)) if "-->" in texts[index])
-        return next(ends, None)
-    fence = _FENCE.match(opening)
-    if not fence:
-        return None
-    closing = re.compile(rf"\s*{re.escape(fence[1][0])}{{{len(fence[1])},}}\s*")
-    ends = (index for index in range(start + 1, len(texts)) if closing.fullmatch(texts[index]))
-    return next(ends, None)
-
-
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -182,14 +156,29 @@ def _explained(path: Path, verb: str) -> Iterator[None]:
     except OSError as error:
         raise RecordError(
             f"{path}: can't be {verb} ({error.strerror or error}); it must be a file in a "
-            "directory that you may write to: mend that, or set reports.dir to another directory"
+            "directory that you may write to: fix that, or set reports.dir to another directory"
         ) from error
 
 
+def one_line(text: str) -> str:
+    """``text`` on one line, without control characters and ends of comments."""
+    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
+    return re.sub(r"-{2,}>", "->", " ".join(plain.split()))
+
+
+def printable(text: str) -> str:
+    """``text`` with replacement characters for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+
+
+# The line of a run
+
 FILE = "_registry.md"
 HEADING = "# ML runs"
+LONGEST_REPORT_NAME = 200  # bytes; a file name holds 255, and a temporary one is longer than ours
+REPORT_NAME = r"impl-ml-run-[^\s|/\\`*\[\]()<>]+-[0-9]{8}(?:-[0-9]+)?"
 
-# People make the name a link, or set it in bold: it is still the name.
+# People may turn the name into a link or set it in bold.
 _RUN_LINE = re.compile(
     rf"(?P<indent>\ufeff?[ \t]*)[-*+][ \t]+[`*_\[]*(?P<report>{REPORT_NAME})(?:\.md)?[`*_\]]*"
     r"(?:\([^()|]*\))?[ \t]*\|(?P<rest>.*)"
@@ -199,14 +188,14 @@ _MENTION = re.compile(r"\ufeff?[ \t]*[-*+][ \t].*impl-ml-run")
 
 @dataclass(frozen=True)
 class RegistryView:
-    """All runs in the order of the file, and the items about runs that can't be parsed."""
+    """All runs in the order of the file, and the number of run lines that can't be parsed."""
 
     runs: tuple[RunLine, ...]
     unreadable: int
 
 
 def reserve_report_name(reports_dir: Path, name: str, day: str) -> str:
-    """Take a report name that no other run has, with a ``Running`` line that holds it.
+    """Choose a free report name and reserve it with a ``Running`` line.
 
     Args:
         reports_dir: where the registry and ``implementation/`` are.
@@ -214,31 +203,39 @@ def reserve_report_name(reports_dir: Path, name: str, day: str) -> str:
         day: ``YYYYMMDD``.
 
     Returns:
-        ``impl-ml-run-{name}-{day}``, or with ``-2``, ``-3``, … if that is taken.
+        ``impl-ml-run-{name}-{day}``, with ``-2``, ``-3``, … if that is taken.
 
     Raises:
-        RecordError: the name can't be one of a report, or the registry can't be written.
+        RecordError: it would be no report name, or the registry can't be written.
     """
     first = f"impl-ml-run-{name}-{day}"
     check_report_name(first)
 
     def take(lines: MarkdownLines) -> str:
-        candidates = chain([first], (f"{first}-{number}" for number in count(2)))
-        report = next(each for each in candidates if _is_free(each, lines, reports_dir))
+        options = chain([first], (f"{first}-{number}" for number in count(2)))
+        report = next(option for option in options if _is_free(option, lines, reports_dir))
         lines.append(_line(report, Status.RUNNING, "started"))
         return report
 
     return edit(reports_dir / FILE, HEADING, take)
 
 
+def _is_free(report: str, lines: MarkdownLines, reports_dir: Path) -> bool:
+    if report_file(reports_dir, report).exists():
+        return False
+    # A hand-edited line reserves its name too. File systems may ignore case.
+    mention = re.compile(rf"(?<![\w-]){re.escape(report)}(?![\w-])", re.IGNORECASE)
+    return not any(mention.search(text) for text in lines.texts)
+
+
 def write_run_line(reports_dir: Path, report: str, status: Status, summary: str) -> RegistryRecord:
-    """Write this run's line, in place of the one with its name or else at the end.
+    """Write the line of a run: replace the line with its name, or add one at the end.
 
     Returns:
         The line, and how many lines the file had before.
 
     Raises:
-        RecordError: the name can't be one of a report, or the registry can't be written.
+        RecordError: ``report`` is no report name, or the registry can't be written.
     """
     check_report_name(report)
     line = _line(report, status, summary)
@@ -257,8 +254,12 @@ def write_run_line(reports_dir: Path, report: str, status: Status, summary: str)
     return RegistryRecord(file=str(path), line=line, lines_before=edit(path, HEADING, write))
 
 
+def _line(report: str, status: Status, summary: str) -> str:
+    return f"- {report} | {status} | {one_line(summary.replace('|', '/')) or 'no metrics'}"
+
+
 def read_registry(reports_dir: Path) -> RegistryView:
-    """The runs on record; none if there is no registry yet.
+    """All runs of the registry; no runs if the file is missing.
 
     Raises:
         RecordError: the registry is a directory or can't be read.
@@ -274,15 +275,6 @@ def read_registry(reports_dir: Path) -> RegistryView:
     return RegistryView(tuple(runs), unreadable)
 
 
-def _line(report: str, status: Status, summary: str) -> str:
-    return f"- {report} | {status} | {one_line(summary.replace('|', '/')) or 'no metrics'}"
-
-
-def report_file(reports_dir: Path, report: str) -> Path:
-    """Where the report of that name is, as Markdown."""
-    return reports_dir / "implementation" / f"{report}.md"
-
-
 def _parse(text: str) -> RunLine | None:
     match = _RUN_LINE.fullmatch(text)
     if not match:
@@ -293,9 +285,21 @@ def _parse(text: str) -> RunLine | None:
     return RunLine(match["report"], printable(status), printable(summary))
 
 
-def _is_free(report: str, lines: MarkdownLines, reports_dir: Path) -> bool:
-    if report_file(reports_dir, report).exists():
-        return False
-    # In any form: a hand-edited line holds its name too. File systems may ignore the case.
-    mention = re.compile(rf"(?<![\w-]){re.escape(report)}(?![\w-])", re.IGNORECASE)
-    return not any(mention.search(text) for text in lines.texts)
+def check_report_name(report: str) -> None:
+    """Check that ``report`` is a report name: one file name, on one line.
+
+    Raises:
+        RecordError: it is not.
+    """
+    well_formed = re.fullmatch(REPORT_NAME, report) is not None and report.isprintable()
+    if not well_formed or len(report.encode()) > LONGEST_REPORT_NAME:
+        raise RecordError(
+            f"{report[:300]!r}: no report name; it must read impl-ml-run-EXPERIMENT-YYYYMMDD, with "
+            f"no space, slash, bar or bracket and at most {LONGEST_REPORT_NAME} bytes: rename the "
+            "experiment"
+        )
+
+
+def report_file(reports_dir: Path, report: str) -> Path:
+    """The Markdown file of the report."""
+    return reports_dir / "implementation" / f"{report}.md"

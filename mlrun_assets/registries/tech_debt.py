@@ -1,13 +1,13 @@
-"""The registry of tech debt, ``_tech-debt.md``: one item an issue, among the items of others.
+"""The registry of tech debt, ``_tech-debt.md``: one item per issue, beside the items of people.
 
     - [ ] **TD-NNN**: [Issue description]
       - **Impact:** [Priority]
       - **Source:** impl-ml-run-[experiment]-YYYYMMDD.md
-      - **Area:** [stage/check, by which a later run knows the issue again]
+      - **Area:** [stage/check; later runs find the issue by it]
 
-Further lines follow where there is something to say: ``Detail`` (this run's figures), ``Last
-seen``, ``Resolved``. People may reword the description, change the impact and add lines of their
-own: the area is what identifies an item of ours, and an item without a run as its source is theirs.
+``Detail`` (the figures of the last run), ``Last seen`` and ``Resolved`` follow where they apply.
+People may reword the description, change the impact and add lines. The area identifies an item of
+this package. An item whose source is not a run belongs to people and is never changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlrun_assets.errors import RecordError
+from mlrun_assets.errors import RecordError, count
 from mlrun_assets.records import DebtChange, DebtItem, TechDebtRecord
 from mlrun_assets.registries.registry import (
     MarkdownLines,
@@ -29,6 +29,150 @@ from mlrun_assets.registries.registry import (
     printable,
     read_lines,
 )
+
+FILE = "_tech-debt.md"
+HEADING = "# Tech debt"
+
+Impact = Literal["High", "Medium", "Low"]
+
+
+@dataclass(frozen=True)
+class DebtIssue:
+    """An issue that a run found.
+
+    Attributes:
+        area: such as ``data/class_balance``; the same in every run, and unique within a run.
+        description: a sentence without figures.
+        impact: High if it blocks or fails a threshold, Medium for a warning, Low for advice.
+        detail: the figures of this run, if any.
+    """
+
+    area: str
+    description: str
+    impact: Impact
+    detail: str = ""
+
+
+def record_debt(
+    reports_dir: Path, report: str, issues: Sequence[DebtIssue], examined: Collection[str]
+) -> TechDebtRecord:
+    """Update the registry with the issues of a run.
+
+    A new issue becomes a new item. An open item whose issue is found again gets a ``Last seen``
+    field. An open item of this package is ticked if its area was examined and the issue was not
+    found. A ticked issue that returns becomes a new item that names the old one. A repeated call
+    changes nothing.
+
+    Args:
+        reports_dir: where the registry is.
+        report: the name of this run's report, without ``.md``.
+        issues: the issues that this run found, at most one per area.
+        examined: the areas that this run examined; ``data`` includes all below ``data/``.
+
+    Raises:
+        RecordError: an area is empty or not unique, ``report`` is no report name, or the
+            registry can't be written.
+    """
+    check_report_name(report)
+    path = reports_dir / FILE
+    _check_areas(issues, path)
+
+    def record(lines: MarkdownLines) -> tuple[DebtChange, ...]:
+        found = [_record_found(lines, f"{report}.md", issue) for issue in issues]
+        gone = [
+            item
+            for item in find_items(lines)
+            if item.ours
+            and any(item.is_within(area) for area in examined)
+            and not any(item.is_about(issue.area, issue.description) for issue in issues)
+        ]
+        return (*found, *_record_gone(lines, f"{report}.md", gone))
+
+    return TechDebtRecord(file=str(path), changes=edit(path, HEADING, record))
+
+
+def _check_areas(issues: Sequence[DebtIssue], path: Path) -> None:
+    areas = Counter(plain_area(issue.area) for issue in issues)
+    for area, times in areas.items():
+        if not area or times > 1:
+            raise RecordError(
+                f"{path}: {count(times, 'issue')} of this run with the area {area!r}; give every "
+                "issue its own area, such as data/class_balance/LABEL"
+            )
+
+
+def _record_found(lines: MarkdownLines, source: str, issue: DebtIssue) -> DebtChange:
+    known = [
+        item
+        for item in find_items(lines)
+        if item.ours and item.is_about(issue.area, issue.description)
+    ]
+    still_open = [item for item in known if not item.done]
+    if not still_open:
+        return _add(lines, source, issue, known)
+    item = still_open[-1]
+    new = source in item.value("source")
+    if not new:
+        set_field(lines, item.index, "Last seen", source)
+    if issue.detail:
+        set_field(lines, item.index, "Detail", one_line(issue.detail))
+    if not item.area:
+        set_field(lines, item.index, "Area", plain_area(issue.area))
+    return _change(item, "new" if new else "repeated")
+
+
+def _add(lines: MarkdownLines, source: str, issue: DebtIssue, ticked: list[Item]) -> DebtChange:
+    number = next_number(lines)
+    description = one_line(issue.description)
+    if ticked:
+        description += f" (returned, was TD-{max(item.number for item in ticked):03d})"
+    lines.append(f"- [ ] **TD-{number:03d}**: {description}")
+    lines.append(f"  - **Impact:** {issue.impact}")
+    lines.append(f"  - **Source:** {source}")
+    lines.append(f"  - **Area:** {plain_area(issue.area)}")
+    if issue.detail:
+        lines.append(f"  - **Detail:** {one_line(issue.detail)}")
+    return DebtChange(number=number, description=description, impact=issue.impact, change="new")
+
+
+def _record_gone(lines: MarkdownLines, source: str, gone: list[Item]) -> list[DebtChange]:
+    changes = []
+    for item in reversed(gone):  # from the bottom, so that the indices above stay valid
+        if not item.done:
+            lines.replace(item.index, item.ticked)
+            set_field(lines, item.index, "Resolved", source)
+        if not item.done or item.value("resolved") == source:
+            changes.append(_change(item, "resolved"))
+    return changes[::-1]
+
+
+def _change(item: Item, change: str) -> DebtChange:
+    return DebtChange(
+        number=item.number,
+        description=printable(item.description),
+        impact=printable(item.value("impact")),
+        change=change,
+    )
+
+
+def read_open_debt(reports_dir: Path) -> tuple[DebtItem, ...]:
+    """All open items, including those of people; no items if the file is missing.
+
+    Raises:
+        RecordError: the registry is a directory or can't be read.
+    """
+    return tuple(
+        DebtItem(
+            number=item.number,
+            description=printable(item.description),
+            impact=printable(item.value("impact")),
+        )
+        for item in find_items(read_lines(reports_dir / FILE))
+        if not item.done
+    )
+
+
+# Items and their fields in the lines of the file
 
 _ITEM = re.compile(
     r"(?P<start>\ufeff?(?P<indent>[ \t]*)[-*+][ \t]+\[)(?P<mark>[ xX])"
@@ -45,7 +189,7 @@ _RETURNED = re.compile(r"\s*\(returned, was TD-[0-9]+\)\s*$")
 
 @dataclass(frozen=True)
 class Field:
-    """A line below an item, as ``  - **Impact:** High``: where it is, what leads it, its value."""
+    """A line below an item, such as ``  - **Impact:** High``: line index, bullet and value."""
 
     index: int
     bullet: str
@@ -54,7 +198,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Item:
-    """One item: the index of its line, what it says, and that line once it is ticked."""
+    """An item: the index and content of its line, and ``ticked``, that line with an x."""
 
     index: int
     number: int
@@ -64,7 +208,7 @@ class Item:
     fields: dict[str, Field]
 
     def value(self, name: str) -> str:
-        """The value of a field, by its name in lower case; empty: there is none."""
+        """The value of a field, by its name in lower case; empty if it is missing."""
         return self.fields[name].value if name in self.fields else ""
 
     @property
@@ -76,13 +220,13 @@ class Item:
         return plain_area(self.value("area"))
 
     def is_about(self, area: str, description: str) -> bool:
-        """Whether this is that issue, by its area, or by its description if it has no area."""
+        """Whether the area, or without an area the description, is that of the issue."""
         if self.area:
             return self.area == plain_area(area)
         return _core(self.description) == _core(one_line(description))
 
-    def lies_in(self, area: str) -> bool:
-        """Whether this is about ``area`` or something below it; what has no area never is."""
+    def is_within(self, area: str) -> bool:
+        """Whether the item's area is ``area`` or below it; False without an area."""
         return bool(self.area) and f"{self.area}/".startswith(f"{area}/")
 
 
@@ -102,30 +246,8 @@ def find_items(lines: MarkdownLines) -> Iterator[Item]:
             )
 
 
-def set_field(lines: MarkdownLines, index: int, name: str, value: str) -> None:
-    """Give the item at ``index`` a field: in its place, or below the fields that it has."""
-    item = next(item for item in find_items(lines) if item.index == index)
-    last = max(item.fields.values(), key=lambda field: field.index)
-    field = item.fields.get(name.lower())
-    if field is None:
-        lines.insert(last.index + 1, f"{last.bullet}**{name}:** {value}")
-    elif field.value != value:
-        lines.replace(field.index, f"{field.bullet}**{name}:** {value}")
-
-
-def next_number(lines: MarkdownLines) -> int:
-    """One more than the highest number that stands anywhere in the file."""
-    numbers = (int(number) for text in lines.texts for number in _NUMBER.findall(text))
-    return max(numbers, default=0) + 1
-
-
-def plain_area(area: str) -> str:
-    """``area`` without what people set it in."""
-    return one_line(area).strip("`* ")
-
-
 def _fields(below: list[tuple[int, str]], indent: str) -> dict[str, Field]:
-    """The fields among the lines that are indented more than their item; the first of a name."""
+    """The fields among the lines indented more than the item; of equal names the first."""
     fields: dict[str, Field] = {}
     for index, text in below:
         if not text.strip():
@@ -139,146 +261,27 @@ def _fields(below: list[tuple[int, str]], indent: str) -> dict[str, Field]:
     return fields
 
 
+def set_field(lines: MarkdownLines, index: int, name: str, value: str) -> None:
+    """Set a field of the item at ``index``; a new field goes below its last one."""
+    item = next(item for item in find_items(lines) if item.index == index)
+    last = max(item.fields.values(), key=lambda field: field.index)
+    field = item.fields.get(name.lower())
+    if field is None:
+        lines.insert(last.index + 1, f"{last.bullet}**{name}:** {value}")
+    elif field.value != value:
+        lines.replace(field.index, f"{field.bullet}**{name}:** {value}")
+
+
+def next_number(lines: MarkdownLines) -> int:
+    """One more than the highest TD number anywhere in the file."""
+    numbers = (int(number) for text in lines.texts for number in _NUMBER.findall(text))
+    return max(numbers, default=0) + 1
+
+
+def plain_area(area: str) -> str:
+    """``area`` without Markdown emphasis or code marks."""
+    return one_line(area).strip("`* ")
+
+
 def _core(description: str) -> str:
     return _RETURNED.sub("", description).casefold().rstrip(" .")
-
-
-FILE = "_tech-debt.md"
-HEADING = "# Tech debt"
-
-Impact = Literal["High", "Medium", "Low"]
-
-
-@dataclass(frozen=True)
-class DebtIssue:
-    """An issue that a run found.
-
-    Attributes:
-        area: what it is about, as ``data/class_balance``; the same in every run, one issue each.
-        description: a sentence without figures.
-        impact: what blocked and a failed threshold are High, a warning Medium, advice Low.
-        detail: the figures of this run; empty: none.
-    """
-
-    area: str
-    description: str
-    impact: Impact
-    detail: str = ""
-
-
-def record_debt(
-    reports_dir: Path, report: str, issues: Sequence[DebtIssue], examined: Collection[str]
-) -> TechDebtRecord:
-    """Bring the registry up to what this run found.
-
-    An issue that is not open yet becomes a new item, one that is open is seen again, and an open
-    item of ours whose area was examined without finding it again is ticked. A ticked issue that
-    returns is a new item that names the old one. The same call twice changes nothing more.
-
-    Args:
-        reports_dir: where the registry is.
-        report: the name of this run's report, without ``.md``.
-        issues: what this run found, one an area.
-        examined: the areas that this run looked at: ``data`` stands for all below ``data/``.
-
-    Raises:
-        RecordError: an area is empty or two issues share it, the report's name can't be one, or the
-            registry can't be written.
-    """
-    check_report_name(report)
-    path = reports_dir / FILE
-    _check_areas(issues, path)
-
-    def record(lines: MarkdownLines) -> tuple[DebtChange, ...]:
-        found = [_record_found(lines, f"{report}.md", issue) for issue in issues]
-        gone = [
-            item
-            for item in find_items(lines)
-            if item.ours
-            and any(item.lies_in(area) for area in examined)
-            and not any(item.is_about(issue.area, issue.description) for issue in issues)
-        ]
-        return (*found, *_record_gone(lines, f"{report}.md", gone))
-
-    return TechDebtRecord(file=str(path), changes=edit(path, HEADING, record))
-
-
-def read_open_debt(reports_dir: Path) -> tuple[DebtItem, ...]:
-    """All items that nobody has ticked, people's too; none if there is no registry yet.
-
-    Raises:
-        RecordError: the registry is a directory or can't be read.
-    """
-    return tuple(
-        DebtItem(
-            number=item.number,
-            description=printable(item.description),
-            impact=printable(item.value("impact")),
-        )
-        for item in find_items(read_lines(reports_dir / FILE))
-        if not item.done
-    )
-
-
-def _check_areas(issues: Sequence[DebtIssue], path: Path) -> None:
-    areas = Counter(plain_area(issue.area) for issue in issues)
-    for area, times in areas.items():
-        if not area or times > 1:
-            raise RecordError(
-                f"{path}: {times} issue(s) of this run with the area {area!r}; give each an area "
-                "of its own, such as data/class_balance/LABEL"
-            )
-
-
-def _record_found(lines: MarkdownLines, source: str, issue: DebtIssue) -> DebtChange:
-    known = [
-        item
-        for item in find_items(lines)
-        if item.ours and item.is_about(issue.area, issue.description)
-    ]
-    still_open = [item for item in known if not item.done]
-    if not still_open:
-        return _add(lines, source, issue, known)
-    item = still_open[-1]
-    written_by_us = source in item.value("source")
-    if not written_by_us:
-        set_field(lines, item.index, "Last seen", source)
-    if issue.detail:
-        set_field(lines, item.index, "Detail", one_line(issue.detail))
-    if not item.area:
-        set_field(lines, item.index, "Area", plain_area(issue.area))
-    return _change(item, "new" if written_by_us else "repeated")
-
-
-def _add(lines: MarkdownLines, source: str, issue: DebtIssue, ticked: list[Item]) -> DebtChange:
-    number = next_number(lines)
-    description = one_line(issue.description)
-    if ticked:
-        description += f" (returned, was TD-{max(item.number for item in ticked):03d})"
-    lines.append(f"- [ ] **TD-{number:03d}**: {description}")
-    lines.append(f"  - **Impact:** {issue.impact}")
-    lines.append(f"  - **Source:** {source}")
-    lines.append(f"  - **Area:** {plain_area(issue.area)}")
-    if issue.detail:
-        lines.append(f"  - **Detail:** {one_line(issue.detail)}")
-    return DebtChange(number=number, description=description, impact=issue.impact, change="new")
-
-
-def _record_gone(lines: MarkdownLines, source: str, gone: list[Item]) -> list[DebtChange]:
-    changes = []
-    for item in reversed(gone):  # from below, so that the items above keep their places
-        if not item.done:
-            lines.replace(item.index, item.ticked)
-            set_field(lines, item.index, "Resolved", source)
-        if not item.done or item.value("resolved") == source:
-            changes.append(_change(item, "resolved"))
-    return changes[::-1]
-
-
-def _change(item: Item, change: str) -> DebtChange:
-    return DebtChange(
-        number=item.number,
-        description=printable(item.description),
-        impact=printable(item.value("impact")),
-        change=change,
-    )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import RecordError
+from mlrun_assets.records import TechDebtRecord
 from mlrun_assets.registries.tech_debt import DebtIssue, read_open_debt, record_debt
 
 FIRST, SECOND, THIRD = (f"impl-ml-run-somali-2026112{day}" for day in (3, 4, 5))
@@ -24,11 +25,11 @@ def write(reports_dir: Path, content: str | bytes) -> None:
     (reports_dir / "_tech-debt.md").write_bytes(data)
 
 
-def changes(record) -> list[tuple[int, str]]:
+def changes(record: TechDebtRecord) -> list[tuple[int, str]]:
     return [(change.number, change.change) for change in record.changes]
 
 
-def test_new_items_have_the_form_to_the_letter(tmp_path):
+def test_new_items_have_the_form_to_the_letter(tmp_path: Path) -> None:
     record = record_debt(tmp_path, FIRST, [BALANCE, LATENCY], {"data"})
     assert debt(tmp_path) == (
         "# Tech debt\n\n"
@@ -51,7 +52,7 @@ def test_new_items_have_the_form_to_the_letter(tmp_path):
     ]
 
 
-def test_the_same_issue_again_keeps_its_number_and_tells_the_new_figures(tmp_path):
+def test_the_same_issue_again_keeps_its_number_and_tells_the_new_figures(tmp_path: Path) -> None:
     record_debt(tmp_path, FIRST, [LATENCY], ())
     for report in (SECOND, THIRD):
         again = DebtIssue(LATENCY.area, "Reworded", "High", f"p95 600 ms in {report[-2:]}")
@@ -67,7 +68,7 @@ def test_the_same_issue_again_keeps_its_number_and_tells_the_new_figures(tmp_pat
     )
 
 
-def test_an_issue_that_is_gone_is_ticked_where_it_was_looked_for(tmp_path):
+def test_an_issue_that_is_gone_is_ticked_where_it_was_looked_for(tmp_path: Path) -> None:
     record_debt(tmp_path, FIRST, [BALANCE, LATENCY], ())
     record = record_debt(tmp_path, SECOND, [], {"data"})
     assert changes(record) == [(1, "resolved")]
@@ -78,7 +79,7 @@ def test_an_issue_that_is_gone_is_ticked_where_it_was_looked_for(tmp_path):
     assert changes(record_debt(tmp_path, THIRD, [], {"data", "exp", "export/lat"})) == []
 
 
-def test_an_issue_that_returns_is_a_new_item_that_names_the_old(tmp_path):
+def test_an_issue_that_returns_is_a_new_item_that_names_the_old(tmp_path: Path) -> None:
     record_debt(tmp_path, FIRST, [BALANCE], ())
     write(tmp_path, debt(tmp_path).replace("[ ]", "[x]"))
     assert changes(record_debt(tmp_path, SECOND, [BALANCE], {"data"})) == [(2, "new")]
@@ -91,7 +92,7 @@ def test_an_issue_that_returns_is_a_new_item_that_names_the_old(tmp_path):
     assert "**TD-003**: The labels are out of balance (returned, was TD-002)" in debt(tmp_path)
 
 
-def test_hand_edits_of_our_items_are_kept_and_the_item_is_known_again(tmp_path):
+def test_hand_edits_of_our_items_are_kept_and_the_item_is_known_again(tmp_path: Path) -> None:
     edited = (
         "* [ ] TD-007: **Soo Jeedin**: more rows of two labels are needed\r\n"
         "\t* Impact: Low, since we know it\r\n"
@@ -114,7 +115,7 @@ def test_hand_edits_of_our_items_are_kept_and_the_item_is_known_again(tmp_path):
     assert debt(tmp_path) == edited.replace(area, area + resolved).replace("[ ]", "[x]")
 
 
-def test_an_item_without_an_area_is_known_by_its_description(tmp_path):
+def test_an_item_without_an_area_is_known_by_its_description(tmp_path: Path) -> None:
     plain = (
         "- [ ] **TD-004**: the labels are out of balance.\n"
         "  - **Impact:** Medium\n"
@@ -129,7 +130,7 @@ def test_an_item_without_an_area_is_known_by_its_description(tmp_path):
     )
 
 
-def test_items_of_people_are_never_touched(tmp_path):
+def test_items_of_people_are_never_touched(tmp_path: Path) -> None:
     theirs = (
         "- [ ] **TD-041**: The labels are out of balance\n"
         "  - **Impact:** High\n"
@@ -145,12 +146,12 @@ def test_items_of_people_are_never_touched(tmp_path):
     assert [item.number for item in read_open_debt(tmp_path)] == [41, 100]
 
 
-def test_a_number_that_stands_anywhere_is_taken(tmp_path):
+def test_a_number_that_stands_anywhere_is_taken(tmp_path: Path) -> None:
     write(tmp_path, "We closed td-1200 last year; TD-7 too.\n")
     assert changes(record_debt(tmp_path, FIRST, [BALANCE], ())) == [(1201, "new")]
 
 
-def test_the_same_run_again_changes_nothing(tmp_path):
+def test_the_same_run_again_changes_nothing(tmp_path: Path) -> None:
     record_debt(tmp_path, FIRST, [LATENCY], ())
     first = record_debt(tmp_path, SECOND, [BALANCE], {"data", "export"})
     once = debt(tmp_path)
@@ -159,7 +160,7 @@ def test_the_same_run_again_changes_nothing(tmp_path):
     assert debt(tmp_path) == once
 
 
-def test_several_gone_at_once_are_each_ticked_in_place(tmp_path):
+def test_several_gone_at_once_are_each_ticked_in_place(tmp_path: Path) -> None:
     issues = [DebtIssue(f"data/check_{n}", f"Check {n} warned", "Medium") for n in range(4)]
     record_debt(tmp_path, FIRST, issues, ())
     record = record_debt(tmp_path, SECOND, [issues[2]], {"data"})
@@ -171,20 +172,20 @@ def test_several_gone_at_once_are_each_ticked_in_place(tmp_path):
         assert (f"Resolved:** {SECOND}.md" in item) == (mark == "x")
 
 
-def test_areas_must_tell_issues_apart(tmp_path):
-    with pytest.raises(RecordError, match=r"2 issue\(s\).*'data/class_balance'"):
+def test_areas_must_tell_issues_apart(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"2 issues.*'data/class_balance'"):
         record_debt(tmp_path, FIRST, [BALANCE, BALANCE], ())
     with pytest.raises(RecordError, match="''"):
         record_debt(tmp_path, FIRST, [DebtIssue(" ", "Nothing", "Low")], ())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_that_leaves_its_directory_is_refused(tmp_path):
+def test_a_report_that_leaves_its_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no report name"):
         record_debt(tmp_path, "impl-ml-run-../a-20261123", [BALANCE], ())
 
 
-def test_bytes_that_are_not_utf8_are_read_and_kept(tmp_path):
+def test_bytes_that_are_not_utf8_are_read_and_kept(tmp_path: Path) -> None:
     item = b"- [ ] **TD-001**: caf\xe9\n  - **Impact:** \xff\n"
     write(tmp_path, item)
     assert read_open_debt(tmp_path)[0].model_dump_json()
@@ -206,7 +207,9 @@ TEXTS = st.text(min_size=1)
 
 
 @given(OTHERS.filter(bool), TEXTS, TEXTS)
-def test_other_content_survives_a_whole_life_of_an_item(others, description, detail):
+def test_other_content_survives_a_whole_life_of_an_item(
+    others: bytes, description: str, detail: str
+) -> None:
     with TemporaryDirectory() as directory:
         reports_dir = Path(directory)
         file = reports_dir / "_tech-debt.md"
@@ -230,7 +233,7 @@ def record_many(reports_dir: Path, process: int) -> list[int]:
     return [record_debt(reports_dir, FIRST, [each], ()).changes[0].number for each in issues]
 
 
-def test_processes_at_once_get_different_numbers(tmp_path):
+def test_processes_at_once_get_different_numbers(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(3, mp_context=context) as pool:
         taken = pool.map(record_many, [tmp_path] * 3, range(3))
