@@ -23,7 +23,7 @@ def write(reports_dir: Path, content: bytes) -> None:
     (reports_dir / "_registry.md").write_bytes(content)
 
 
-def test_the_life_of_a_line(tmp_path):
+def test_the_life_of_a_line(tmp_path: Path) -> None:
     report = reserve_report_name(tmp_path, "somali", DAY)
     assert report == REPORT
     assert registry(tmp_path) == f"# ML runs\n\n- {REPORT} | Running | started\n".encode()
@@ -39,19 +39,19 @@ def test_the_life_of_a_line(tmp_path):
     )
 
 
-def test_the_second_of_a_day_gets_a_suffix(tmp_path):
+def test_the_second_of_a_day_gets_a_suffix(tmp_path: Path) -> None:
     names = [reserve_report_name(tmp_path, "somali", DAY) for _ in range(3)]
     assert names == [REPORT, f"{REPORT}-2", f"{REPORT}-3"]
 
 
-def test_a_name_is_taken_by_a_report_or_a_hand_edited_line(tmp_path):
+def test_a_name_is_taken_by_a_report_or_a_hand_edited_line(tmp_path: Path) -> None:
     (tmp_path / "implementation").mkdir()
     (tmp_path / "implementation" / f"{REPORT}.md").touch()
     write(tmp_path, f"* *{REPORT.upper()}-2* was broken\n".encode())
     assert reserve_report_name(tmp_path, "somali", DAY) == f"{REPORT}-3"
 
 
-def test_a_longer_name_does_not_take_a_shorter_one(tmp_path):
+def test_a_longer_name_does_not_take_a_shorter_one(tmp_path: Path) -> None:
     write(
         tmp_path,
         f"- impl-ml-run-somali-{DAY}1 | Complete | x\n- {REPORT}-2 | Complete | x".encode(),
@@ -60,7 +60,7 @@ def test_a_longer_name_does_not_take_a_shorter_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a|b", "../a", "a\nb", "a b", ""])
-def test_a_name_that_would_break_the_registry_is_refused(tmp_path, name):
+def test_a_name_that_would_break_the_registry_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecordError, match="rename the experiment"):
         reserve_report_name(tmp_path, name, DAY)
     with pytest.raises(RecordError, match="rename the experiment"):
@@ -68,14 +68,14 @@ def test_a_name_that_would_break_the_registry_is_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_summary_can_not_break_its_line(tmp_path):
+def test_a_summary_can_not_break_its_line(tmp_path: Path) -> None:
     record = write_run_line(tmp_path, REPORT, Status.FAILED, "a | b\r\nc\u2028d\x00 --> \udc80")
     assert record.line == f"- {REPORT} | Failed | a / b c d ->"
     assert read_registry(tmp_path).runs[0].summary == "a / b c d ->"
     assert write_run_line(tmp_path, REPORT, Status.FAILED, " \n").line.endswith("| no metrics")
 
 
-def test_our_line_is_replaced_where_it_stands_and_others_stay(tmp_path):
+def test_our_line_is_replaced_where_it_stands_and_others_stay(tmp_path: Path) -> None:
     before = (
         b"\xef\xbb\xbf# Runs \r\n"
         b"caf\xe9, written by hand\r\n"
@@ -95,7 +95,7 @@ def test_our_line_is_replaced_where_it_stands_and_others_stay(tmp_path):
     assert registry(tmp_path) == expected
 
 
-def test_an_example_in_a_code_block_is_no_run_and_is_not_replaced(tmp_path):
+def test_an_example_in_a_code_block_is_no_run_and_is_not_replaced(tmp_path: Path) -> None:
     example = f"```\n- {REPORT} | Complete | accuracy 0.9\n```\n".encode()
     write(tmp_path, example)
     assert read_registry(tmp_path).runs == ()
@@ -103,7 +103,7 @@ def test_an_example_in_a_code_block_is_no_run_and_is_not_replaced(tmp_path):
     assert registry(tmp_path) == example + f"- {REPORT} | Complete | fine\n".encode()
 
 
-def test_lines_that_can_not_be_parsed_are_counted(tmp_path):
+def test_lines_that_can_not_be_parsed_are_counted(tmp_path: Path) -> None:
     write(
         tmp_path,
         b"# impl-ml-run registry\n\n"
@@ -125,7 +125,7 @@ def test_lines_that_can_not_be_parsed_are_counted(tmp_path):
     assert view.unreadable == 5
 
 
-def test_no_registry_is_an_empty_one(tmp_path):
+def test_no_registry_is_an_empty_one(tmp_path: Path) -> None:
     view = read_registry(tmp_path / "none")
     assert (view.runs, view.unreadable) == ((), 0)
 
@@ -141,7 +141,9 @@ OTHERS = st.lists(
 
 
 @given(OTHERS, st.text())
-def test_other_content_survives_and_the_same_line_again_changes_nothing(others, summary):
+def test_other_content_survives_and_the_same_line_again_changes_nothing(
+    others: bytes, summary: str
+) -> None:
     with TemporaryDirectory() as directory:
         reports_dir = Path(directory)
         write(reports_dir, others)
@@ -164,7 +166,7 @@ def reserve_many(reports_dir: Path) -> list[str]:
     return [reserve_report_name(reports_dir, "somali", DAY) for _ in range(5)]
 
 
-def test_processes_at_once_get_different_names(tmp_path):
+def test_processes_at_once_get_different_names(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(3, mp_context=context) as pool:
         names = [name for taken in pool.map(reserve_many, [tmp_path] * 3) for name in taken]
