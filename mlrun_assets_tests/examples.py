@@ -84,7 +84,7 @@ from mlrun_assets.records import (
     Verdict,
 )
 from mlrun_assets.runs import closing
-from mlrun_assets.training.job import FineTuningJob
+from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -619,6 +619,28 @@ def tiny_job(directory: Path, encoder: Path) -> FineTuningJob:
 
 def changed(job: FineTuningJob, **recipe: Any) -> FineTuningJob:
     return replace(job, recipe=job.recipe.model_copy(update=recipe))
+
+
+def fine_tuning_result(f1: float = 0.8, loss: float = 0.5, **changes: Any) -> FineTuningResult:
+    """The first of two epochs is the best one."""
+    best = EpochMetrics(
+        epoch=1.0, step=1, train_loss=1.0, val_loss=loss, val_accuracy=0.9, val_f1_macro=f1
+    )
+    worse = best.model_copy(update={"epoch": 2.0, "val_f1_macro": 0.1, "val_loss": 0.01})
+    facts: dict[str, Any] = {
+        "history": (best, worse),
+        "best_epoch": 1.0,
+        "steps": 2,
+        "stopped_early": False,
+        "resumed_from_step": None,
+        "passed_over": (),
+        "parameters": 10,
+        "tokens": 100,
+        "seconds": 1.0,
+        "peak_memory_mb": 1.0,
+        "trim": None,
+    }
+    return FineTuningResult(**{**facts, **changes})
 
 
 def weights(model_dir: Path) -> dict[str, Any]:

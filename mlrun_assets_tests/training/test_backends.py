@@ -24,12 +24,11 @@ import pytest
 
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
-from mlrun_assets.records import EpochMetrics
 from mlrun_assets.training import ray_train
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult, JobFiles, JobRunner
 from mlrun_assets.training.processes import launch, train_with_torchrun
 from mlrun_assets.training.ray_train import check_ray, train_with_ray
-from mlrun_assets_tests.examples import changed, sample_rows
+from mlrun_assets_tests.examples import changed, fine_tuning_result, sample_rows
 from mlrun_assets_tests.examples import weights as weights_of
 from mlrun_assets_tests.training import test_fine_tuning
 
@@ -80,25 +79,19 @@ def steady(job: FineTuningJob, tmp_path: Path) -> FineTuningJob:
     return replace(job, encoder=resolve_encoder(str(encoder), None, tmp_path))
 
 
-def tuned() -> FineTuningResult:
-    epoch = EpochMetrics(
-        epoch=1.0, step=7, train_loss=None, val_loss=1.0, val_accuracy=0.5, val_f1_macro=0.4
-    )
-    return FineTuningResult(
-        (epoch,), 1.0, 7, False, None, ("checkpoint-7",), 9, 90, 1.5, 600.0, None
-    )
+RESULT = fine_tuning_result(passed_over=("checkpoint-7",))
 
 
 def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
     handover = JobFiles.of(job)
     assert JobFiles(handover.directory).job() == job
-    handover.finish(tuned())
-    assert handover.outcome() == tuned()
-    with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as said:
+    handover.finish(RESULT)
+    assert handover.outcome() == RESULT
+    with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as raised:
         JobFiles.of(job).outcome()
     # A resumed experiment takes the number of workers from the config, and keeps its batches.
-    assert "lower training.num_workers and `mlrun-assets run --resume`" in str(said.value)
-    assert "start a new run with a smaller training.batch_size" in str(said.value)
+    assert "lower training.num_workers and `mlrun-assets run --resume`" in str(raised.value)
+    assert "start a new run with a smaller training.batch_size" in str(raised.value)
 
 
 WORKER = """
@@ -114,10 +107,10 @@ handover.finish(handover.outcome())
 
 def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) -> None:
     handover = JobFiles.of(job)
-    handover.finish(tuned())
+    handover.finish(RESULT)
     lines: list[str] = []
     command = [sys.executable, "-c", WORKER, str(handover.directory)]
-    assert launch(command, handover, {}, lines.append) == tuned()
+    assert launch(command, handover, {}, lines.append) == RESULT
     assert lines == ["step 1", "step 2"]
 
 
@@ -318,8 +311,8 @@ def workers() -> list[int]:
 
 def trains(process: psutil.Process) -> bool:
     try:
-        said = " ".join(process.cmdline())
+        command = " ".join(process.cmdline())
     except psutil.NoSuchProcess:  # it has just ended
         return False
-    ours = "mlrun_assets.training.processes" in said and "torch.distributed.run" not in said
-    return ours or "RayTrainWorker" in said
+    ours = "mlrun_assets.training.processes" in command and "torch.distributed.run" not in command
+    return ours or "RayTrainWorker" in command

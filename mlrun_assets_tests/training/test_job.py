@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.records import EnsembleRecord, EpochMetrics
+from mlrun_assets.records import EnsembleRecord
 from mlrun_assets.training.job import (
     FineTuningJob,
     FineTuningResult,
@@ -18,35 +17,13 @@ from mlrun_assets.training.job import (
     find_finished,
     train_seeds,
 )
-from mlrun_assets_tests.examples import RECIPE
+from mlrun_assets_tests.examples import changed, fine_tuning_result, tiny_job
 
 SEEDS = (13, 42, 87)
 
 
-def epoch(number: float, f1: float, loss: float) -> EpochMetrics:
-    return EpochMetrics(
-        epoch=number, step=1, train_loss=1.0, val_loss=loss, val_accuracy=0.9, val_f1_macro=f1
-    )
-
-
-def tuned(f1: float, loss: float = 0.5) -> FineTuningResult:
-    return FineTuningResult(
-        history=(epoch(1.0, f1, loss), epoch(2.0, 0.1, 0.01)),
-        best_epoch=1.0,
-        steps=2,
-        stopped_early=False,
-        resumed_from_step=None,
-        passed_over=(),
-        parameters=10,
-        tokens=100,
-        seconds=1.0,
-        peak_memory_mb=1.0,
-        trim=None,
-    )
-
-
 class Trainer:
-    """Writes a model that tells its seed; stops before the seed ``killed_at``."""
+    """Writes a model that contains its seed; stops before the seed ``killed_at``."""
 
     def __init__(self, killed_at: int | None = None) -> None:
         self.killed_at = killed_at
@@ -59,7 +36,7 @@ class Trainer:
         job.checkpoints_dir.mkdir(parents=True)
         job.model_dir.mkdir(parents=True, exist_ok=True)
         (job.model_dir / "model.safetensors").write_text(f"weights of {job.recipe.seed}")
-        return tuned(job.recipe.seed / 100)
+        return fine_tuning_result(job.recipe.seed / 100)
 
 
 def finished(job: FineTuningJob) -> object:
@@ -68,21 +45,7 @@ def finished(job: FineTuningJob) -> object:
 
 @pytest.fixture
 def jobs(tmp_path: Path, tiny_encoder: Path) -> list[FineTuningJob]:
-    return [
-        FineTuningJob(
-            recipe=RECIPE.model_copy(update={"seed": seed}),
-            encoder=resolve_encoder(str(tiny_encoder), None, tmp_path),
-            labels=("a", "b"),
-            data_digest="sha256:data",
-            train_file=tmp_path / "train.parquet",
-            val_file=tmp_path / "val.parquet",
-            checkpoints_dir=tmp_path / "checkpoints" / f"seed-{seed}",
-            logs_dir=tmp_path / "logs" / f"seed-{seed}",
-            model_dir=tmp_path / "seeds" / str(seed) / "model",
-            report_to=(),
-        )
-        for seed in SEEDS
-    ]
+    return [changed(tiny_job(tmp_path / str(seed), tiny_encoder), seed=seed) for seed in SEEDS]
 
 
 def ignore(_: str) -> None:
@@ -108,7 +71,7 @@ def test_a_seed_that_is_finished_is_not_trained_again(jobs: list[FineTuningJob])
     resumed = train_seeds(jobs, again, lines.append)
     assert (killed.trained, again.trained) == ([13, 42], [87])
     assert lines[0] == "training: seed 13, 1 of 3, was trained before"
-    assert [each.result for each in resumed] == [tuned(seed / 100) for seed in SEEDS]
+    assert [each.result for each in resumed] == [fine_tuning_result(seed / 100) for seed in SEEDS]
 
 
 def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTuningJob]) -> None:
@@ -139,7 +102,7 @@ def test_the_best_on_val_is_chosen_and_of_equals_the_lower_loss(
     class Scored(Trainer):
         def __call__(self, job: FineTuningJob) -> FineTuningResult:
             super().__call__(job)
-            return tuned(*given[job.recipe.seed])
+            return fine_tuning_result(*given[job.recipe.seed])
 
     assert best_on_val(train_seeds(jobs, Scored(), ignore)).job.recipe.seed == SEEDS[best]
 

@@ -27,6 +27,8 @@ from mlrun_assets.training.job import (
 )
 from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
+# The job, its record and its progress lines.
+Undisturbed = tuple[FineTuningJob, PretrainingRecord, list[str]]
 TEXTS = 60
 """48 of train, 12 without labels: eight steps an epoch."""
 
@@ -39,11 +41,11 @@ def adapting(directory: Path, encoder: Path, **recipe: Any) -> FineTuningJob:
     return replace(job, pretraining=PretrainingFiles(directory / "pretraining", unlabelled))
 
 
-def pretrain(job: FineTuningJob, said: list[str] | None = None) -> PretrainingRecord:
+def pretrain(job: FineTuningJob, lines: list[str] | None = None) -> PretrainingRecord:
     from mlrun_assets.training.pretraining import pretrain as adapt
 
     assert job.pretraining
-    return adapt(job, job.pretraining, [].append if said is None else said.append)
+    return adapt(job, job.pretraining, [].append if lines is None else lines.append)
 
 
 def finished(job: FineTuningJob, weights: Path | None = None) -> object:
@@ -60,24 +62,22 @@ def adapted(job: FineTuningJob) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
-) -> tuple[FineTuningJob, PretrainingRecord, list[str]]:
-    job, said = adapting(tmp_path_factory.mktemp("pretraining") / "job", tiny_encoder), list[str]()
-    return job, pretrain(job, said), said
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Undisturbed:
+    job, lines = adapting(tmp_path_factory.mktemp("pretraining") / "job", tiny_encoder), list[str]()
+    return job, pretrain(job, lines), lines
 
 
 def test_it_reads_all_texts_and_changes_the_encoder(
-    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]], tiny_encoder: Path
+    undisturbed: Undisturbed, tiny_encoder: Path
 ) -> None:
-    job, record, said = undisturbed
+    job, record, lines = undisturbed
     assert (record.texts, record.pairs, record.epochs) == (TEXTS, 2 * TEXTS, 2)
-    lines = (job.logs_dir / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+    log = (job.logs_dir / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [entry["loss"] for entry in map(json.loads, log) if "loss" in entry]
     assert (record.first_loss, record.last_loss) == pytest.approx(
         (mean(losses[:8]), mean(losses[8:]))
     )
-    assert said[0] == "pretraining: 16 steps, at most 2 epochs"
+    assert lines[0] == "pretraining: 16 steps, at most 2 epochs"
     after = adapted(job)
     assert not any(name.startswith(("embeddings.word", "pooler")) for name in after)
     assert any(name.startswith("encoder.layer.1.") for name in after)
@@ -109,13 +109,13 @@ def loss_of(encoder: Path, weights: dict[str, Any]) -> float:
 
 
 def test_what_is_done_is_not_done_again_unless_its_weights_are_damaged(
-    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]], tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     job, record, _ = undisturbed
     assert job.pretraining
-    said: list[str] = []
-    assert pretrain(job, said) == record
-    assert said == ["pretraining: was done before"]
+    lines: list[str] = []
+    assert pretrain(job, lines) == record
+    assert lines == ["pretraining: was done before"]
     assert finished(job)
     assert finished(changed(job, seed=2)) is None
     weights = tmp_path / "encoder.safetensors"
@@ -125,7 +125,7 @@ def test_what_is_done_is_not_done_again_unless_its_weights_are_damaged(
 
 @pytest.mark.parametrize(("step", "resumes"), [(3, None), (12, "checkpoint-8"), (17, "")])
 def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
-    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]],
+    undisturbed: Undisturbed,
     tmp_path: Path,
     tiny_encoder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -150,15 +150,15 @@ def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
         raise KeyboardInterrupt
 
     expected, record, _ = undisturbed
-    job, said = adapting(tmp_path / "job", tiny_encoder), list[str]()
+    job, lines = adapting(tmp_path / "job", tiny_encoder), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(ContrastiveTrainer, "training_step", cut_off)
         patch.setattr(pretraining, "_save", not_saved)
         with pytest.raises(KeyboardInterrupt):
             pretrain(job)
-    again = pretrain(job, said)
+    again = pretrain(job, lines)
     if resumes is not None:
-        assert said[0] == f"pretraining: continues from {resumes or 'checkpoint-16'}"
+        assert lines[0] == f"pretraining: continues from {resumes or 'checkpoint-16'}"
     assert again == record.model_copy(update={"seconds": again.seconds})
     assert again.seconds > 0.15 * ((step - 1) // 8 * 8)  # up to the checkpoint
     wanted, got = adapted(expected), adapted(job)
@@ -166,9 +166,7 @@ def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
     assert all((wanted[name] == got[name]).all() for name in wanted)
 
 
-def test_fine_tuning_starts_from_it(
-    undisturbed: tuple[FineTuningJob, PretrainingRecord, list[str]], tmp_path: Path
-) -> None:
+def test_fine_tuning_starts_from_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
     from mlrun_assets.training.fine_tuning import fine_tune
 
     job, _, _ = undisturbed

@@ -102,7 +102,7 @@ def val_scores(history: tuple[EpochMetrics, ...]) -> list[EpochMetrics]:
 
 
 def assert_logged_once(job: FineTuningJob) -> None:
-    """Each step stands once in the log, in order, and once in TensorBoard's curves."""
+    """Every step is once in the log, in order, and once in TensorBoard's curves."""
     lines = (job.logs_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [json.loads(line) for line in lines]
     steps = [entry["step"] for entry in logged if "loss" in entry]
@@ -139,8 +139,8 @@ def test_the_same_job_in_another_process_gives_the_same(
         "print(*(entry.model_dump_json() for entry in tuned.history), sep='\\n')\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path), str(tiny_encoder)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    history = tuple(EpochMetrics.model_validate_json(line) for line in said.splitlines())
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    history = tuple(EpochMetrics.model_validate_json(line) for line in output.splitlines())
     assert history == tuned.history
     model, again = weights(job.model_dir), weights(tmp_path / "model")
     assert all((model[name] == again[name]).all() for name in model)

@@ -156,15 +156,15 @@ def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
         FAST.model_copy(update={"seed": seed, "pretraining_epochs": 1}) for seed in (1, 2)
     )
     request = replace(request_of_one, recipes=recipes)
-    said: list[str] = []
+    lines: list[str] = []
     with_texts = dataset.model_copy(update={"unlabelled": texts})
-    record = run(directory, with_texts, request, said)
-    assert said.count("pretraining: 5 steps, at most 1 epochs") == 2
+    record = run(directory, with_texts, request, lines)
+    assert lines.count("pretraining: 5 steps, at most 1 epochs") == 2
     assert record.pretraining is not None
     assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
     remove_checkpoints(directory)
     assert not (directory / "pretraining").exists()
-    again = run(directory, with_texts, request, said)
+    again = run(directory, with_texts, request, lines)
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
@@ -261,9 +261,9 @@ def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
     request = TrainingRequest(recipes, encoder, ())
     tokenizer = files / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
-    with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as said:
+    with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as raised:
         run(directory, dataset, request)
-    assert str(files) in str(said.value) and digest in str(said.value)
+    assert str(files) in str(raised.value) and digest in str(raised.value)
     assert {path.name for path in directory.iterdir()} == {"data"}
     shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
     assert run(directory, dataset, request).steps

@@ -139,10 +139,10 @@ def test_what_is_not_finite_names_step_and_rows(
     job: FineTuningJob, at_step: Callable[..., None], what: Any, name: str
 ) -> None:
     at_step(8, what)
-    said = (
+    message = (
         rf"the {name} is not finite at step 8, in the batch \(8 rows x \d+ tokens\) of rows sample-"
     )
-    with pytest.raises(TrainingError, match=said) as raised:
+    with pytest.raises(TrainingError, match=message) as raised:
         fine_tune(job)
     assert "lower training.learning_rate, in a new run" in str(raised.value)
     assert_only_sound(job, "checkpoint-6")
