@@ -110,23 +110,17 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         if metrics and state.is_world_process_zero:
-            self._print(
-                f"training: epoch {state.epoch:.0f}, val macro-F1 {metrics['eval_f1_macro']:.3f}, "
-                f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
-            )
+            with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
+                self._progress(
+                    f"training: epoch {state.epoch:.0f}, "
+                    f"val macro-F1 {metrics['eval_f1_macro']:.3f}, "
+                    f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
+                )
 
     def close(self) -> None:
         """Keep the bar on the screen, so that the next output starts on a line of its own."""
         if self._bar is not None:
             self._bar.close()
-
-    def _print(self, line: str) -> None:
-        """Print a line above the bar, if there is one."""
-        if self._bar is not None:
-            self._bar.clear()
-        self._progress(line)
-        if self._bar is not None:
-            self._bar.refresh()
 
 
 def _tenth(step: int, state: TrainerState) -> int:
