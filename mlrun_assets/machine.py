@@ -1,8 +1,8 @@
-"""CPUs and memory that this process may use: the host's, within affinity and cgroup limits.
+"""CPUs and memory that this process may use, the speed of bfloat16, and quiet libraries.
 
-A container sees all CPUs and all memory of its host; what it may use is in the cgroup files, of
-version 1 or 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html). Systems without these files,
-macOS among them, have no such limit. ``root`` is the root of the file system; tests pass another.
+A container sees all CPUs and all memory of its host. Its limits are in the cgroup files of version
+1 or 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html). Systems without these files, such as
+macOS, have no such limits. ``root`` is the root of the file system; tests pass another one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 ROOT = Path("/")
 
-# Side of the square matrices that the bfloat16 probe multiplies, and how often.
+# The bfloat16 probe multiplies square matrices of this size, this many times.
 PROBE_SIZE = 768
 PROBE_REPEATS = 12
 
 
 def usable_cpus(root: Path = ROOT) -> int:
-    """CPUs that this process may use: at least 1; a part of a CPU counts as one."""
+    """CPUs that this process may use: at least 1; a fraction of a CPU counts as one."""
     if hasattr(os, "sched_getaffinity"):  # Linux only
         allowed = len(os.sched_getaffinity(0))
     else:
@@ -33,15 +33,15 @@ def usable_cpus(root: Path = ROOT) -> int:
 
 
 def available_memory_bytes(root: Path = ROOT) -> int:
-    """Memory that this process can still take without swapping or being killed."""
+    """Bytes that this process can still allocate without swapping or being killed."""
     import psutil
 
-    left = [limit - used for limit, used in _memory_limits(root)]
-    return max(0, min([int(psutil.virtual_memory().available), *left]))
+    free = [limit - used for limit, used in _memory_limits(root)]
+    return max(0, min([int(psutil.virtual_memory().available), *free]))
 
 
 def total_memory_bytes(root: Path = ROOT) -> int:
-    """Memory of the machine, or of the container where that is less."""
+    """Bytes of memory of the machine, or of the container if that has less."""
     import psutil
 
     limits = [limit for limit, _ in _memory_limits(root)]
@@ -49,7 +49,7 @@ def total_memory_bytes(root: Path = ROOT) -> int:
 
 
 def _cpu_quotas(root: Path) -> Iterator[float]:
-    """The quota of every cgroup that this process is in, in CPUs."""
+    """CPU quota of every cgroup of this process, in CPUs."""
     for group in _groups(root, ""):
         quota, _, period = _text(group / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
@@ -62,7 +62,7 @@ def _cpu_quotas(root: Path) -> Iterator[float]:
 
 
 def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and use, in bytes, of every cgroup with a limit that this process is in."""
+    """Limit and use, in bytes, of every cgroup of this process that has a limit."""
     for group in _groups(root, ""):
         yield from _memory_limit(group, ("memory.max", "memory.current", "inactive_file"))
     for group in _groups(root, "memory"):
@@ -74,29 +74,29 @@ def _memory_limit(group: Path, names: tuple[str, str, str]) -> Iterator[tuple[in
     limit, used = _number(group / names[0]), _number(group / names[1])
     if limit is None or used is None:
         return
-    # The kernel takes cached files back before it refuses memory: they do not count as used.
+    # The kernel frees cached files before it refuses memory, so they do not count as used.
     stat = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines())
     yield limit, max(0, used - int(stat.get(names[2], 0)))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The cgroup of this process and all above it, as directories.
+    """Directories of the cgroup of this process and of all its parents.
 
     Args:
         root: the root of the file system.
-        controller: one of version 1; empty for version 2, which has all in one tree.
+        controller: a controller of version 1; empty for version 2, which has one tree.
     """
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            # In a container the path is the host's, and the tree may begin at the container.
+            # In a container, the path is that of the host, and the tree may begin at the container.
             tree = root / "sys/fs/cgroup" / controller
             own = tree / path.lstrip("/")
-            yield from (each for each in (own, *own.parents) if each.is_relative_to(tree))
+            yield from (group for group in (own, *own.parents) if group.is_relative_to(tree))
 
 
 def _number(file: Path) -> int | None:
-    """The number in ``file``; None: there is no such file, or it has no number (``max``)."""
+    """The number in ``file``; None: the file is missing or has no number (``max``)."""
     try:
         return int(_text(file))
     except ValueError:
@@ -111,7 +111,7 @@ def _text(file: Path) -> str:
 
 
 def trainable_memory_bytes(has_accelerator: bool) -> int:
-    """Bytes that training can use: of the accelerator where there is one, else of this machine."""
+    """Bytes that training can use: of the accelerator if there is one, else of this machine."""
     import torch
 
     if has_accelerator:
@@ -120,13 +120,13 @@ def trainable_memory_bytes(has_accelerator: bool) -> int:
 
 
 def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far."""
+    """Peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def bf16_speedup(has_accelerator: bool) -> float:
-    """How many times faster a bfloat16 matrix product is than a float32 one, here and now."""
+    """Measure how many times faster a bfloat16 matrix product is than a float32 one."""
     import torch
 
     if has_accelerator:
@@ -135,7 +135,7 @@ def bf16_speedup(has_accelerator: bool) -> float:
 
 
 def _seconds_of_products(dtype: object) -> float:
-    """The fastest of some products: the others were disturbed."""
+    """Seconds of the fastest of 12 products; other processes slow down the rest."""
     import torch
 
     matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
@@ -148,13 +148,13 @@ def _seconds_of_products(dtype: object) -> float:
 
 
 def telemetry_off() -> None:
-    """Tell the hub library to send no telemetry; it reads this once, when it is imported."""
+    """Turn off the telemetry of the hub library, which reads the setting when it is imported."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within: no load report, no progress bar. What matters of the report becomes an error."""
+    """Hide the load report and progress bars of transformers within the block."""
     telemetry_off()
     from transformers.utils import logging
 

@@ -132,25 +132,6 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert default_cache_dir() == Path("/home/hodan/scratch")
 
 
-def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    def fail(directory: Path) -> None:
-        (directory / "half").write_text("half")
-        raise OSError("No space left on device")
-
-    target = tmp_path / "cache" / "encoder"
-    with pytest.raises(OSError, match="No space left"):
-        create_once(target, fail)
-    assert [path.name for path in target.parent.iterdir()] == [".encoder.lock"]
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    abandoned = tmp_path / ".encoder.0a1b2c3d.unfinished"
-    abandoned.mkdir()
-    (abandoned / "half").write_text("half")
-    create_once(tmp_path / "encoder", lambda directory: (directory / "file").touch())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".encoder.lock", "encoder"]
-
-
 def write_slowly(directory: Path) -> None:
     import time
 

