@@ -81,6 +81,9 @@ def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
 def test_a_missing_experiment_is_an_error(experiments: Path, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
         find_experiment(experiments, "exp_9", ())
+    for outside in ("../exp_1", ""):
+        with pytest.raises(ExperimentError, match="no experiment `"):
+            find_experiment(experiments, outside, ())
     with pytest.raises(ExperimentError, match=r"no experiment yet; materialize"):
         find_experiment(tmp_path / "empty", None, ("run-1",))
     assert experiment_of_run(experiments, "run-9") is None

@@ -84,3 +84,12 @@ def test_looking_leaves_the_lock_free(tmp_path: Path) -> None:
     assert is_locked(tmp_path)
     unlock_experiment(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_locking_and_unlocking_twice(tmp_path: Path) -> None:
+    lock_experiment(tmp_path)
+    lock_experiment(tmp_path)
+    assert is_locked(tmp_path)
+    unlock_experiment(tmp_path)
+    unlock_experiment(tmp_path)
+    assert not is_locked(tmp_path)

@@ -1,15 +1,147 @@
-"""What is recorded of the machine and of its settings."""
+"""A new experiment: names, killed runs, environment, earlier runs."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from mlrun_assets.runs.opening import observe_environment
+from mlrun_assets.config import DeploymentConfig, LoadedConfig, load_config
+from mlrun_assets.decision.verdict import decide
+from mlrun_assets.errors import ExperimentError, RecordError
+from mlrun_assets.experiment import (
+    Experiment,
+    all_experiments,
+    create_experiment,
+    is_locked,
+    take_directory,
+    unlock_experiment,
+)
+from mlrun_assets.records import (
+    Manifest,
+    RunLine,
+    Status,
+)
+from mlrun_assets.runs.opening import (
+    collect_prior_runs,
+    observe_environment,
+    open_experiment,
+    recipe_summary,
+    sweep_abandoned,
+)
+from mlrun_assets_tests.examples import (
+    MakeProject,
+    checkpoint_record,
+    dataset_record,
+    evaluation_record,
+    export_record,
+    plan,
+    seed_result,
+)
+from mlrun_assets_tests.runs.test_closing import closed
 
 
-def test_the_environment_tells_what_scores_depend_on(
+@pytest.fixture
+def config(make_project: MakeProject) -> LoadedConfig:
+    return load_config(make_project())
+
+
+def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from mlrun_assets.config import load_config\n"
+        "from mlrun_assets.runs.opening import open_experiment\n"
+        "from mlrun_assets.runs.stage import Stage, require_ready, run_stage\n"
+        "config = load_config(sys.argv[1])\n"
+        "experiment = open_experiment(config, 'killed', 'run-1')\n"
+        "with run_stage(Stage(experiment, config, 'run-1', print), 'trained_checkpoint'):\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(config.file)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (killed,) = all_experiments(config.experiments_dir)
+        assert is_locked(killed.directory)
+        assert sweep_abandoned(config) == []
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert killed.manifest.status is Status.RUNNING
+    following = open_experiment(config, "next", "run-2")
+    assert closed(killed, config)[0] is Status.INTERRUPTED
+    assert following.manifest.status is Status.RUNNING
+
+
+def test_an_experiment_that_can_not_be_closed_does_not_stop_the_next_run(
+    config: LoadedConfig,
+) -> None:
+    abandoned = open_experiment(config, "one", "run-1")
+    unlock_experiment(abandoned.directory)
+    (abandoned.directory / "config.yaml").write_text("modle: {}\n")
+    notes: list[str] = []
+    assert open_experiment(config, "two", "run-2", notes.append).manifest.name == "two"
+    assert "did you mean `model`" in notes[0]
+
+
+def test_a_registry_that_can_not_be_read_leaves_no_experiment(config: LoadedConfig) -> None:
+    (config.reports_dir / "_tech-debt.md").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(RecordError, match="_tech-debt"):
+            open_experiment(config, "x", "run-1")
+    assert all_experiments(config.experiments_dir) == []
+
+
+def test_reports_that_can_not_be_written_leave_no_experiment(config: LoadedConfig) -> None:
+    config.reports_dir.parent.mkdir()
+    config.reports_dir.write_text("a file")
+    with pytest.raises(RecordError, match=r"reports"):
+        open_experiment(config, "x", "run-1")
+    assert not list(config.experiments_dir.glob("*"))
+
+
+def test_names(config: LoadedConfig) -> None:
+    kept = open_experiment(config, "xlm-r-fine-tune-v2", "1").manifest
+    assert (kept.name, kept.original_name) == ("xlm-r-fine-tune-v2", None)
+    slugged = open_experiment(config, "test augmented training data", "2").manifest
+    assert slugged.name == "test-augmented-training-data"
+    assert slugged.original_name == "test augmented training data"
+    unnamed = open_experiment(config, None, "3").manifest
+    assert unnamed.name == unnamed.id
+    for name in ("../../etc/passwd", "a\n- b | Complete | x", "a|b", "x" * 300):
+        manifest = open_experiment(config, name, "4").manifest
+        assert "/" not in manifest.name and "|" not in manifest.name
+        assert len(manifest.name) <= 60
+    before = len(all_experiments(config.experiments_dir))
+    for name in ("///", " - ", "..."):
+        with pytest.raises(ExperimentError, match="no letter or digit"):
+            open_experiment(config, name, "5")
+    assert len(all_experiments(config.experiments_dir)) == before
+
+
+def test_the_same_second_gives_different_directories(config: LoadedConfig) -> None:
+    opened = [open_experiment(config, "same", str(number)) for number in range(4)]
+    assert len({experiment.id for experiment in opened}) == 4
+    assert len({experiment.manifest.report for experiment in opened}) == 4
+
+
+def test_a_manifest_that_can_not_be_read_is_passed_over(config: LoadedConfig) -> None:
+    open_experiment(config, "one", "run-1")
+    broken = config.experiments_dir / "exp_broken"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    assert [each.manifest.name for each in all_experiments(config.experiments_dir)] == ["one"]
+    assert isinstance(open_experiment(config, "two", "run-2").manifest, Manifest)
+
+
+def test_the_environment_has_threads_packages_and_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -20,3 +152,59 @@ def test_the_environment_tells_what_scores_depend_on(
     assert seen.packages["torch"] != "not installed"
     if Path("/proc/cpuinfo").exists():
         assert seen.cpu_model is None or seen.cpu_model in Path("/proc/cpuinfo").read_text()
+
+
+# Earlier runs
+
+
+@pytest.fixture
+def trained(config: LoadedConfig) -> Experiment:
+    """One that was trained with three seeds and rejected."""
+    directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
+    manifest = Manifest(
+        id=directory.name,
+        name="first",
+        original_name=None,
+        report="impl-ml-run-first-20261123",
+        status=Status.COMPLETE,
+        created_at="2026-11-23T00:00:00Z",
+    )
+    made = create_experiment(directory, manifest, config)
+    made.save(dataset_record({"a": 60, "b": 60}).model_copy(update={"name": "som"}))
+    made.save(plan(training={"seeds": [13, 42, 87], "freeze": 2, "learning_rate": 5e-5}))
+    seeds = tuple(seed_result(seed, val_f1_macro=f1) for seed, f1 in ((13, 0.7), (42, 0.9)))
+    made.save(checkpoint_record(seed=42, seeds=seeds))
+    evaluation = evaluation_record(accuracy=0.7, f1=0.7)
+    made.save(evaluation)
+    made.save(decide(evaluation, export_record(), DeploymentConfig(), made.id))
+    return made
+
+
+def test_a_prior_run_comes_from_its_records(trained: Experiment) -> None:
+    (run,) = collect_prior_runs([trained], [])
+    assert (run.experiment, run.data_name) == (trained.id, "som")
+    assert run.comparable_digest == plan(training={"freeze": 2}).recipe.comparable_digest
+    assert run.learning_rate == 5e-5
+    assert run.val_digest == "sha256:1"
+    assert run.val_f1_macro == pytest.approx(0.8)
+    assert run.verdict == "REJECTED"
+    assert run.verdict_reason is not None
+    assert "accuracy 0.700" in run.verdict_reason
+    assert run.recipe_summary is not None
+    assert run.recipe_summary.endswith("learning rate 5e-05, seeds 13, 42, 87")
+
+
+def test_one_seed_counts_by_its_val_score(trained: Experiment) -> None:
+    trained.save(checkpoint_record())
+    assert collect_prior_runs([trained], [])[0].val_f1_macro == pytest.approx(0.8)
+    assert recipe_summary(plan(training={"seed": 7})).endswith(", seed 7")
+
+
+def test_a_run_known_by_its_line_alone_has_no_scores(trained: Experiment) -> None:
+    line = RunLine("impl-ml-run-gone-20261101", "Complete", "accuracy 0.9")
+    runs = collect_prior_runs([trained], [line])
+    assert [run.report for run in runs] == [
+        "impl-ml-run-first-20261123",
+        "impl-ml-run-gone-20261101",
+    ]
+    assert runs[1].val_f1_macro is runs[1].learning_rate is None

@@ -1,0 +1,373 @@
+"""One stage: how it ends, and what is left of a stopped run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.errors import DataBlockedError, ExperimentError, RecordError
+from mlrun_assets.experiment import (
+    Experiment,
+    is_locked,
+    unlock_experiment,
+)
+from mlrun_assets.records import (
+    CheckOutcome,
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    ExportRecord,
+    QualityCheck,
+    Severity,
+    Status,
+    TrainingPlan,
+    Verdict,
+)
+from mlrun_assets.runs import MADE_FROM, closing
+from mlrun_assets.runs import stage as resuming
+from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
+from mlrun_assets.runs.stage import Stage, require_ready, resume_experiment, run_stage
+from mlrun_assets_tests.examples import (
+    RECIPE,
+    MakeProject,
+    dataset_record,
+    evaluation_record,
+    export_record,
+)
+from mlrun_assets_tests.runs.test_closing import closed, stage_of
+
+
+@pytest.fixture
+def config(make_project: MakeProject) -> LoadedConfig:
+    return load_config(make_project())
+
+
+BLOCKS = QualityCheck(
+    name="schema",
+    outcome=CheckOutcome.FAILED,
+    severity=Severity.ERROR,
+    value=1.0,
+    threshold=0.01,
+    rows=5,
+    message="5 rows can't be used",
+)
+
+
+def test_an_error_ends_it_as_failed(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    with pytest.raises(ZeroDivisionError), run_stage(stage_of(experiment, config), "training_plan"):
+        _ = 1 / 0
+    status, report = closed(experiment, config)
+    assert status is Status.FAILED
+    assert "division by zero" in report
+    assert experiment.manifest.stages["training_plan"].status == "failed"
+
+
+def test_a_full_disk_does_not_hide_the_error(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    notes: list[str] = []
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill_the_disk_and_fail() -> None:
+        monkeypatch.setattr(os, "fsync", full)
+        raise ZeroDivisionError
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        run_stage(Stage(experiment, config, "run-1", notes.append), "training_plan"),
+    ):
+        fill_the_disk_and_fail()
+    manifest = experiment.directory / "manifest.json"
+    (line,) = notes
+    assert line.startswith(f"{experiment.id}: Failed, but not recorded everywhere: {manifest}:")
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_ends_it_as_cancelled(config: LoadedConfig, interrupt: type[BaseException]) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    with pytest.raises(interrupt), run_stage(stage_of(experiment, config), "trained_checkpoint"):
+        raise interrupt
+    assert closed(experiment, config)[0] is Status.CANCELLED
+
+
+def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    experiment.save(dataset_record({"a": 5, "b": 5}).model_copy(update={"checks": (BLOCKS,)}))
+    with (
+        pytest.raises(DataBlockedError, match=r"quarantine\.jsonl"),
+        run_stage(stage_of(experiment, config), "validated_dataset") as stage,
+    ):
+        require_ready(stage)
+    status, report = closed(experiment, config)
+    assert status is Status.BLOCKED
+    verdict = experiment.load(DecisionRecord)
+    assert verdict.verdict is Verdict.BLOCKED
+    assert BLOCKS.message in verdict.sentence
+    assert not verdict.deploys
+    assert "## Rules" not in report
+
+
+def test_another_run_of_a_stage_opens_it_again(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    with pytest.raises(ValueError, match="x"), run_stage(stage_of(experiment, config), "a"):
+        raise ValueError("x")
+    with run_stage(stage_of(experiment, config, "run-2"), "a"):
+        assert experiment.manifest.status is Status.RUNNING
+        assert experiment.manifest.error is None
+        assert is_locked(experiment.directory)
+
+
+def test_stages_after_a_failure_do_not_change_the_status(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    stage = stage_of(experiment, config)
+    with pytest.raises(OSError, match="disk"), run_stage(stage, "baseline_metrics"):
+        raise OSError(28, "disk full")
+    with run_stage(stage, "trained_checkpoint"):
+        pass
+    with pytest.raises(ValueError, match="later"), run_stage(stage, "exported_model"):
+        raise ValueError("later")
+    status, report = closed(experiment, config)
+    assert status is Status.FAILED
+    assert "disk full" in (experiment.manifest.error or "")
+    assert "disk full" in report
+    assert sweep_abandoned(config) == []
+
+
+def test_a_stage_that_runs_again_invalidates_everything_downstream(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, None, "run-1")
+    stage = stage_of(experiment, config)
+    with run_stage(stage, "validated_dataset"):
+        stage.save(dataset_record({"a": 5, "b": 5}))
+    with run_stage(stage, "evaluation_metrics"):
+        stage.save(evaluation_record())
+    with run_stage(stage, "exported_model"):
+        stage.save(export_record())
+    assert experiment.find(EvaluationRecord)
+    with run_stage(stage, "trained_checkpoint"):
+        pass
+    assert experiment.find(DatasetRecord)
+    assert experiment.find(EvaluationRecord) is None
+    assert experiment.find(ExportRecord) is None
+    assert set(experiment.manifest.stages) == {"validated_dataset", "trained_checkpoint"}
+
+
+def test_an_error_while_closing_does_not_hide_the_first(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def broken(*_: object) -> None:
+        raise RecordError("the registry is a directory")
+
+    experiment = open_experiment(config, None, "run-1")
+    monkeypatch.setattr(closing, "write_run_line", broken)
+    notes: list[str] = []
+    stage = Stage(experiment, config, "run-1", notes.append)
+    with pytest.raises(ZeroDivisionError), run_stage(stage, "a"):
+        _ = 1 / 0
+    assert "the registry is a directory" in notes[0]
+    # Still open, so that the next sweep closes it.
+    assert experiment.manifest.status is Status.RUNNING
+
+
+# Resuming a run
+
+
+EVERYTHING_ELSE = tuple(MADE_FROM)[2:]
+
+
+def stopped(config: LoadedConfig, *, validated: bool) -> Experiment:
+    """An experiment of which the first one or two stages came to their end."""
+    experiment = open_experiment(config, "stopped", "run-1")
+    stage = Stage(experiment, config, "run-1", lambda _: None)
+    with run_stage(stage, "experiment"):
+        pass
+    if validated:
+        with run_stage(stage, "validated_dataset"):
+            stage.save(dataset_record({"a": 5, "b": 5}))
+    unlock_experiment(experiment.directory)
+    return experiment
+
+
+def quietly(config: LoadedConfig, wanted: str = "stopped") -> tuple[str, ...]:
+    notes: list[str] = []
+    stages = resume_experiment(config, wanted, notes.append).stages
+    assert not notes
+    return stages
+
+
+def test_finished_stages_are_not_left(config: LoadedConfig) -> None:
+    experiment = stopped(config, validated=True)
+    assert quietly(config) == EVERYTHING_ELSE
+    assert is_locked(experiment.directory)
+
+
+def test_a_record_that_is_gone_or_broken_leaves_its_stage_and_what_is_made_from_it(
+    config: LoadedConfig,
+) -> None:
+    experiment = stopped(config, validated=True)
+    record = experiment.directory / "records" / "validated_dataset.json"
+    record.write_text("{")
+    assert quietly(config) == ("validated_dataset", *EVERYTHING_ELSE)
+    record.unlink()
+    assert quietly(config) == ("validated_dataset", *EVERYTHING_ELSE)
+
+
+def test_a_stage_that_failed_is_left_with_what_is_made_from_it(config: LoadedConfig) -> None:
+    experiment = stopped(config, validated=True)
+    with (
+        pytest.raises(ZeroDivisionError),
+        run_stage(Stage(experiment, config, "run-2", lambda _: None), "baseline_metrics"),
+    ):
+        _ = 1 / 0
+    assert experiment.manifest.status is Status.FAILED
+    assert quietly(config) == EVERYTHING_ELSE
+
+
+def test_the_registry_shows_a_resumed_run_as_running(config: LoadedConfig) -> None:
+    experiment = stopped(config, validated=True)
+    (swept,) = sweep_abandoned(config)
+    assert swept.manifest.status is Status.PARTIAL
+    resume_experiment(config, experiment.id, print)
+    with run_stage(Stage(experiment, config, "run-2", lambda _: None), "training_plan"):
+        assert experiment.manifest.status is Status.RUNNING
+        registry = (config.reports_dir / "_registry.md").read_text().splitlines()
+        lines = [line for line in registry if experiment.manifest.report in line]
+        assert lines == [f"- {experiment.manifest.report} | Running | resumed"]
+
+
+def test_validated_rows_are_kept_if_the_files_change(config: LoadedConfig) -> None:
+    stopped(config, validated=True)
+    add_a_row(config)
+    notes: list[str] = []
+    assert resume_experiment(config, "stopped", notes.append).stages == EVERYTHING_ELSE
+    assert [line[:36] for line in notes] == ["the files of val have changed since "]
+
+
+def test_data_that_changed_before_it_was_validated_is_another_experiment(
+    config: LoadedConfig,
+) -> None:
+    stopped(config, validated=False)
+    assert quietly(config) == ("validated_dataset", *EVERYTHING_ELSE)
+    add_a_row(config)
+    with pytest.raises(ExperimentError, match=r"files of val have changed .* start a new run"):
+        quietly(config)
+
+
+def add_a_row(config: LoadedConfig) -> None:
+    with (config.directory / "data" / "val.jsonl").open("a") as file:
+        file.write('{"text": "x", "label": "health"}\n')
+
+
+ON_A_CLUSTER = {"backend": "ray", "num_workers": 2, "ray_address": "gone:6379"}
+
+
+PLAN = TrainingPlan(
+    recipe=RECIPE.model_copy(update={"batch_size": 16}),
+    recipe_digest="sha256:recipe",
+    seeds=(RECIPE.seed,),
+    choices=(),
+    advice=(),
+    seen_before=(),
+)
+
+
+def changed(config: LoadedConfig, **training: Any) -> LoadedConfig:
+    section = config.settings.training.model_copy(update=training)
+    whole = config.settings.model_copy(update={"training": section})
+    return config.model_copy(update={"settings": whole})
+
+
+def test_the_backend_comes_from_the_current_config(config: LoadedConfig) -> None:
+    experiment = stopped(changed(config, **ON_A_CLUSTER), validated=True)
+    notes: list[str] = []
+    assert resume_experiment(config, "stopped", notes.append).stages == EVERYTHING_ELSE
+    assert notes == [
+        f"{experiment.id} trains with the settings of the current config: training.backend is "
+        "inline instead of ray, training.num_workers is 1 instead of 2, training.ray_address is "
+        "unset instead of gone:6379"
+    ]
+    assert experiment.config(config) == config
+    assert quietly(config) == EVERYTHING_ELSE
+
+
+def test_only_the_backend_comes_from_the_current_config(config: LoadedConfig) -> None:
+    experiment = stopped(changed(config, epochs=3, **ON_A_CLUSTER), validated=True)
+    notes: list[str] = []
+    resume_experiment(changed(config, epochs=7, seed=5), "stopped", notes.append)
+    assert len(notes) == 2 and notes[1].startswith("the config has changed since")
+    assert experiment.config(config) == changed(config, epochs=3)
+
+
+def test_the_backend_is_kept_if_training_is_done(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_cluster = changed(config, **ON_A_CLUSTER)
+    experiment = stopped(on_a_cluster, validated=True)
+    monkeypatch.setattr(resuming, "_stages_left", lambda _: ("evaluation_metrics",))
+    notes: list[str] = []
+    resume_experiment(config, "stopped", notes.append)
+    assert [line.split(" since")[0] for line in notes] == ["the config has changed"]
+    assert experiment.config(config) == on_a_cluster
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_workers_that_can_not_share_a_batch_are_refused(
+    config: LoadedConfig, planned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = changed(config, batch_size="auto" if planned else 16)
+    experiment = stopped(own, validated=True)
+    if planned:
+        stage = Stage(experiment, own, "run-1", lambda _: None)
+        with run_stage(stage, "training_plan"):
+            stage.save(PLAN)
+        unlock_experiment(experiment.directory)
+    three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
+    with pytest.raises(ExperimentError, match=r"divisor of 16"):
+        resume_experiment(three, "stopped", print)
+    assert experiment.config(config) == own
+
+
+def test_an_experiment_without_its_first_stage_can_not_be_resumed(
+    config: LoadedConfig,
+) -> None:
+    experiment = open_experiment(config, "stopped", "run-1")
+    with pytest.raises(ExperimentError, match="nothing to resume"):
+        resume_experiment(config, experiment.id, print)
+
+
+def test_a_locked_experiment_can_not_be_resumed(config: LoadedConfig) -> None:
+    experiment = stopped(config, validated=True)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mlrun_assets.experiment import lock_experiment\n"
+        "lock_experiment(Path(sys.argv[1]))\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(experiment.directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ExperimentError, match="another process works on this experiment"):
+            resume_experiment(config, "stopped", print)
+        process.communicate("")
+
+
+def test_no_such_experiment(config: LoadedConfig, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="no experiment `nobody`"):
+        resume_experiment(config, "nobody", print)
