@@ -11,8 +11,7 @@ from PIL import Image
 
 from mlrun_assets import records as r
 from mlrun_assets.records import RunRecords
-from mlrun_assets.reports import plots as data_plots
-from mlrun_assets.reports import plots as score_plots
+from mlrun_assets.reports import plots
 from mlrun_assets.reports.figure import FIRST_FAMILY, font_families, picture_names, style, thumbnail
 from mlrun_assets.reports.plots import draw_pictures
 from mlrun_assets.reports.report import CAPTIONS
@@ -95,7 +94,7 @@ def test_matplotlib_is_left_as_it_was() -> None:
 
 
 def test_the_confusion_matrix_shows_its_counts() -> None:
-    few = score_plots.draw_confusion(topic_scores(), FAMILIES).axes[0]
+    few = plots.draw_confusion(topic_scores(), FAMILIES).axes[0]
     assert [text.get_text() for text in few.texts[:6]] == ["58", "1", "2", "2", "41", "0"]
     assert [text.get_text() for text in few.get_yticklabels()] == list(LABELS)
     shares = few.images[0].get_array()
@@ -103,13 +102,13 @@ def test_the_confusion_matrix_shows_its_counts() -> None:
     labels = tuple(f"l{place}" for place in range(16))
     evaluation = relabelled(full_run(), labels).evaluation
     assert evaluation
-    many = score_plots.draw_confusion(evaluation.test, FAMILIES).axes[0]
+    many = plots.draw_confusion(evaluation.test, FAMILIES).axes[0]
     assert not many.texts
     assert many.images[0].get_array()[15].tolist() == [0.0] * 16
 
 
 def test_the_bars_are_the_f1_of_each_label_best_first() -> None:
-    axes = score_plots.draw_per_class(topic_scores(), FAMILIES).axes[0]
+    axes = plots.draw_per_class(topic_scores(), FAMILIES).axes[0]
     best = sorted(topic_scores().per_class, key=lambda label: -label.f1)
     assert [bar.get_width() for bar in axes.patches] == [label.f1 for label in best]
     assert [text.get_text() for text in axes.get_yticklabels()] == [one.label for one in best]
@@ -119,7 +118,7 @@ def test_the_bars_are_the_f1_of_each_label_best_first() -> None:
 def test_the_curves_mark_the_best_epoch() -> None:
     run = full_run()
     assert run.checkpoint and run.baseline
-    losses, f1 = score_plots.draw_training(run.checkpoint, run.baseline).axes
+    losses, f1 = plots.draw_training(run.checkpoint, run.baseline).axes
     legend = [text.get_text() for text in f1.get_legend().get_texts()]
     assert legend[0] == "model" and len(legend) == 3
     assert f"epoch {run.checkpoint.best_epoch:.0f}, " in legend[2]
@@ -146,7 +145,7 @@ def test_a_history_with_gaps_can_be_drawn(tmp_path: Path) -> None:
 def test_the_rows_of_each_label_are_drawn_by_split() -> None:
     data = full_run().dataset
     assert data
-    panels = data_plots.draw_labels(data, FAMILIES).axes
+    panels = plots.draw_labels(data, FAMILIES).axes
     assert [axes.get_title(loc="left") or axes.get_title() for axes in panels] == [*data.splits]
     for axes, profile in zip(panels, data.splits.values(), strict=True):
         widths = sorted(bar.get_width() for bar in axes.patches)
@@ -156,7 +155,7 @@ def test_the_rows_of_each_label_are_drawn_by_split() -> None:
 def test_the_lengths_stand_beside_the_limit() -> None:
     data = full_run().dataset
     assert data
-    *splits, limit = (text.get_text() for text in data_plots.draw_lengths(data).axes[0].texts)
+    *splits, limit = (text.get_text() for text in plots.draw_lengths(data).axes[0].texts)
     for text, profile in zip(splits, data.splits.values(), strict=True):
         numbers = (profile.tokens_median, profile.tokens_p95, 100 * profile.truncated_fraction)
         assert [float(each) for each in re.findall(r"[\d.]+", text)] == pytest.approx(

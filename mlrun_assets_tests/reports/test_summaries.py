@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mlrun_assets.records import DebtItem
 from mlrun_assets.reports import summaries
 from mlrun_assets_tests.examples import blocked_run, full_run, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, tables, uneven_rows
@@ -61,9 +62,29 @@ def test_the_sentence_gives_the_numbers_of_the_record() -> None:
     assert summarise("decision", run.decision).startswith(f"**{run.decision.verdict}: ")
 
 
+def test_counts_and_nouns_agree() -> None:
+    run = full_run()
+    assert run.experiment and run.plan and run.registry
+    debt = DebtItem(number=1, description="a", impact="Low")
+    for items in (1, 2):
+        plural = "s" if items > 1 else ""
+        known = run.experiment.model_copy(
+            update={
+                "prior_runs": run.experiment.prior_runs[:1] * items,
+                "open_debt": (debt,) * items,
+            }
+        )
+        summary = summarise("experiment", known)
+        assert f"{items} prior run{plural}, {items} open tech-debt item{plural}**" in summary
+        line = run.registry.model_copy(update={"lines_before": items})
+        assert f" {items} earlier line{plural}**" in summarise("registry", line)
+        plan = run.plan.model_copy(update={"seeds": (13, 42)[:items]})
+        assert f", {items} seed{plural}**" in summarise("plan", plan)
+
+
 def test_data_that_are_not_ready_show_what_blocks() -> None:
     summary = summarise("dataset", blocked_run().dataset)
-    assert summary.startswith("**Not ready")
+    assert summary.startswith("**Not ready") and "; 1 blocking check, " in summary
     assert "| `split_leakage` | **blocks** | 7 |" in summary
 
 
