@@ -45,7 +45,7 @@ def test_exemptions_name_checks_columns_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "said"),
+    ("text", "place", "message"),
     [
         ("data: {quality: {exempt: {langage: {a: [b]}}}}", "exempt.langage", "should be"),
         ("data: {quality: {exempt: {pii: {a: wire}}}}", "exempt.pii.a", "should be a list"),
@@ -55,13 +55,13 @@ def test_exemptions_name_checks_columns_and_values() -> None:
         ("data: {quality: {language_detector: lingua}}", "language_detector", "'py3langid'"),
     ],
 )
-def test_mistakes_about_languages_and_exemptions(text: str, place: str, said: str) -> None:
+def test_mistakes_about_languages_and_exemptions(text: str, place: str, message: str) -> None:
     first = mistakes(text)[1]
     assert f"{place}: " in first
-    assert said in first
+    assert message in first
 
 
-def test_shipped_config_says_what_the_defaults_say() -> None:
+def test_shipped_config_has_the_default_values() -> None:
     shipped = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8"))
     defaults = Config()
     assert shipped.model_copy(update={"model": defaults.model}) == defaults
@@ -114,7 +114,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_all_mistakes_at_once_each_with_its_line() -> None:
-    said = mistakes(
+    message = mistakes(
         "data:\n"
         "  train_pth: x\n"
         "  text_columns: [1]\n"
@@ -130,7 +130,7 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  min_f1: 1\n"
         "deploymnt: 3\n"
     )
-    assert said == [
+    assert message == [
         "ml_config.yaml: 9 mistakes:",
         "  line 2: data.train_pth: unknown key; did you mean `train_path`?",
         "  line 3: data.text_columns.0: should be text; put it in quotes",
@@ -200,8 +200,8 @@ def test_one_clear_message(text: str, expected: str) -> None:
     assert expected in "\n".join(mistakes(text))
 
 
-def test_contradictions_are_told_beside_other_mistakes() -> None:
-    said = "\n".join(
+def test_contradictions_are_reported_with_other_mistakes() -> None:
+    message = "\n".join(
         mistakes(
             "data: {labels: [a, b], train_path: x.jsonl, test_path: x.jsonl}\n"
             "model: {num_labels: 3}\n"
@@ -209,15 +209,15 @@ def test_contradictions_are_told_beside_other_mistakes() -> None:
             "deploymnt: {}\n"
         )
     )
-    assert "4 mistakes" in said
+    assert "4 mistakes" in message
     for part in ("data.labels lists 2", "same file", "training.epochs", "`deployment`"):
-        assert part in said
+        assert part in message
 
 
 @pytest.mark.parametrize("name", ["length", "truncated", "code-switched", "code_switched"])
 def test_no_column_takes_the_name_of_a_slice_that_every_run_has(name: str) -> None:
-    said = "\n".join(mistakes(f"data: {{slice_columns: [source, {name}]}}\n"))
-    assert f"data.slice_columns: `{name}` is the name of a built-in slice" in said
+    message = "\n".join(mistakes(f"data: {{slice_columns: [source, {name}]}}\n"))
+    assert f"data.slice_columns: `{name}` is the name of a built-in slice" in message
 
 
 def test_labels_may_be_integers() -> None:

@@ -1,4 +1,4 @@
-"""A corpus of files that go wrong, each with what must become of it: rows kept and put aside.
+"""A corpus of files that go wrong, each with its outcome: rows kept and rows quarantined.
 
 `REFUSED` means one `DataError` for the whole file. Two good rows surround what is wrong wherever
 the format allows it, so that a row which takes its neighbours along is seen.
@@ -19,7 +19,7 @@ FIRST, LAST = {"text": "Waa kow", "label": "x"}, {"text": "Waa laba", "label": "
 
 
 class Nasty(NamedTuple):
-    """``outcome``: rows kept and rows put aside, or `REFUSED`."""
+    """``outcome``: rows kept and rows quarantined, or `REFUSED`."""
 
     name: str
     content: bytes
@@ -42,7 +42,7 @@ GOOD_JSON = between(row())
 DEEP = 100_000
 LONG_NUMBER = "9" * 5000
 
-# One line between two good rows: put aside.
+# One line between two good rows: quarantined.
 _BAD_LINES: dict[str, bytes] = {
     "open brace": b"{",
     "open string": b'{"text": "waa',
@@ -287,7 +287,7 @@ TABLES = [
     Nasty("quote inside a value", table(b'Haa "waa",x'), (3, 0)),
     Nasty("text behind a quote", table(b'"Haa" waa,x'), (2, 1)),
     Nasty("backslash before a quote", table(b'"Haa \\" waa",x'), (2, 1)),
-    # The open quote takes the rest of the file: each of its lines is put aside.
+    # The open quote takes the rest of the file: each of its lines is quarantined.
     Nasty("unclosed quote", table(b'"Haa,x', b"Waa,x", b"Waa,y"), (1, 4)),
     Nasty("unclosed quote on the last line", table() + b'"Haa,x', (2, 1)),
     Nasty("quote closed lines below", table(b'"Haa,x', b"Waa,x", b'Waa "x",y'), (2, 3)),

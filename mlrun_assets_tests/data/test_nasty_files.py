@@ -1,4 +1,4 @@
-"""Whatever a file holds: read, its bad rows put aside, or refused in one message."""
+"""Whatever a file holds: read, its bad rows quarantined, or refused in one message."""
 
 from __future__ import annotations
 
@@ -70,15 +70,17 @@ def read(path: Path, **data: Any) -> SplitRows:
 
 
 def one_message(error: DataError, path: Path) -> str:
-    said = str(error)
-    assert path.name in said and "\n" not in said and len(said) < 1000
-    return said
+    message = str(error)
+    assert path.name in message and "\n" not in message and len(message) < 1000
+    return message
 
 
 @pytest.mark.parametrize(
     ("ending", "nasty"), CORPUS, ids=[f"{nasty.name}{ending}" for ending, nasty in CORPUS]
 )
-def test_every_file_is_read_put_aside_or_refused(tmp_path: Path, ending: str, nasty: Nasty) -> None:
+def test_every_file_is_read_quarantined_or_refused(
+    tmp_path: Path, ending: str, nasty: Nasty
+) -> None:
     path = tmp_path / f"nasty{ending}"
     path.write_bytes(nasty.content)
     try:
@@ -164,17 +166,17 @@ def test_a_fifo_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     (tmp_path / "gone.jsonl").symlink_to("absent")
-    said = refusal(tmp_path, train_path="loop.jsonl", val_path="gone.jsonl")
-    assert "loop.jsonl: can't be read: Too many levels of symbolic links" in said
-    assert "gone.jsonl: no such file" in said
+    message = refusal(tmp_path, train_path="loop.jsonl", val_path="gone.jsonl")
+    assert "loop.jsonl: can't be read: Too many levels of symbolic links" in message
+    assert "gone.jsonl: no such file" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_no_permission(tmp_path: Path) -> None:
     (tmp_path / "secret.jsonl").write_bytes(GOOD_JSON)
     (tmp_path / "secret.jsonl").chmod(0)
-    said = refusal(tmp_path, train_path="secret.jsonl")
-    assert "secret.jsonl: can't be read: Permission denied" in said
+    message = refusal(tmp_path, train_path="secret.jsonl")
+    assert "secret.jsonl: can't be read: Permission denied" in message
 
 
 @pytest.mark.parametrize("name", ["\0.jsonl", "x" * 5000 + ".jsonl", "~nobody-here/a.jsonl"])

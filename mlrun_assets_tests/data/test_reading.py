@@ -47,7 +47,7 @@ def lines(path: Path, *rows: object) -> Path:
         ({"text": "a", "label": None}, "missing label"),
     ],
 )
-def test_a_bad_row_is_put_aside_and_reading_goes_on(
+def test_a_bad_row_is_quarantined_and_the_others_are_read(
     tmp_path: Path, bad: object, reason: str
 ) -> None:
     rows = read(lines(tmp_path / "a.jsonl", GOOD, bad, {**GOOD, "id": "b"}))
@@ -55,18 +55,6 @@ def test_a_bad_row_is_put_aside_and_reading_goes_on(
     assert rows.frame["id"].to_list() == ["a", "b"]
     assert [(row.line, row.reason) for row in rows.quarantined] == [(2, reason)]
     assert rows.quarantined[0].detail
-
-
-def test_blank_lines_are_no_rows_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
-    rows = read(path)
-    assert (rows.rows_read, rows.frame.height, rows.quarantined) == (1, 1, [])
-
-
-def test_the_same_key_in_a_nested_object_is_no_duplicate(tmp_path: Path) -> None:
-    path = lines(tmp_path / "a.jsonl", {**GOOD, "meta": {"text": "other", "label": "y"}})
-    assert read(path).frame["text"].to_list() == ["Waa tijaabo kale"]
 
 
 def test_columns_are_mapped_and_joined_headline_first(tmp_path: Path) -> None:
@@ -161,7 +149,7 @@ def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_p
     assert most < 3 * BATCH_BYTES < frame.estimated_size() / 2
 
 
-def test_schema_puts_aside_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:
+def test_schema_quarantines_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "a.jsonl",
         GOOD,

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config, LoadedConfig
-from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
+from mlrun_assets.data.reading import SplitRows, enforce_schema, read_split
 from mlrun_assets.data.sources import (
     digest_sources,
     fetch_sources,
@@ -99,7 +99,7 @@ def test_a_pattern_reaches_into_directories_and_a_name_may_look_like_one(home: P
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"train_path": "c*.jsonl"}, "data.train_path: the pattern `c*.jsonl` matches no file"),
         ({"train_path": "*.jsonl"}, "val.jsonl is also in data.train_path: split the rows"),
@@ -109,12 +109,12 @@ def test_a_pattern_reaches_into_directories_and_a_name_may_look_like_one(home: P
         ({"train_path": "https://127.0.0.1/x.docx"}, "x.docx: unknown format"),
     ],
 )
-def test_what_can_not_be_read_is_named(home: Path, data: dict[str, Any], said: str) -> None:
+def test_what_can_not_be_read_is_named(home: Path, data: dict[str, Any], message: str) -> None:
     (home / "link.jsonl").symlink_to("val.jsonl")
     (home / "x.docx").write_text("x")
     with pytest.raises(DataError) as caught:
         source_paths(loaded(home, **data))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_all_problems_come_at_once(home: Path) -> None:
@@ -191,7 +191,7 @@ class Quiet(SimpleHTTPRequestHandler):
             super().do_GET()
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -231,9 +231,9 @@ def test_a_url_that_gives_no_file_is_one_message(
     url = f"{server.replace('//', '//someone:hush@')}/{path}?key=hush"
     with pytest.raises(DataError) as caught:
         read_train(loaded(home, train_path=url), tmp_path / "fetched")
-    said = str(caught.value)
-    assert f"{server}/{path}: can't be fetched: {why}" in said
-    assert "hush" not in said and "someone" not in said
+    message = str(caught.value)
+    assert f"{server}/{path}: can't be fetched: {why}" in message
+    assert "hush" not in message and "someone" not in message
     assert list((tmp_path / "fetched").iterdir()) == []
 
 
@@ -271,7 +271,3 @@ def test_urls_that_nothing_here_can_read(home: Path, tmp_path: Path, url: str) -
 )
 def test_public_names(url: str, name: str) -> None:
     assert public_name(url) == name
-
-
-def test_data_file_is_a_name_and_a_place() -> None:
-    assert DataFile("https://h/a.jsonl", Path("/x/train-1.jsonl")).path.name == "train-1.jsonl"

@@ -1,16 +1,23 @@
-"""Texts without labels: read like the others, and nothing that the model is judged by."""
+"""Rows without labels: the texts kept for pretraining, and the lines of a pipe."""
 
 from __future__ import annotations
 
+import io
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
+from mlrun_assets.data import unlabelled
 from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.reading import DataFile
-from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
+from mlrun_assets.data.unlabelled import keep_unlabelled, pipe_lines, read_unlabelled
 from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets_tests.examples import split_of, write_rows
@@ -97,3 +104,53 @@ def test_another_column_is_named(tmp_path: Path) -> None:
     path.write_text("body\nwaa warkii\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"texts\.csv: no column `text`; it has `body`"):
         read_unlabelled((DataFile("texts.csv", path),), DataConfig())
+
+
+# Reading a pipe
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20).map(b"\n".join), st.integers(1, 9))
+def test_lines_are_those_of_a_file_however_they_are_cut(content: bytes, size: int) -> None:
+    reader, writer = os.pipe()
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+
+    def write() -> None:
+        with open(writer, "wb", buffering=0) as pipe:  # noqa: PTH123  a descriptor
+            pipe.writelines(pieces)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with open(reader, "rb") as pipe:  # noqa: PTH123  a descriptor
+        found = list(pipe_lines(pipe))
+    thread.join()
+    expected = [line.removesuffix(b"\n") for line in io.BytesIO(content)]
+    assert [line for line in found if line] == [line for line in expected if line]
+
+
+def test_a_file_lets_no_one_wait(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_bytes(b"line\n" * 100_000)
+    with (tmp_path / "rows").open("rb") as file:
+        assert list(pipe_lines(file)) == [b"line"] * 100_000 + [b""]
+
+
+def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row takes longer than the patience, but all rows together do."""
+    now, arrivals = 0.0, iter([b"a\n", b"b\n", b"c", b"\n", b"d\n", b""])
+
+    class Clock:
+        def register(self, descriptor: int, events: int) -> None: ...
+
+        def poll(self, milliseconds: float) -> bool:
+            nonlocal now
+            now += 0.4
+            return True
+
+    monkeypatch.setattr(unlabelled.select, "poll", Clock)
+    monkeypatch.setattr(unlabelled.time, "monotonic", lambda: now)
+    monkeypatch.setattr(unlabelled.os, "read", lambda descriptor, size: next(arrivals))
+
+    def received() -> Iterator[bytes | None]:
+        with Path(os.devnull).open("rb") as file:
+            yield from pipe_lines(file)
+
+    assert list(received()) == [b"a", b"b", None, b"c", b"d", None, b""]

@@ -90,7 +90,7 @@ def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
     ]
 
 
-def test_the_data_is_called_what_the_config_says_or_its_directory(
+def test_the_name_of_the_data_is_configured_or_its_directory(
     make_project: MakeProject,
 ) -> None:
     assert data_name(load_config(make_project())) == "data"
@@ -119,7 +119,7 @@ def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(
     assert drift.message == "the rows are those of exp_2"
 
 
-def test_texts_without_labels_stand_beside_the_splits(
+def test_texts_without_labels_are_stored_with_the_splits(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
     file = make_project(
@@ -138,7 +138,7 @@ def test_texts_without_labels_stand_beside_the_splits(
     assert set(record.splits) == set(SPLITS)
 
 
-def test_texts_that_are_not_there_are_told_with_the_other_files(
+def test_missing_texts_are_reported_with_the_other_files(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
     file = make_project(
