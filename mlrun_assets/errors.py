@@ -1,21 +1,21 @@
-"""Every error that this package raises on purpose.
+"""All errors that this package raises on purpose, and their messages.
 
-    MlrunError                 what is wrong, where, and what to do about it
-    ├── ConfigError            ml_config.yaml: all mistakes of the file at once
-    ├── ExperimentError        no such experiment, a name that can't be used
-    ├── DataError              a split that can't be read at all
-    │   └── DataBlockedError   the data was read and does not meet the standards
-    ├── EncoderError           a model name that leads to no usable encoder
-    ├── TrainingError          a recipe that can't be trained, a loss that is not finite
-    ├── ExportError            an exported model that does not answer like its checkpoint
-    ├── ProductionError        a promotion or rollback that can't be done
-    │   └── ComparisonError    production has moved since a model was compared with it
-    ├── ReportUpdateError        production has moved, and not all that tells so could be written
-    ├── PublishError           a model that can't be pushed to where it was to go
-    ├── FileBusyError          another process holds the lock of a file and does not let go
-    └── RecordError            a stage is missing what an earlier stage should have recorded
+    MlrunError                 the base: the fault, its place and the remedy
+    ├── ConfigError            ml_config.yaml is wrong: all mistakes at once
+    ├── ExperimentError        an experiment is not found, or its name is not valid
+    ├── DataError              a data file is missing or can't be read
+    │   └── DataBlockedError   a data check that blocks did not pass
+    ├── EncoderError           model.name leads to no usable encoder
+    ├── TrainingError          training can't start or continue
+    ├── ExportError            the exported model does not answer like its checkpoint
+    ├── ProductionError        a promotion or rollback failed; production is unchanged
+    │   └── ComparisonError    the champion changed since the comparison
+    ├── ReportUpdateError      production has moved, but a registry line or report is not updated
+    ├── PublishError           a model can't be pushed to its target
+    ├── FileBusyError          another process holds the lock of a file for too long
+    └── RecordError            a record is missing or can't be read
 
-A message is complete on its own: it is what people see, without a traceback.
+Users see the message without a traceback, so it is complete: fault, place and remedy.
 """
 
 import errno
@@ -23,7 +23,7 @@ import socket
 
 
 class MlrunError(Exception):
-    """Base of all errors that a person can do something about."""
+    """Base of all errors that a user can fix."""
 
     exit_code = 1
 
@@ -45,7 +45,7 @@ class DataError(MlrunError):
 
 
 class DataBlockedError(DataError):
-    """The data was read, and a check that blocks did not pass."""
+    """The data was read, but a check that blocks did not pass."""
 
     exit_code = 3
 
@@ -55,7 +55,7 @@ class EncoderError(MlrunError):
 
 
 class TrainingError(MlrunError):
-    """Training can't start or can't go on."""
+    """Training can't start or continue, for example because the loss is not finite."""
 
 
 class ExportError(MlrunError):
@@ -67,19 +67,19 @@ class ProductionError(MlrunError):
 
 
 class ComparisonError(ProductionError):
-    """What serves is not what the model was compared with; nobody knows which is better."""
+    """The champion is not the model that the challenger was compared with."""
 
 
 class ReportUpdateError(MlrunError):
-    """Production has moved; a registry line or a report that tells so can't be written."""
+    """Production has moved, but a registry line or report can't be updated."""
 
 
 class PublishError(MlrunError):
-    """A model can't be pushed; nothing half-made is left where it was to go."""
+    """A model can't be pushed; the target holds no part of it."""
 
 
 class FileBusyError(MlrunError):
-    """Another process holds the lock of a file for longer than anybody should wait."""
+    """Another process held the lock of a file for longer than the time limit."""
 
 
 class RecordError(MlrunError):
@@ -109,7 +109,7 @@ _ADVICE = (
 
 
 def message_of(error: BaseException) -> str:
-    """The message for a user; of an operating-system error also where, and what to do.
+    """The message for a user. For an operating-system error it adds the file and advice.
 
     >>> message_of(FileNotFoundError(2, "No such file or directory", "a.csv"))
     'a.csv: No such file or directory; check the path and run again'
@@ -119,7 +119,7 @@ def message_of(error: BaseException) -> str:
 
 
 def cause_of(error: BaseException) -> str:
-    """The cause, and the file where the operating system names one; no advice."""
+    """The message without advice; for an operating-system error the file and the cause."""
     if isinstance(error, OSError):
         cause = error.strerror or str(error) or type(error).__name__
         return f"{error.filename}: {cause}" if error.filename is not None else cause
@@ -127,7 +127,7 @@ def cause_of(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str | None:
-    """What a user can do about an operating-system error; None: nothing that is known."""
+    """Advice for an operating-system error; None if there is none for its number."""
     if not isinstance(error, OSError):
         return None
     for advice, numbers in _ADVICE:
@@ -139,7 +139,7 @@ def _advice(error: BaseException) -> str | None:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun, which agrees.
+    """A number and its noun, in the singular or plural form.
 
     >>> count(1, "row"), count(1200, "row"), count(0, "entry", "entries")
     ('1 row', '1,200 rows', '0 entries')

@@ -17,13 +17,13 @@ from filelock import FileLock, Timeout
 
 from mlrun_assets.errors import FileBusyError
 
-LOCK_SECONDS = 600.0  # a large model takes its time to be copied and loaded
+LOCK_SECONDS = 600.0  # copying and loading a large model takes minutes
 _UNFINISHED = ".unfinished"
 _ANY_TOKEN = "[0-9a-f]" * 8
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one.
+    """Write ``content`` to ``path`` so that readers see the old file or the new one.
 
     Text is UTF-8 and its newlines are kept as they are.
 
@@ -36,10 +36,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name ``path`` when the block ends, and vanishes when it fails.
+    """A file that is renamed to ``path`` when the block ends, and removed when it fails.
 
-    The bytes go to a temporary file in the same directory, are flushed to the disk, and take the
-    name in one step. A file that exists keeps its permissions.
+    The bytes go to a temporary file in the same directory, which is flushed to the disk before it
+    is renamed. An existing file keeps its permissions.
 
     Raises:
         OSError: the directory can't be written or the disk is full; ``path`` is unchanged.
@@ -65,8 +65,8 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 def append_line(path: Path, line: str) -> None:
     """Append ``line``, which has no newline, and flush it to the disk: all of it or nothing.
 
-    A line that a killed process left without its end stays as it is, apart from this one. The
-    caller holds the lock of ``path``.
+    If a killed process left an unfinished last line, the new line starts below it. The caller
+    holds the lock of ``path``.
 
     Raises:
         OSError: the file can't be written or the disk is full; the file is as it was.
@@ -89,7 +89,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads that lock ``path`` waiting until the block ends.
+    """Hold the lock of ``path``; other processes and threads wait until the block ends.
 
     The lock is the file ``.NAME.lock`` beside ``path``. The system releases it when a process dies.
 
@@ -113,18 +113,18 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """An empty directory that takes the name ``target`` when the block ends.
+    """An empty directory that is renamed to ``target`` when the block ends.
 
-    When the block fails, nothing is left of it and ``target`` is unchanged. All files are flushed
-    to the disk before they have their name.
+    When the block fails, the directory is removed and ``target`` is unchanged. All files are
+    flushed to the disk before the rename.
 
     Args:
-        target: the name it takes. Its parent is created.
-        replace: whether it replaces a directory that is already there. The caller is then the only
-            writer of ``target``: what killed processes left unfinished is removed.
+        target: the final path. Its parent is created.
+        replace: whether to replace an existing directory. The caller must then be the only writer
+            of ``target``, because unfinished directories of killed processes are removed.
 
     Raises:
-        OSError: a file can't be written; or, without ``replace``, ``target`` is there and not an
+        OSError: a file can't be written; or, without ``replace``, ``target`` exists and is not an
             empty directory.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,17 +139,17 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(target)
         unfinished.rename(target)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # it has its name by now, or it failed
+        shutil.rmtree(unfinished, ignore_errors=True)  # a renamed directory is not found here
     sync_directory(target.parent)
 
 
 def remove_unfinished(parent: Path, name: str | None = None) -> None:
-    """Remove what killed processes left in ``parent`` of new directories.
+    """Remove unfinished new directories of killed processes from ``parent``.
 
     Args:
         parent: the parent of the new directories.
-        name: only of the directory with this name. The caller is its only writer, or, without a
-            name, the only writer in ``parent``.
+        name: remove only those for this name. The caller must be the only writer of that name, or,
+            without a name, the only writer in ``parent``.
     """
     stem = "*" if name is None else glob.escape(name)
     for path in parent.glob(f".{stem}.{_ANY_TOKEN}{_UNFINISHED}"):
@@ -169,8 +169,8 @@ def _sync_all(directory: Path) -> None:
 def link_directory(source: Path, target: Path) -> None:
     """Make ``target`` a directory with the files of ``source``, in one step.
 
-    They are hard links, which take no room, where the file system has them, and copies where not. A
-    ``target`` that exists is replaced.
+    The files are hard links, which need no space, or copies where the file system has none. An
+    existing ``target`` is replaced.
 
     Raises:
         OSError: a file can't be read, or the disk is full; ``target`` is unchanged.
@@ -187,7 +187,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Flush a directory's entries to the disk, so that a rename survives a power cut."""
+    """Flush the entries of a directory to the disk, so that a rename survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -201,13 +201,13 @@ def digest_bytes(content: bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """``sha256:`` and the hex digest of one file, read in pieces."""
+    """``sha256:`` and the hex digest of one file, read in blocks."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def digest_directory(path: Path) -> str:
-    """One digest for all files below ``path``: of their relative names and contents."""
+    """One digest of the relative names and contents of all files below ``path``."""
     lines = [
         f"{file.relative_to(path).as_posix()}\t{digest_file(file)}\n"
         for file in sorted(path.rglob("*"))
