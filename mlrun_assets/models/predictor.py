@@ -89,7 +89,7 @@ class Predictor:
         return np.asarray(self._ngrams.combine(logits, scores))
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        return ids_read(self._tokenizer, texts, self._max_length)
+        return tokenize(self._tokenizer, texts, self._max_length)
 
     def _logits(self, encoded: list[list[int]], draft: bool) -> FloatArray:
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
@@ -161,7 +161,7 @@ _LAST_SPACE = re.compile(r"(?s).*[\w!-~](?= [\w!-~])")
 _FIRST_SPACE = re.compile(r"(?<=[\w!-~]) [\w!-~]")
 
 
-def ids_read(
+def tokenize(
     tokenizer: PreTrainedTokenizerBase,
     texts: list[str],
     max_length: int,
@@ -187,7 +187,7 @@ def ids_read(
         for row, (part, text) in enumerate(zip(parts, texts, strict=True))
         if len(part) < len(text) and len(ids[row]) < max_length
     ]
-    more = ids_read(tokenizer, [texts[row] for row in short], max_length, 2 * characters)
+    more = tokenize(tokenizer, [texts[row] for row in short], max_length, 2 * characters)
     for row, found in zip(short, more, strict=True):
         ids[row] = found
     return ids

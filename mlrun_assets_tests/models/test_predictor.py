@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.models import predictor as predictor_module
-from mlrun_assets.models.predictor import CHARACTERS_A_TOKEN, Predictor, ids_read
+from mlrun_assets.models.predictor import CHARACTERS_A_TOKEN, Predictor, tokenize
 from mlrun_assets_tests.encoders import tiny_encoders
 from mlrun_assets_tests.encoders.tiny_encoders import directory_source
 from mlrun_assets_tests.examples import sample_rows
@@ -119,8 +119,8 @@ def tokenizer(request: pytest.FixtureRequest, tiny_encoder: Path) -> Any:
 def check(tokenizer: Any, texts: list[str], max_length: int, characters: int, side: str) -> None:
     tokenizer.truncation_side = side
     whole = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-    assert ids_read(tokenizer, texts, max_length, characters) == whole
-    assert ids_read(tokenizer, texts, max_length) == whole
+    assert tokenize(tokenizer, texts, max_length, characters) == whole
+    assert tokenize(tokenizer, texts, max_length) == whole
 
 
 @given(
@@ -143,6 +143,6 @@ def test_of_a_long_text_no_more_is_tokenised_than_is_read(tokenizer: Any, side: 
     spy = Spy(tokenizer)
     texts = ["waa gool iyo beer " * 50_000, "waa gool", ""]
     whole = tokenizer(texts, truncation=True, max_length=32)["input_ids"]
-    assert ids_read(spy, texts, 32) == whole  # type: ignore[arg-type]
+    assert tokenize(spy, texts, 32) == whole  # type: ignore[arg-type]
     assert max(spy.given) <= 2 * 32 * CHARACTERS_A_TOKEN
-    assert ids_read(spy, [], 32) == []  # type: ignore[arg-type]
+    assert tokenize(spy, [], 32) == []  # type: ignore[arg-type]
