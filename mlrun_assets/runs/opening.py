@@ -18,7 +18,7 @@ from statistics import fmean
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.sources import digest_sources, split_sources
-from mlrun_assets.errors import DataError, ExperimentError, MlrunError, message_of
+from mlrun_assets.errors import DataError, ExperimentError, MlrunError, count, message_of
 from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
@@ -314,8 +314,9 @@ def recipe_summary(plan: TrainingPlan) -> str:
     """Encoder, epochs, batch size, learning rate and seeds, in one line."""
     recipe, seeds = plan.recipe, [each.seed for each in plan.recipes]
     return (
-        f"{recipe.encoder}, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
-        f"{recipe.learning_rate:g}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        f"{recipe.encoder}, {count(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
+        f"learning rate {recipe.learning_rate:g}, "
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     )
 
 
