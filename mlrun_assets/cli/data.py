@@ -120,7 +120,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 
-    chosen = prediction.serving_version(config, version)
+    chosen = prediction.version_to_ask(config, version)
     data = prediction.data_of(chosen, config.settings.data)
     name = source
     if source == STANDARD:

@@ -1,4 +1,7 @@
-"""Rows to answers, window by window: as many rows are in memory as one window has."""
+"""Rows in, labels and probabilities out, window by window; the words that moved a label.
+
+Only the rows of one window are in memory.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,30 @@ from mlrun_assets.errors import DataError
 from mlrun_assets.types import FloatArray, LabelIds, Probabilities
 
 MOST_OCCLUSIONS = 64
-# Further on in a text, models do not read: each word is a token at least.
+# No model reads further: a word is at least one token.
 WORDS_EXPLAINED = 512
-TOLD = 5
-# Of the texts that the classifier is asked about at once; a single one may be longer.
+MOST_INFLUENCES = 5
+# Characters of the texts that are predicted at once; a single text may be longer.
 WINDOW_CHARACTERS = 1 << 23
 _LEAST = 1e-300
 
 
 class Classifier(Protocol):
-    """What gives probabilities to texts: of shape (texts, labels), in the order of ``labels``."""
+    """A model that gives probabilities to texts, in the order of ``labels``."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
 
     def probabilities(self, texts: list[str]) -> Probabilities:
-        """Of shape (texts, labels)."""
+        """Probabilities of shape (texts, labels)."""
         ...
 
 
 @dataclass(frozen=True)
 class Influence:
-    """Words of a text, from the word ``position`` on, and what the label is without them.
+    """Words of a text, starting at the word ``position``, and the label's probability without them.
 
-    ``change`` is that of the label's log-probability: below zero, the words speak for the label.
+    ``change`` is in log-probability: below zero, the words support the label.
     """
 
     words: str
@@ -43,8 +46,8 @@ class Influence:
     change: float
     probability: float
 
-    def told(self) -> dict[str, Any]:
-        """As a row has it."""
+    def as_json(self) -> dict[str, Any]:
+        """The influence as it is written to an answer."""
         return {
             "words": self.words,
             "position": self.position,
@@ -56,13 +59,13 @@ class Influence:
 def explain(
     texts: list[str], chosen: LabelIds, probabilities: Probabilities, classifier: Classifier
 ) -> list[list[Influence]]:
-    """For each text the words that moved its label most, the strongest first.
+    """For each text the words that moved its label most, the strongest first (occlusion).
 
     Args:
-        texts: in normal form, so that a space parts the words.
-        chosen: the number of the label of each text.
+        texts: in normal form, so that a space separates words.
+        chosen: the index of the predicted label of each text.
         probabilities: of the whole texts, shape (texts, labels).
-        classifier: what gave them.
+        classifier: the model that gave them.
     """
     split = [text.split() for text in texts]
     parts = [_windows(words) for words in split]
@@ -71,7 +74,7 @@ def explain(
         for words, spans in zip(split, parts, strict=True)
         for start, end in spans
     )
-    answers = np.concatenate([classifier.probabilities(piece) for piece in _pieces(without)])
+    answers = np.concatenate([classifier.probabilities(batch) for batch in _batches(without)])
     explained, row = [], 0
     for words, spans, label, whole in zip(split, parts, chosen, probabilities, strict=True):
         left = answers[row : row + len(spans), label]
@@ -80,22 +83,22 @@ def explain(
     return explained
 
 
-def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-    """``texts`` in lists that end at some million characters: they are copies of long texts."""
-    piece: list[str] = []
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """``texts`` in lists of a few million characters, because they are copies of long texts."""
+    batch: list[str] = []
     characters = 0
     for text in texts:
-        piece.append(text)
+        batch.append(text)
         characters += len(text)
         if characters >= WINDOW_CHARACTERS:
-            yield piece
-            piece, characters = [], 0
-    if piece:
-        yield piece
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _windows(words: list[str]) -> list[tuple[int, int]]:
-    """Start and end of each window of words: one word each, where there are few."""
+    """Start and end of each group of words; a group is one word unless the text is long."""
     read = min(len(words), WORDS_EXPLAINED)
     width = -(-read // MOST_OCCLUSIONS)
     return [(start, min(start + width, read)) for start in range(0, read, width)]
@@ -109,27 +112,25 @@ def _strongest(
         Influence(" ".join(words[start:end]), start, float(change), float(probability))
         for (start, end), change, probability in zip(spans, changes, left, strict=True)
     ]
-    return sorted(found, key=lambda each: -abs(each.change))[:TOLD]
+    return sorted(found, key=lambda each: -abs(each.change))[:MOST_INFLUENCES]
 
 
 Answer = dict[str, Any]
 
-# The classifier sorts a window by length. The first one is small, so that a pipe soon says
-# something.
+# The classifier sorts a window by length. The first window is small, so that a pipe answers soon.
 FIRST_ROWS = 64
 WINDOW_ROWS = 4096
 DECIMALS = 6
-# Of the distance to 0 or 1, whichever is nearer: what is read in bfloat16 may be off by a twentieth
-# of it (docs/decisions/017).
+# Digits of the distance to 0 or 1, whichever is nearer. A probability computed in bfloat16 may be
+# off by a twentieth of that distance (docs/decisions/017).
 DRAFT_DIGITS = 2
 OUR_KEYS = ("label", "probability", "probabilities", "words", "error")
 
 
 class TextRow(NamedTuple):
-    """A row to label: where it stands, what it holds, its text in normal form.
+    """A row to label: its file and line, its keys, its text in normal form.
 
-    ``problem`` is why it has no text that could be labelled; ``size`` counts the characters of all
-    of it, or the bytes.
+    ``problem`` says why there is no text to label; ``size`` is in characters or bytes.
     """
 
     place: str
@@ -141,7 +142,7 @@ class TextRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What an answer holds besides label and probability, and what becomes of unusable rows."""
+    """Keys of an answer besides label and probability; whether rows without text are skipped."""
 
     all_labels: bool = False
     explanation: bool = False
@@ -149,40 +150,38 @@ class PredictOptions:
 
     @property
     def exact(self) -> bool:
-        """Whether texts must be read in float32: most words move less than drafts are off."""
+        """Whether float32 is needed: single words change less than the error of bfloat16."""
         return self.explanation
 
 
 def answer_rows(
-    rows: Iterable[TextRow | None], classifier: Classifier, wanted: PredictOptions
+    rows: Iterable[TextRow | None], classifier: Classifier, options: PredictOptions
 ) -> Iterator[list[Answer]]:
-    """The keys of each row with ``label``, ``probability`` and what is wanted, a list a window.
+    """Add ``label``, ``probability`` and the requested keys to each row; yields a list per window.
 
-    A row without a text to label gets ``error`` instead, if such rows are to be skipped. What a row
-    already has under a name of ours goes on as ``input_label``, or ``input_input_label`` where
-    that is taken too. None among the rows: nothing more has come yet, so those before it are
-    answered now.
+    A row without a text gets ``error`` instead if ``skip_bad`` is set. A key of the row with one of
+    our names is kept as ``input_label``, or ``input_input_label`` if that exists too. None among
+    the rows means that no further row has come yet: the rows before it are answered now.
 
     Raises:
         DataError: a row has no text to label; all rows before it have been answered.
     """
-    for window in windows(rows, WINDOW_ROWS // MOST_OCCLUSIONS if wanted.explanation else None):
-        bad = None if wanted.skip_bad else next((row for row in window if row.problem), None)
-        yield _answers(window[: window.index(bad)] if bad else window, classifier, wanted)
+    for window in windows(rows, WINDOW_ROWS // MOST_OCCLUSIONS if options.explanation else None):
+        bad = None if options.skip_bad else next((row for row in window if row.problem), None)
+        yield _answers(window[: window.index(bad)] if bad else window, classifier, options)
         if bad:
             raise DataError(
-                f"{bad.place}: {bad.problem}; mend the row, or let such rows be passed over with "
-                "--skip-bad"
+                f"{bad.place}: {bad.problem}; fix the row, or skip such rows with --skip-bad"
             )
 
 
 def windows(rows: Iterable[TextRow | None], most: int | None = None) -> Iterator[list[TextRow]]:
-    """``rows`` in lists that grow to ``most`` rows or to some million characters, or end at None.
+    """``rows`` in lists that end at ``most`` rows, at a few million characters, or at None.
 
-    The longer ones are for the rows that come faster than they are answered.
+    The lists grow, because longer ones are faster when rows come faster than they are answered.
     """
     most = most or WINDOW_ROWS
-    wanted = min(FIRST_ROWS, most)
+    limit = min(FIRST_ROWS, most)
     window: list[TextRow] = []
     characters = 0
     for row in rows:
@@ -193,46 +192,48 @@ def windows(rows: Iterable[TextRow | None], most: int | None = None) -> Iterator
             continue
         window.append(row)
         characters += row.size
-        if len(window) >= wanted or characters >= WINDOW_CHARACTERS:
+        if len(window) >= limit or characters >= WINDOW_CHARACTERS:
             yield window
-            window, characters, wanted = [], 0, min(2 * wanted, most)
+            window, characters, limit = [], 0, min(2 * limit, most)
     if window:
         yield window
 
 
-def _answers(window: list[TextRow], classifier: Classifier, wanted: PredictOptions) -> list[Answer]:
+def _answers(
+    window: list[TextRow], classifier: Classifier, options: PredictOptions
+) -> list[Answer]:
     usable = [row.text for row in window if not row.problem]
-    given = iter(_given(usable, classifier, wanted) if usable else [])
+    given = iter(_predicted(usable, classifier, options) if usable else [])
     return [
         _with(row.keys, {"error": row.problem} if row.problem else next(given)) for row in window
     ]
 
 
-def _given(texts: list[str], classifier: Classifier, wanted: PredictOptions) -> list[Answer]:
-    """What the model says to each text."""
+def _predicted(texts: list[str], classifier: Classifier, options: PredictOptions) -> list[Answer]:
+    """The model's answer to each text."""
     probabilities = classifier.probabilities(texts)
     chosen = probabilities.argmax(axis=1)
-    sure = probabilities.round(DECIMALS) if wanted.exact else draft_digits(probabilities)
-    told = sure.tolist()
+    digits = probabilities.round(DECIMALS) if options.exact else draft_digits(probabilities)
+    rounded = digits.tolist()
     answers: list[Answer] = [
         {"label": classifier.labels[label], "probability": row[label]}
-        for label, row in zip(chosen, told, strict=True)
+        for label, row in zip(chosen, rounded, strict=True)
     ]
-    if wanted.all_labels:
-        for answer, row in zip(answers, told, strict=True):
+    if options.all_labels:
+        for answer, row in zip(answers, rounded, strict=True):
             answer["probabilities"] = dict(zip(classifier.labels, row, strict=True))
-    if wanted.explanation:
+    if options.explanation:
         influences = explain(texts, chosen, probabilities, classifier)
         for answer, found in zip(answers, influences, strict=True):
-            answer["words"] = [influence.told() for influence in found]
+            answer["words"] = [influence.as_json() for influence in found]
     return answers
 
 
 def draft_digits(probabilities: Probabilities) -> Probabilities:
-    """``probabilities`` with the digits that drafts can tell: 0.83, 0.962, 0.9987.
+    """``probabilities`` rounded to the digits that bfloat16 supports: 0.83, 0.962, 0.9987.
 
-    At most `DECIMALS`. It is the logits that are off by as much everywhere, so the nearer to 0 or 1
-    a probability is, the further its decimals hold.
+    At most `DECIMALS`. The error is about the same in every logit, so the nearer a probability is
+    to 0 or 1, the more of its decimals are right.
     """
     nearest = np.minimum(probabilities, 1 - probabilities).clip(10.0**-DECIMALS)
     decimals = (DRAFT_DIGITS - 1 - np.floor(np.log10(nearest))).clip(max=DECIMALS)
@@ -244,7 +245,7 @@ def _with(keys: Answer, added: Answer) -> Answer:
 
 
 def _free_name(key: str, taken: Answer) -> str:
-    """``key`` itself, or, where it is ours, with as many ``input_`` as no other key has."""
+    """``key``, or, if it is one of ours, ``key`` with enough ``input_`` to be free."""
     if key not in OUR_KEYS:
         return key
     name = f"input_{key}"

@@ -1,11 +1,11 @@
-"""The model in production, or an earlier version, asked about rows without labels."""
+"""Label files and streams of rows with the model in production, or with an earlier version."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,20 +19,20 @@ from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, joined_text
 from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
 from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
-from mlrun_assets.errors import ConfigError, DataError, ProductionError
+from mlrun_assets.errors import ConfigError, DataError, ProductionError, count
 from mlrun_assets.files import digest_file, open_atomically
 from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, TextRow, answer_rows
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.versions import verify, versions
 from mlrun_assets.records import PredictionsRecord, ProductionVersion
-from mlrun_assets.types import Probabilities
+from mlrun_assets.types import Probabilities, ProgressCallback
 
 PREDICTIONS_DIR = "predictions"
 _DIGITS = 12
 
 
-def serving_version(config: LoadedConfig, wanted: str | None = None) -> ProductionVersion:
-    """The version that serves, or the one that is ``wanted``.
+def version_to_ask(config: LoadedConfig, wanted: str | None = None) -> ProductionVersion:
+    """The version in production, or the version named ``wanted``.
 
     Raises:
         ProductionError: nothing is in production, or there is no such version.
@@ -42,8 +42,8 @@ def serving_version(config: LoadedConfig, wanted: str | None = None) -> Producti
         version = read_production(directory)
         if version is None:
             raise ProductionError(
-                f"{directory}: nothing is in production; let a model serve with `mlrun-assets "
-                "promote EXPERIMENT`, after `mlrun-assets run` where there is no experiment yet"
+                f"{directory}: nothing is in production; run `mlrun-assets promote "
+                "EXPERIMENT`, after `mlrun-assets run` if there is no experiment yet"
             )
         return version
     known = {version.version: version for version in versions(directory)}
@@ -56,7 +56,7 @@ def serving_version(config: LoadedConfig, wanted: str | None = None) -> Producti
 
 
 def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
-    """``data`` for a model that learned other columns, or another language, than it names now."""
+    """``data`` with the text columns and the language that the model was trained on."""
     return data.model_copy(
         update={
             "text_columns": version.text_columns or data.text_columns,
@@ -68,24 +68,24 @@ def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
 def load_classifier(
     config: LoadedConfig, version: ProductionVersion, *, exact: bool = False
 ) -> Classifier:
-    """The model of a version, whose files are those that were promoted.
+    """The model of a version, after a check of its files.
 
-    ``exact`` probabilities are those of float32; others may differ by some hundredths, which is
-    more than most words move.
+    ``exact`` probabilities are computed in float32. Others may differ by a few hundredths, which is
+    more than most single words change.
 
     Raises:
-        ProductionError: they are not, or can't be read, now or when the model is asked.
-        ExportError: they can't be loaded.
+        ProductionError: the files have changed or can't be read, now or during prediction.
+        ExportError: the model does not load.
     """
     from mlrun_assets.models.predictor import Predictor
 
     with _readable(version):
         model_dir = verify(config.production_dir, version)
-        return _Serving(version, Predictor(model_dir, version.max_length, exact=exact))
+        return _VersionClassifier(version, Predictor(model_dir, version.max_length, exact=exact))
 
 
-class _Serving:
-    """The model of a version. An `OSError` of it is told as its own, not as one of the output."""
+class _VersionClassifier:
+    """The model of a version. Its `OSError` is reported as the model's, not the output file's."""
 
     def __init__(self, version: ProductionVersion, classifier: Classifier) -> None:
         self._version, self._classifier = version, classifier
@@ -95,7 +95,7 @@ class _Serving:
         return self._classifier.labels
 
     def probabilities(self, texts: list[str]) -> Probabilities:
-        """Of shape (texts, labels)."""
+        """Probabilities of shape (texts, labels)."""
         with _readable(self._version):
             return self._classifier.probabilities(texts)
 
@@ -112,10 +112,10 @@ def _readable(version: ProductionVersion) -> Iterator[None]:
 
 
 def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
-    """The rows of a data file; those of a named pipe are JSON Lines.
+    """The rows of a data file; a named pipe is read as JSON Lines.
 
     Raises:
-        DataError: it is missing, can't be read, or is no data file.
+        DataError: the file is missing, can't be read, or is no data file.
     """
     if path.is_fifo():
         return rows_of_stream(path.open("rb"), str(path), data)
@@ -124,14 +124,14 @@ def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
 
 
 def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow | None]:
-    """The rows of a pipe, which are JSON Lines; None where nothing more has come for a while."""
+    """The rows of a pipe of JSON Lines; None where no further row has come for a while."""
     return text_rows(read_stream(stream, name), name, data)
 
 
 def text_rows(
     parsed: Iterable[ParsedRow | None], name: str, data: DataConfig
 ) -> Iterator[TextRow | None]:
-    """Rows as the model is asked: their texts in the normal form in which it learned them."""
+    """Rows with their texts in the normal form that the model was trained on."""
     steps = language_profile(data.language).steps
     for each in parsed:
         if each is None:
@@ -154,7 +154,7 @@ def text_rows(
 
 
 def write_answers(windows: Iterable[list[Answer]], file: BinaryIO) -> Iterator[list[Answer]]:
-    """Write answers as JSON Lines and hand them on; each window is flushed when it is whole."""
+    """Write answers as JSON Lines, flush after each window, and yield the window."""
     for window in windows:
         file.writelines(map(_json_line, window))
         file.flush()
@@ -162,31 +162,31 @@ def write_answers(windows: Iterable[list[Answer]], file: BinaryIO) -> Iterator[l
 
 
 def _json_line(answer: Answer) -> bytes:
-    # What Parquet has and JSON has not (decimals, bytes) is written as text.
+    # Parquet types that JSON lacks (decimals, bytes) are written as text.
     return orjson.dumps(answer, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> PredictionsRecord:
+def label_sources(config: LoadedConfig, progress: ProgressCallback) -> PredictionsRecord:
     """Label what ``data.predict_path`` names with the model in production.
 
-    The answers go to ``predictions/VERSION/DIGEST.jsonl`` in the production directory, the digest
-    being that of the rows' files, and the record beside them. Rows without a text get ``error``.
+    Writes ``predictions/VERSION/DIGEST.jsonl`` in the production directory (the digest of the input
+    files) and the record beside it. Rows without a text get the key ``error``.
 
     Raises:
         ConfigError: the key is not set.
-        ProductionError: nothing is in production, or its files were changed.
-        DataError: a file can't be read, or has not one row that can be labelled.
+        ProductionError: nothing is in production, or its files have changed.
+        DataError: a file can't be read, or no row has a text.
     """
     if config.settings.data.predict_path is None:
         raise ConfigError(
-            f"{config.file or 'ml_config.yaml'}: data.predict_path is not set; let it name the "
+            f"{config.file or 'ml_config.yaml'}: data.predict_path is not set; set it to the "
             "rows to label: a file, a pattern, a URL, or a list of them"
         )
     sources = source_paths(config, ("predict",))
-    version = serving_version(config)
+    version = version_to_ask(config)
     with tempfile.TemporaryDirectory(prefix="predict-") as fetched:
         files = fetch_sources(sources, Path(fetched))["predict"]
-        report(f"predictions: {len(files)} files are labelled by {version.version}")
+        progress(f"predictions: labelling {count(len(files), 'file')} with {version.version}")
         digest = join_digests([digest_file(file.path) for file in files])
         stem = f"{PREDICTIONS_DIR}/{version.version}/{digest.partition(':')[2][:_DIGITS]}"
         classifier = load_classifier(config, version)
@@ -212,7 +212,7 @@ def label_sources(config: LoadedConfig, report: Callable[[str], None]) -> Predic
 def _label(
     files: tuple[DataFile, ...], classifier: Classifier, data: DataConfig, output: BinaryIO
 ) -> tuple[Counter[str], int]:
-    """Write the answers to all rows; the rows of each label, and those without a text."""
+    """Write the answers; returns the rows of each label, and the rows without a text."""
     rows = chain.from_iterable(
         text_rows(read_whole_rows(file, data), file.name, data) for file in files
     )

@@ -1,4 +1,8 @@
-"""The model of production, or of an experiment, given away."""
+"""Push a model, with its model card, to a directory or to the Hub.
+
+The Hub client decides which Hub it is (``HF_ENDPOINT``). The token comes from ``HF_TOKEN`` only,
+never from a login that this machine remembers.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +31,76 @@ CARD_FILE = "README.md"
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not the token
 HUB_SECONDS = 10.0
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_WHAT_TO_DO = {
-    401: f"the Hub does not know the token in {TOKEN_VARIABLE}; export one that is valid",
-    403: "the token may not write there; export one of a user who may, with the right to write",
+_ADVICE = {
+    401: f"the Hub does not know the token in {TOKEN_VARIABLE}; export a valid one",
+    403: "the token may not write there; export a token with write permission",
 }
 
 
 @dataclass(frozen=True)
 class PushedModel:
-    """A model that is ready to be given away: its files, and its card where they hold none."""
+    """A model that is ready to be pushed: its files, and its card if they contain none."""
 
     name: str
     model_dir: Path
     card: str | None
 
 
+def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -> str:
+    """Verify and push a version or an experiment's model, with its card; returns where it is now.
+
+    Args:
+        config: gives the directories of production and experiments.
+        target: a directory or a repository of the Hub.
+        name: a version of production or an experiment; None: the version in production.
+        public: whether a repository of the Hub is public.
+
+    Raises:
+        ExperimentError: there is neither a version nor an experiment of that name.
+        ProductionError: nothing is in production, or the files differ from the recorded digest.
+        PublishError: the target can't be pushed to.
+        RecordError: the experiment has no exported and evaluated model.
+    """
+    return publish(_find_model(config, name), target, public=public)
+
+
+def _find_model(config: LoadedConfig, name: str | None) -> PushedModel:
+    production = config.production_dir
+    version = read_production(production) if name is None else find_version(production, name)
+    if version:
+        model_dir = verify(production, version)
+        return PushedModel(version.version, model_dir, _card_of(config, version))
+    if name is None:
+        raise PublishError(
+            f"{production}: nothing is in production; name an experiment with --version"
+        )
+    experiment = find_experiment(config.experiments_dir, name, ())
+    export = experiment.load(ExportRecord)
+    model_dir = experiment.directory / export.model_dir
+    verify_files(model_dir, export.digest)
+    return PushedModel(experiment.id, model_dir, write_model_card(experiment, config))
+
+
+def _card_of(config: LoadedConfig, version: ProductionVersion) -> str | None:
+    """A card for a version that contains none; None: it contains one, or none can be written."""
+    if version.export_digest is not None:
+        return None
+    try:
+        return write_model_card(
+            find_experiment(config.experiments_dir, version.experiment, ()), config
+        )
+    except MlrunError:  # the experiment was deleted, or its records can't be read
+        return None
+
+
 def publish(model: PushedModel, target: str, *, public: bool) -> str:
     """Push the model to a directory or a repository; returns where it is now.
 
     Args:
-        model: what is pushed: its files and its card, and nothing of the data.
-        target: a directory that is there, or a path that begins with ``.``, ``/`` or ``~``; else
+        model: the files and the card to push; nothing of the data is pushed.
+        target: an existing directory, or a path that begins with ``.``, ``/`` or ``~``; else
             ``user/name``, a repository of the Hub.
-        public: whether everybody may see the repository.
+        public: whether the repository is public.
 
     Raises:
         PublishError: the target is not valid or not empty, there is no token, or the Hub refuses or
@@ -63,7 +114,7 @@ def publish(model: PushedModel, target: str, *, public: bool) -> str:
 
 def _to_directory(model: PushedModel, target: Path) -> str:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise PublishError(f"{target}: is not an empty directory; name one that is, or a new one")
+        raise PublishError(f"{target}: is not an empty directory; name an empty or a new one")
     try:
         with new_directory(target) as directory:
             shutil.copytree(
@@ -84,7 +135,7 @@ def _to_hub(model: PushedModel, repository: str, *, public: bool) -> str:
     token = os.environ.get(TOKEN_VARIABLE)
     if not token:
         raise PublishError(
-            f"{repository}: the Hub wants a token; export {TOKEN_VARIABLE} with one that may "
+            f"{repository}: the Hub needs a token; export {TOKEN_VARIABLE} with one that may "
             "write, or name a directory, as in ./model"
         )
     telemetry_off()
@@ -95,7 +146,7 @@ def _to_hub(model: PushedModel, repository: str, *, public: bool) -> str:
     try:
         _make_repository(api, repository, public=public)
         return _commit(api, repository, model)
-    except RuntimeError as error:  # what the library makes of a file that it can't upload
+    except RuntimeError as error:  # the library raises it for a file that it can't upload
         why = _reason(error.__cause__ or error)
         raise PublishError(f"{repository}: not pushed: {why}") from error
     except (OSError, ValueError, HTTPError) as error:
@@ -120,9 +171,9 @@ def _check_name(repository: str) -> None:
 
 
 def _make_repository(api: HfApi, repository: str, *, public: bool) -> None:
-    """Make the repository, or see that one that is there is seen by no more people than is meant.
+    """Create the repository; refuse an existing public one unless ``public`` is set.
 
-    The first question has ten seconds to be answered; the library waits for ever for the others.
+    The first request has a timeout of ten seconds; the library sets none on the others.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -133,13 +184,13 @@ def _make_repository(api: HfApi, repository: str, *, public: bool) -> None:
         return
     if not private and not public:
         raise PublishError(
-            f"{repository}: is there already, and public; say --public if everybody may have the "
+            f"{repository}: exists and is public; add --public if everybody may download the "
             "model, or name another"
         )
 
 
 def _commit(api: HfApi, repository: str, model: PushedModel) -> str:
-    """One commit after which the repository holds this model and nothing of another."""
+    """Make one commit after which the repository contains this model only."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     sources: dict[str, Path | bytes] = {
@@ -166,61 +217,14 @@ def _reason(error: BaseException) -> str:
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in _WHAT_TO_DO:
-        return f"{_WHAT_TO_DO[status]} ({status})"
+    if status in _ADVICE:
+        return f"{_ADVICE[status]} ({status})"
     if is_offline_mode():
         return "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it, or name a directory"
     details = (str(error).strip().splitlines() or ["no details"])[0]
     if status is None and isinstance(error, OSError | HTTPError):
         return (
-            f"the Hub can't be reached ({details}); look after the network and HF_ENDPOINT, or "
+            f"the Hub can't be reached ({details}); check the network and HF_ENDPOINT, or "
             "name a directory"
         )
     return f"{type(error).__name__}: {details}"
-
-
-def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -> str:
-    """Push a version or an experiment's model, verified, with its card; returns where it is now.
-
-    Args:
-        config: the config that says where production and the experiments are.
-        target: a directory or a repository of the Hub.
-        name: a version of production or an experiment; None: the version that serves.
-        public: whether everybody may see a repository of the Hub.
-
-    Raises:
-        ExperimentError: there is neither a version nor an experiment of that name.
-        ProductionError: nothing is in production, or the files are not those that were recorded.
-        PublishError: the target can't be pushed to.
-        RecordError: the experiment has no exported and evaluated model.
-    """
-    return publish(_published(config, name), target, public=public)
-
-
-def _published(config: LoadedConfig, name: str | None) -> PushedModel:
-    production = config.production_dir
-    version = read_production(production) if name is None else find_version(production, name)
-    if version:
-        model_dir = verify(production, version)
-        return PushedModel(version.version, model_dir, _card_of(config, version))
-    if name is None:
-        raise PublishError(
-            f"{production}: nothing is in production; name an experiment with --version"
-        )
-    experiment = find_experiment(config.experiments_dir, name, ())
-    export = experiment.load(ExportRecord)
-    model_dir = experiment.directory / export.model_dir
-    verify_files(model_dir, export.digest)
-    return PushedModel(experiment.id, model_dir, write_model_card(experiment, config))
-
-
-def _card_of(config: LoadedConfig, version: ProductionVersion) -> str | None:
-    """A card for a version that holds none, from its experiment; None: it holds one, or can't."""
-    if version.export_digest is not None:
-        return None
-    try:
-        return write_model_card(
-            find_experiment(config.experiments_dir, version.experiment, ()), config
-        )
-    except MlrunError:  # the experiment is gone, or of a version that can't be read any more
-        return None

@@ -113,7 +113,7 @@ def test_a_repository_is_made_private_and_holds_the_model(model: PushedModel, hu
 def test_a_repository_is_public_only_when_that_is_said(model: PushedModel, hub: Hub) -> None:
     publish(model, "hodan/news", public=True)
     assert hub.repositories["hodan/news"].private is False
-    with pytest.raises(PublishError, match="is there already, and public; say --public"):
+    with pytest.raises(PublishError, match="exists and is public; add --public"):
         publish(model, "hodan/news", public=False)
 
 
@@ -128,7 +128,7 @@ def test_without_a_token_nobody_is_asked(
     model: PushedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(PublishError, match="hodan/news: the Hub wants a token; export HF_TOKEN"):
+    with pytest.raises(PublishError, match=r"hodan/news: .* export HF_TOKEN"):
         publish(model, "hodan/news", public=False)
     assert hub.requests == []
 

@@ -71,7 +71,7 @@ def test_the_asset_labels_all_files_and_tells_how_many_of_each_label(home: Path)
 
 
 def test_without_rows_to_label_the_asset_says_which_key_to_set(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.predict_path is not set; let it name the rows"):
+    with pytest.raises(ConfigError, match=r"data\.predict_path is not set"):
         label_sources(load_config(config_file(home, None)), print)
     result = materialize(config_file(home, None))
     failure = next(event for event in result.all_events if event.is_step_failure)
