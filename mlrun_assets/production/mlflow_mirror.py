@@ -1,7 +1,7 @@
-"""Runs and the registered model, mirrored to MLflow for teams that have it.
+"""Optional: copy runs and the model in production to MLflow.
 
-What stands here is what counts; MLflow gets a copy. So nothing that MLflow does stops a run or a
-move of production: it is reported, and the next mirroring makes it good.
+The records of this package are authoritative and MLflow holds a copy. A failure of MLflow is
+reported and never stops a run or a move of production; the next copy corrects it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 from mlrun_assets.registries.registry import report_file
+from mlrun_assets.types import ProgressCallback
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -40,15 +41,228 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 
-# MLflow cuts longer values.
-VALUE_CHARACTERS = 500
+VALUE_CHARACTERS = 500  # MLflow truncates longer values
 Point = tuple[str, float, int, int]
 """Name, value, milliseconds since 1970, step."""
 EXPERIMENT_TAG = "mlrun.experiment"
+CHALLENGER, CHAMPION = "challenger", "champion"
+STORE_FILE, ARTEFACTS_DIR = "mlflow.db", "mlflow-artifacts"
+REACH_SECONDS = 5
+# Set before MLflow is imported: no telemetry.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+# Defaults, which users may override: only warnings, and no retries for minutes.
+_PATIENCE = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
+_warn = logging.getLogger(__name__).warning
+
+
+def check_mlflow(config: LoadedConfig, progress: ProgressCallback = _warn) -> None:
+    """Check, before a run starts, that it can be copied to MLflow, if `tracking.mlflow` is on.
+
+    A server that does not answer is only reported: it may answer at the end of the run.
+
+    Raises:
+        ConfigError: MLflow is not installed, or the URI is not valid.
+    """
+    if not config.settings.tracking.mlflow:
+        return
+    if importlib.util.find_spec("mlflow") is None:
+        raise ConfigError(
+            "tracking.mlflow is on, and MLflow is not installed: pip install "
+            "'mlrun-assets[mlflow]', or turn it off"
+        )
+    uri = store_uri(config)
+    if "://" not in uri:
+        raise ConfigError(
+            f"tracking.mlflow_uri is `{uri}`, which is no URI: write http://host:5000, "
+            "sqlite:////path/to/mlflow.db, or leave it out"
+        )
+    if why := _unreachable(uri):
+        progress(
+            f"MLflow can't be reached now ({why}); the run continues and tries again at its end"
+        )
+
+
+def mirror_run(
+    experiment: Experiment, config: LoadedConfig, progress: ProgressCallback = _warn
+) -> None:
+    """Copy a run to MLflow; its exported model becomes the challenger."""
+
+    def copy(client: MlflowClient) -> None:
+        name, version = _register(client, experiment, config)
+        if version:
+            client.set_registered_model_alias(name, CHALLENGER, version.version)
+        _move_champion(client, config, name)
+
+    _mirror(config, progress, copy)
+
+
+def mirror_production(config: LoadedConfig, progress: ProgressCallback = _warn) -> None:
+    """Set the alias `champion` to the model in production."""
+    _mirror(config, progress, lambda client: _move_champion(client, config, model_name(config)))
+
+
+def store_uri(config: LoadedConfig) -> str:
+    """The server or store that the config names, else a SQLite file beside the experiments."""
+    uri = config.settings.tracking.mlflow_uri
+    return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
+
+
+def model_name(config: LoadedConfig) -> str:
+    """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
+    name = config.settings.tracking.registered_model or data_name(config)
+    return name.replace("/", "-").replace(":", "-")
+
+
+def _mirror(
+    config: LoadedConfig, progress: ProgressCallback, work: Callable[[MlflowClient], None]
+) -> None:
+    """Run ``work`` if `tracking.mlflow` is on, and report its failure."""
+    if not config.settings.tracking.mlflow:
+        return
+    uri = store_uri(config)
+    try:
+        if why := _unreachable(uri):
+            raise MlrunError(why)
+        work(_client(uri, config.experiments_dir))
+    except Exception as error:  # noqa: BLE001 - no error of a store may stop a run
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        progress(
+            f"MLflow at {public_name(uri)} was not updated: {lines[0]}; nothing is lost here: "
+            "materialize deployment_report again, or promote, to mirror it later"
+        )
+
+
+def _client(uri: str, experiments_dir: Path) -> MlflowClient:
+    os.environ.update(_QUIET)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    experiments_dir.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _unreachable(uri: str) -> str | None:
+    """Why the server does not answer; None if it answers or ``uri`` is no server."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), REACH_SECONDS).close()
+    except OSError as error:
+        return f"{public_name(uri)}: {error.strerror or error}"
+    return None
+
+
+def _register(
+    client: MlflowClient, experiment: Experiment, config: LoadedConfig
+) -> tuple[str, ModelVersion | None]:
+    """Copy a run and register its exported model; None without an export."""
+    name = model_name(config)
+    run = _copy_run(client, experiment, config)
+    export = experiment.find(ExportRecord)
+    if export is None:
+        return name, None
+    known = _version_of(client, name, experiment.id, export.digest)
+    if known:
+        return name, known
+    _make_model(client, name)
+    model_dir = experiment.directory / export.model_dir
+    source = model_dir.as_uri()
+    if store_uri(config).startswith("http"):  # a server accepts only uploaded files
+        client.log_artifacts(run.info.run_id, str(model_dir), "model")
+        source = f"{run.info.artifact_uri}/model"
+    tags = {EXPERIMENT_TAG: experiment.id, "mlrun.digest": export.digest}
+    return name, client.create_model_version(name, source, run.info.run_id, tags=tags)
+
+
+def _make_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model unless it exists."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version_of(
+    client: MlflowClient, name: str, experiment: str, digest: str | None = None
+) -> ModelVersion | None:
+    """The newest MLflow version of the model of an experiment.
+
+    It is found by its tag, because MLflow can't filter by a name with both kinds of quotes.
+    """
+    found = [
+        version
+        for version in client.search_model_versions(f"tags.`{EXPERIMENT_TAG}` = '{experiment}'")
+        if version.name == name and digest in (None, version.tags.get("mlrun.digest"))
+    ]
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> None:
+    """Set the alias to the model in production, and register that model first if needed.
+
+    Raises:
+        MlrunError: the model is not registered and its experiment is gone.
+    """
+    champion = read_production(config.production_dir)
+    if champion is None:
+        return
+    version = _version_of(client, name, champion.experiment, champion.exported)
+    if version is None:
+        experiment = find_experiment(config.experiments_dir, champion.experiment, ())
+        _, version = _register(client, experiment, config)
+    if version:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
+def _copy_run(client: MlflowClient, experiment: Experiment, config: LoadedConfig) -> Run:
+    """Update the MLflow run of an experiment; changed parameters make a new run."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    params, tags = run_params(experiment), run_tags(experiment)
+    group = _experiment_id(client, config)
+    known = client.search_runs([group], f"tags.`{EXPERIMENT_TAG}` = '{experiment.id}'")
+    run = next((run for run in known if run.data.params == params), None)
+    fresh = run is None
+    if run is None:
+        run = client.create_run(group, tags=tags, run_name=experiment.manifest.name)
+    client.log_batch(
+        run.info.run_id,
+        [Metric(*each) for each in run_metrics(experiment, run.data.metrics)],
+        [Param(*each) for each in params.items() if fresh],
+        [RunTag(*each) for each in tags.items()],
+    )
+    for file, folder in run_artefacts(experiment, config.reports_dir):
+        client.log_artifact(run.info.run_id, str(file), folder)
+    client.set_terminated(run.info.run_id)
+    return run
+
+
+def _experiment_id(client: MlflowClient, config: LoadedConfig) -> str:
+    """The MLflow experiment of the data, created if it is missing."""
+    name = model_name(config)
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    server = store_uri(config).startswith("http")
+    artefacts = None if server else (config.experiments_dir / ARTEFACTS_DIR).as_uri()
+    return str(client.create_experiment(name, artefacts))
+
+
+# The content of an MLflow run
 
 
 def run_tags(experiment: Experiment) -> dict[str, str]:
-    """What the run is called here, and how it stands."""
+    """The names of the run, its status and its verdict."""
     manifest, decision = experiment.manifest, experiment.find(DecisionRecord)
     tags = {EXPERIMENT_TAG: experiment.id, "mlrun.report": manifest.report}
     verdict = {"mlrun.verdict": str(decision.verdict)} if decision else {}
@@ -56,7 +270,7 @@ def run_tags(experiment: Experiment) -> dict[str, str]:
 
 
 def run_params(experiment: Experiment) -> dict[str, str]:
-    """What the run was made with: the recipe and the data."""
+    """The recipe and the data of the run."""
     params: dict[str, object] = {}
     plan, dataset = experiment.find(TrainingPlan), experiment.find(DatasetRecord)
     if plan:
@@ -68,22 +282,23 @@ def run_params(experiment: Experiment) -> dict[str, str]:
     return {name: str(value)[:VALUE_CHARACTERS] for name, value in params.items()}
 
 
-def run_metrics(experiment: Experiment, told: Mapping[str, float]) -> list[Point]:
-    """Scores of all models, what the export takes, and the training history by its steps.
+def run_metrics(experiment: Experiment, logged: Mapping[str, float]) -> list[Point]:
+    """Scores, costs of training and export, and the training history by step.
 
-    What was ``told`` before is left out where it is still so; the history is told once.
+    Metrics that MLflow has ``logged`` with the same value are left out, and so is a history that
+    it has logged.
     """
     now = int(time.time() * 1000)
     points = [
         (name, float(value), now, 0)
         for name, value in _numbers(experiment)
-        if told.get(name) != value
+        if logged.get(name) != value
     ]
     checkpoint = experiment.find(CheckpointRecord)
     for epoch in checkpoint.history if checkpoint else ():
         for name in ("train_loss", "val_loss", "val_accuracy", "val_f1_macro"):
             value = getattr(epoch, name)
-            if value is not None and f"history_{name}" not in told:
+            if value is not None and f"history_{name}" not in logged:
                 points.append((f"history_{name}", float(value), now, epoch.step))
     return points
 
@@ -117,7 +332,7 @@ def _scores(prefix: str, scores: Scores) -> Iterator[tuple[str, float]]:
 
 
 def run_artefacts(experiment: Experiment, reports_dir: Path) -> Iterator[tuple[Path, str | None]]:
-    """The report, the config, records and pictures, each with the folder that it goes to."""
+    """The report, the config, the records and the plots, each with its MLflow folder."""
     page = report_file(reports_dir, experiment.manifest.report).with_suffix(".html")
     paths = experiment.paths
     for file in (paths.report, page, paths.config):
@@ -126,213 +341,3 @@ def run_artefacts(experiment: Experiment, reports_dir: Path) -> Iterator[tuple[P
     for folder in (paths.records, paths.plots):
         for file in sorted(folder.glob("*.*")):
             yield file, folder.name
-
-
-Report = Callable[[str], None]
-
-CHALLENGER, CHAMPION = "challenger", "champion"
-STORE_FILE, ARTEFACTS_DIR = "mlflow.db", "mlflow-artifacts"
-REACH_SECONDS = 5
-# Before MLflow is imported: it sends nothing home, says nothing below a warning, and does not try
-# for minutes. What a person has set stays.
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-_PATIENCE = {
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
-}
-_warn = logging.getLogger(__name__).warning
-
-
-def check_mlflow(config: LoadedConfig, report: Report = _warn) -> None:
-    """Make sure, before anything long starts, that a run can be mirrored, if it is to be.
-
-    A server that does not answer is only reported: it may do so at the end.
-
-    Raises:
-        ConfigError: MLflow is not installed, or the URI is none.
-    """
-    if not config.settings.tracking.mlflow:
-        return
-    if importlib.util.find_spec("mlflow") is None:
-        raise ConfigError(
-            "tracking.mlflow is on, and MLflow is not installed: pip install "
-            "'mlrun-assets[mlflow]', or turn it off"
-        )
-    uri = store_uri(config)
-    if "://" not in uri:
-        raise ConfigError(
-            f"tracking.mlflow_uri is `{uri}`, which is no URI: write http://host:5000, "
-            "sqlite:////path/to/mlflow.db, or leave it out"
-        )
-    if why := _unreachable(uri):
-        report(f"MLflow can't be reached now ({why}); the run goes on and tries again at its end")
-
-
-def mirror_run(experiment: Experiment, config: LoadedConfig, report: Report = _warn) -> None:
-    """Copy what a run found to MLflow; its exported model becomes the challenger."""
-
-    def copy(client: MlflowClient) -> None:
-        name, version = _register(client, experiment, config)
-        if version:
-            client.set_registered_model_alias(name, CHALLENGER, version.version)
-        _move_champion(client, config, name)
-
-    _mirror(config, report, copy)
-
-
-def mirror_production(config: LoadedConfig, report: Report = _warn) -> None:
-    """Let the champion be what production serves."""
-    _mirror(config, report, lambda client: _move_champion(client, config, model_name(config)))
-
-
-def store_uri(config: LoadedConfig) -> str:
-    """The server or store that the config names, else a SQLite file beside the experiments."""
-    uri = config.settings.tracking.mlflow_uri
-    return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
-
-
-def model_name(config: LoadedConfig) -> str:
-    """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
-    name = config.settings.tracking.registered_model or data_name(config)
-    return name.replace("/", "-").replace(":", "-")
-
-
-def _mirror(config: LoadedConfig, report: Report, work: Callable[[MlflowClient], None]) -> None:
-    """Do the work where something is to be mirrored; what goes wrong in it is reported."""
-    if not config.settings.tracking.mlflow:
-        return
-    uri = store_uri(config)
-    try:
-        if why := _unreachable(uri):
-            raise MlrunError(why)
-        work(_client(uri, config.experiments_dir))
-    except Exception as error:  # noqa: BLE001 - whatever a store raises, the run stands
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        report(
-            f"MLflow at {public_name(uri)} was not updated: {said[0]}; nothing is lost here: "
-            "materialize deployment_report again, or promote, to mirror it later"
-        )
-
-
-def _client(uri: str, experiments_dir: Path) -> MlflowClient:
-    os.environ.update(_QUIET)
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
-
-    experiments_dir.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _unreachable(uri: str) -> str | None:
-    """Why nobody answers at a server; None: somebody does, or it is a file."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
-        return None
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), REACH_SECONDS).close()
-    except OSError as error:
-        return f"{public_name(uri)}: {error.strerror or error}"
-    return None
-
-
-def _register(
-    client: MlflowClient, experiment: Experiment, config: LoadedConfig
-) -> tuple[str, ModelVersion | None]:
-    """Copy a run and register its model; None: it has exported none."""
-    name = model_name(config)
-    run = _copy_run(client, experiment, config)
-    export = experiment.find(ExportRecord)
-    if export is None:
-        return name, None
-    known = _version_of(client, name, experiment.id, export.digest)
-    if known:
-        return name, known
-    _make_model(client, name)
-    model_dir = experiment.directory / export.model_dir
-    source = model_dir.as_uri()
-    if store_uri(config).startswith("http"):  # a server takes only what was handed to it
-        client.log_artifacts(run.info.run_id, str(model_dir), "model")
-        source = f"{run.info.artifact_uri}/model"
-    tags = {EXPERIMENT_TAG: experiment.id, "mlrun.digest": export.digest}
-    return name, client.create_model_version(name, source, run.info.run_id, tags=tags)
-
-
-def _make_model(client: MlflowClient, name: str) -> None:
-    """Create the registered model where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _version_of(
-    client: MlflowClient, name: str, experiment: str, digest: str | None = None
-) -> ModelVersion | None:
-    """The newest version that is the model of an experiment.
-
-    Found by its tag: a filter of MLflow has no way to quote a name with both kinds of quotes.
-    """
-    found = [
-        version
-        for version in client.search_model_versions(f"tags.`{EXPERIMENT_TAG}` = '{experiment}'")
-        if version.name == name and digest in (None, version.tags.get("mlrun.digest"))
-    ]
-    return max(found, key=lambda version: int(version.version), default=None)
-
-
-def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> None:
-    """The alias to the version that serves; a model that was never mirrored is so now.
-
-    Raises:
-        MlrunError: its experiment is gone.
-    """
-    serving = read_production(config.production_dir)
-    if serving is None:
-        return
-    version = _version_of(client, name, serving.experiment, serving.exported)
-    if version is None:
-        experiment = find_experiment(config.experiments_dir, serving.experiment, ())
-        _, version = _register(client, experiment, config)
-    if version:
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-
-
-def _copy_run(client: MlflowClient, experiment: Experiment, config: LoadedConfig) -> Run:
-    """Bring the MLflow run of an experiment up to date; other parameters are another run."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    params, tags = run_params(experiment), run_tags(experiment)
-    group = _experiment_id(client, config)
-    known = client.search_runs([group], f"tags.`{EXPERIMENT_TAG}` = '{experiment.id}'")
-    run = next((run for run in known if run.data.params == params), None)
-    fresh = run is None
-    if run is None:
-        run = client.create_run(group, tags=tags, run_name=experiment.manifest.name)
-    told = run.data.metrics
-    client.log_batch(
-        run.info.run_id,
-        [Metric(*each) for each in run_metrics(experiment, told)],
-        [Param(*each) for each in params.items() if fresh],
-        [RunTag(*each) for each in tags.items()],
-    )
-    for file, folder in run_artefacts(experiment, config.reports_dir):
-        client.log_artifact(run.info.run_id, str(file), folder)
-    client.set_terminated(run.info.run_id)
-    return run
-
-
-def _experiment_id(client: MlflowClient, config: LoadedConfig) -> str:
-    """The MLflow experiment of the data, made where there is none."""
-    name = model_name(config)
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    server = store_uri(config).startswith("http")
-    artefacts = None if server else (config.experiments_dir / ARTEFACTS_DIR).as_uri()
-    return str(client.create_experiment(name, artefacts))

@@ -249,15 +249,15 @@ def test_a_server_that_does_not_answer_costs_a_warning_and_no_run(tmp_path: Path
         port = taken.getsockname()[1]
         uri = f"http://user:secret@127.0.0.1:{port}"
         config = config_of(tmp_path, mlflow=True, mlflow_uri=uri)
-        said: list[str] = []
+        messages: list[str] = []
         if importlib.util.find_spec("mlflow"):
-            check_mlflow(config, said.append)
-            assert "the run goes on" in said.pop()
-        mirror_run(finished(config, "exp_1"), config, said.append)
-        mirror_production(config, said.append)
-    assert len(said) == 2
-    assert f"MLflow at http://127.0.0.1:{port} was not updated" in said[0]
-    assert "Connection refused" in said[0] and "secret" not in said[0]
+            check_mlflow(config, messages.append)
+            assert "the run continues" in messages.pop()
+        mirror_run(finished(config, "exp_1"), config, messages.append)
+        mirror_production(config, messages.append)
+    assert len(messages) == 2
+    assert f"MLflow at http://127.0.0.1:{port} was not updated" in messages[0]
+    assert "Connection refused" in messages[0] and "secret" not in messages[0]
 
 
 def test_off_is_off(tmp_path: Path) -> None:
