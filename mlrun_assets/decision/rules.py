@@ -1,4 +1,8 @@
-"""Rules about the scores: the thresholds, the n-gram baseline, the model in production."""
+"""The rules of the decision: one function per rule, from the records to value, limit and outcome.
+
+To add a rule: a function here, its texts in `verdict.SCORE_RULES` or `EXPORT_RULES`, its call in
+`verdict.judge_scores` or `judge_export`, and its key in `config.sections.DeploymentConfig`.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +25,7 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.statistics import PairedDifference, rows_to_settle, scarce_label, told_p
 
-
-def off(rule: str, sentence: str, value: float | None = None) -> RuleResult:
-    """A rule that nobody asked for, or that has nothing to look at."""
-    return RuleResult(
-        rule=rule, outcome=RuleOutcome.OFF, value=value, limit=None, sentence=sentence
-    )
-
-
-def measured(
-    rule: str, outcome: RuleOutcome, sentence: str, value: Score | float, limit: float
-) -> RuleResult:
-    """A value, with its interval where it has one, beside its limit."""
-    score = value if isinstance(value, Score) else None
-    return RuleResult(
-        rule=rule,
-        outcome=outcome,
-        value=score.value if score else value,
-        limit=limit,
-        low=score.low if score else None,
-        high=score.high if score else None,
-        sentence=sentence,
-    )
-
-
-def passed_if(holds: bool) -> RuleOutcome:
-    """Passed, or failed: a rule that always tells."""
-    return RuleOutcome.PASSED if holds else RuleOutcome.FAILED
+# The thresholds
 
 
 def min_accuracy(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -62,8 +40,31 @@ def min_f1(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult
     return _threshold("min_f1", name, evaluation.f1, config.min_f1, config)
 
 
+def _threshold(
+    rule: str, name: str, score: Score, limit: float, config: DeploymentConfig
+) -> RuleResult:
+    strict = config.gate_on == "ci_lower"
+    gated = score.low if strict else score.value
+    what = f"the lower bound of the test {name}" if strict else f"test {name}"
+    outcome = passed_if(gated >= limit)
+    says = "reaches" if outcome is RuleOutcome.PASSED else "is below"
+    digits = _digits_that_differ(gated, limit)
+    shown = Score(value=gated, low=score.low, high=score.high)
+    sentence = f"{what} {gated:.{digits}f} {says} {limit:.{digits}f}"
+    return measured(rule, outcome, sentence, shown, limit)
+
+
+def _digits_that_differ(value: float, limit: float) -> int:
+    """Three digits, or as many as make the two differ: 0.850 is not below 0.850."""
+    differ = (n for n in range(3, 7) if f"{value:.{n}f}" != f"{limit:.{n}f}")
+    return next(differ, 3)
+
+
+# The n-gram baseline and the model in production
+
+
 def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """The model is not surely worse than one that trains in seconds."""
+    """The model is not shown to be worse than the n-gram baseline."""
     mode, comparison = config.beats_baseline, evaluation.baseline
     difference = comparison.f1_difference
     if mode == "off" or difference is None:
@@ -81,10 +82,10 @@ def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> Ru
 
 
 def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """What ``deployment.policy`` asks for against the model in production holds.
+    """The challenger satisfies ``deployment.policy`` against the model in production.
 
-    It speaks for the guards as well where production can't be compared: that is never a silent
-    pass, unless they are turned off too.
+    If production can't be compared, this rule reports it for the guards too, so that they never
+    pass silently, unless they are turned off as well.
     """
     policy, comparison = config.policy, evaluation.production
     if comparison is None:
@@ -107,7 +108,7 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
         RuleOutcome.PASSED: f"{_POLICY_SAYS[policy]}: {_points(difference)}",
         RuleOutcome.FAILED: f"worse than production: {_points(difference)}",
         RuleOutcome.INCONCLUSIVE: (
-            f"{comparison.rows:,} test rows do not tell whether it is {_POLICY_SAYS[policy]}: "
+            f"{comparison.rows:,} test rows do not show whether it is {_POLICY_SAYS[policy]}: "
             f"{_points(difference)}"
         ),
     }[outcome]
@@ -117,7 +118,7 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
 
 
 def judge_difference(config: DeploymentConfig, difference: Score) -> RuleOutcome:
-    """What ``deployment.policy`` says to a difference of F1, challenger less production."""
+    """Apply ``deployment.policy`` to an F1 difference, challenger minus production."""
     if config.policy == "no_worse":
         return passed_if(difference.value >= 0)
     if difference.low > _limit(config):
@@ -130,10 +131,17 @@ def _limit(config: DeploymentConfig) -> float:
     return -config.margin if config.policy == "non_inferior" else 0.0
 
 
+_POLICY_SAYS = {
+    "non_inferior": "no worse than production by the margin",
+    "superior": "better than production",
+    "no_worse": "no worse than production on these rows",
+}
+
+
 def _with_rows_needed(
     result: RuleResult, comparison: Comparison, evaluation: EvaluationRecord
 ) -> RuleResult:
-    """``result`` and, where these rows do not tell, how many would, or of which label."""
+    """``result``; if it is inconclusive, with the number of rows that would settle it."""
     difference, limit = comparison.f1_difference, result.limit
     if result.outcome is not RuleOutcome.INCONCLUSIVE or difference is None or limit is None:
         return result
@@ -145,39 +153,12 @@ def _with_rows_needed(
 
 
 def _scarce_label(evaluation: EvaluationRecord) -> str | None:
-    """The label with so few test rows that the F1 hangs on them."""
+    """The label whose few test rows dominate the variance of macro-F1; None: there is none."""
     if evaluation.f1_kind != "macro":
         return None
     per_class = evaluation.test.per_class
     scarce = scarce_label(np.array([one.support for one in per_class]))
     return None if scarce is None else per_class[scarce].label
-
-
-_POLICY_SAYS = {
-    "non_inferior": "no worse than production by the margin",
-    "superior": "better than production",
-    "no_worse": "no worse than production on these rows",
-}
-
-
-def _threshold(
-    rule: str, name: str, score: Score, limit: float, config: DeploymentConfig
-) -> RuleResult:
-    strict = config.gate_on == "ci_lower"
-    gated = score.low if strict else score.value
-    what = f"the lower bound of the test {name}" if strict else f"test {name}"
-    outcome = passed_if(gated >= limit)
-    says = "reaches" if outcome is RuleOutcome.PASSED else "is below"
-    digits = _digits_that_differ(gated, limit)
-    shown = Score(value=gated, low=score.low, high=score.high)
-    sentence = f"{what} {gated:.{digits}f} {says} {limit:.{digits}f}"
-    return measured(rule, outcome, sentence, shown, limit)
-
-
-def _digits_that_differ(value: float, limit: float) -> int:
-    """Three, or as many as tell the two apart: 0.850 is not below 0.850."""
-    differ = (n for n in range(3, 7) if f"{value:.{n}f}" != f"{limit:.{n}f}")
-    return next(differ, 3)
 
 
 def _points(difference: Score) -> str:
@@ -196,8 +177,11 @@ def _mcnemar(comparison: Comparison) -> str:
     )
 
 
+# Labels and slices against production
+
+
 def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """No label loses too much recall against production, and none is never predicted."""
+    """No label loses too much recall against production, and every label is predicted."""
     losses = _losses("class_guard", "label", evaluation, config)
     outcome, silent = _never_predicted(evaluation.test)
     if not silent:
@@ -215,28 +199,6 @@ def slice_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleR
     return _losses("slice_guard", "slice", evaluation, config)
 
 
-def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
-    """The test split has not judged so many models that one of them looks good by chance."""
-    use = evaluation.test_looks
-    if use is None:
-        return off("test_reuse", "how often the test split was used is not recorded")
-    models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
-    says = f"{models} been judged on this test split, this one included"
-    if use.used_up:
-        says += f": it is used up, and all intervals are widened to {use.confidence:.2%} confidence"
-    outcome = RuleOutcome.WARNED if use.used_up else RuleOutcome.PASSED
-    return measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
-
-
-_SEVEREST_FIRST = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.WARNED)
-_SAYS = {
-    RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
-    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
-    RuleOutcome.WARNED: "measured to lose more than {:.2f} recall, which may be chance",
-    RuleOutcome.PASSED: "the largest loss of recall against production, of {:.2f} that may be",
-}
-
-
 def _losses(
     rule: str, kind: str, evaluation: EvaluationRecord, config: DeploymentConfig
 ) -> RuleResult:
@@ -252,7 +214,7 @@ def _losses(
     if not judged:
         return off(rule, f"no {kind} has {MIN_ROWS_JUDGED} test rows: insufficient evidence")
     outcome, named = grade_losses(judged, limit)
-    says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_told, named))}"
+    says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_recalls, named))}"
     few = len(parts) - len(judged)
     says += f"; {few} with fewer than {MIN_ROWS_JUDGED} rows not judged" if few else ""
     result = measured(rule, outcome, says, named[0].loss, limit)
@@ -268,9 +230,9 @@ def _losses(
 def grade_losses(
     parts: Sequence[PartComparison], limit: float
 ) -> tuple[RuleOutcome, list[PartComparison]]:
-    """What the losses come to, and the parts that it is about, the largest loss first.
+    """The outcome of the losses, and the labels or slices that decide it, the largest loss first.
 
-    Their intervals hold for all parts together, so what they show is not chance.
+    The intervals hold for all of them together, so that no loss is shown by chance.
     """
     by_loss = sorted(parts, key=lambda part: -part.loss.value)
     beyond = [part for part in by_loss if part.loss.value > limit]
@@ -285,24 +247,33 @@ def grade_losses(
     return RuleOutcome.PASSED, by_loss[:1]
 
 
+_SEVEREST_FIRST = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.WARNED)
+_SAYS = {
+    RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
+    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
+    RuleOutcome.WARNED: "measured to lose more than {:.2f} recall, which may be chance",
+    RuleOutcome.PASSED: "largest recall loss against production (limit {:.2f})",
+}
+
+
 def _rows_needed(
     result: RuleResult, parts: Sequence[PartComparison], confidence: float
 ) -> int | None:
-    """Rows of the part with the largest loss that would tell whether it is beyond the limit."""
+    """Rows of the label or slice with the largest loss that would settle the rule."""
     if result.outcome is not RuleOutcome.INCONCLUSIVE or result.limit is None:
         return None
     loss = PairedDifference(parts[0].loss.value, parts[0].loss.low, parts[0].loss.high)
     return rows_to_settle(parts[0].rows, loss, result.limit, confidence)
 
 
-def _told(part: PartComparison) -> str:
+def _recalls(part: PartComparison) -> str:
     return f"{part.part} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
 
 
 def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:
-    """What follows from labels that have test rows and are never predicted; "" where none is.
+    """The outcome for labels that have test rows and are never predicted; "" if there is none.
 
-    Of 30 rows a label with a recall of 0.2 would be predicted 999 times in 1,000.
+    With 30 rows and a recall of 0.2, a label is predicted at least once 999 times in 1,000.
     """
     silent = [one for one in test.per_class if one.support and not one.predicted]
     enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
@@ -311,8 +282,27 @@ def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:
     return outcome, f"never predicted: {named}" if silent else ""
 
 
+# Looks at the test split
+
+
+def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
+    """The test split was used for at most ``evaluation.max_looks`` models."""
+    use = evaluation.test_looks
+    if use is None:
+        return off("test_reuse", "how often the test split was used is not recorded")
+    models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
+    says = f"{models} been judged on this test split, this one included"
+    if use.used_up:
+        says += f": it is used up, so all intervals are widened to {use.confidence:.2%} confidence"
+    outcome = RuleOutcome.WARNED if use.used_up else RuleOutcome.PASSED
+    return measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
+
+
+# The exported model
+
+
 def export_parity(export: ExportRecord) -> RuleResult:
-    """The exported model gives the checkpoint's labels."""
+    """The exported model predicts the labels of the checkpoint."""
     agreement, rows = export.agreement, export.rows_compared
     says = f"a fresh process gives the checkpoint's label for {agreement:.1%} of {rows:,} val rows"
     return measured(
@@ -342,3 +332,34 @@ def size(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
     if limit is None:
         return off("size", f"{says}; deployment.max_size_mb is not set", found)
     return measured("size", passed_if(found <= limit), says, found, limit)
+
+
+# Results
+
+
+def measured(
+    rule: str, outcome: RuleOutcome, sentence: str, value: Score | float, limit: float
+) -> RuleResult:
+    """The result of a rule that compares a value, with its interval if any, with a limit."""
+    score = value if isinstance(value, Score) else None
+    return RuleResult(
+        rule=rule,
+        outcome=outcome,
+        value=score.value if score else value,
+        limit=limit,
+        low=score.low if score else None,
+        high=score.high if score else None,
+        sentence=sentence,
+    )
+
+
+def off(rule: str, sentence: str, value: float | None = None) -> RuleResult:
+    """The result of a rule that is turned off or does not apply."""
+    return RuleResult(
+        rule=rule, outcome=RuleOutcome.OFF, value=value, limit=None, sentence=sentence
+    )
+
+
+def passed_if(holds: bool) -> RuleOutcome:
+    """PASSED if ``holds``, else FAILED."""
+    return RuleOutcome.PASSED if holds else RuleOutcome.FAILED

@@ -1,22 +1,11 @@
-"""Stage ``deployment_decision``: rules in a table, a verdict, and what would change it.
-
-Every rule is a pure function from what was measured to a `RuleResult`:
-
-    scores.py     thresholds, the n-gram baseline, the model in production
-    guards.py     single labels, slices, the wear of the test split
-    artefact.py   what was exported: parity, latency, size
-    table.py      each rule in words
-    verdict.py    from the rules to a verdict and the next steps
-"""
+"""Stage ``deployment_decision``: the rules in words, the verdict, and the next steps."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.decision import rules as artefact
-from mlrun_assets.decision import rules as guards
-from mlrun_assets.decision import rules as scores
+from mlrun_assets.decision import rules as rule_functions
 from mlrun_assets.records import (
     DecisionRecord,
     EvaluationRecord,
@@ -30,9 +19,9 @@ DECISIVE = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARAB
 
 
 class RuleText(NamedTuple):
-    """What a rule asks for, what it means that it does not hold, and what would change that."""
+    """A rule in words: its condition, the issue if it does not hold, and the remedy."""
 
-    asks: str
+    condition: str
     issue: str
     remedy: str
 
@@ -57,7 +46,7 @@ SCORE_RULES = {
     "versus_production": RuleText(
         "deployment.policy holds against the model in production.",
         "The model is not shown to satisfy deployment.policy against production",
-        "Compare on the label set of the model in production, with a model that is better, or on "
+        "Compare on the label set of the model in production, with a better model, or on "
         "more test rows.",
     ),
     "class_guard": RuleText(
@@ -99,7 +88,37 @@ GUARDS = ("class_guard", "slice_guard")
 RULES = SCORE_RULES | EXPORT_RULES
 
 
-# The first outcome that a rule has decides.
+def decide(
+    evaluation: EvaluationRecord, export: ExportRecord, config: DeploymentConfig, experiment: str
+) -> DecisionRecord:
+    """Apply all rules to one decision; ``experiment`` is the id that ``promote`` takes."""
+    rules = (*judge_scores(evaluation, config), *judge_export(export, config))
+    return conclude(rules, config, experiment)
+
+
+def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
+    """The rules on the scores, in the order of `SCORE_RULES`."""
+    return (
+        rule_functions.min_accuracy(evaluation, config),
+        rule_functions.min_f1(evaluation, config),
+        rule_functions.beats_baseline(evaluation, config),
+        rule_functions.versus_production(evaluation, config),
+        rule_functions.class_guard(evaluation, config),
+        rule_functions.slice_guard(evaluation, config),
+        rule_functions.test_reuse(evaluation),
+    )
+
+
+def judge_export(export: ExportRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
+    """The rules on the exported model, in the order of `EXPORT_RULES`."""
+    return (
+        rule_functions.export_parity(export),
+        rule_functions.latency(export, config),
+        rule_functions.size(export, config),
+    )
+
+
+# The first of these outcomes that a rule has decides the verdict.
 _VERDICTS = {
     RuleOutcome.FAILED: Verdict.REJECTED,
     RuleOutcome.INCOMPARABLE: Verdict.INCOMPARABLE,
@@ -110,7 +129,7 @@ _VERDICTS = {
 def conclude(
     rules: tuple[RuleResult, ...], config: DeploymentConfig, experiment: str
 ) -> DecisionRecord:
-    """The verdict that follows from ``rules``; only an approval with ``auto_deploy`` deploys."""
+    """The verdict of ``rules``; only APPROVED with ``auto_deploy`` deploys."""
     found = {rule.outcome for rule in rules}
     decisive = next((outcome for outcome in _VERDICTS if outcome in found), None)
     verdict = _VERDICTS[decisive] if decisive else Verdict.APPROVED
@@ -125,7 +144,7 @@ def conclude(
 
 
 def blocked(why: str) -> DecisionRecord:
-    """The verdict where the data does not meet the standards: there is no model to judge."""
+    """The verdict BLOCKED: the data does not meet the standards, so there is no model."""
     return DecisionRecord(
         verdict=Verdict.BLOCKED,
         sentence=f"the data does not meet the standards: {why}",
@@ -163,47 +182,16 @@ def _remedy(rule: RuleResult) -> str:
         return RULES[rule.rule].remedy
     if rule.scarce_label is not None:
         return (
-            f"To settle {rule.rule}, label test rows of {rule.scarce_label} first: it has so few "
-            "that they weigh more than those of all other labels together."
+            f"To settle {rule.rule}, label test rows of {rule.scarce_label} first: its few rows "
+            "weigh more than those of all other labels together."
         )
     if rule.rows_needed is None:
         return (
-            f"More test rows hardly settle {rule.rule}: the difference lies so near its limit that "
-            "a hundred times as many would not tell. Train a model that is better, or decide by "
-            "hand."
+            f"More test rows will not settle {rule.rule}: the difference is too close to the limit "
+            "(over 100 times the rows would be needed). Train a better model, or decide by hand."
         )
-    part = " of the part that it names first" if rule.rule in GUARDS else ""
+    part = " of the first label or slice that it names" if rule.rule in GUARDS else ""
     return (
         f"To settle {rule.rule}, label test rows until there are about {rule.rows_needed:,}{part}: "
-        "if the difference is what it seems, that many show it four times in five."
-    )
-
-
-def decide(
-    evaluation: EvaluationRecord, export: ExportRecord, config: DeploymentConfig, experiment: str
-) -> DecisionRecord:
-    """Apply all rules; ``experiment`` is the id that ``promote`` takes."""
-    rules = (*judge_scores(evaluation, config), *judge_export(export, config))
-    return conclude(rules, config, experiment)
-
-
-def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
-    """The rules about the scores, in the order of the table."""
-    return (
-        scores.min_accuracy(evaluation, config),
-        scores.min_f1(evaluation, config),
-        scores.beats_baseline(evaluation, config),
-        scores.versus_production(evaluation, config),
-        guards.class_guard(evaluation, config),
-        guards.slice_guard(evaluation, config),
-        guards.test_reuse(evaluation),
-    )
-
-
-def judge_export(export: ExportRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
-    """The rules about what would be deployed, in the order of the table."""
-    return (
-        artefact.export_parity(export),
-        artefact.latency(export, config),
-        artefact.size(export, config),
+        "if the difference is as measured, that many show it with 80 % power."
     )

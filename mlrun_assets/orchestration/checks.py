@@ -30,7 +30,7 @@ from mlrun_assets.records import (
 MAX_FERTILITY_GROWTH = 0.01
 
 _DESCRIPTIONS = {
-    **{name: rule.asks for name, rule in RULES.items()},
+    **{name: rule.condition for name, rule in RULES.items()},
     "learned": "The best epoch beats the majority label on val.",
     "vocabulary_covers": (
         f"Vocabulary trimming adds at most {MAX_FERTILITY_GROWTH:.0%} tokens to the val texts."

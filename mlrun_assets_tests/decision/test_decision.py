@@ -187,7 +187,7 @@ def test_what_is_inconclusive_says_how_many_rows_would_tell() -> None:
 def test_a_difference_at_its_limit_is_not_settled_by_rows() -> None:
     record = decision(against_production(-0.06, -0.02, 0.02))
     assert rule(record, "versus_production").rows_needed is None
-    assert any("hardly settle" in step for step in record.next_steps)
+    assert any("will not settle" in step for step in record.next_steps)
 
 
 def test_data_that_blocks_is_a_verdict_that_never_deploys() -> None:

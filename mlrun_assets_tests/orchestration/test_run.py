@@ -202,7 +202,7 @@ def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     experiment = latest(config)
     manifest = experiment.manifest
     assert manifest.status is Status.BLOCKED
-    assert "30 rows of test share their text with train" in (manifest.error or "")
+    assert "30 rows of test with a text of train" in (manifest.error or "")
     reports = config.parent / ".claude" / "reports"
     assert f"- {manifest.report} | Blocked | " in (reports / "_registry.md").read_text()
     assert "Data check split_leakage blocks" in (reports / "_tech-debt.md").read_text()

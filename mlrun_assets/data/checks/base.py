@@ -1,4 +1,4 @@
-"""What every check takes and gives: a dataset in, a finding out."""
+"""The input and the result of every check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from mlrun_assets.config import CheckName, DataConfig
-from mlrun_assets.data.checks.near_duplicates import NearMatches, find_near_matches
+from mlrun_assets.data.checks.near_duplicates import NearDuplicates, find_near_matches
 from mlrun_assets.data.reading import SplitRows
 from mlrun_assets.records import Bound, CheckOutcome, QualityCheck, Severity
 
@@ -25,10 +25,10 @@ class Previous:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the checks look at.
+    """The data that the checks examine.
 
     ``splits`` by name; each frame has ``id``, ``text``, ``label``, ``key`` (what equal texts share)
-    and ``tokens`` (the length in tokens, uncut). ``show_text``: texts may stand in what is written.
+    and ``tokens`` (the length in tokens, uncut). ``show_text``: messages may quote texts.
     ``token_problem``: why ``tokens`` and ``unknown`` are null; ``special_tokens``: how many of the
     ``tokens`` of a text are none of its own.
     """
@@ -48,8 +48,8 @@ class Dataset:
         return self.splits[split].frame["key"]
 
     @cached_property
-    def near_matches(self) -> NearMatches:
-        """Texts that are nearly the same; several checks look at them."""
+    def near_duplicate_pairs(self) -> NearDuplicates:
+        """Near-duplicates; several checks use them."""
         keys = {name: self.keys(name) for name in self.splits}
         return find_near_matches(keys, self.config.quality.near_duplicate_similarity)
 
@@ -68,7 +68,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """A check with what it leaves behind.
+    """A check with its by-products.
 
     ``columns``: of a split, columns that its file gets, as many rows as the split has. ``review``:
     rows for a person to look at, never changed by this package.
@@ -83,7 +83,7 @@ Check = Callable[[Dataset], QualityCheck | Finding]
 
 
 def passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:
-    """The check found nothing to complain of."""
+    """The result of a check that passed."""
     return QualityCheck(
         name=name,
         outcome=CheckOutcome.PASSED,
@@ -94,7 +94,7 @@ def passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:
 
 
 def failed(name: CheckName, severity: Severity, message: str, measured: Measured) -> QualityCheck:
-    """The check found something; ``severity`` says what that means."""
+    """The result of a check that failed, with its severity."""
     return QualityCheck(
         name=name,
         outcome=CheckOutcome.FAILED,
@@ -105,7 +105,7 @@ def failed(name: CheckName, severity: Severity, message: str, measured: Measured
 
 
 def off(name: CheckName, why: str = "turned off in data.quality.skip") -> QualityCheck:
-    """The check was not run."""
+    """The result of a check that was not run."""
     return QualityCheck(
         name=name,
         outcome=CheckOutcome.OFF,

@@ -1,10 +1,11 @@
-"""What stands in the texts: too little, too much, or what identifies a person."""
+"""Checks of single texts: length, personal data, encoding, tokenizer fit."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from mlrun_assets.data.checks.base import Dataset, Measured, failed, passed
+from mlrun_assets.errors import count
 from mlrun_assets.records import Bound, QualityCheck, Severity
 
 EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\p{L}{2,}"
@@ -16,11 +17,11 @@ PHONE = (
     r"|\b0\d{1,3}[\s.-]?\d{3}[\s.-]?\d{3,4}\b"
     r"|\b\d{3}[.-]\d{3}[.-]\d{4}\b"
 )
-_PII = {"e-mail addresses": EMAIL, "phone numbers": PHONE, "URLs": URL}
+_PII = {"e-mail address": EMAIL, "phone number": PHONE, "URL": URL}
 
 
 def empty_or_short(dataset: Dataset) -> QualityCheck:
-    """Every text has words enough to say something; those with none are quarantined."""
+    """Every text has at least ``min_words`` words; empty texts are quarantined."""
     limit = dataset.config.quality.min_words
     words = _texts(dataset).str.count_matches(r"\S+")
     short = int((words < limit).sum())
@@ -32,14 +33,14 @@ def empty_or_short(dataset: Dataset) -> QualityCheck:
     if short + empty == 0:
         return passed("empty_or_short", f"every text has {limit} words or more", measured)
     message = (
-        f"{short} texts have fewer than {limit} words and {empty} empty ones were quarantined; "
+        f"{count(short, 'text')} with fewer than {limit} words, {empty} empty and quarantined; "
         "complete or remove them"
     )
     return failed("empty_or_short", Severity.WARN, message, measured)
 
 
 def too_long(dataset: Dataset) -> QualityCheck:
-    """No text is so long that it must be several."""
+    """No text has more than ``max_characters`` characters."""
     limit = dataset.config.quality.max_characters
     characters = _texts(dataset).str.len_chars()
     longest = int(characters.max() or 0)  # type: ignore[arg-type]
@@ -48,14 +49,14 @@ def too_long(dataset: Dataset) -> QualityCheck:
     if long == 0:
         return passed("too_long", f"the longest text has {longest} characters", measured)
     message = (
-        f"{long} texts have more than {limit} characters, the longest {longest}; split them, or "
-        "look for rows that ran together"
+        f"{count(long, 'text')} with more than {limit} characters, the longest {longest}; "
+        "split them, or look for rows that ran together"
     )
     return failed("too_long", Severity.WARN, message, measured)
 
 
 def pii(dataset: Dataset) -> QualityCheck:
-    """No text holds an e-mail address, a phone number or a URL."""
+    """No text contains an e-mail address, a phone number or a URL."""
     texts = _texts(dataset)
     matches = pl.DataFrame(
         {name: texts.str.count_matches(pattern) for name, pattern in _PII.items()}
@@ -65,8 +66,12 @@ def pii(dataset: Dataset) -> QualityCheck:
     rows = matches.filter(pl.any_horizontal(pl.all() > 0)).height
     if total == 0:
         return passed("pii", "no e-mail address, phone number or URL", Measured(0, 0))
-    listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    message = f"{listed} in {rows} rows; mask those of private persons before texts are shared"
+    listed = ", ".join(
+        count(number, name, f"{name}es" if name[-1] == "s" else None)
+        for name, number in counts.items()
+        if number
+    )
+    message = f"{listed} in {count(rows, 'row')}; mask those of people before you share texts"
     return failed("pii", Severity.WARN, message, Measured(total, 0, rows))
 
 
@@ -75,7 +80,7 @@ def _texts(dataset: Dataset) -> pl.Series:
 
 
 # UTF-8 read as Windows-1252 or Latin-1 starts with a letter of the upper half and goes on with what
-# stands in the place of a continuation byte; ftfy then judges whether that is likely to be meant.
+# is in the place of a continuation byte; ftfy then judges whether that is likely to be meant.
 _MOJIBAKE_SUSPECT = (
     r"[\u{c0}-\u{ff}][\u{80}-\u{bf}\u{152}\u{153}\u{160}\u{161}\u{178}\u{17d}\u{17e}\u{192}\u{2c6}"
     r"\u{2dc}\u{2013}\u{2014}\u{2018}-\u{201e}\u{2020}-\u{2022}\u{2026}\u{2030}\u{2039}\u{203a}"
@@ -97,7 +102,7 @@ _APOSTROPHES = {
 
 
 def encoding(dataset: Dataset) -> QualityCheck:
-    """The texts, as they came, show no trace of a wrong encoding or of careless copying."""
+    """The texts as read show no sign of a wrong encoding or careless copying."""
     raw = pl.concat([rows.frame["raw"] for rows in dataset.splits.values()])
     found = {
         "mojibake": _mojibake(raw),
@@ -113,10 +118,10 @@ def encoding(dataset: Dataset) -> QualityCheck:
     share = rows / max(1, len(raw))
     if rows == 0:
         return passed("encoding", "no trace of a wrong encoding", Measured(0.0, 0))
-    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    listed = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
     message = (
-        f"{rows} rows ({share:.1%}), by kind: {listed}; stored texts are normalised as far as is "
-        "safe, repair the rest where the data come from"
+        f"{count(rows, 'row')} ({share:.1%}), by kind: {listed}; stored texts are "
+        "normalised as far as is safe; repair the rest in the source of the data"
     )
     return failed("encoding", Severity.WARN, message, Measured(share, 0, rows))
 
@@ -130,7 +135,7 @@ def _mojibake(raw: pl.Series) -> pl.Series:
 
 
 def _mixed_apostrophes(raw: pl.Series) -> pl.Series:
-    """The rows with another apostrophe between letters than the one that most rows have."""
+    """The rows whose apostrophe between letters is not the one that most rows use."""
     marks = pl.DataFrame({mark: raw.str.contains(kind) for mark, kind in _APOSTROPHES.items()})
     rows = {mark: int(marks[mark].sum()) for mark in _APOSTROPHES}
     commonest = max(rows, key=lambda mark: rows[mark])
@@ -141,7 +146,7 @@ WORDS = pl.col("text").str.count_matches(r"\S+")
 
 
 def tokens_per_word(frame: pl.DataFrame, special_tokens: int) -> dict[str, float]:
-    """Tokens of a word in the texts of each label, without those that every text gets.
+    """Tokens per word in the texts of each label, without the special tokens.
 
     Rust, Ellis and others call it fertility (https://aclanthology.org/2021.acl-long.243): the
     higher it is, the less of a word the encoder has seen as one.
@@ -156,7 +161,7 @@ def tokens_per_word(frame: pl.DataFrame, special_tokens: int) -> dict[str, float
 
 
 def tokenizer_fit(dataset: Dataset) -> QualityCheck:
-    """The tokenizer cuts words into few pieces and knows nearly all of them, whatever the label."""
+    """The tokenizer splits words into few pieces and knows nearly all of them, for every label."""
     quality = dataset.config.quality
     every = pl.concat(
         [
@@ -169,7 +174,7 @@ def tokenizer_fit(dataset: Dataset) -> QualityCheck:
     share = unknown / max(1, int(every["tokens"].sum()))
     problems = []
     if fit[1] > quality.max_tokens_per_word:
-        problems.append(f"{fit[1]:.2f} tokens a word in {fit[0]}")
+        problems.append(f"{fit[1]:.2f} tokens per word in {fit[0]}")
     if share > quality.max_unknown_token_fraction:
         problems.append(f"{share:.1%} of the tokens are unknown")
     rows = every.filter(pl.col("unknown") > 0).height
@@ -179,12 +184,12 @@ def tokenizer_fit(dataset: Dataset) -> QualityCheck:
     if problems:
         message = f"{' and '.join(problems)}: try an encoder that knows the language (model.name)"
         return failed("tokenizer_fit", Severity.WARN, message, measured)
-    message = f"{fit[1]:.2f} tokens a word in {fit[0]}, {share:.2%} of the tokens unknown"
+    message = f"{fit[1]:.2f} tokens per word in {fit[0]}, {share:.2%} of the tokens unknown"
     return passed("tokenizer_fit", message, measured)
 
 
 def _worst(every: pl.DataFrame, dataset: Dataset) -> tuple[str, float]:
-    """The texts with the most tokens a word: all, or those of a label with enough rows to tell."""
+    """The texts with the most tokens per word: all, or those of a label with enough rows."""
     fits = {"all texts": _overall(every, dataset.special_tokens)}
     rows = dict(every["label"].value_counts().iter_rows())
     for label, value in tokens_per_word(every, dataset.special_tokens).items():

@@ -1,4 +1,4 @@
-"""Checks that the splits are alike, and that the data is like that of the run before."""
+"""Drift: splits that differ from train, and data that differs from the previous run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def label_shift(first: pl.Series, second: pl.Series) -> tuple[float, float]:
 
 
 def separability(first: pl.Series, second: pl.Series) -> float | None:
-    """Out-of-fold AUC of a linear word model that tells two sets of texts apart, a lower bound.
+    """Out-of-fold AUC of a linear word model that separates two sets of texts, a lower bound.
 
     At most 2,000 rows of each; two standard errors (Hanley and McNeil, 1982) are taken off, and
     0.5 is the least. None where a set has fewer than 50 rows.
@@ -127,7 +127,7 @@ def _sample(texts: pl.Series, rows: int) -> pl.Series:
 
 
 class _Problem(NamedTuple):
-    """A distance that is too large, in words, with the threshold that it passed."""
+    """A distance beyond its threshold, in words."""
 
     said: str
     value: float
@@ -136,14 +136,14 @@ class _Problem(NamedTuple):
 
 
 def split_drift(dataset: Dataset) -> QualityCheck:
-    """Val and test have the labels, lengths and words of train."""
+    """Labels, lengths and words of val and test are distributed as in train."""
     frames = {name: rows.frame for name, rows in dataset.splits.items()}
     pairs = {f"{name} against train": (frames["train"], frames[name]) for name in ("val", "test")}
     return _judge("split_drift", pairs, dataset.config.quality, "draw the splits from one source")
 
 
 def drift_from_previous(dataset: Dataset) -> QualityCheck:
-    """Train and test are like those of the run before on data of this name."""
+    """Train and test are distributed as in the previous run on data of this name."""
     previous, limit = dataset.previous, dataset.config.quality.drift_warns
     name: CheckName = "drift_from_previous"
     if previous is None:
@@ -169,7 +169,7 @@ def _judge(
     quality: QualityConfig,
     advice: str,
 ) -> QualityCheck:
-    """The worst shift of several pairs of frames; a pair with an empty one is passed over."""
+    """The worst shift of several pairs of frames; pairs with an empty frame are skipped."""
     measured = {
         what: measure_shift(before, now)
         for what, (before, now) in pairs.items()
@@ -201,7 +201,7 @@ def _problems(shift: Shift, quality: QualityConfig) -> list[_Problem]:
     labels = f"the labels differ (PSI {shift.stability_index:.2f}, JSD {shift.divergence:.3f})"
     limits = {
         labels: (shift.stability_index, quality.drift_warns, quality.drift_blocks),
-        f"a classifier tells the texts apart (AUC {auc:.2f} or more)": (
+        f"a classifier separates the texts (AUC {auc:.2f} or more)": (
             auc,
             quality.separability_warns,
             quality.separability_blocks,

@@ -1,4 +1,4 @@
-"""Check of labels that a model trained without them does not believe."""
+"""Checks of labels: rows whose label is probably wrong; the difference that test can show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
 from mlrun_assets.data.text import first_words
+from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Severity
 from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
 from mlrun_assets.types import LabelIds, Probabilities
@@ -73,7 +74,7 @@ _SEED = 42
 
 
 def label_noise(dataset: Dataset) -> Finding:
-    """Few labels contradict what a model says that learned from the other rows.
+    """Few labels contradict the prediction of a model that was trained on the other rows.
 
     Confident learning (Northcutt et al., 2021) on out-of-fold probabilities of a linear n-gram
     model. The suspects, the likeliest first, and all rows with equal texts and unequal labels go
@@ -90,19 +91,19 @@ def label_noise(dataset: Dataset) -> Finding:
     limit = dataset.config.quality.max_suspected_fraction
     folds = min(_FOLDS, _rows_of_rarest(sample["label"]))
     if folds < 2 or sample["label"].n_unique() < 2:
-        message = "not measured: it takes two labels with two rows each"
+        message = "not measured: two labels with two rows each are needed"
         return Finding(passed("label_noise", message, Measured(None, limit)), review=tuple(review))
     suspects, accuracy = _suspects(sample, folds)
     review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
     share = suspects.height / sample.height
-    of = f"{sample.height} rows" + (" (a sample)" if sample.height < every.height else "")
+    of = count(sample.height, "row") + (" (a sample)" if sample.height < every.height else "")
     said = (
-        f"{suspects.height} of {of}, {share:.1%}, have a label that an n-gram model doubts, which "
-        f"agrees with {accuracy:.0%} of the labels"
+        f"{suspects.height} of {of} ({share:.1%}) have a label that an n-gram model doubts; the "
+        f"model agrees with {accuracy:.0%} of the labels"
     )
     measured = Measured(share, limit, suspects.height)
     if share > limit:
-        message = f"{said}; look at them in data/review_labels.jsonl, the likeliest errors first"
+        message = f"{said}; see data/review_labels.jsonl, the most likely errors first"
         check = failed("label_noise", Severity.WARN, message, measured)
     else:
         check = passed("label_noise", said, measured)
@@ -115,7 +116,7 @@ def _rows_of_rarest(labels: pl.Series) -> int:
 
 
 def _sample(every: pl.DataFrame) -> pl.DataFrame:
-    """At most `MOST_ROWS` rows of the labels that can stand in two folds, one row a text."""
+    """At most `MOST_ROWS` rows of the labels with rows for two folds, one row per text."""
     frequent = every.unique("key", keep="first", maintain_order=True).filter(
         pl.len().over("label") > 1
     )
@@ -126,7 +127,7 @@ def _sample(every: pl.DataFrame) -> pl.DataFrame:
 
 
 def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
-    """The suspected rows, the likeliest errors first, and how often model and label agree.
+    """The suspected rows, the most likely errors first, and how often model and label agree.
 
     ``suggested`` is the model's label, ``margin`` its probability less that of the given one.
     """
@@ -160,7 +161,7 @@ def _out_of_fold(texts: pl.Series, truth: LabelIds, folds: int) -> Probabilities
 
 
 def _conflicts(every: pl.DataFrame, show_text: bool) -> list[dict[str, object]]:
-    """Rows whose text stands elsewhere with another label, each with one such place."""
+    """Rows whose text has another label elsewhere, each with one such place."""
     disputed = every.filter(pl.col("label").n_unique().over("key") > 1)
     other = disputed.select("key", suggested="label", other_id="id", other_split="split")
     pairs = disputed.join(other, on="key", maintain_order="left_right").filter(
@@ -177,7 +178,7 @@ def _rows(frame: pl.DataFrame, why: str, show_text: bool) -> list[dict[str, obje
 
 
 def test_power(dataset: Dataset) -> QualityCheck:
-    """The test split can show a difference worth knowing, by McNemar's exact test at 80 % power.
+    """The test split can show a relevant difference, by McNemar's exact test at 80 % power.
 
     Differences are given in half points, rounded up. For macro-F1 the rows count as the balanced
     rows that would tell as much.
@@ -189,11 +190,11 @@ def test_power(dataset: Dataset) -> QualityCheck:
     balanced = int(round(rows_behind_macro_average(counts), 6))
     f1 = smallest_difference(balanced, quality.test_discordance)
     said = (
-        f"this test split of {len(labels)} rows can show differences of {_points(accuracy)} or "
-        f"more ({_points(f1)} of macro-F1)"
+        f"this test split of {count(len(labels), 'row')} can show differences of "
+        f"{_points(accuracy)} or more ({_points(f1)} of macro-F1)"
     )
     if accuracy is None:
-        said = f"this test split of {len(labels)} rows can show no difference at all"
+        said = f"this test split of {count(len(labels), 'row')} can show no difference at all"
     limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
     # Without a difference that the rows can show, 1.0: none between two scores is larger.
     worst = 1.0 if accuracy is None or f1 is None else max(accuracy, f1)

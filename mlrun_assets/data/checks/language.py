@@ -1,4 +1,4 @@
-"""Which language the texts are in, and which mix it with another."""
+"""Checks of the language of the texts, and of code-switching."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset, Measured, failed, off, passed
 from mlrun_assets.data.text import LanguageProfile, language_profile, language_tag
+from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Severity
 
 DetectorName = Literal["pycld2", "py3langid"]
@@ -99,7 +100,7 @@ def add_language(frame: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
 
 
 def language(dataset: Dataset) -> QualityCheck:
-    """The rows are in the language that they are said to be in."""
+    """The texts are in ``data.language``."""
     quality = dataset.config.quality
     detector = load_detector(quality.language_detector)
     profile = language_profile(dataset.config.language)
@@ -109,7 +110,7 @@ def language(dataset: Dataset) -> QualityCheck:
     worst = max(shares, key=lambda split: shares[split])
     measured = Measured(shares[worst], quality.other_language_warns, len(others))
     said = (
-        f"{shares[worst]:.1%} of {worst} ({len(others)} rows in all, of those with "
+        f"{shares[worst]:.1%} of {worst} ({count(len(others), 'row')} in all, of those with "
         f"{quality.min_language_words} words or more) are not in `{profile.code}`"
     )
     if shares[worst] <= quality.other_language_warns:
@@ -125,10 +126,10 @@ def language(dataset: Dataset) -> QualityCheck:
 
 
 def code_switching(dataset: Dataset) -> QualityCheck:
-    """How many rows mix the language with another one: they are tagged and kept."""
+    """Code-switched rows are counted, tagged and kept; the check always passes."""
     profile = language_profile(dataset.config.language)
     if not profile.function_words:
-        message = f"no function words are known for `{profile.code}`, so mixed rows can't be told"
+        message = f"no function words are known for `{profile.code}`, so mixed rows can't be found"
         return off("code_switching").model_copy(update={"message": message})
     rows = pl.concat(
         [rows.frame.select("label", "code_switched") for rows in dataset.splits.values()]
@@ -138,8 +139,8 @@ def code_switching(dataset: Dataset) -> QualityCheck:
     if not mixed:
         return passed("code_switching", "no row mixes two languages", measured)
     message = (
-        f"{mixed} rows ({measured.value:.1%}) mix `{profile.code}` with another language, are kept "
-        f"and tagged in the column `code_switched`: {_shares_of_labels(rows)}"
+        f"{count(mixed, 'row')} ({measured.value:.1%}) in `{profile.code}` and another "
+        f"language, kept and tagged in the column `code_switched`: {_shares_of_labels(rows)}"
     )
     return passed("code_switching", message, measured)
 
@@ -170,7 +171,7 @@ def _disagrees(profile: LanguageProfile) -> pl.Expr:
 
 
 def _code_switched(frame: pl.DataFrame, profile: LanguageProfile) -> pl.Series:
-    """Of each row, whether it is code-switched; looks only at those that the detector gave away."""
+    """Whether each row is code-switched; only rows that the detector rejected are examined."""
     mixed = pl.Series("code_switched", [False]).new_from_index(0, frame.height)
     if not profile.function_words:
         return mixed

@@ -1,4 +1,4 @@
-"""Checks of texts that stand twice: nearly the same in one split, or known from another split."""
+"""Near-duplicates within a split, and leakage: texts, passages and groups in two splits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 from mlrun_assets.config import extra_column
 from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
+from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
 from mlrun_assets.types import BoolArray, FloatArray, HashArray, RowNumbers
 
@@ -19,7 +20,7 @@ _FILTER_BITS = 26
 
 
 def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
-    """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` holds.
+    """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` contains.
 
     Thirteen words in a row are hardly ever the same by chance (Brown et al., 2020, appendix C). A
     key with fewer words has none and gets 0. Of a 13-gram that stands in more than 20 sources the
@@ -33,13 +34,13 @@ def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
 
 
 def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
-    """The rows of ``sources`` that hold ``share`` or more of the 13-grams of one of ``keys``."""
+    """Rows of ``sources`` that contain at least ``share`` of the 13-grams of one of ``keys``."""
     held = _shares(keys, sources, None).filter(pl.col("share") >= share)
     return held.select(pl.col("source").unique().sort()).collect()["source"].to_numpy()
 
 
 def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl.LazyFrame:
-    """Of each pair that shares 13-grams: row, source and the share of the row's that it holds."""
+    """Pairs that share 13-grams: row, source, and the share of the row's 13-grams in the source."""
     wanted = pl.concat([_wanted(start, chunk) for start, chunk in chunks(keys)] or [_NOTHING])
     found = _sources_of(wanted["hash"].unique().sort().to_numpy(), sources)
     if most_sources is not None:
@@ -63,7 +64,7 @@ def _wanted(start: int, keys: pl.Series) -> pl.DataFrame:
 
 
 def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
-    """Which of ``sources`` hold the ``wanted`` hashes (ascending): columns hash and source."""
+    """The ``sources`` that contain the ``wanted`` hashes (ascending): columns hash and source."""
     low = np.uint64((1 << _FILTER_BITS) - 1)
     # One byte a slot sends nearly all n-grams away before the search in the sorted array.
     perhaps = np.zeros(1 << _FILTER_BITS, dtype=bool)
@@ -85,9 +86,9 @@ _SPLIT_PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
 def near_duplicates(dataset: Dataset) -> QualityCheck:
-    """No text stands twice in one split with a few words changed."""
+    """No text of a split repeats another one with a few words changed."""
     threshold = dataset.config.quality.near_duplicate_similarity
-    repeated = {name: dataset.near_matches.repeated(name) for name in dataset.splits}
+    repeated = {name: dataset.near_duplicate_pairs.repeated(name) for name in dataset.splits}
     total = sum(repeated.values())
     note = _note_on_short_texts(dataset)
     if total == 0:
@@ -96,14 +97,14 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
     message = (
         f"texts that share {threshold:.0%} or more of their 5-grams with an earlier one of their "
-        f"split: {listed}; keep one of each{note}"
+        f"split: {listed}; keep one of each group{note}"
     )
     return failed("near_duplicates", Severity.WARN, message, Measured(total, 0, total))
 
 
 @dataclass
 class _Leaks:
-    """What leaks, in words, and which rows of each split do."""
+    """The leaks of each split in words, and the rows concerned."""
 
     rows: dict[str, BoolArray]
     blocking: list[str] = field(default_factory=list)
@@ -113,23 +114,23 @@ class _Leaks:
         self.rows[split] |= rows
         if rows.any():
             said = self.blocking if blocks else self.warning
-            said.append(f"{rows.sum()} rows of {split} {what}")
+            said.append(f"{count(int(rows.sum()), 'row')} of {split} {what}")
 
 
 def split_leakage(dataset: Dataset) -> Finding:
-    """No text, no near match, no long passage and no group stands in two splits.
+    """No text, near-duplicate, long passage or group is in two splits.
 
     The rows of val and test that are known from elsewhere are marked in the column ``leaks``.
     """
     leaks = _Leaks({name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS})
     for first, second in _SPLIT_PAIRS:
-        equal = dataset.near_matches.equal(second, first)
-        leaks.note(second, equal, f"share their text with {first}")
-        near = dataset.near_matches.near(second, first)
-        leaks.note(second, near, f"nearly share their text with {first}")
+        equal = dataset.near_duplicate_pairs.equal(second, first)
+        leaks.note(second, equal, f"with a text of {first}")
+        near = dataset.near_duplicate_pairs.near(second, first)
+        leaks.note(second, near, f"with a near-duplicate in {first}")
         if dataset.config.group_column:
             group = _same_group(dataset, first, second)
-            leaks.note(second, group, f"share their group with {first}")
+            leaks.note(second, group, f"with a group of {first}")
     for name in ("val", "test"):
         _note_containment(dataset, leaks, name)
     columns = {name: pl.Series(LEAKS, rows) for name, rows in leaks.rows.items()}
@@ -144,24 +145,24 @@ def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:
 
 
 def _note_containment(dataset: Dataset, leaks: _Leaks, name: str) -> None:
-    """Rows of ``name`` that hold a long passage of one training row and did not stand out yet."""
+    """Rows of ``name`` that contain a long passage of one training row and were not found yet."""
     quality = dataset.config.quality
     share = containment(dataset.keys(name), dataset.keys("train"))
     share[leaks.rows[name]] = 0.0
     much = share >= quality.containment_blocks
     what = "or more of their 13-grams with one row of train"
-    leaks.note(name, much, f"share {quality.containment_blocks:.0%} {what}")
+    leaks.note(name, much, f"with {quality.containment_blocks:.0%} {what}")
     some = (share >= quality.containment_warns) & ~much
-    leaks.note(name, some, f"share {quality.containment_warns:.0%} {what}", blocks=False)
+    leaks.note(name, some, f"with {quality.containment_warns:.0%} {what}", blocks=False)
 
 
 def _judge(leaks: _Leaks) -> QualityCheck:
     rows = sum(int(rows.sum()) for rows in leaks.rows.values())
     said = [*leaks.blocking, *leaks.warning]
     if not said:
-        return passed("split_leakage", "no text stands in two splits", Measured(0, 0))
+        return passed("split_leakage", "no text is in two splits", Measured(0, 0))
     severity = Severity.ERROR if leaks.blocking else Severity.WARN
-    message = "; ".join(said) + "; keep each in one split only"
+    message = "; ".join(said) + "; keep each text in one split only"
     return failed("split_leakage", severity, message, Measured(rows, 0, rows))
 
 
@@ -170,4 +171,8 @@ def _note_on_short_texts(dataset: Dataset) -> str:
         int((dataset.keys(name).str.count_matches(" ") < SHINGLE_WORDS - 1).sum())
         for name in dataset.splits
     )
-    return f" ({short} texts of fewer than {SHINGLE_WORDS} words compared whole)" if short else ""
+    return (
+        f" ({count(short, 'text')} of fewer than {SHINGLE_WORDS} words compared whole)"
+        if short
+        else ""
+    )

@@ -1,4 +1,4 @@
-"""Which texts of a dataset are nearly the same, within and across its splits."""
+"""Near-duplicates: pairs of texts whose word 5-grams have a high Jaccard similarity."""
 
 from __future__ import annotations
 
@@ -189,8 +189,8 @@ def _jaccard(sets: ShingleSets, first: RowNumbers, second: RowNumbers) -> FloatA
 
 
 @dataclass(frozen=True)
-class NearMatches:
-    """Every distinct key of a dataset as a number, and the pairs of them that nearly match.
+class NearDuplicates:
+    """The distinct keys of a dataset as numbers, and the pairs of near-duplicates among them.
 
     ``numbers``: of each split, the key of each row. ``held``: of each split, which keys it has.
     """
@@ -200,25 +200,25 @@ class NearMatches:
     pairs: Pairs
 
     def equal(self, split: str, other: str) -> BoolArray:
-        """Rows of ``split`` whose key stands in ``other`` too."""
+        """Rows of ``split`` whose key is also in ``other``."""
         return np.asarray(self.held[other][self.numbers[split]])
 
     def near(self, split: str, other: str) -> BoolArray:
-        """Rows of ``split`` with a near match, and no equal one, in ``other``."""
+        """Rows of ``split`` with a near-duplicate, and no equal text, in ``other``."""
         partner = np.zeros(len(self.held[other]), dtype=bool)
         for one, two in ((self.pairs.first, self.pairs.second), self.pairs[1::-1]):
             partner[one[self.held[other][two]]] = True
         return np.asarray((partner & ~self.held[other])[self.numbers[split]])
 
     def repeated(self, split: str) -> int:
-        """Distinct keys of ``split`` that nearly match an earlier one of it."""
+        """Distinct keys of ``split`` that are near-duplicates of an earlier one."""
         held = self.held[split]
         inside = held[self.pairs.first] & held[self.pairs.second]
         return len(np.unique(self.pairs.second[inside]))
 
 
-def find_near_matches(keys: dict[str, pl.Series], threshold: float) -> NearMatches:
-    """The near matches among the keys of several splits."""
+def find_near_matches(keys: dict[str, pl.Series], threshold: float) -> NearDuplicates:
+    """Find the near-duplicates among the keys of several splits."""
     every = pl.concat([series.alias("key") for series in keys.values()]).to_frame()
     distinct = every.unique(maintain_order=True).with_row_index("number")
     numbers = every.join(distinct, on="key", how="left", maintain_order="left")["number"]
@@ -228,4 +228,4 @@ def find_near_matches(keys: dict[str, pl.Series], threshold: float) -> NearMatch
     for split, rows in of_split.items():
         held[split] = np.zeros(distinct.height, dtype=bool)
         held[split][rows] = True
-    return NearMatches(of_split, held, near_pairs(distinct["key"], threshold))
+    return NearDuplicates(of_split, held, near_pairs(distinct["key"], threshold))

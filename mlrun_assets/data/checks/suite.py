@@ -1,4 +1,9 @@
-"""The checks: one function each, from the validated splits to what was found."""
+"""The data-quality checks: one function per check, and how they run.
+
+To add a check: a function `Dataset -> QualityCheck` in the module of its kind, its name in
+`config.data.CheckName`, its line in `CHECKS` below, its thresholds in `config.data.QualityConfig`,
+its row in `docs/data.md`, and a test in `mlrun_assets_tests/data/checks/`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,15 @@ from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
 from mlrun_assets.data.checks.language import code_switching, language
 from mlrun_assets.data.checks.leakage import near_duplicates, split_leakage
+from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 
 
 def run_check(name: CheckName, check: Check, dataset: Dataset) -> Finding:
-    """What ``check`` finds in the rows that ``data.quality.exempt`` does not leave out.
+    """Run ``check`` on the rows that ``data.quality.exempt`` does not exempt.
 
-    Columns that the check gives are as long as the split again: exempt rows have null there, or
-    false where the column says yes or no.
+    Columns that the check adds are extended to the whole split: exempt rows get null, or false in a
+    boolean column.
     """
     exempt = dataset.config.quality.exempt.get(name)
     if not exempt:
@@ -34,7 +40,7 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> Finding:
     }
     found = _finding(check, replace(dataset, splits=splits))
     left_out = sum(int((~kept).sum()) for kept in looked_at.values())
-    message = f"{found.check.message} ({left_out} rows exempt)"
+    message = f"{found.check.message} ({count(left_out, 'row')} exempt)"
     columns = {
         split: tuple(_as_long_as_the_split(column, looked_at[split]) for column in given)
         for split, given in found.columns.items()
@@ -63,13 +69,13 @@ def _as_long_as_the_split(column: pl.Series, looked_at: pl.Series) -> pl.Series:
     return whole.new_from_index(0, len(looked_at)).scatter(looked_at.arg_true(), column)
 
 
-# One row of a label shows what it looks like once, and nothing of what its rows have in common.
+# One row of a label shows nothing of what its rows have in common.
 LEARNABLE_ROWS = 2
 FEWEST_LABELS = 2
 
 
 def run_checks(dataset: Dataset) -> tuple[Finding, ...]:
-    """All checks in the order of the table in the README; those that are off are listed as off."""
+    """Run all checks, in the order of `CHECKS`; a check that is turned off is listed as off."""
     return tuple(_run(name, check, dataset) for name, check in CHECKS.items())
 
 
@@ -82,7 +88,7 @@ def _run(name: CheckName, check: Check, dataset: Dataset) -> Finding:
 
 
 def schema(dataset: Dataset) -> QualityCheck:
-    """No split has too large a share of rows that can't be used."""
+    """The share of quarantined rows of each split is within max_invalid_fraction."""
     limit = dataset.config.quality.max_invalid_fraction
     shares = {
         name: len(rows.quarantined) / rows.rows_read
@@ -96,10 +102,12 @@ def schema(dataset: Dataset) -> QualityCheck:
     if over:
         listed = ", ".join(f"{value:.1%} of {name}" for name, value in over.items())
         reasons = _commonest_reasons(dataset)
-        message = f"{listed} can't be used ({reasons}); see the quarantine file for each line"
+        message = f"{listed} quarantined ({reasons}); the quarantine file lists each line"
         return failed("schema", Severity.ERROR, message, Measured(share, limit, bad))
     message = (
-        f"{bad} rows quarantined, at most {share:.1%} of a split" if bad else "all rows usable"
+        f"{count(bad, 'row')} quarantined, at most {share:.1%} of a split"
+        if bad
+        else "no row was quarantined"
     )
     return passed("schema", message, Measured(share, limit, bad))
 
@@ -113,11 +121,11 @@ def splits_nonempty(dataset: Dataset) -> QualityCheck:
         files = ", ".join(f"{name} ({dataset.splits[name].source})" for name in empty)
         message = f"no usable row in {files}"
         return failed("splits_nonempty", Severity.ERROR, message, measured)
-    return passed("splits_nonempty", f"the smallest split has {fewest} rows", measured)
+    return passed("splits_nonempty", f"the smallest split has {count(fewest, 'row')}", measured)
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
-    """The labels are as many as configured, and none is another one in disguise."""
+    """The number of labels is as configured, and no two labels differ only by case or spaces."""
     labels, expected = dataset.labels, dataset.num_labels
     listed = ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
     alike = _alike(labels)
@@ -127,7 +135,7 @@ def label_domain(dataset: Dataset) -> QualityCheck:
         pairs = ", ".join(f"`{a}` and `{b}`" for a, b in alike)
         message = f"{pairs} differ only by case or spaces; make them one label"
     elif len(labels) < FEWEST_LABELS:
-        message = f"the training split has {len(labels)} labels ({listed}); two are needed"
+        message = f"the training split has {count(len(labels), 'label')} ({listed}); two are needed"
     elif expected is not None and expected != len(labels):
         measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
         message = (
@@ -142,7 +150,7 @@ def label_domain(dataset: Dataset) -> QualityCheck:
 
 
 def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
-    """Val holds every label, train a few rows of each; a test split without is worth a warning."""
+    """Train has two rows of every label, val has one; a label that test lacks is a warning."""
     missing = {
         name: [label for label in dataset.labels if label not in set(rows.frame["label"])]
         for name, rows in dataset.splits.items()
@@ -155,52 +163,52 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
     listed = [f"{name} lacks {', '.join(found)}" for name, found in missing.items() if found]
     if few:
         listed.append(
-            f"train has a single row of {', '.join(few)}, and one row is not enough to learn a "
-            "label by: label more of them, or take these labels out"
+            f"train has a single row of {', '.join(few)}, too few to learn a label from: label "
+            "more rows, or remove these labels"
         )
     severity = Severity.ERROR if few or missing["train"] or missing["val"] else Severity.WARN
     return failed("every_label_in_every_split", severity, "; ".join(listed), Measured(count, 0))
 
 
 def exact_duplicates(dataset: Dataset) -> QualityCheck:
-    """No text stands twice in one split."""
+    """No text appears twice in one split."""
     repeated = {
         name: rows.frame.height - rows.frame["key"].n_unique()
         for name, rows in dataset.splits.items()
     }
     total = sum(repeated.values())
     if total == 0:
-        return passed("exact_duplicates", "no text stands twice in a split", Measured(0, 0))
+        return passed("exact_duplicates", "no text appears twice in a split", Measured(0, 0))
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
-    message = f"rows whose text stands earlier in their split: {listed}; remove them"
+    message = f"rows that repeat an earlier text of their split: {listed}; remove them"
     return failed("exact_duplicates", Severity.WARN, message, Measured(total, 0, total))
 
 
 def conflicting_labels(dataset: Dataset) -> QualityCheck:
-    """Equal texts carry equal labels."""
+    """Equal texts have equal labels."""
     limit = dataset.config.quality.max_conflicting_fraction
     frames = [rows.frame for rows in dataset.splits.values()]
     keys = conflicting_keys(frames)
     rows = sum(frame.join(keys, on="key", how="semi").height for frame in frames)
     share = rows / max(1, sum(frame.height for frame in frames))
     if rows == 0:
-        return passed("conflicting_labels", "equal texts carry equal labels", Measured(0.0, limit))
-    message = f"{rows} rows ({share:.2%}) share their text with a row of another label"
+        return passed("conflicting_labels", "equal texts have equal labels", Measured(0.0, limit))
+    message = f"{count(rows, 'row')} ({share:.2%}) with the text of a row that has another label"
     if share > limit:
         return failed("conflicting_labels", Severity.ERROR, message, Measured(share, limit, rows))
-    message += "; they are quarantined: decide which label is right"
+    message += "; quarantined: decide which label is right"
     return failed("conflicting_labels", Severity.WARN, message, Measured(share, 0, rows))
 
 
 def conflicting_keys(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """The keys of texts that stand with more than one label, in the column ``key``."""
+    """The keys of texts that have more than one label, in the column ``key``."""
     every = pl.concat([frame.select("key", "label") for frame in frames])
     labels = every.group_by("key").agg(pl.col("label").n_unique())
     return labels.filter(pl.col("label") > 1).select("key")
 
 
 def class_balance(dataset: Dataset) -> QualityCheck:
-    """The training split has enough rows of each label, in like number."""
+    """The training split has enough rows of each label, in similar numbers."""
     quality = dataset.config.quality
     counts = _label_rows(dataset, "train")
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
@@ -215,7 +223,7 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     elif rare:
         measured = Measured(fewest, quality.min_rows_per_label, bound=Bound.AT_LEAST)
     if problems:
-        message = "; ".join(problems) + "; label more rows of the small ones"
+        message = "; ".join(problems) + "; label more rows of the rare labels"
         return failed("class_balance", Severity.WARN, message, measured)
     message = "no label has a row"
     if ratio:
@@ -224,7 +232,7 @@ def class_balance(dataset: Dataset) -> QualityCheck:
 
 
 def truncation(dataset: Dataset) -> QualityCheck:
-    """Few texts are longer than what the model reads."""
+    """Few texts are longer than ``model.max_length``."""
     limit = dataset.config.quality.max_truncated_fraction
     tokens = pl.concat([rows.frame["tokens"] for rows in dataset.splits.values()])
     cut = int((tokens > dataset.max_length).sum())
@@ -232,7 +240,7 @@ def truncation(dataset: Dataset) -> QualityCheck:
     if share > limit:
         message = (
             f"{share:.1%} of the texts are longer than model.max_length {dataset.max_length}; "
-            "raise it, or put what matters first (data.text_columns)"
+            "raise it, or put the most important column first (data.text_columns)"
         )
         return failed("truncation", Severity.WARN, message, Measured(share, limit, cut))
     message = f"{share:.1%} of the texts are longer than {dataset.max_length} tokens"
@@ -267,12 +275,12 @@ ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 
 def _commonest_reasons(dataset: Dataset) -> str:
-    """How many rows there are of each reason, and the first row of the commonest."""
+    """The number of rows per reason, and the first row of the most common one."""
     bad = [row for name in SPLITS for row in dataset.splits[name].quarantined]
     commonest = Counter(row.reason for row in bad).most_common(3)
     counts = ", ".join(f"{reason}: {count}" for reason, count in commonest)
     first = next(row for row in bad if row.reason == commonest[0][0])
-    return f"{counts}; such as {first.split}, line {first.line}: {first.detail}"
+    return f"{counts}; for example {first.split}, line {first.line}: {first.detail}"
 
 
 def _label_rows(dataset: Dataset, split: str) -> dict[str, int]:

@@ -83,7 +83,7 @@ def test_schema_blocks_beyond_the_share() -> None:
     result = check("schema", bad=3, max_invalid_fraction=0.05)
     assert result.blocks
     assert result.rows == 9
-    assert "(not JSON: 9; such as train, line 0: ?)" in result.message
+    assert "not JSON: 9; " in result.message
 
 
 def test_an_empty_split_blocks() -> None:
@@ -120,7 +120,7 @@ def test_a_label_with_a_single_training_row_blocks() -> None:
     one = next(row for row in CLEAN["train"] if row[1] == "b")
     result = check("every_label_in_every_split", {"train": [*others, one]})
     assert result.blocks
-    assert result.message.startswith("train has a single row of b, and one row is not enough")
+    assert result.message.startswith("train has a single row of b")
     assert not check("every_label_in_every_split", {"train": [*others, one, ("kale", "b")]}).blocks
 
 
@@ -142,7 +142,7 @@ def test_conflicting_labels_warn_and_block_beyond_the_share() -> None:
 def test_a_text_in_two_splits_blocks() -> None:
     result = check("split_leakage", {"test": [*CLEAN["test"], ("Train qoraal 3 b.", "b")]})
     assert result.blocks
-    assert result.message.startswith("1 rows of test share their text with train")
+    assert result.message.startswith("1 row of test with a text of train")
 
 
 def test_a_group_in_two_splits_blocks() -> None:
@@ -164,7 +164,7 @@ def test_a_group_in_two_splits_blocks() -> None:
     result = CHECKS["split_leakage"](dataset)
     assert isinstance(result, Finding)
     assert result.check.blocks
-    assert "share their group with train" in result.check.message
+    assert "with a group of train" in result.check.message
     assert [column.sum() for column in result.columns["test"]] == [20]
 
 

@@ -7,7 +7,7 @@ def test_a_text_of_one_word_warns() -> None:
     result = check_texts("empty_or_short", [*SOMALI, "Haa"])
     assert result.warns
     assert (result.rows, result.value) == (1, 1)
-    assert result.message.startswith("1 texts have fewer than 2 words")
+    assert result.message.startswith("1 text with fewer than 2 words")
 
 
 def test_texts_of_two_words_are_long_enough() -> None:
@@ -27,7 +27,7 @@ def test_a_text_of_too_many_characters_warns() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Ii soo qor asha.cali@tusaale.so maanta", "1 e-mail addresses"),
+        ("Ii soo qor asha.cali@tusaale.so maanta", "1 e-mail address"),
         ("Wac +252 61 234 5678 ama 061-234-5678", "2 phone numbers"),
         ("Wac +252612345678, (0612345678)", "2 phone numbers"),
         ("Ka eeg https://tusaale.so/a?b=1 iyo www.tusaale.so", "2 URLs"),
@@ -36,7 +36,7 @@ def test_a_text_of_too_many_characters_warns() -> None:
 def test_what_identifies_a_person_is_counted(text: str, said: str) -> None:
     result = check_texts("pii", [*SOMALI, text])
     assert result.warns
-    assert result.message.startswith(f"{said} in 1 rows")
+    assert result.message.startswith(f"{said} in 1 row")
     assert result.rows == 1
 
 

@@ -65,7 +65,7 @@ def test_other_labels_in_test_warn_and_block() -> None:
 def test_other_words_in_test_block() -> None:
     check = split_drift(dataset(rows_of(100, 2, vocabulary="v")))
     assert check.blocks
-    assert "a classifier tells the texts apart" in check.message
+    assert "a classifier separates the texts" in check.message
     assert "100% of the words are new" in check.message
 
 

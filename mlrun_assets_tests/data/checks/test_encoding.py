@@ -18,7 +18,7 @@ from mlrun_assets_tests.examples import SOMALI, check_texts
 def test_each_trace_is_named_and_counted(text: str, said: str) -> None:
     result = check_texts("encoding", [*SOMALI, text])
     assert result.warns
-    assert f"1 rows (7.7%), by kind: {said};" in result.message.replace("8.3%", "7.7%")
+    assert f"1 row (7.7%), by kind: {said};" in result.message.replace("8.3%", "7.7%")
     assert result.rows == 1
 
 

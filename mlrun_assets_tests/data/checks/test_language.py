@@ -62,7 +62,7 @@ def test_mixed_rows_are_counted_by_label_and_never_block() -> None:
     result = check_texts("code_switching", [*SOMALI, MIXED])
     assert result.outcome is CheckOutcome.PASSED
     assert result.rows == 1
-    assert result.message.startswith("1 rows (7.7%) mix `som` with another language")
+    assert result.message.startswith("1 row (7.7%) in `som` and another language")
     assert "14.3% of a" in result.message
     assert check_texts("code_switching", SOMALI).message == "no row mixes two languages"
 

@@ -44,7 +44,7 @@ def test_too_many_tokens_a_word_warn() -> None:
     result = fit([(text, label, 12, 0) for text, label, _, _ in GOOD])
     assert result.warns
     assert result.value == pytest.approx(10 / 3)
-    assert "3.33 tokens a word in all texts" in result.message and "model.name" in result.message
+    assert "3.33 tokens per word in all texts" in result.message and "model.name" in result.message
     assert not fit([(text, label, 12, 0) for text, label, _, _ in GOOD],
                    quality={"max_tokens_per_word": 3.5}).warns  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_one_label_that_the_tokenizer_does_not_fit_warns() -> None:
     rows = [(text, label, 11 if label == "b" else 6, 0) for text, label, _, _ in GOOD]
     result = fit(rows)
     assert result.warns
-    assert "3.00 tokens a word in the texts of `b`" in result.message
+    assert "3.00 tokens per word in the texts of `b`" in result.message
     assert not fit(rows, quality={"min_rows_per_label": 31}).warns
 
 
