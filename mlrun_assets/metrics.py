@@ -1,4 +1,4 @@
-"""Scores of predictions, under the names and interfaces of the field.
+"""Scores of predictions: accuracy, F1 and MCC, through `evaluate` and scikit-learn.
 
 Point values come from `evaluate` metrics that are defined here, with scikit-learn inside:
 ``evaluate.load`` would fetch its script from the Hub. Intervals come from `statistics`.
@@ -19,7 +19,7 @@ from mlrun_assets.types import LabelIds
 
 
 def label_numbers(labels: pl.Series, names: tuple[str, ...]) -> LabelIds:
-    """Labels as their numbers in ``names``, shape (rows,)."""
+    """Labels as indices into ``names``, shape (rows,)."""
     number = {name: index for index, name in enumerate(names)}
     return np.array([number[label] for label in labels], dtype=np.int64)
 
@@ -73,7 +73,7 @@ def val_metrics(truth: LabelIds, guess: LabelIds) -> dict[str, float]:
 def score(
     truth: LabelIds, guess: LabelIds, labels: tuple[str, ...], config: EvaluationConfig, seed: int
 ) -> Scores:
-    """All scores of predictions, both of shape (rows,), as numbers of ``labels``.
+    """All scores of predictions; truth and predictions are indices of ``labels``, shape (rows,).
 
     The interval of the accuracy is Wilson's, those of the F1 come from a bootstrap.
     """
@@ -97,7 +97,7 @@ def score(
 
 
 def seed_scores(seed: int, truth: LabelIds, guess: LabelIds) -> SeedScores:
-    """Scores, without intervals, of the model that ``seed`` gave."""
+    """Scores, without intervals, of the model of one seed."""
     values = combined_metrics().compute(predictions=guess, references=truth)
     return SeedScores(
         seed=seed,
@@ -108,7 +108,7 @@ def seed_scores(seed: int, truth: LabelIds, guess: LabelIds) -> SeedScores:
 
 
 def over_seeds(seeds: tuple[SeedScores, ...]) -> SeedSpread | None:
-    """Mean and sample standard deviation of each score; None: there are not two seeds."""
+    """Mean and sample standard deviation of each score; None: there are fewer than two seeds."""
     if len(seeds) < 2:
         return None
 

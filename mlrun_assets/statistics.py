@@ -66,7 +66,7 @@ def bootstrap_f1(
 
 
 def _unseen_row(support: IntArray, average: Average) -> FloatArray:
-    """The parts, one a label, of a row that could have been drawn and was not.
+    """Pseudo-counts per label for rows that could have been drawn and were not.
 
     The labels whose rows move the F1 most have the largest: what was not seen there would change
     it most.
@@ -78,7 +78,7 @@ def _unseen_row(support: IntArray, average: Average) -> FloatArray:
 
 
 def _mistakes(support: IntArray) -> FloatArray:
-    """How likely a mistake is to be which, before any was seen: shape (labels, labels).
+    """Prior distribution of mistakes over labels, before any was seen: shape (labels, labels).
 
     Rows are the true labels. All labels that have rows themselves are as likely; where there is
     none, all others.
@@ -107,7 +107,7 @@ def _expanded(confidence: float, support: IntArray, average: Average) -> float:
 
 
 class PairedDifference(NamedTuple):
-    """A difference of F1, first model less second, with its interval."""
+    """An F1 difference, first model minus second, with its interval."""
 
     value: float
     low: float
@@ -153,13 +153,13 @@ def paired_f1_difference(
 
 
 def _joint_counts(truth: LabelIds, guesses: tuple[LabelIds, LabelIds], labels: int) -> IntArray:
-    """Rows by true label and what the two models say, shape (labels, labels, labels)."""
+    """Counts by true label and the two predictions, shape (labels, labels, labels)."""
     flat = (truth * labels + guesses[0]) * labels + guesses[1]
     return np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
 
 
 def _chances(pairs: IntArray, label: np.intp, extra: FloatArray) -> tuple[IntArray, FloatArray]:
-    """What the two models may say of a row of ``label``, shape (2, cells), and how likely.
+    """The possible pairs of predictions for a row of ``label``, shape (2, cells), with their prior.
 
     ``extra`` are the parts, one a label, of the row more that only one of them gets right.
     """
@@ -171,7 +171,7 @@ def _chances(pairs: IntArray, label: np.intp, extra: FloatArray) -> tuple[IntArr
 
 
 def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
-    """The central interval that holds ``confidence`` of ``values``."""
+    """The central interval that contains ``confidence`` of ``values``."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
@@ -188,14 +188,14 @@ def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[flo
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p of McNemar's exact test: rows that just one of two models gets right."""
+    """Two-sided p of McNemar's exact test on the discordant rows."""
     from scipy.stats import binomtest
 
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def told_p(p: float) -> str:
+def formatted_p(p: float) -> str:
     """``= 0.043``, or ``< 0.001``, to follow a p."""
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
@@ -203,7 +203,7 @@ def told_p(p: float) -> str:
 def paired_proportion_difference(
     outcomes: tuple[int, int, int, int], confidence: float
 ) -> PairedDifference:
-    """The difference of two proportions on the same rows: the first model less the second.
+    """The difference of two proportions on the same rows, first model minus second.
 
     Args:
         outcomes: rows that both, only the first, only the second and neither model gets right.
@@ -311,7 +311,7 @@ def rows_to_show(difference: float, discordance: float, power: float = 0.8) -> i
 def rows_to_settle(
     rows: int, difference: PairedDifference, limit: float, confidence: float
 ) -> int | None:
-    """How many rows would tell on which side of ``limit`` a difference lies, with power 0.8.
+    """The number of rows that settle on which side of ``limit`` a difference is, with power 0.8.
 
     Args:
         rows: rows that the difference was measured on.
@@ -321,8 +321,7 @@ def rows_to_settle(
 
     The width of an interval falls with the root of the rows, so this holds for any F1 and any
     balance of the labels, if the difference is what was measured; for differences of accuracy it is
-    close to `rows_to_show`. None: it lies so near the limit that a hundred times the rows would not
-    tell.
+    close to `rows_to_show`. None: more than a hundred times the rows would be needed.
     """
     distance = abs(difference.value - limit)
     bound = difference.low if difference.value > limit else difference.high
@@ -335,7 +334,7 @@ def rows_to_settle(
 
 
 def scarce_label(label_rows: IntArray) -> int | None:
-    """The label whose rows make more than half of the variance of a macro average; None: none does.
+    """The label with more than half of the variance of a macro average; None: there is none.
 
     More rows of all labels in their shares tell little then: those of this one are wanted.
     """
@@ -345,7 +344,7 @@ def scarce_label(label_rows: IntArray) -> int | None:
 
 
 def rows_behind_macro_average(label_rows: IntArray) -> float:
-    """How many balanced rows tell as much of a macro average as ``label_rows`` do.
+    """The number of balanced rows that are worth as much as ``label_rows`` for a macro average.
 
     A mean of one rate a label has the variance of its labels' rows apart, so rare labels weigh:
     labels² / Σ 1/rows, which is all rows where the labels are balanced.

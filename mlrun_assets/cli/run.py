@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,9 @@ def _dagster_instance() -> Iterator[dg.DagsterInstance]:
         # Two processes that create the same history at once corrupt it.
         with locked(home / "history"), interrupts_blocked():
             instance = dg.DagsterInstance.get()
+        # A signal that arrives while SQLAlchemy closes a connection is raised again, and would be
+        # logged there with a traceback first.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         with instance:
             yield instance
     except DBAPIError as error:

@@ -23,7 +23,7 @@ from mlrun_assets.records import (
     Score,
     Scores,
 )
-from mlrun_assets.statistics import PairedDifference, rows_to_settle, scarce_label, told_p
+from mlrun_assets.statistics import PairedDifference, formatted_p, rows_to_settle, scarce_label
 
 # The thresholds
 
@@ -173,7 +173,8 @@ def _mcnemar(comparison: Comparison) -> str:
         return ""
     return (
         f"; {comparison.only_challenger_right} rows only this model gets right, "
-        f"{comparison.only_other_right} only production (McNemar p {told_p(comparison.mcnemar_p)})"
+        f"{comparison.only_other_right} only production "
+        f"(McNemar p {formatted_p(comparison.mcnemar_p)})"
     )
 
 

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed, and the temperature that mends them: pure functions."""
+"""Calibration: how far probabilities can be trusted, and the temperature that corrects them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 1 << 21
 
 
 class Bin(NamedTuple):
-    """Rows whose highest probability lies between ``low`` and ``high``."""
+    """Rows whose highest probability is between ``low`` and ``high``."""
 
     low: float
     high: float
@@ -29,14 +29,14 @@ class Bin(NamedTuple):
 
 
 class ByChance(NamedTuple):
-    """The error of rows that are right as often as was said: its mean, and what 95 % stay below."""
+    """The error of a perfectly calibrated model on as many rows: mean and 95th percentile."""
 
     mean: float
     p95: float
 
 
 def reliability_bins(probabilities: Probabilities, truth: LabelIds, bins: int = BINS) -> list[Bin]:
-    """Mean confidence and accuracy in the bins of equal width that hold a row.
+    """Mean confidence and accuracy in the non-empty bins of equal width.
 
     Args:
         probabilities: shape (rows, labels).
@@ -73,7 +73,7 @@ def expected_calibration_error(
 def calibration_error_by_chance(
     probabilities: Probabilities, seed: int, bins: int = BINS, draws: int = DRAWS
 ) -> ByChance:
-    """The expected calibration error of a model that is right just as often as it says.
+    """The expected calibration error of a perfectly calibrated model, by simulation.
 
     It is not zero: in a bin of few rows the share that is right is off by chance, and the error
     takes each gap without its sign. So rows are drawn right with the model's own confidence, again
@@ -128,7 +128,7 @@ def fit_temperature(probabilities: Probabilities, truth: LabelIds) -> float:
 
 
 def scale(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Probabilities of the logits divided by ``temperature``; the likeliest label stays so.
+    """Probabilities of the logits divided by ``temperature``; the predicted label stays the same.
 
     Logarithms of probabilities are logits as good as those that they come from: the two differ by
     a number a row. An ensemble has no others.
@@ -156,7 +156,7 @@ class SplitProbabilities(NamedTuple):
 def calibrate(
     val: SplitProbabilities, test: SplitProbabilities, confidence: float, seed: int
 ) -> Calibration:
-    """How far the probabilities on ``test`` can be believed, as they are and with a temperature.
+    """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
 
     Test rows have no part in the temperature, so what it mends is not flattered. ``confidence``
     is that of the intervals of the bins, ``seed`` of the draws that tell what chance does.

@@ -1,4 +1,4 @@
-"""The challenger's predictions of the test split, scored and held against another model's."""
+"""The challenger on the test split: its scores, and comparisons with baseline and production."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class ChallengerPredictions:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
     def names(self, numbers: LabelIds) -> pl.Series:
-        """Label numbers as labels."""
+        """The labels of label indices."""
         return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
 
     def compare(self, against: str, other: LabelIds) -> Comparison:
-        """The challenger against the predictions of another model on the same rows."""
+        """Compare the challenger with the predictions of another model on the same rows."""
         evaluation = self.config.evaluation
         difference = paired_f1_difference(
             self.truth,
@@ -102,7 +102,7 @@ class ChallengerPredictions:
         return tuple(score_slice(part, self.right, confidence) for part in self.slices)
 
     def score_without_leaks(self) -> Scores | None:
-        """Scores on the test rows that no other split knows.
+        """Scores on the test rows that do not leak from another split.
 
         None where that is all rows or none of them, or where split_leakage was turned off.
         """
@@ -116,7 +116,7 @@ class ChallengerPredictions:
 
 
 def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
-    """Those, by the name they are called by, that have rows enough to tell."""
+    """The labels or slices with enough rows, by name."""
     return {name: part for name, part in parts.items() if len(part.rows) >= MIN_ROWS_JUDGED}
 
 
@@ -131,7 +131,7 @@ BASELINE = "n-gram baseline"
 
 @dataclass(frozen=True)
 class Deployed:
-    """The model in production: what is known of it, and where it lies."""
+    """The model in production: its record and its directory."""
 
     version: ProductionVersion
     model_dir: Path
@@ -139,7 +139,7 @@ class Deployed:
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """Another model of the same labels; ``predict`` gives their numbers in the challenger's."""
+    """A model to compare with; ``predict`` returns indices of the challenger's labels."""
 
     name: str
     predict: Callable[[list[str]], LabelIds]
@@ -147,14 +147,14 @@ class ReferenceModel:
 
 @dataclass(frozen=True)
 class Incomparable:
-    """A model that the challenger can't be held against, and why."""
+    """A model that can't be compared with the challenger, and why."""
 
     name: str
     reason: str
 
 
 def read_baseline_predictions(file: Path) -> pl.DataFrame:
-    """What the baseline said to the test rows: the columns ``id`` and ``prediction``.
+    """The baseline's predictions on the test rows: the columns ``id`` and ``prediction``.
 
     Raises:
         RecordError: the file is gone, or can't be read.
@@ -166,7 +166,7 @@ def read_baseline_predictions(file: Path) -> pl.DataFrame:
 
 
 def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> ReferenceModel:
-    """The n-gram model that the baseline left in ``model_dir``.
+    """Load the n-gram model of the baseline from ``model_dir``.
 
     Raises:
         RecordError: it is gone, or can't be read.
@@ -183,7 +183,7 @@ def open_baseline(model_dir: Path, labels: tuple[str, ...]) -> ReferenceModel:
 
 
 def _lost(place: Path, error: Exception) -> RecordError:
-    """Without it the labels that a person should look at would be others: it is not left out."""
+    """Fail rather than skip it: the list of rows to label depends on the baseline."""
     why = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
     return RecordError(
         f"{place}: what the n-gram baseline left can't be read: {why}; materialize "
@@ -194,7 +194,7 @@ def _lost(place: Path, error: Exception) -> RecordError:
 def open_production(
     deployed: Deployed, labels: tuple[str, ...], data: DataConfig
 ) -> ReferenceModel | Incomparable:
-    """The model in production, or why it is none that can be compared."""
+    """The model in production, or the reason why it can't be compared."""
     from mlrun_assets.models.predictor import Predictor
 
     version = deployed.version
@@ -219,7 +219,7 @@ def open_production(
 
 
 def _harmed(deployed: Deployed) -> str | None:
-    """Why the files of the model in production are not what was promoted; None: they are."""
+    """Why the files in production are not those that were promoted; None: they are."""
     try:
         digest = digest_directory(deployed.model_dir)
     except OSError as error:
@@ -234,7 +234,7 @@ def _harmed(deployed: Deployed) -> str | None:
 
 
 def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
-    """Why the texts of ``data`` are not what a version learned; None: they are, or nobody knows."""
+    """Why a version was trained on other columns or another language; None: it was not."""
     theirs, ours = version.text_columns, data.text_columns
     if theirs and theirs != ours:
         return (
@@ -251,6 +251,6 @@ def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
 def _predicting(
     scores: Callable[[list[str]], Probabilities], own: tuple[str, ...], labels: tuple[str, ...]
 ) -> Callable[[list[str]], LabelIds]:
-    """The predictions, as numbers of ``labels``, of a model that scores ``own`` in their order."""
+    """A function from texts to indices of ``labels``, for a model whose own order is ``own``."""
     numbers = np.array([labels.index(name) for name in own], dtype=np.int64)
     return lambda texts: np.asarray(numbers[scores(texts).argmax(axis=1)])

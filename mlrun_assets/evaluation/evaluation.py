@@ -60,18 +60,18 @@ def write_predictions(
     probabilities: Probabilities,
     others: Mapping[str, LabelIds],
 ) -> None:
-    """Write ``records/predictions.parquet``: a row for each of the test split, in its order.
+    """Write ``records/predictions.parquet``: one row per test row, in the order of the split.
 
     Its columns are ``id``, ``label``, whether the row ``leaks`` (where that was looked for), the
     challenger's ``prediction``, whether that is ``right``, its ``confidence``, a column with the
     prediction of each of ``others``, and the challenger's ``probability_LABEL`` of each label. The
-    texts stand in ``data/test.parquet``, by ``id``.
+    texts are in ``data/test.parquet``, by ``id``.
     """
     columns = {
         "prediction": judged.names(judged.guess),
         "right": pl.Series(judged.right),
         "confidence": pl.Series(probabilities.max(axis=1)),
-        **{name: judged.names(said) for name, said in others.items()},
+        **{name: judged.names(predicted) for name, predicted in others.items()},
         **{
             f"probability_{label}": pl.Series(probabilities[:, number])
             for number, label in enumerate(judged.labels)
@@ -84,7 +84,7 @@ def write_predictions(
 
 @dataclass(frozen=True)
 class ComparedModels:
-    """The models that are held against each other."""
+    """The models to compare."""
 
     checkpoint: CheckpointRecord
     baseline: BaselineRecord
@@ -115,10 +115,10 @@ def evaluate_checkpoint(
     )
     seconds = time.perf_counter() - started
     judged = ChallengerPredictions(test.frame, test.truth, test.guess, labels, config)
-    said = opponents.predict_test(judged)
+    predicted = opponents.predict_test(judged)
     by_seed = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
     named = {f"seed_{seed}": guess for seed, guess in by_seed.items()}
-    write_predictions(directory, judged, test.probabilities, {**said, **named})
+    write_predictions(directory, judged, test.probabilities, {**predicted, **named})
     seeds = tuple(seed_scores(seed, judged.truth, guess) for seed, guess in by_seed.items())
     calibration = calibrate(
         val.believed, test.believed, config.evaluation.confidence, config.training.seed
@@ -136,8 +136,8 @@ def evaluate_checkpoint(
         test=_score(test, labels, config),
         test_without_leaks=judged.score_without_leaks(),
         slices=judged.score_slices(),
-        baseline=judged.compare(BASELINE, said["baseline"]),
-        production=opponents.compare_production(judged, said),
+        baseline=judged.compare(BASELINE, predicted["baseline"]),
+        production=opponents.compare_production(judged, predicted),
         predictions_file=paths.relative(paths.predictions),
         rows_per_second=(val.frame.height + test.frame.height) / seconds,
         seeds=seeds,
@@ -150,7 +150,7 @@ def evaluate_checkpoint(
 
 @dataclass(frozen=True)
 class _ReferenceModels:
-    """The baseline, with what it said to the test rows, and the model in production."""
+    """The baseline, with its predictions on the test rows, and the model in production."""
 
     baseline_said: pl.DataFrame
     baseline: ReferenceModel
@@ -158,21 +158,21 @@ class _ReferenceModels:
 
     @property
     def asked(self) -> dict[str, ReferenceModel]:
-        """Those that can be asked about any text."""
+        """The models that can predict any text."""
         models = {"baseline": self.baseline, "production": self.production}
         return {name: model for name, model in models.items() if isinstance(model, ReferenceModel)}
 
     def predict_test(self, judged: ChallengerPredictions) -> dict[str, LabelIds]:
-        """What they say to the test rows; the baseline has been asked already."""
+        """Their predictions on the test rows; those of the baseline were stored by its stage."""
         rows = judged.frame.select("id")
         known = rows.join(self.baseline_said, on="id", how="left", maintain_order="left")
-        said = {"baseline": label_numbers(known["prediction"], judged.labels)}
+        predicted = {"baseline": label_numbers(known["prediction"], judged.labels)}
         if isinstance(self.production, ReferenceModel):
-            said["production"] = self.production.predict(judged.frame["text"].to_list())
-        return said
+            predicted["production"] = self.production.predict(judged.frame["text"].to_list())
+        return predicted
 
     def compare_production(
-        self, judged: ChallengerPredictions, said: Mapping[str, LabelIds]
+        self, judged: ChallengerPredictions, predicted: Mapping[str, LabelIds]
     ) -> Comparison | None:
         """The challenger beside production; None: there is none."""
         production = self.production
@@ -180,7 +180,7 @@ class _ReferenceModels:
             return Comparison(
                 against=production.name, comparable=False, reason=production.reason, rows=0
             )
-        return judged.compare(production.name, said["production"]) if production else None
+        return judged.compare(production.name, predicted["production"]) if production else None
 
 
 def _open_opponents(
@@ -196,7 +196,7 @@ def _open_opponents(
 
 @dataclass(frozen=True)
 class _SplitPredictions:
-    """A split with what the challenger says to it."""
+    """A split with the challenger's predictions."""
 
     frame: pl.DataFrame
     truth: LabelIds
@@ -224,7 +224,7 @@ def _score(answered: _SplitPredictions, labels: tuple[str, ...], config: Config)
 def _seed_guesses(
     directory: Path, checkpoint: CheckpointRecord, judged: ChallengerPredictions, max_length: int
 ) -> dict[int, LabelIds]:
-    """What the model of each seed says to the test rows; nothing where only one was trained."""
+    """The predictions of each seed on the test rows; empty if only one seed was trained."""
     from mlrun_assets.models.predictor import Predictor
 
     if len(checkpoint.seeds) < 2:
@@ -241,7 +241,7 @@ def _seed_guesses(
 def _candidates(
     directory: Path, dataset: DatasetRecord, predictor: Predictor, val: _SplitPredictions, seed: int
 ) -> tuple[pl.DataFrame, Probabilities]:
-    """Texts that could be labelled next, and the challenger's probabilities of them.
+    """Texts that could be labelled next, with the challenger's probabilities.
 
     Where there are none without labels, val rows are what is left: what they are like is worth
     labelling, and some of their labels are wrong. Test rows are never chosen from: a test split
@@ -260,12 +260,12 @@ def _choose_rows(
     opponents: Mapping[str, ReferenceModel],
     config: Config,
 ) -> LabelNext:
-    """Write which of the candidates to label next; their probabilities are those to believe."""
+    """Write the rows to label next; the probabilities are calibrated."""
     frame, probabilities = candidates
     texts = frame["text"].to_list()
     others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
-    said = label_next.with_predictions(frame, probabilities, labels, others)
-    ranked = label_next.rank(said, list(others))
+    predicted = label_next.with_predictions(frame, probabilities, labels, others)
+    ranked = label_next.rank(predicted, list(others))
     written = label_next.write_label_next(
         directory, ranked, list(others), show_text=config.reports.show_text
     )
@@ -281,10 +281,10 @@ _KEYS = ("test", "model")
 def note_look(
     experiments_dir: Path, experiment: str, digests: tuple[str, str], config: Config
 ) -> LookCount:
-    """Write down that a model is judged on a test split, and count the models judged on it.
+    """Record a look at a test split in the ledger, and count the models judged on it.
 
     Args:
-        experiments_dir: where the ledger lies.
+        experiments_dir: the directory of the ledger.
         experiment: who looks.
         digests: of the test split and of the model. The same model again is the same look.
         config: with ``evaluation.max_looks`` and ``evaluation.confidence``.
@@ -314,7 +314,7 @@ def note_look(
 
 
 def corrected(config: Config, use: LookCount) -> Config:
-    """``config`` with the confidence that ``use`` leaves, and resamples enough to tell it.
+    """``config`` with the corrected confidence, and enough bootstrap resamples for it.
 
     If the test split is used up, the error of an interval is divided by the number of models that
     were judged on it, this one included (Bonferroni). The intervals of so many models then hold
@@ -329,7 +329,7 @@ def corrected(config: Config, use: LookCount) -> Config:
 
 
 def _looks(file: Path) -> Iterator[dict[str, str]]:
-    """The looks that can be read: a line that a crash cut off is passed over."""
+    """The readable looks; a line that was cut off by a crash is skipped."""
     if not file.exists():
         return
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Which rows a person should label next: those that the models disagree on or are unsure of."""
+"""The rows to label next: those on which models disagree, or about which they are unsure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SAID = ("prediction", "probability", "second", "margin")
 
 
 def read_unlabelled(file: Path, seed: int) -> pl.DataFrame:
-    """The texts without labels of the experiment; of very many a sample of `MOST_CANDIDATES`.
+    """The unlabelled texts of the experiment, or a sample of `MOST_CANDIDATES` of them.
 
     Raises:
         RecordError: they are gone, or can't be read.
@@ -46,7 +46,7 @@ def with_predictions(
     labels: tuple[str, ...],
     others: Mapping[str, LabelIds],
 ) -> pl.DataFrame:
-    """``candidates`` with what each model says.
+    """``candidates`` with the prediction of each model.
 
     Args:
         candidates: the rows.
@@ -70,7 +70,7 @@ def with_predictions(
 
 
 def rank(rows: pl.DataFrame, others: Sequence[str]) -> pl.DataFrame:
-    """The rows worth a person's time, the most worth first and the predicted labels in turn.
+    """The rows that are most worth labelling first, alternating between predicted labels.
 
     The priority of a row is the share of the other models that disagree (query by committee, Seung
     et al., 1992), plus what the margin between the two likeliest labels lacks to 1 (margin
@@ -98,7 +98,7 @@ def write_label_next(
 ) -> int:
     """Write the first `MOST_ROWS` rows to ``records/label_next.jsonl``; returns how many.
 
-    A line says where the row stands, what each model says and why it was chosen. Texts stand in it
+    A line gives file and line of the row, each prediction, and why it was chosen. It has the text
     only with ``show_text``.
     """
     columns = [name for name in (*_PLACE, *_SAID, *others, "priority") if name in ranked.columns]
@@ -119,7 +119,7 @@ def write_label_next(
 
 
 def summarise(candidates: pl.DataFrame, ranked: pl.DataFrame, written: int) -> LabelNext:
-    """What the report tells of the file."""
+    """A summary of the file for the report."""
     return LabelNext(
         split=candidates["split"][0],
         candidates=candidates.height,

@@ -1,4 +1,4 @@
-"""Parts of the test split, labels and slices, and how two models do on each."""
+"""Labels and slices of the test split, and two models compared on each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlrun_assets.types import BoolArray, LabelIds, RowNumbers
 
 
 class Part(NamedTuple):
-    """Rows that have ``value`` in ``column``; ``rows`` are their numbers, in order."""
+    """Rows that have ``value`` in ``column``; ``rows`` are their positions, in order."""
 
     column: str
     value: str
@@ -54,7 +54,7 @@ def labels_of(truth: LabelIds, labels: tuple[str, ...]) -> tuple[Part, ...]:
 
 
 def score_slice(part: Part, right: BoolArray, confidence: float) -> SliceScores:
-    """Accuracy with Wilson's interval; none of a slice with too few rows to tell."""
+    """Accuracy with Wilson's interval; None for a slice with too few rows."""
     rows, accuracy = len(part.rows), None
     if rows >= MIN_ROWS_JUDGED:
         correct = int(right[part.rows].sum())
@@ -74,7 +74,7 @@ def hold_together(confidence: float, parts: int) -> float:
 def compare_part(
     name: str, rows: RowNumbers, right: tuple[BoolArray, BoolArray], confidence: float
 ) -> PartComparison:
-    """What the first of two models loses against the second on ``rows``."""
+    """The recall that the first of two models loses against the second on ``rows``."""
     challenger, other = (each[rows] for each in right)
     loss = paired_proportion_difference(
         (
@@ -95,14 +95,14 @@ def compare_part(
 
 
 def _terciles(tokens: pl.Series) -> Iterator[Part]:
-    """A third of the rows each; ties go in the order of the rows."""
+    """Terciles of the rows; ties keep the order of the rows."""
     order = np.argsort(tokens.to_numpy(), kind="stable")
     for value, rows in zip(("short", "medium", "long"), np.array_split(order, 3), strict=True):
         yield Part("length", value, np.sort(rows))
 
 
 def _in_two(columns: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
-    """Yes and no, of the columns that have both."""
+    """Two slices, yes and no, of each boolean column that has both values."""
     return {
         name: pl.Series(["yes" if each else "no" for each in values], dtype=pl.String)
         for name, values in columns.items()

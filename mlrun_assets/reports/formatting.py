@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import jinja2
 
 from mlrun_assets.records import QualityCheck, Score, Spread
-from mlrun_assets.statistics import told_p
+from mlrun_assets.statistics import formatted_p
 
 # An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
 _SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
@@ -178,7 +178,7 @@ def percent(fraction: float | None) -> Markdown:
 
 def p_value(value: float) -> Markdown:
     """``= 0.043`` or ``< 0.001``, for use after ``p``."""
-    return Markdown(told_p(value))
+    return Markdown(formatted_p(value))
 
 
 def seconds(value: float | None) -> Markdown:
