@@ -24,10 +24,9 @@ def f1_of_confusion(
 ) -> FloatArray:
     """F1 of confusion matrices of shape (..., labels, labels); the result has shape (...).
 
-    The macro average is that of the labels that have rows, or, of matrices that were drawn from
-    another, of ``judged``: those that have rows there, shape (labels,). A label without rows can't
-    be got right, and its F1 of 0, which scikit-learn averages in as soon as one row is predicted to
-    have it, would say something of the test split only.
+    The macro average covers only labels with rows. For resampled matrices, ``judged`` of shape
+    (labels,) marks the labels with rows in the original. scikit-learn also averages in the F1 of 0
+    of a label without rows once it is predicted; we leave it out.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     support = confusion.sum(axis=-1)
@@ -51,10 +50,9 @@ def bootstrap_f1(
     Percentiles of few rows are too narrow as well: these are expanded to what Student's t would
     take (Hesterberg, The American Statistician 69, 2015, 371-386).
 
-    A bootstrap knows no mistake that it has not seen: of a model that happens to be right on thirty
-    rows it would be certain that it is always right. So it draws from the rows and one more that is
-    right and one that is wrong, as Agresti and Coull (1998) add two of each to a proportion
-    (docs/decisions/014 has what that changes).
+    A bootstrap can't draw errors that are not in the sample: 30 correct rows give an interval of
+    width 0. It therefore draws from the rows and one more that is right and one that is wrong, as
+    Agresti and Coull (1998) add two of each to a proportion (docs/decisions/014).
     """
     generator = np.random.default_rng(seed)
     support = confusion.sum(axis=1)
@@ -124,13 +122,13 @@ def paired_f1_difference(
 
     Args:
         truth: true labels, shape (rows,).
-        guesses: what the first and the second model say, both of shape (rows,).
+        guesses: predictions of the first and the second model, both of shape (rows,).
         average: which F1.
         bootstrap: resamples, confidence and seed. Rows are drawn within their true label, and each
             with both its predictions (Koehn, 2004).
 
-    A bootstrap knows no row that it has not seen: of two models that happen to agree on a hundred
-    rows it would be certain that they are equally good. So it draws from the rows and one more that
+    A bootstrap can't draw a disagreement that is not in the sample: two models that agree on 100
+    rows get an interval of width 0. It therefore draws from the rows and one more that
     only the first model gets right, and one that only the second does, as Bonett and Price (2012)
     add to the paired difference of proportions (docs/decisions/014 has what that changes).
     """

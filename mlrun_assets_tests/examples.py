@@ -496,7 +496,7 @@ def export_record(agreement: float = 1.0) -> ExportRecord:
         ),
         onnx_left_out=(
             "ONNX in int8 is left out: it gives the checkpoint's label to 98.0 % of 100 val rows, "
-            "and 99.5 % are required.",
+            "below the required 99.5 %.",
         ),
     )
 

@@ -84,9 +84,9 @@ STANDARD = "-"  # standard input
 @click.command(
     help="Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
     "Parquet; `-` reads JSON Lines from standard input. Prints each row as a line of JSON with "
-    "`label` and `probability`; a column of the input with such a name is renamed to "
-    "`input_label`. Probabilities are rounded to the digits that bfloat16 can support; --explain "
-    "gives six decimals."
+    "`label` and `probability`; an input column with the same name is renamed, for example from "
+    "`label` to `input_label`. Probabilities are rounded to the digits that bfloat16 can "
+    "support; --explain gives six decimals."
 )
 @click.argument("source", metavar="FILE|-")
 @click.option(

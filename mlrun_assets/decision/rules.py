@@ -64,7 +64,7 @@ def _digits_that_differ(value: float, limit: float) -> int:
 
 
 def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """The model is not shown to be worse than the n-gram baseline."""
+    """The model is shown to beat the n-gram baseline."""
     mode, comparison = config.beats_baseline, evaluation.baseline
     difference = comparison.f1_difference
     if mode == "off" or difference is None:
@@ -76,7 +76,7 @@ def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> Ru
         outcome, says = RuleOutcome.PASSED, f"shown to beat the n-gram baseline: {shown}"
     else:
         outcome = RuleOutcome.INCONCLUSIVE if mode == "strict" else RuleOutcome.WARNED
-        says = f"not shown to beat a model that trains in seconds: {shown}"
+        says = f"not shown to beat the n-gram baseline: {shown}"
     result = measured("beats_baseline", outcome, says, difference, 0.0)
     return _with_rows_needed(result, comparison, evaluation)
 
@@ -132,7 +132,7 @@ def _limit(config: DeploymentConfig) -> float:
 
 
 _POLICY_SAYS = {
-    "non_inferior": "no worse than production by the margin",
+    "non_inferior": "at most deployment.margin worse than production",
     "superior": "better than production",
     "no_worse": "no worse than production on these rows",
 }
@@ -252,7 +252,7 @@ _SEVEREST_FIRST = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.WAR
 _SAYS = {
     RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
     RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
-    RuleOutcome.WARNED: "measured to lose more than {:.2f} recall, which may be chance",
+    RuleOutcome.WARNED: "lost more than {:.2f} recall, but the loss is not significant",
     RuleOutcome.PASSED: "largest recall loss against production (limit {:.2f})",
 }
 
@@ -312,12 +312,12 @@ def export_parity(export: ExportRecord) -> RuleResult:
 
 
 def latency(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
-    """The fastest form answers 95 of 100 single texts within ``deployment.max_latency_ms``."""
+    """The p95 latency of the fastest form is within ``deployment.max_latency_ms``."""
     forms = {"transformers": export.latency_ms_p95}
     forms |= {f"ONNX {one.precision}": one.latency_ms_p95 for one in export.onnx if one.kept}
     fastest = min(forms, key=forms.__getitem__)
     found, limit = forms[fastest], config.max_latency_ms
-    says = f"the fastest form, {fastest}, answers 95 of 100 single texts within {found:.1f} ms"
+    says = f"the fastest form, {fastest}, has a p95 latency of {found:.1f} ms for one text"
     if limit is None:
         return off("latency", f"{says}; deployment.max_latency_ms is not set", found)
     return measured("latency", passed_if(found <= limit), says, found, limit)

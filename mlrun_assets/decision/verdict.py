@@ -40,8 +40,8 @@ SCORE_RULES = {
     "beats_baseline": RuleText(
         "The model is shown to beat the n-gram baseline.",
         "The model is not shown to beat the n-gram baseline",
-        "Deploy nothing heavier than the n-gram model until the encoder beats it: more rows, "
-        "another encoder, or longer training.",
+        "Use the n-gram model until the encoder beats it. Try more rows, another encoder, or "
+        "longer training.",
     ),
     "versus_production": RuleText(
         "deployment.policy holds against the model in production.",
@@ -173,7 +173,7 @@ def _next_steps(
     if verdict is Verdict.APPROVED:
         return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)
     steps = [_remedy(rule) for rule in rules if rule.outcome in DECISIVE]
-    steps.append(f"A person can deploy it all the same, with a reason: `{promote} --reason WHY`.")
+    steps.append(f"To deploy it anyway, give a reason: `{promote} --reason WHY`.")
     return tuple(dict.fromkeys(steps))
 
 

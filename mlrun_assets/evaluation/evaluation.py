@@ -62,7 +62,7 @@ def write_predictions(
 ) -> None:
     """Write ``records/predictions.parquet``: one row per test row, in the order of the split.
 
-    Its columns are ``id``, ``label``, whether the row ``leaks`` (where that was looked for), the
+    Its columns are ``id``, ``label``, whether the row ``leaks`` (if that was checked), the
     challenger's ``prediction``, whether that is ``right``, its ``confidence``, a column with the
     prediction of each of ``others``, and the challenger's ``probability_LABEL`` of each label. The
     texts are in ``data/test.parquet``, by ``id``.
@@ -96,12 +96,11 @@ def evaluate_checkpoint(
 ) -> EvaluationRecord:
     """Score the checkpoint, and compare it with the baseline and the model in production.
 
-    What every model says to every test row goes to ``records/predictions.parquet``, the rows that a
-    person should label next to ``records/label_next.jsonl``.
+    Writes the predictions of all models to ``records/predictions.parquet``, and the rows that are
+    worth labelling to ``records/label_next.jsonl``.
 
     Raises:
-        RecordError: what the baseline left is gone, or can't be read, and so with the texts without
-            labels.
+        RecordError: the baseline's files or the unlabelled texts are missing or can't be read.
     """
     from mlrun_assets.models.predictor import Predictor
 

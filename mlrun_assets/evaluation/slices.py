@@ -30,7 +30,7 @@ def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[P
     """Terciles of the length, truncated or not, code-switched or not, and `data.slice_columns`.
 
     ``frame`` is a validated split. A row without a value in a column is in none of its slices;
-    where all rows are truncated, or none is, that tells nothing and is no slice, and so with
+    if all rows are truncated, or none is, there is no ``truncated`` slice. The same holds for
     code-switching.
     """
     columns = {
@@ -66,7 +66,7 @@ def score_slice(part: Part, right: BoolArray, confidence: float) -> SliceScores:
 def hold_together(confidence: float, parts: int) -> float:
     """The confidence of each of ``parts`` intervals so that all hold with ``confidence``.
 
-    Without it one of many parts is shown to have lost by chance (Bonferroni).
+    This is the Bonferroni correction for multiple comparisons.
     """
     return 1 - (1 - confidence) / max(1, parts)
 

@@ -194,7 +194,7 @@ def _shortcoming(form: OnnxExport, reference: Reference, config: DeploymentConfi
     if form.agreement < MIN_AGREEMENT:
         return (
             f"it gives the checkpoint's label to {100 * form.agreement:.1f} % of "
-            f"{len(reference.texts):,} val rows, and {100 * MIN_AGREEMENT:.1f} % are required"
+            f"{len(reference.texts):,} val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
         )
     loss = reference.f1_macro(reference.answers) - form.val_f1_macro
     if form.precision == INT8 and loss > config.max_int8_loss:

@@ -124,7 +124,7 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         "model.revision": "only a hub id has revisions",
         "model.max_length": f"{train.truncated_fraction:.1%} of the training texts are longer; "
         f"their 95th percentile is {train.tokens_p95:.0f} tokens",
-        "model.ensemble": "the n-gram model and the weights of both are set on val",
+        "model.ensemble": "val selects the n-gram model and the two weights of the ensemble",
         "training.pretraining_epochs": _pretraining_evidence(inputs),
     }
     several = "the model that is best on val is kept" if len(inputs.seeds) > 1 else "one model"
@@ -132,7 +132,7 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         **{key: _as_configured(key, inputs, sentence) for key, sentence in evidence.items()},
         "unlabelled_digest": ChosenValue(
             _unlabelled_digest(inputs),
-            "an earlier run counts as the same only with the same texts without labels",
+            "an earlier run can be reused only if the unlabelled texts are the same",
             _unlabelled_evidence(inputs),
         ),
         "training.seeds": ChosenValue(
@@ -215,8 +215,8 @@ def rare_label(inputs: PlanningInputs) -> Advice | None:
         topic="rare_label",
         issue=f"The rarest label has fewer than {RARE_LABEL_ROWS} training rows",
         sentence=f"The rarest label has {rows}.{unlearnable} Below {RARE_LABEL_ROWS}, rows of the "
-        "same labels in a related or a large language may help. That was not measured with this "
-        "training: compare runs with and without them.",
+        "same labels in a related or a large language may help. We have not measured this: "
+        "compare runs with and without these rows.",
     )
 
 
@@ -269,9 +269,9 @@ def ensemble(inputs: PlanningInputs) -> Advice | None:
     return Advice(
         topic="ensemble",
         issue="The encoder is not combined with the n-gram model on a small training split",
-        sentence=f"With {inputs.rows:,} training rows model.ensemble: true may help. With all "
-        "layers trained this is not shown: +2.5 macro-F1 [-1.1, +5.9] on 417 Somali rows "
-        f"({TECHNIQUES}). The model is then served with trust_remote_code=True.",
+        sentence=f"With {inputs.rows:,} training rows model.ensemble: true may help. The gain is "
+        "not shown when all layers are trained: +2.5 macro-F1 [-1.1, +5.9] on 417 Somali "
+        f"rows ({TECHNIQUES}). The model is then served with trust_remote_code=True.",
     )
 
 

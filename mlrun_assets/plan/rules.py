@@ -44,7 +44,7 @@ def class_weights(inputs: PlanningInputs) -> ChosenValue:
     kind = "balanced" if imbalance >= BALANCED_FROM else "none"
     return ChosenValue(
         "sqrt" if imbalance >= SQRT_FROM else kind,
-        "from 3 to 1 on rare labels weigh more, by their frequency; from 10 to 1 on by its root",
+        "imbalance of 3 or more: weights are inverse frequencies; 10 or more: their square roots",
         f"the largest label has {imbalance:.1f} times the rows of the smallest",
     )
 
@@ -69,7 +69,7 @@ def label_smoothing(inputs: PlanningInputs) -> ChosenValue:
     """A tenth of the probability mass on small data."""
     return ChosenValue(
         0.1 if inputs.is_small else 0.0,
-        "0.1 below 2,000 rows, which make a model overconfident",
+        "0.1 below 2,000 rows: models trained on few rows are overconfident",
         inputs.rows_evidence,
     )
 
@@ -130,7 +130,7 @@ def warmup_fraction(inputs: PlanningInputs) -> ChosenValue:
     """A tenth of the steps, whatever the data."""
     return ChosenValue(
         0.1,
-        "a short rise of the learning rate keeps the first steps from undoing the pretraining",
+        "a short warm-up protects the pretrained weights in the first steps",
         f"a tenth of the steps (Mosbach et al., 2021); {inputs.rows_evidence}",
     )
 
@@ -139,7 +139,8 @@ def layerwise_decay(inputs: PlanningInputs) -> ChosenValue:
     """Lower layers learn more slowly on small data."""
     return ChosenValue(
         0.9 if inputs.is_small else 1.0,
-        "0.9 below 2,000 rows: lower layers hold what few rows can only spoil (Zhang et al., 2021)",
+        "0.9 below 2,000 rows: a lower learning rate protects the pretrained lower layers "
+        "(Zhang et al., 2021)",
         inputs.rows_evidence,
     )
 
@@ -236,7 +237,7 @@ def pooling(inputs: PlanningInputs) -> ChosenValue:
     by_mean = inputs.hardware.trained_by_mean
     return ChosenValue(
         "mean" if by_mean else "first",
-        "a classifier starts best from what the encoder was trained to give",
+        "the pooling that the encoder was pretrained with",
         f"{inputs.config.model.name} was trained on the {'mean' if by_mean else 'first token'}",
     )
 
@@ -248,8 +249,8 @@ def trim_vocabulary(inputs: PlanningInputs) -> ChosenValue:
     evidence = f"{hardware.vocabulary:,} pieces, {hardware.accelerator or 'no accelerator'}"
     return ChosenValue(
         on_cpu and can_trim and hardware.vocabulary > LARGE_VOCABULARY,
-        f"on a CPU, above {LARGE_VOCABULARY:,} pieces: those that the data never uses cost time "
-        "and memory",
+        f"on if training is on a CPU and the vocabulary has over {LARGE_VOCABULARY:,} pieces: "
+        "unused pieces cost time and memory",
         evidence if can_trim else f"{evidence}; {hardware.untrimmable}",
     )
 
@@ -261,7 +262,7 @@ def bf16(inputs: PlanningInputs) -> ChosenValue:
         speedup >= WORTHWHILE_BF16_SPEEDUP,
         f"bfloat16 where this machine multiplies it {WORTHWHILE_BF16_SPEEDUP} times as fast as "
         "float32",
-        f"a matrix product is {speedup:.1f} times as fast",
+        f"a matrix product in bfloat16 is {speedup:.1f} times as fast as in float32",
     )
 
 
@@ -270,8 +271,8 @@ def attention_dropout(inputs: PlanningInputs) -> ChosenValue:
     accelerator = inputs.hardware.accelerator
     return ChosenValue(
         accelerator is not None,
-        "on a CPU the attention drops nothing: drawing the mask takes longer than the attention, "
-        "and the states are dropped as before",
+        "off on a CPU: drawing the mask takes longer than the attention; dropout of the hidden "
+        "states stays on",
         accelerator or "no accelerator",
     )
 
@@ -280,6 +281,6 @@ def encoder_digest(inputs: PlanningInputs) -> ChosenValue:
     """Identify the encoder's files: those in a directory or a branch of the hub can change."""
     return ChosenValue(
         inputs.hardware.encoder_digest[:DIGEST_SHOWN],
-        "an earlier run counts as the same only with the same files",
+        "an earlier run can be reused only if the encoder files are the same",
         inputs.config.model.name,
     )

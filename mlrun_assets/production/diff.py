@@ -38,8 +38,8 @@ Facts = Iterator[tuple[str, str]]
 class Side:
     """One of two models: a version of production, or an experiment.
 
-    ``move`` is the last that made the version serve, ``run`` what its experiment recorded; None:
-    there is no such thing, or no longer.
+    ``move`` is the last move that deployed the version, ``run`` the records of its experiment; None
+    if missing.
     """
 
     name: str

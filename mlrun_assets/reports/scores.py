@@ -259,25 +259,25 @@ def _errors(calibration: Calibration) -> str:
     if calibration.temperature < 1.01 * least:
         limit = " (the minimum; val has too few errors to fit it)"
     elif calibration.temperature > 0.99 * most:
-        limit = " (the maximum; on val the model is even more overconfident)"
+        limit = " (the maximum; the model needs more)"
     return (
         f"Expected calibration error {score(calibration.error)}, "
         f"{_beside_chance(calibration.error, calibration.chance)}; Brier score "
-        f"{score(calibration.brier)}. With a temperature of "
-        f"{number(round(calibration.temperature, 2))}{limit}, fitted on val: calibration error "
+        f"{score(calibration.brier)}. Temperature scaling, fitted on val, gives a temperature of "
+        f"{number(round(calibration.temperature, 2))}{limit}. With it: calibration error "
         f"{score(calibration.error_scaled)}, "
         f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled)}; Brier score "
-        f"{score(calibration.brier_scaled)}. The model is deployed without the temperature, which "
-        "does not change its labels."
+        f"{score(calibration.brier_scaled)}. The deployed model does not use the "
+        "temperature, which would not change its labels."
     )
 
 
 def _beside_chance(error: float, chance: ErrorByChance) -> str:
     """Whether an error is larger than that of a perfectly calibrated model on as many rows."""
-    judged = "more than" if error > chance.p95 else "no more than"
+    judged = "above" if error > chance.p95 else "within"
     return (
-        f"{judged} chance explains (a perfectly calibrated model: {score(chance.mean)} on average, "
-        f"at most {score(chance.p95)} in 95 of 100 test splits)"
+        f"{judged} chance (a perfectly calibrated model has {score(chance.mean)} on average, 95th "
+        f"percentile {score(chance.p95)})"
     )
 
 
@@ -326,9 +326,10 @@ def parts_sentence(comparison: Comparison) -> Markdown:
     together = comparison.parts_confidence
     confidence = number(together and round(100 * together, 2))
     return Markdown(
-        f"This model beside {escape(comparison.against)}: recall on labels and accuracy on slices "
-        f"with at least {MIN_ROWS_JUDGED} test rows ({integer(len(parts))} in all). The loss has "
-        f"Newcombe's paired interval, each at {confidence} % confidence so that all hold together. "
+        f"This model compared with {escape(comparison.against)}: recall on labels and accuracy on "
+        f"slices with at least {MIN_ROWS_JUDGED} test rows ({integer(len(parts))} in all). Losses "
+        f"have Newcombe's paired intervals at {confidence} % confidence each, corrected for "
+        "multiple comparisons (Bonferroni). "
         + (
             f"Significantly worse: {joined(lost)}."
             if lost
@@ -347,8 +348,8 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
     if found.split == "unlabelled":
         return Markdown(
             f"Label first the {integer(found.rows)} of {count(found.candidates, 'unlabelled text')}"
-            f" listed in {file}. {why}. Add them to the training rows; a test split needs rows "
-            "drawn at random."
+            f" listed in {file}. {why}. Add them to the training split only: test rows must "
+            "be a random sample."
         )
     doubted = (
         f" ({integer(found.doubted)} with a label that no model predicts)" if found.doubted else ""

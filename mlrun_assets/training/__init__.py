@@ -3,7 +3,7 @@
 train.py        the stage: train each seed on the chosen backend, keep the best on val
 job.py          one training job as plain values, its files, its result; several seeds
 fine_tuning.py  the trainer function: a job in, a model directory and a history out
-trainer.py      the Trainer subclass: class weights, batches, several processes, clear errors
+trainer.py      the Trainer subclass: weighted loss, batches, several processes, clear errors
 layers.py       layer-wise learning rates and frozen layers
 checkpoints.py  sealed checkpoints, the newest sound one, training time
 progress.py     progress bar or lines; metrics log and history; TensorBoard and other trackers

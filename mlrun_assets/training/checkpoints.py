@@ -21,7 +21,7 @@ TIME_FILE = "training_time.json"
 
 
 class SealedCheckpoints(TrainerCallback):
-    """Seals a checkpoint once it is complete, and then removes all but it and the best.
+    """Seals a checkpoint once it is complete, then removes all others except the best.
 
     In a long epoch checkpoints are also written within the epoch, ten minutes after the last one.
     With several processes they are not: the clocks of the processes would have to agree.

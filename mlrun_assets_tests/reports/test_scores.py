@@ -59,7 +59,9 @@ def test_100_percent_is_shown_only_where_it_is_exact() -> None:
     assert "confidence of > 99 % the model is right in 100 %" in with_bins(0.9991, 1.0)
 
 
-@pytest.mark.parametrize(("p95", "judged"), [(0.05, "0.061, more than "), (0.1, "0.061, no more ")])
+@pytest.mark.parametrize(
+    ("p95", "judged"), [(0.05, "0.061, above chance"), (0.1, "0.061, within chance")]
+)
 def test_a_calibration_error_is_compared_with_chance(p95: float, judged: str) -> None:
     chance = r.ErrorByChance(mean=0.03, p95=p95)
     sentence = with_bins(0.9, 0.82, error=0.061, chance=chance)

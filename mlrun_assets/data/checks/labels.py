@@ -96,7 +96,7 @@ def label_noise(dataset: Dataset) -> Finding:
     suspects, accuracy = _suspects(sample, folds)
     review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
     share = suspects.height / sample.height
-    of = count(sample.height, "row") + (" (a sample)" if sample.height < every.height else "")
+    of = count(sample.height, "sampled row" if sample.height < every.height else "row")
     said = (
         f"{suspects.height} of {of} ({share:.1%}) have a label that an n-gram model doubts; the "
         f"model agrees with {accuracy:.0%} of the labels"
@@ -180,8 +180,8 @@ def _rows(frame: pl.DataFrame, why: str, show_text: bool) -> list[dict[str, obje
 def test_power(dataset: Dataset) -> QualityCheck:
     """The test split can show a relevant difference, by McNemar's exact test at 80 % power.
 
-    Differences are given in half points, rounded up. For macro-F1 the rows count as the balanced
-    rows that would tell as much.
+    Differences are given in half points, rounded up. For macro-F1 the effective number of rows is
+    used: the size of a balanced split with the same power.
     """
     quality = dataset.config.quality
     labels = dataset.splits["test"].frame["label"]

@@ -85,7 +85,7 @@ class Pairs(NamedTuple):
 def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
     """Pairs of distinct ``keys`` whose 5-grams have a Jaccard similarity of ``threshold`` or more.
 
-    ComparedModels come from MinHash with 32 bands of 4 (Broder, 1997; Leskovec et al., Mining of
+    Candidate pairs come from MinHash with 32 bands of 4 (Broder, 1997; Leskovec et al., Mining of
     Massive Datasets, chapter 3): at a similarity of 0.8 one pair in 20 million is missed. Each
     candidate is compared exactly. In a band that many keys share, a key is paired with the first
     of them and with its nearest neighbours only: every member of a cluster is found, not every

@@ -78,7 +78,7 @@ def test_equal_texts_with_unequal_labels_name_both_places() -> None:
 
 def test_a_sample_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 80)
-    assert "80 rows (a sample)" in judge(rows_of(100, 0)).check.message
+    assert "80 sampled rows" in judge(rows_of(100, 0)).check.message
 
 
 def test_too_few_rows_are_not_measured() -> None:
