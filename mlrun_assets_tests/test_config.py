@@ -290,6 +290,8 @@ def test_anchors_and_merge_keys() -> None:
         ("training: &t {seed: 3}\nmodel:\n  <<: *t\n", "line 1: model.seed:"),
         ("training: {<<: 3}\n", "line 1: not YAML"),
         ("data: {? [1, 2] : 3}\n", "line 1: data:"),
+        ("? [1, 2]\n: 3\n", "the top level: has a key that is not text on line 1"),
+        ("data:\n  labels: [!foo x, b]\n", "line 2: data.labels.0: has the tag !foo"),
         ("data: {}\n---\nmodel: {}\n", "line 2: not YAML"),
         ("data:\n\tname: x\n", "line 2: not YAML"),
         ("[" * 5000, "not YAML"),

@@ -22,6 +22,7 @@ DEFAULT_CONFIG_FILE = "ml_config.yaml"
 _TEXT_LIST = ("data", "labels")
 _TAG = "tag:yaml.org,2002:"
 _TYPED = {_TAG + name for name in ("bool", "float", "int", "null")}
+_NULL = _TAG + "null"
 _TEXT = {_TAG + name for name in ("str", "timestamp", "value", "merge")}
 _WORDS_FOR_FLAGS = {"yes", "no", "on", "off", "y", "n"}
 
@@ -153,7 +154,9 @@ class _Document:
         for index, (key, value) in enumerate(node.value):
             name, line = str(key.value), key.start_mark.line + 1
             if not isinstance(key, ScalarNode):
-                self.mistakes.append(Mistake(location, f"the key on line {line} is not text"))
+                self.mistakes.append(
+                    Mistake(location, f"has a key that is not text on line {line}")
+                )
                 continue
             if name in own:
                 message = f"is repeated on line {line}; keep one of them"
@@ -173,7 +176,7 @@ class _Document:
         return values
 
     def _scalar(self, node: ScalarNode, location: Location) -> Any:
-        if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag != _TAG + "null"):
+        if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag in _TYPED - {_NULL}):
             return str(node.value)
         if node.tag not in _TYPED:
             return self._unknown_tag(node, location)
@@ -201,7 +204,7 @@ class _Document:
         sentences = []
         for line, mistake in found:
             where = f"line {line}: " if line else ""
-            key = ".".join(str(part) for part in mistake.location)
+            key = ".".join(str(part) for part in mistake.location) or "the top level"
             sentences.append(f"  {where}{key}: {mistake.message}")
         return "\n".join([f"{self.name}: {count(len(found), 'mistake')}:", *sentences])
 

@@ -70,8 +70,8 @@ def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
 def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
     """Write the report of a run whose stages are all done, then mark the run as complete.
 
-    The registry line comes after the report, and the manifest last: a process that is killed
-    before leaves a ``Running`` line, and the next run closes the experiment.
+    The registry line comes after the report, and the manifest last: after a kill in between, the
+    next run closes the experiment.
 
     Raises:
         RecordError: another stage is not done, or was invalidated by a re-run of an earlier one.

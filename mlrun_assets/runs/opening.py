@@ -171,20 +171,31 @@ def sweep_abandoned(
     """
     swept = []
     for experiment in all_experiments(config.experiments_dir):
-        if experiment.manifest.status is not Status.RUNNING or is_locked(experiment.directory):
+        if experiment.manifest.status is not Status.RUNNING:
             continue
         try:
-            if try_lock(experiment.directory) and experiment.manifest.status is Status.RUNNING:
-                stages = experiment.manifest.stages
-                killed = not stages or any(run.status == "running" for run in stages.values())
-                status = Status.INTERRUPTED if killed else Status.PARTIAL
-                close_experiment(experiment, experiment.config(config), status)
+            if _close_abandoned(experiment, config):
                 swept.append(experiment)
         except (MlrunError, OSError) as error:
             progress(f"{experiment.id}: was killed and can't be closed: {message_of(error)}")
-        finally:
-            unlock_experiment(experiment.directory)
     return swept
+
+
+def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> bool:
+    """Close the experiment unless a process, this one included, has its lock."""
+    if is_locked(experiment.directory) or not try_lock(experiment.directory):
+        return False
+    try:
+        manifest = experiment.manifest
+        if manifest.status is not Status.RUNNING:  # its process has closed it in the meantime
+            return False
+        stages = manifest.stages.values()
+        killed = not stages or any(run.status == "running" for run in stages)
+        status = Status.INTERRUPTED if killed else Status.PARTIAL
+        close_experiment(experiment, experiment.config(config), status)
+    finally:
+        unlock_experiment(experiment.directory)
+    return True
 
 
 # Environment

@@ -242,11 +242,12 @@ class JobFiles:
             file.write(f"{line}\n")
 
     def progress_lines(self) -> list[str]:
-        """All progress lines so far."""
+        """All complete progress lines so far; they must never stop a training."""
         try:
-            return self._progress_file.read_text("utf-8").split("\n")[:-1]
-        except FileNotFoundError:
+            content = self._progress_file.read_bytes()
+        except OSError:
             return []
+        return content[: content.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
 
     @property
     def _progress_file(self) -> Path:

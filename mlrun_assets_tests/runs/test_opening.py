@@ -16,6 +16,7 @@ from mlrun_assets.decision.verdict import decide
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.experiment import (
     Experiment,
+    ExperimentPaths,
     all_experiments,
     create_experiment,
     is_locked,
@@ -89,6 +90,18 @@ def test_an_experiment_that_can_not_be_closed_does_not_stop_the_next_run(
     notes: list[str] = []
     assert open_experiment(config, "two", "run-2", notes.append).manifest.name == "two"
     assert "did you mean `model`" in notes[0]
+
+
+def test_a_lock_that_can_not_be_looked_at_does_not_stop_the_next_run(config: LoadedConfig) -> None:
+    abandoned = open_experiment(config, "one", "run-1")
+    unlock_experiment(abandoned.directory)
+    attempt = ExperimentPaths(abandoned.directory).lock_attempt
+    lock = attempt.with_name(f".{attempt.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    notes: list[str] = []
+    assert open_experiment(config, "two", "run-2", notes.append).manifest.name == "two"
+    assert abandoned.id in notes[0]
 
 
 def test_a_registry_that_can_not_be_read_leaves_no_experiment(config: LoadedConfig) -> None:

@@ -114,6 +114,15 @@ def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) ->
     assert lines == ["step 1", "step 2"]
 
 
+def test_a_progress_line_that_is_still_being_written_is_left_out(job: FineTuningJob) -> None:
+    handover = JobFiles.of(job)
+    assert handover.progress_lines() == []
+    handover.add_progress("step 1 — loss 0.5")
+    with (handover.directory / "progress.txt").open("ab") as file:
+        file.write("step 2 —".encode()[:-1])
+    assert handover.progress_lines() == ["step 1 — loss 0.5"]
+
+
 def test_the_first_error_is_the_one_that_comes_back(job: FineTuningJob) -> None:
     handover = JobFiles.of(job)
     handover.fail(EncoderError("no such model: choose another"))
