@@ -33,6 +33,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"error: {message_of(error)}", err=True)
+        _discard_pending_output()
         sys.exit(1)
     except click.ClickException as error:
         error.show()
@@ -40,6 +41,13 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("cancelled", err=True)
         sys.exit(130)
+
+
+def _discard_pending_output() -> None:
+    """Send buffered output nowhere: if stdout is what failed, Python would exit with 120."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _open_standard_streams() -> None:

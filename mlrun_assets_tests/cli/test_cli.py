@@ -22,6 +22,8 @@ from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.examples import ROOT, MakeProject
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
 PATIENCE = 1200
 """Seconds until a process counts as hanging. A run takes ten, on a busy machine minutes."""
@@ -115,11 +117,20 @@ def test_a_missing_config_is_noted(tmp_path: Path, call: Call) -> None:
     )
 
 
-def test_an_error_of_the_file_system_is_one_message(make_project: MakeProject) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_of_the_file_system_is_one_message(
+    make_project: MakeProject, unbuffered: str
+) -> None:
     command = [*COMMAND, "status", "--config", str(make_project())]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert result.returncode == 1
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)

@@ -20,6 +20,8 @@ from mlrun_assets.config import load_config
 from mlrun_assets.production.prediction import label_sources
 from mlrun_assets_tests.examples import WORD_LABELS, serve_words
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:

@@ -18,6 +18,8 @@ from mlrun_assets.models.probe import Answers
 from mlrun_assets.records import ExportRecord
 from mlrun_assets_tests.examples import LABELS, checkpoint_record, dataset_record, sample_rows
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 ROWS = 205
 Export = Callable[..., ExportRecord]
 # What a form is made to say wrongly, of 205 rows: 204 / 205 is 99.5 %, 203 / 205 is not.

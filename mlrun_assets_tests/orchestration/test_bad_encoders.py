@@ -19,6 +19,8 @@ from mlrun_assets.orchestration import assets
 from mlrun_assets.records import Manifest, Status
 from mlrun_assets_tests.examples import MakeProject
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 pytestmark = pytest.mark.usefixtures("dagster_home")
 
 

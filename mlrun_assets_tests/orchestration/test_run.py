@@ -29,6 +29,8 @@ from mlrun_assets.records import (
 )
 from mlrun_assets_tests.examples import MakeProject, write_project, write_rows
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 
 def execute(config: Path, name: str | None = None) -> dg.ExecuteInProcessResult:
     return defs.resolve_job_def("ml_run").execute_in_process(

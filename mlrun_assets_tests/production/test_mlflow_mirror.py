@@ -35,6 +35,8 @@ from mlrun_assets_tests.examples import (
     export_record,
 )
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 needs_mlflow = pytest.mark.skipif(
     importlib.util.find_spec("mlflow") is None,
     reason="MLflow is not installed: pip install -e '.[mlflow]'",

@@ -27,6 +27,8 @@ from mlrun_assets.training.job import (
 )
 from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 # The job, its record and its progress lines.
 Undisturbed = tuple[FineTuningJob, PretrainingRecord, list[str]]
 TEXTS = 60

@@ -32,6 +32,8 @@ from mlrun_assets_tests.examples import (
     split_profile,
 )
 
+pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+
 FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
 
 
