@@ -242,9 +242,9 @@ def _candidates(
 ) -> tuple[pl.DataFrame, Probabilities]:
     """Texts that could be labelled next, with the challenger's probabilities.
 
-    Where there are none without labels, val rows are what is left: what they are like is worth
-    labelling, and some of their labels are wrong. Test rows are never chosen from: a test split
-    that is mended where the models fail is no fair test of the next model.
+    If there are no unlabelled texts, val rows are used: texts like them are worth labelling, and
+    some of their labels are wrong. Test rows are never used: a test split that is corrected where
+    the models fail is no fair test of the next model.
     """
     if dataset.unlabelled is None:
         return val.frame.with_columns(split=pl.lit("val")), val.probabilities

@@ -25,8 +25,8 @@ class Shift(NamedTuple):
 
     ``stability_index``: PSI of the labels. ``divergence``: Jensen-Shannon, in bits.
     ``length_distance``: Kolmogorov-Smirnov, of lengths in words. ``unseen_words``: share of the
-    second set's words that the first lacks. ``auc``: of a classifier that tells them apart, less
-    two standard errors; None where a set is too small.
+    second set's words that the first lacks. ``auc``: of a classifier that separates them, minus two
+    standard errors; None if a set is too small.
     """
 
     stability_index: float

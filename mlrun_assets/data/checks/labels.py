@@ -35,7 +35,7 @@ def character_ngrams(texts: pl.Series) -> Any:
         _counts(texts.slice(start, _CHUNK_ROWS)) for start in range(0, len(texts), _CHUNK_ROWS)
     ]
     counts = vstack(parts, format="csr")
-    # An n-gram of one text tells nothing about another, and each costs the model a weight a label.
+    # An n-gram of one text says nothing about other texts, and costs a weight per label.
     texts_with = np.bincount(counts.indices, minlength=FEATURES)
     common = texts_with >= min(2, texts_with.max())
     return TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, np.flatnonzero(common)])

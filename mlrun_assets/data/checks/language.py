@@ -70,7 +70,7 @@ def _py3langid() -> Detector:
     return Detector("py3langid", frozenset(known), detect)
 
 
-WORD = r"\p{L}+(?:['’‘ʼʻ`´]\p{L}+)*"  # noqa: RUF001 - what stands for an apostrophe
+WORD = r"\p{L}+(?:['’‘ʼʻ`´]\p{L}+)*"  # noqa: RUF001 - used as apostrophes
 # Control characters and code points that are no character: pycld2 refuses a text with one.
 _NOT_TEXT = r"\p{C}"
 _ENOUGH_FUNCTION_WORDS = 2

@@ -23,7 +23,7 @@ def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
     """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` contains.
 
     Thirteen words in a row are hardly ever the same by chance (Brown et al., 2020, appendix C). A
-    key with fewer words has none and gets 0. Of a 13-gram that stands in more than 20 sources the
+    key with fewer words has none and gets 0. If more than 20 sources contain a 13-gram, only the
     first 20 count.
     """
     most = _shares(keys, sources, _MOST_SOURCES).group_by("row").agg(pl.col("share").max())
