@@ -21,8 +21,8 @@ import numpy as np
 
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.decision.rules import grade_losses, judge_difference
-from mlrun_assets.evaluation.slices import hold_together
-from mlrun_assets.records import PartComparison, RuleOutcome, Score
+from mlrun_assets.evaluation.slices import joint_confidence
+from mlrun_assets.records import RuleOutcome, Score, SliceComparison
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
@@ -188,16 +188,16 @@ def guard_rates(rows: int, discordance: float, loss: float, trials: int) -> dict
 
 def part(
     rows: int, discordance: float, loss: float, generator: np.random.Generator
-) -> PartComparison:
+) -> SliceComparison:
     """One label on which production has a recall of 0.85."""
     theirs = (max(discordance, loss) + loss) / 2
     ours, both = theirs - loss, 0.85 - theirs
     counts = generator.multinomial(rows, [both, theirs, ours, 1 - both - theirs - ours])
     outcomes = tuple(counts.tolist())
-    together = hold_together(EVALUATION.confidence, GUARDED)
+    together = joint_confidence(EVALUATION.confidence, GUARDED)
     low_high = paired_proportion_difference(outcomes, together)
     both_right, other_only, ours_only, _ = outcomes
-    return PartComparison(
+    return SliceComparison(
         part="label",
         rows=rows,
         recall=(both_right + ours_only) / rows,

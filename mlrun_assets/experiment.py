@@ -249,7 +249,7 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     )
 
 
-# Finding
+# CheckResult
 
 
 def all_experiments(parent: Path) -> list[Experiment]:

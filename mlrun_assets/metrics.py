@@ -47,8 +47,8 @@ def combined_metrics() -> Any:
 
     def f1(average: str) -> Any:
         # Of the labels that have rows, as in `f1_of_confusion`.
-        return lambda truth, guess: f1_score(
-            truth, guess, labels=np.unique(truth), average=average, zero_division=0
+        return lambda truth, predicted_ids: f1_score(
+            truth, predicted_ids, labels=np.unique(truth), average=average, zero_division=0
         )
 
     return evaluate.combine(
@@ -61,9 +61,11 @@ def combined_metrics() -> Any:
     )
 
 
-def val_metrics(truth: LabelIds, guess: LabelIds) -> dict[str, float]:
+def val_metrics(truth: LabelIds, predicted_ids: LabelIds) -> dict[str, float]:
     """``accuracy`` and ``f1_macro`` of predictions, both of shape (rows,)."""
-    confusion = confusion_matrix(truth, guess, int(max(truth.max(), guess.max())) + 1)
+    confusion = confusion_matrix(
+        truth, predicted_ids, int(max(truth.max(), predicted_ids.max())) + 1
+    )
     return {
         "accuracy": float(np.trace(confusion) / confusion.sum()),
         "f1_macro": float(f1_of_confusion(confusion, "macro")),
@@ -71,14 +73,18 @@ def val_metrics(truth: LabelIds, guess: LabelIds) -> dict[str, float]:
 
 
 def score(
-    truth: LabelIds, guess: LabelIds, labels: tuple[str, ...], config: EvaluationConfig, seed: int
+    truth: LabelIds,
+    predicted_ids: LabelIds,
+    labels: tuple[str, ...],
+    config: EvaluationConfig,
+    seed: int,
 ) -> Scores:
     """All scores of predictions; truth and predictions are indices of ``labels``, shape (rows,).
 
     The interval of the accuracy is Wilson's, those of the F1 come from a bootstrap.
     """
-    values = combined_metrics().compute(predictions=guess, references=truth)
-    confusion = confusion_matrix(truth, guess, len(labels))
+    values = combined_metrics().compute(predictions=predicted_ids, references=truth)
+    confusion = confusion_matrix(truth, predicted_ids, len(labels))
     intervals = {
         average: bootstrap_f1(confusion, average, config.resamples, config.confidence, seed)
         for average in ("macro", "weighted")
@@ -91,14 +97,14 @@ def score(
         f1_macro=_score(values["f1_macro"], intervals["macro"]),
         f1_weighted=_score(values["f1_weighted"], intervals["weighted"]),
         mcc=values["mcc"],
-        per_class=_per_class(truth, guess, labels),
+        per_class=_per_class(truth, predicted_ids, labels),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
 
 
-def seed_scores(seed: int, truth: LabelIds, guess: LabelIds) -> SeedScores:
+def seed_scores(seed: int, truth: LabelIds, predicted_ids: LabelIds) -> SeedScores:
     """Scores, without intervals, of the model of one seed."""
-    values = combined_metrics().compute(predictions=guess, references=truth)
+    values = combined_metrics().compute(predictions=predicted_ids, references=truth)
     return SeedScores(
         seed=seed,
         accuracy=values["accuracy"],
@@ -127,13 +133,13 @@ def _score(value: float, interval: tuple[float, float]) -> Score:
 
 
 def _per_class(
-    truth: LabelIds, guess: LabelIds, labels: tuple[str, ...]
+    truth: LabelIds, predicted_ids: LabelIds, labels: tuple[str, ...]
 ) -> tuple[ClassScores, ...]:
     from sklearn.metrics import precision_recall_fscore_support
 
     numbers = range(len(labels))
-    columns = precision_recall_fscore_support(truth, guess, labels=numbers, zero_division=0)
-    predicted = np.bincount(guess, minlength=len(labels))
+    columns = precision_recall_fscore_support(truth, predicted_ids, labels=numbers, zero_division=0)
+    predicted = np.bincount(predicted_ids, minlength=len(labels))
     return tuple(
         ClassScores(
             label=label,

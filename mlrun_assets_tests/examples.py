@@ -67,7 +67,6 @@ from mlrun_assets.records import (
     ExportRecord,
     LabelNext,
     OnnxExport,
-    PartComparison,
     PriorRun,
     QualityCheck,
     Recipe,
@@ -78,6 +77,7 @@ from mlrun_assets.records import (
     Scores,
     SeedResult,
     Severity,
+    SliceComparison,
     SplitProfile,
     Status,
     TrainingPlan,
@@ -429,10 +429,10 @@ def comparison(difference: Score | None, against: str = "n-gram baseline") -> Co
     )
 
 
-def part_comparison(name: str, loss: Score, rows: int = 40) -> PartComparison:
+def part_comparison(name: str, loss: Score, rows: int = 40) -> SliceComparison:
     """A label or slice on which production had a recall of 0.9."""
     recall = 0.9 - loss.value
-    return PartComparison(part=name, rows=rows, recall=recall, other_recall=0.9, loss=loss)
+    return SliceComparison(name=name, rows=rows, recall=recall, other_recall=0.9, loss=loss)
 
 
 def evaluation_record(
@@ -494,7 +494,7 @@ def export_record(agreement: float = 1.0) -> ExportRecord:
             onnx_export(precision="int8", size_bytes=260, agreement=0.98, kept=False),
             onnx_export(precision="float32", size_bytes=1010),
         ),
-        onnx_left_out=(
+        onnx_reasons=(
             "ONNX in int8 is left out: it gives the checkpoint's label to 98.0 % of 100 val rows, "
             "below the required 99.5 %.",
         ),

@@ -102,7 +102,9 @@ STANDARD = "-"  # standard input
     "when they are removed. Slower: up to 64 more predictions per row.",
 )
 @click.option(
-    "--skip-bad", is_flag=True, help="Add `error` to a row that can't be labelled, and continue."
+    "--skip-invalid",
+    is_flag=True,
+    help="Add `error` to a row that can't be labelled, and continue.",
 )
 @click.option("--version", help="The version to use. Default: the one in production.")
 @with_config
@@ -113,7 +115,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     output: Path | None,
     all_labels: bool,
     explain: bool,
-    skip_bad: bool,
+    skip_invalid: bool,
     version: str | None,
 ) -> None:
     """Label row by row; only a window of rows is in memory."""
@@ -128,7 +130,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
         rows = prediction.rows_of_stream(sys.stdin.buffer, name, data)
     else:
         rows = prediction.rows_of_file(Path(source), data)
-    options = PredictOptions(all_labels=all_labels, explanation=explain, skip_bad=skip_bad)
+    options = PredictOptions(all_labels=all_labels, explanation=explain, skip_invalid=skip_invalid)
     classifier = prediction.load_classifier(config, chosen, exact=options.exact)
     answers = answer_rows(rows, classifier, options)
     labelled, bad = 0, 0

@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.data.checks.base import Dataset, Finding, Previous
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import conflicting_keys, run_checks
@@ -101,14 +101,14 @@ def validate_dataset(
         special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
     )
     texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
-    findings = run_checks(dataset)
-    checks = tuple(found.check for found in findings)
-    splits = {split: _with_check_columns(rows, split, findings) for split, rows in splits.items()}
+    results = run_checks(dataset)
+    checks = tuple(found.check for found in results)
+    splits = {split: _with_check_columns(rows, split, results) for split, rows in splits.items()}
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
         splits = _quarantine_conflicts(splits)
     _write_splits(splits, paths)
     _write_quarantine(splits, paths)
-    _write_review(findings, paths)
+    _write_review(results, paths)
     return DatasetRecord(
         name=data_name(config),
         ready=not any(check.blocks for check in checks),
@@ -147,9 +147,9 @@ def _digest(splits: dict[str, SplitRows]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _with_check_columns(rows: SplitRows, split: str, findings: tuple[Finding, ...]) -> SplitRows:
+def _with_check_columns(rows: SplitRows, split: str, results: tuple[CheckResult, ...]) -> SplitRows:
     """``rows`` with the columns that checks add."""
-    added = [column for finding in findings for column in finding.columns.get(split, ())]
+    added = [column for result in results for column in result.columns.get(split, ())]
     return replace(rows, frame=rows.frame.with_columns(added))
 
 
@@ -198,8 +198,8 @@ def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> N
     write_atomically(paths.quarantine, _json_lines(quarantine))
 
 
-def _write_review(findings: tuple[Finding, ...], paths: ExperimentPaths) -> None:
-    review = [row for finding in findings for row in finding.review]
+def _write_review(results: tuple[CheckResult, ...], paths: ExperimentPaths) -> None:
+    review = [row for result in results for row in result.review]
     write_atomically(paths.review_labels, _json_lines(review))
 
 

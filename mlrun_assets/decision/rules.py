@@ -17,11 +17,11 @@ from mlrun_assets.records import (
     Comparison,
     EvaluationRecord,
     ExportRecord,
-    PartComparison,
     RuleOutcome,
     RuleResult,
     Score,
     Scores,
+    SliceComparison,
 )
 from mlrun_assets.statistics import PairedDifference, formatted_p, rows_to_settle, scarce_label
 
@@ -222,15 +222,15 @@ def _losses(
     return result.model_copy(
         update={
             "rows_needed": _rows_needed(
-                result, named, production.parts_confidence or evaluation.confidence
+                result, named, production.joint_confidence or evaluation.confidence
             )
         }
     )
 
 
 def grade_losses(
-    parts: Sequence[PartComparison], limit: float
-) -> tuple[RuleOutcome, list[PartComparison]]:
+    parts: Sequence[SliceComparison], limit: float
+) -> tuple[RuleOutcome, list[SliceComparison]]:
     """The outcome of the losses, and the labels or slices that decide it, the largest loss first.
 
     The intervals hold for all of them together, so that no loss is shown by chance.
@@ -258,7 +258,7 @@ _SAYS = {
 
 
 def _rows_needed(
-    result: RuleResult, parts: Sequence[PartComparison], confidence: float
+    result: RuleResult, parts: Sequence[SliceComparison], confidence: float
 ) -> int | None:
     """Rows of the label or slice with the largest loss that would settle the rule."""
     if result.outcome is not RuleOutcome.INCONCLUSIVE or result.limit is None:
@@ -267,8 +267,8 @@ def _rows_needed(
     return rows_to_settle(parts[0].rows, loss, result.limit, confidence)
 
 
-def _recalls(part: PartComparison) -> str:
-    return f"{part.part} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
+def _recalls(part: SliceComparison) -> str:
+    return f"{part.name} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
 
 
 def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:

@@ -158,7 +158,7 @@ def calibrate(
 ) -> Calibration:
     """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
 
-    Test rows have no part in the temperature, so what it mends is not flattered. ``confidence``
+    Test rows do not influence the temperature, so the improvement is not overstated. ``confidence``
     is that of the intervals of the bins, ``seed`` of the draws that tell what chance does.
     """
     temperature = fit_temperature(*val)

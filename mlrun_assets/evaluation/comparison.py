@@ -14,9 +14,9 @@ from mlrun_assets.config import Config, DataConfig
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.errors import ExportError, RecordError
 from mlrun_assets.evaluation.slices import (
-    Part,
-    compare_part,
-    hold_together,
+    Slice,
+    compare_slice,
+    joint_confidence,
     labels_of,
     score_slice,
     slices_of,
@@ -26,10 +26,10 @@ from mlrun_assets.metrics import score
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
     Comparison,
-    PartComparison,
     ProductionVersion,
     Score,
     Scores,
+    SliceComparison,
     SliceScores,
 )
 from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
@@ -42,7 +42,7 @@ class ChallengerPredictions:
 
     frame: pl.DataFrame
     truth: LabelIds
-    guess: LabelIds
+    predicted_ids: LabelIds
     labels: tuple[str, ...]
     config: Config
 
@@ -52,10 +52,10 @@ class ChallengerPredictions:
 
     @property
     def right(self) -> BoolArray:
-        return np.asarray(self.guess == self.truth)
+        return np.asarray(self.predicted_ids == self.truth)
 
     @cached_property
-    def slices(self) -> tuple[Part, ...]:
+    def slices(self) -> tuple[Slice, ...]:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
     def names(self, numbers: LabelIds) -> pl.Series:
@@ -67,7 +67,7 @@ class ChallengerPredictions:
         evaluation = self.config.evaluation
         difference = paired_f1_difference(
             self.truth,
-            (self.guess, other),
+            (self.predicted_ids, other),
             self.average,
             (evaluation.resamples, evaluation.confidence, self.config.training.seed),
         )
@@ -76,9 +76,9 @@ class ChallengerPredictions:
         only_other = int((other_right & ~right).sum())
         scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
         f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
-        labels = _with_rows({part.value: part for part in labels_of(self.truth, self.labels)})
-        slices = _with_rows({part.name: part for part in self.slices})
-        together = hold_together(evaluation.confidence, len(labels) + len(slices))
+        labels = _with_rows({each.value: each for each in labels_of(self.truth, self.labels)})
+        slices = _with_rows({each.name: each for each in self.slices})
+        together = joint_confidence(evaluation.confidence, len(labels) + len(slices))
         return Comparison(
             against=against,
             comparable=True,
@@ -91,15 +91,15 @@ class ChallengerPredictions:
             only_challenger_right=only_challenger,
             only_other_right=only_other,
             mcnemar_p=mcnemar_exact(only_challenger, only_other),
-            labels=_compare_parts(labels, (right, other_right), together),
-            slices=_compare_parts(slices, (right, other_right), together),
-            parts_confidence=together,
+            labels=_compare_slices(labels, (right, other_right), together),
+            slices=_compare_slices(slices, (right, other_right), together),
+            joint_confidence=together,
         )
 
     def score_slices(self) -> tuple[SliceScores, ...]:
         """The challenger's accuracy on each slice."""
         confidence = self.config.evaluation.confidence
-        return tuple(score_slice(part, self.right, confidence) for part in self.slices)
+        return tuple(score_slice(each, self.right, confidence) for each in self.slices)
 
     def score_without_leaks(self) -> Scores | None:
         """Scores on the test rows that do not leak from another split.
@@ -112,18 +112,18 @@ class ChallengerPredictions:
         if clean.all() or not clean.any():
             return None
         evaluation, seed = self.config.evaluation, self.config.training.seed
-        return score(self.truth[clean], self.guess[clean], self.labels, evaluation, seed)
+        return score(self.truth[clean], self.predicted_ids[clean], self.labels, evaluation, seed)
 
 
-def _with_rows(parts: dict[str, Part]) -> dict[str, Part]:
+def _with_rows(slices: dict[str, Slice]) -> dict[str, Slice]:
     """The labels or slices with enough rows, by name."""
-    return {name: part for name, part in parts.items() if len(part.rows) >= MIN_ROWS_JUDGED}
+    return {name: each for name, each in slices.items() if len(each.rows) >= MIN_ROWS_JUDGED}
 
 
-def _compare_parts(
-    parts: dict[str, Part], right: tuple[BoolArray, BoolArray], confidence: float
-) -> tuple[PartComparison, ...]:
-    return tuple(compare_part(name, part.rows, right, confidence) for name, part in parts.items())
+def _compare_slices(
+    slices: dict[str, Slice], right: tuple[BoolArray, BoolArray], confidence: float
+) -> tuple[SliceComparison, ...]:
+    return tuple(compare_slice(name, each.rows, right, confidence) for name, each in slices.items())
 
 
 BASELINE = "n-gram baseline"

@@ -1,12 +1,4 @@
-"""Stage ``evaluation_metrics``: the checkpoint beside the baseline and production.
-
-judging.py      scores of the challenger, and its comparison with another model
-parts.py        labels and slices of the test split
-calibrating.py  how far probabilities can be believed
-opponents.py    the models that the challenger is held against
-predictions.py  what each of them says to every test row
-label_next.py   which rows a person should label next
-"""
+"""The stage ``evaluation_metrics``: the checkpoint beside the baseline and production."""
 
 from __future__ import annotations
 
@@ -68,7 +60,7 @@ def write_predictions(
     texts are in ``data/test.parquet``, by ``id``.
     """
     columns = {
-        "prediction": judged.names(judged.guess),
+        "prediction": judged.names(judged.predicted_ids),
         "right": pl.Series(judged.right),
         "confidence": pl.Series(probabilities.max(axis=1)),
         **{name: judged.names(predicted) for name, predicted in others.items()},
@@ -107,18 +99,20 @@ def evaluate_checkpoint(
     predictor = Predictor(directory / candidates.checkpoint.model_dir, dataset.max_length)
     labels = predictor.labels
     # What can't be read is found before the splits are predicted, which takes minutes.
-    opponents = _open_opponents(directory, candidates, labels, config)
+    references = _open_references(directory, candidates, labels, config)
     started = time.perf_counter()
     val, test = (
         _ask(predictor, directory / dataset.splits[split].file) for split in ("val", "test")
     )
     seconds = time.perf_counter() - started
-    judged = ChallengerPredictions(test.frame, test.truth, test.guess, labels, config)
-    predicted = opponents.predict_test(judged)
+    judged = ChallengerPredictions(test.frame, test.truth, test.predicted_ids, labels, config)
+    predicted = references.predict_test(judged)
     by_seed = _seed_guesses(directory, candidates.checkpoint, judged, dataset.max_length)
-    named = {f"seed_{seed}": guess for seed, guess in by_seed.items()}
+    named = {f"seed_{seed}": predicted_ids for seed, predicted_ids in by_seed.items()}
     write_predictions(directory, judged, test.probabilities, {**predicted, **named})
-    seeds = tuple(seed_scores(seed, judged.truth, guess) for seed, guess in by_seed.items())
+    seeds = tuple(
+        seed_scores(seed, judged.truth, predicted_ids) for seed, predicted_ids in by_seed.items()
+    )
     calibration = calibrate(
         val.believed, test.believed, config.evaluation.confidence, config.training.seed
     )
@@ -136,14 +130,14 @@ def evaluate_checkpoint(
         test_without_leaks=judged.score_without_leaks(),
         slices=judged.score_slices(),
         baseline=judged.compare(BASELINE, predicted["baseline"]),
-        production=opponents.compare_production(judged, predicted),
+        production=references.compare_production(judged, predicted),
         predictions_file=paths.relative(paths.predictions),
         rows_per_second=(val.frame.height + test.frame.height) / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
         calibration=calibration,
         label_next_file=paths.relative(paths.label_next),
-        label_next=_choose_rows(directory, (frame, believable), labels, opponents.asked, config),
+        label_next=_choose_rows(directory, (frame, believable), labels, references.asked, config),
     )
 
 
@@ -182,7 +176,7 @@ class _ReferenceModels:
         return judged.compare(production.name, predicted["production"]) if production else None
 
 
-def _open_opponents(
+def _open_references(
     directory: Path, candidates: ComparedModels, labels: tuple[str, ...], config: Config
 ) -> _ReferenceModels:
     baseline, deployed = candidates.baseline, candidates.production
@@ -202,7 +196,7 @@ class _SplitPredictions:
     probabilities: Probabilities
 
     @property
-    def guess(self) -> LabelIds:
+    def predicted_ids(self) -> LabelIds:
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
@@ -217,7 +211,9 @@ def _ask(predictor: Predictor, file: Path) -> _SplitPredictions:
 
 
 def _score(answered: _SplitPredictions, labels: tuple[str, ...], config: Config) -> Scores:
-    return score(answered.truth, answered.guess, labels, config.evaluation, config.training.seed)
+    return score(
+        answered.truth, answered.predicted_ids, labels, config.evaluation, config.training.seed
+    )
 
 
 def _seed_guesses(
@@ -228,13 +224,13 @@ def _seed_guesses(
 
     if len(checkpoint.seeds) < 2:
         return {}
-    texts, guesses = judged.frame["text"].to_list(), {}
+    texts, predicted = judged.frame["text"].to_list(), {}
     for seed in checkpoint.seeds:
-        guesses[seed.seed] = judged.guess
+        predicted[seed.seed] = judged.predicted_ids
         if seed.seed != checkpoint.seed:
             predictor = Predictor(directory / seed.model_dir, max_length)
-            guesses[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
-    return guesses
+            predicted[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
+    return predicted
 
 
 def _candidates(
@@ -256,13 +252,13 @@ def _choose_rows(
     directory: Path,
     candidates: tuple[pl.DataFrame, Probabilities],
     labels: tuple[str, ...],
-    opponents: Mapping[str, ReferenceModel],
+    references: Mapping[str, ReferenceModel],
     config: Config,
 ) -> LabelNext:
     """Write the rows to label next; the probabilities are calibrated."""
     frame, probabilities = candidates
     texts = frame["text"].to_list()
-    others = {name: opponent.predict(texts) for name, opponent in opponents.items()}
+    others = {name: reference.predict(texts) for name, reference in references.items()}
     predicted = label_next.with_predictions(frame, probabilities, labels, others)
     ranked = label_next.rank(predicted, list(others))
     written = label_next.write_label_next(

@@ -61,11 +61,11 @@ def with_predictions(
     names = np.array(labels, dtype=object)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     highest = np.take_along_axis(probabilities, order, axis=1)
-    said = {"prediction": order[:, 0], "second": order[:, 1], **others}
+    answers = {"prediction": order[:, 0], "second": order[:, 1], **others}
     return candidates.with_columns(
         pl.Series("probability", highest[:, 0]),
         pl.Series("margin", highest[:, 0] - highest[:, 1]),
-        *(pl.Series(name, names[numbers], dtype=pl.String) for name, numbers in said.items()),
+        *(pl.Series(name, names[numbers], dtype=pl.String) for name, numbers in answers.items()),
     )
 
 

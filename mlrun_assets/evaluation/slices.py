@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
-from mlrun_assets.records import MIN_ROWS_JUDGED, PartComparison, Score, SliceScores
+from mlrun_assets.records import MIN_ROWS_JUDGED, Score, SliceComparison, SliceScores
 from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
 from mlrun_assets.types import BoolArray, LabelIds, RowNumbers
 
 
-class Part(NamedTuple):
+class Slice(NamedTuple):
     """Rows that have ``value`` in ``column``; ``rows`` are their positions, in order."""
 
     column: str
@@ -26,7 +26,7 @@ class Part(NamedTuple):
         return f"{self.column}: {self.value}"
 
 
-def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[Part, ...]:
+def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[Slice, ...]:
     """Terciles of the length, truncated or not, code-switched or not, and `data.slice_columns`.
 
     ``frame`` is a validated split. A row without a value in a column is in none of its slices;
@@ -42,18 +42,19 @@ def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[P
         ),
         **{column: frame[extra_column(column)] for column in data.slice_columns},
     }
-    by_value = (part for column, values in columns.items() for part in _parts(column, values))
+    by_value = (each for column, values in columns.items() for each in _slices(column, values))
     return (*_terciles(frame["tokens"]), *by_value)
 
 
-def labels_of(truth: LabelIds, labels: tuple[str, ...]) -> tuple[Part, ...]:
+def labels_of(truth: LabelIds, labels: tuple[str, ...]) -> tuple[Slice, ...]:
     """The rows of each label."""
     return tuple(
-        Part("label", label, np.flatnonzero(truth == number)) for number, label in enumerate(labels)
+        Slice("label", label, np.flatnonzero(truth == number))
+        for number, label in enumerate(labels)
     )
 
 
-def score_slice(part: Part, right: BoolArray, confidence: float) -> SliceScores:
+def score_slice(part: Slice, right: BoolArray, confidence: float) -> SliceScores:
     """Accuracy with Wilson's interval; None for a slice with too few rows."""
     rows, accuracy = len(part.rows), None
     if rows >= MIN_ROWS_JUDGED:
@@ -63,17 +64,17 @@ def score_slice(part: Part, right: BoolArray, confidence: float) -> SliceScores:
     return SliceScores(column=part.column, value=part.value, rows=rows, accuracy=accuracy)
 
 
-def hold_together(confidence: float, parts: int) -> float:
-    """The confidence of each of ``parts`` intervals so that all hold with ``confidence``.
+def joint_confidence(confidence: float, intervals: int) -> float:
+    """The confidence of each of ``intervals`` intervals so that all hold with ``confidence``.
 
     This is the Bonferroni correction for multiple comparisons.
     """
-    return 1 - (1 - confidence) / max(1, parts)
+    return 1 - (1 - confidence) / max(1, intervals)
 
 
-def compare_part(
+def compare_slice(
     name: str, rows: RowNumbers, right: tuple[BoolArray, BoolArray], confidence: float
-) -> PartComparison:
+) -> SliceComparison:
     """The recall that the first of two models loses against the second on ``rows``."""
     challenger, other = (each[rows] for each in right)
     loss = paired_proportion_difference(
@@ -85,8 +86,8 @@ def compare_part(
         ),
         confidence,
     )
-    return PartComparison(
-        part=name,
+    return SliceComparison(
+        name=name,
         rows=len(rows),
         recall=float(challenger.mean()),
         other_recall=float(other.mean()),
@@ -94,11 +95,11 @@ def compare_part(
     )
 
 
-def _terciles(tokens: pl.Series) -> Iterator[Part]:
+def _terciles(tokens: pl.Series) -> Iterator[Slice]:
     """Terciles of the rows; ties keep the order of the rows."""
     order = np.argsort(tokens.to_numpy(), kind="stable")
     for value, rows in zip(("short", "medium", "long"), np.array_split(order, 3), strict=True):
-        yield Part("length", value, np.sort(rows))
+        yield Slice("length", value, np.sort(rows))
 
 
 def _in_two(columns: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
@@ -110,8 +111,8 @@ def _in_two(columns: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
     }
 
 
-def _parts(column: str, values: pl.Series) -> Iterator[Part]:
+def _slices(column: str, values: pl.Series) -> Iterator[Slice]:
     """The rows of each value, in the order of the values."""
     rows = pl.DataFrame({"value": values, "row": np.arange(len(values))}).drop_nulls("value")
     for (value,), found in sorted(rows.group_by(["value"], maintain_order=True)):
-        yield Part(column, str(value), found["row"].to_numpy())
+        yield Slice(column, str(value), found["row"].to_numpy())

@@ -76,7 +76,7 @@ def export_model(
         latency_ms_p95=answers.latency_ms_p95,
         rows_per_second=answers.rows_per_second,
         onnx=forms,
-        onnx_left_out=left_out,
+        onnx_reasons=left_out,
     )
 
 

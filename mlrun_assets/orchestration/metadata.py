@@ -306,7 +306,7 @@ def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Met
         "summary": dg.MetadataValue.md(summaries.summarise_predictions(record)),
         "predictions": dg.MetadataValue.path(production_dir / record.file),
         "version": dg.MetadataValue.text(record.version),
-        **_counts({"rows": record.rows, "unusable_rows": record.rows_unusable}),
+        **_counts({"rows": record.rows, "rows_skipped": record.rows_skipped}),
         **_counts({f"{label}_rows": rows for label, rows in record.label_rows.items()}),
         **_floats({"seconds": record.seconds, "rows_per_second": record.rows_per_second}),
     }

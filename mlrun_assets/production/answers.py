@@ -146,7 +146,7 @@ class PredictOptions:
 
     all_labels: bool = False
     explanation: bool = False
-    skip_bad: bool = False
+    skip_invalid: bool = False
 
     @property
     def exact(self) -> bool:
@@ -159,7 +159,7 @@ def answer_rows(
 ) -> Iterator[list[Answer]]:
     """Add ``label``, ``probability`` and the requested keys to each row; yields a list per window.
 
-    A row without a text gets ``error`` instead if ``skip_bad`` is set. A key of the row with one of
+    With ``skip_invalid`` a row without a text gets ``error`` instead. A key of the row with one of
     our names is kept as ``input_label``, or ``input_input_label`` if that exists too. None among
     the rows means that no further row has come yet: the rows before it are answered now.
 
@@ -167,11 +167,11 @@ def answer_rows(
         DataError: a row has no text to label; all rows before it have been answered.
     """
     for window in windows(rows, WINDOW_ROWS // MOST_OCCLUSIONS if options.explanation else None):
-        bad = None if options.skip_bad else next((row for row in window if row.problem), None)
+        bad = None if options.skip_invalid else next((row for row in window if row.problem), None)
         yield _answers(window[: window.index(bad)] if bad else window, classifier, options)
         if bad:
             raise DataError(
-                f"{bad.place}: {bad.problem}; fix the row, or skip such rows with --skip-bad"
+                f"{bad.place}: {bad.problem}; fix the row, or skip such rows with --skip-invalid"
             )
 
 

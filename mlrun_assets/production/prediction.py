@@ -200,7 +200,7 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
         version=version.version,
         file=f"{stem}.jsonl",
         rows=rows,
-        rows_unusable=unusable,
+        rows_skipped=unusable,
         label_rows={label: label_rows[label] for label in classifier.labels},
         seconds=round(seconds, 3),
         rows_per_second=round(rows / max(seconds, 1e-9), 1),
@@ -219,7 +219,7 @@ def _label(
     labels: Counter[str] = Counter()
     unusable, example = 0, "they are empty"
     for window in write_answers(
-        answer_rows(rows, classifier, PredictOptions(skip_bad=True)), output
+        answer_rows(rows, classifier, PredictOptions(skip_invalid=True)), output
     ):
         for answer in window:
             if "error" in answer:

@@ -43,7 +43,6 @@ from mlrun_assets.records.outcome import (
     LabelNext,
     LookCount,
     OnnxExport,
-    PartComparison,
     PredictionsRecord,
     ProductionRecord,
     ProductionVersion,
@@ -51,6 +50,7 @@ from mlrun_assets.records.outcome import (
     RuleOutcome,
     RuleResult,
     RunRecords,
+    SliceComparison,
     Verdict,
 )
 from mlrun_assets.records.training import (
@@ -106,7 +106,6 @@ __all__ = [
     "LookCount",
     "Manifest",
     "OnnxExport",
-    "PartComparison",
     "PredictionsRecord",
     "PretrainingRecord",
     "PriorRun",
@@ -128,6 +127,7 @@ __all__ = [
     "SeedScores",
     "SeedSpread",
     "Severity",
+    "SliceComparison",
     "SliceScores",
     "SourceFile",
     "SplitProfile",

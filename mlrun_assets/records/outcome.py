@@ -27,14 +27,14 @@ from mlrun_assets.records.training import (
 )
 
 
-class PartComparison(Record):
+class SliceComparison(Record):
     """Recall of both models on one label, or their accuracy on one slice of the test split.
 
     On a slice ``recall`` is the share of correct rows. ``loss`` is the recall of the other model
     minus that of the challenger, with its paired interval.
     """
 
-    part: str
+    name: str
     rows: int
     recall: float
     other_recall: float
@@ -45,7 +45,7 @@ class Comparison(Record):
     """The challenger against one other model on the same rows.
 
     Where the models can't be compared, ``reason`` says why and the numbers are None. The intervals
-    of ``labels`` and ``slices`` have ``parts_confidence``: together they have the confidence of the
+    of ``labels`` and ``slices`` have ``joint_confidence``: together they have the confidence of the
     evaluation (Bonferroni).
     """
 
@@ -60,9 +60,9 @@ class Comparison(Record):
     only_challenger_right: int | None = None
     only_other_right: int | None = None
     mcnemar_p: float | None = None
-    labels: tuple[PartComparison, ...] = ()
-    slices: tuple[PartComparison, ...] = ()
-    parts_confidence: float | None = None
+    labels: tuple[SliceComparison, ...] = ()
+    slices: tuple[SliceComparison, ...] = ()
+    joint_confidence: float | None = None
 
 
 class ReliabilityBin(Record):
@@ -256,7 +256,7 @@ class ExportRecord(Record):
     """The exported model, measured in fresh processes.
 
     The numbers are for the transformers form; ``rows_per_second`` is for 64 texts.
-    ``onnx`` lists the ONNX forms that were tried, ``onnx_left_out`` the reasons for those that are
+    ``onnx`` lists the ONNX forms that were tried, ``onnx_reasons`` the reasons for those that are
     not in the directory.
     """
 
@@ -272,7 +272,7 @@ class ExportRecord(Record):
     latency_ms_p95: float
     rows_per_second: float
     onnx: tuple[OnnxExport, ...] = ()
-    onnx_left_out: tuple[str, ...] = ()
+    onnx_reasons: tuple[str, ...] = ()
 
     @property
     def kept_onnx(self) -> OnnxExport | None:
@@ -325,7 +325,7 @@ class ProductionRecord(Record):
 class PredictionsRecord(Record):
     """Labels that the production model gave to the rows of ``data.predict_path``.
 
-    ``file`` is relative to the production directory. ``rows`` got a label, ``rows_unusable`` had no
+    ``file`` is relative to the production directory. ``rows`` got a label, ``rows_skipped`` had no
     text.
     """
 
@@ -334,7 +334,7 @@ class PredictionsRecord(Record):
     version: str
     file: str
     rows: int
-    rows_unusable: int = 0
+    rows_skipped: int = 0
     label_rows: dict[str, int]
     seconds: float
     rows_per_second: float

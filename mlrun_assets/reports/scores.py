@@ -130,7 +130,7 @@ def parts_table(comparison: Comparison) -> Markdown:
         ["label or slice", ">rows", ">this model", f">{comparison.against}", ">loss"],
         (
             [
-                escape(part.part, LABEL_LIMIT),
+                escape(part.name, LABEL_LIMIT),
                 integer(part.rows),
                 score(part.recall),
                 score(part.other_recall),
@@ -322,8 +322,8 @@ def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
 def parts_sentence(comparison: Comparison) -> Markdown:
     """The models, rows and intervals of the table by label and slice, and the losses in it."""
     parts = (*comparison.labels, *comparison.slices)
-    lost = [escape(part.part) for part in parts if part.loss.low > 0]
-    together = comparison.parts_confidence
+    lost = [escape(part.name) for part in parts if part.loss.low > 0]
+    together = comparison.joint_confidence
     confidence = number(together and round(100 * together, 2))
     return Markdown(
         f"This model compared with {escape(comparison.against)}: recall on labels and accuracy on "

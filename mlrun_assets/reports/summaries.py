@@ -117,7 +117,7 @@ def summarise_evaluation(record: EvaluationRecord) -> str:
 
 def summarise_export(record: ExportRecord) -> str:
     """Agreement with the checkpoint, and size and speed of each form."""
-    left_out = "".join(f" {prose(sentence)}" for sentence in record.onnx_left_out)
+    left_out = "".join(f" {prose(sentence)}" for sentence in record.onnx_reasons)
     return _summary(
         f"Agrees with the checkpoint on {percent(record.agreement)} of "
         f"{count(record.rows_compared, 'row')}; digest {digest(record.digest)}.{left_out}",
@@ -157,7 +157,7 @@ def _version(version: ProductionVersion | None) -> list[str]:
 
 def summarise_predictions(record: PredictionsRecord) -> str:
     """The rows of each label, and the version that labelled them."""
-    aside = f"; {integer(record.rows_unusable)} had no text" if record.rows_unusable else ""
+    aside = f"; {integer(record.rows_skipped)} had no text" if record.rows_skipped else ""
     return _summary(
         f"{count(record.rows, 'row')} labelled by {escape(record.version)} in "
         f"{seconds(record.seconds)}{aside}",

@@ -144,12 +144,12 @@ def test_a_bad_row_stops_with_its_line_after_those_before_it(
     assert called.code == 1
     assert [answer["id"] for answer in called.answers] == [1]
     assert called.errors.startswith(f"error: standard input, line 3: {said}")
-    assert "--skip-bad" in called.errors
+    assert "--skip-invalid" in called.errors
 
 
 def test_bad_rows_can_be_passed_over(call: Any) -> None:
     piped = lines(GOAL) + b"".join(line for line, _ in BAD) + lines(CATTLE)
-    called = call("-", "--skip-bad", piped=piped)
+    called = call("-", "--skip-invalid", piped=piped)
     assert called.code == 0
     assert [answer["label"] for answer in called.answers if "label" in answer] == [
         "sports",

@@ -9,17 +9,19 @@ from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.decision import rules as guards
 from mlrun_assets.decision.rules import class_guard, slice_guard
 from mlrun_assets.decision.verdict import decide
-from mlrun_assets.records import EvaluationRecord, PartComparison, RuleOutcome, Score, Verdict
+from mlrun_assets.records import EvaluationRecord, RuleOutcome, Score, SliceComparison, Verdict
 from mlrun_assets_tests.examples import comparison, evaluation_record, export_record, score
 
 
-def part(name: str, loss: tuple[float, float, float], rows: int = 60) -> PartComparison:
+def part(name: str, loss: tuple[float, float, float], rows: int = 60) -> SliceComparison:
     low, value, high = loss
     interval = Score(value=value, low=low, high=high)
-    return PartComparison(part=name, rows=rows, recall=0.9 - value, other_recall=0.9, loss=interval)
+    return SliceComparison(
+        name=name, rows=rows, recall=0.9 - value, other_recall=0.9, loss=interval
+    )
 
 
-def against(**parts: tuple[PartComparison, ...]) -> EvaluationRecord:
+def against(**parts: tuple[SliceComparison, ...]) -> EvaluationRecord:
     production = comparison(score(0.03, 0.01), "exp_0").model_copy(update=parts)
     return evaluation_record(production=production)
 

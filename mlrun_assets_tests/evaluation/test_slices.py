@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlrun_assets.config import Config, DataConfig
 from mlrun_assets.evaluation.comparison import ChallengerPredictions
-from mlrun_assets.evaluation.slices import compare_part, score_slice, slices_of
+from mlrun_assets.evaluation.slices import compare_slice, score_slice, slices_of
 
 
 def frame(rows: int, **columns: list[Any]) -> pl.DataFrame:
@@ -96,20 +96,20 @@ def test_slices_of_fewer_than_thirty_rows_have_no_accuracy() -> None:
 
 def test_both_models_recall_by_label_and_slice_where_there_are_rows_enough() -> None:
     challenger = judged(12)
-    comparison = challenger.compare("v1", judged(3).guess)
-    assert [part.part for part in comparison.labels] == ["a", "b"]
+    comparison = challenger.compare("v1", judged(3).predicted_ids)
+    assert [part.name for part in comparison.labels] == ["a", "b"]
     first = comparison.labels[0]
     assert (first.rows, first.recall, first.other_recall) == (60, 48 / 60, 57 / 60)
     assert first.loss.value == pytest.approx(9 / 60)
     assert 0 < first.loss.low < first.loss.value < first.loss.high
-    assert {part.part for part in comparison.slices} == {
+    assert {part.name for part in comparison.slices} == {
         "length: short",
         "length: medium",
         "length: long",
         "truncated: no",
         "code-switched: no",
     }
-    long = next(part for part in comparison.slices if part.part == "length: long")
+    long = next(part for part in comparison.slices if part.name == "length: long")
     assert (long.rows, long.recall, long.other_recall) == (43, 1.0, 1.0)
     assert long.loss.low < 0 < long.loss.high
 
@@ -118,8 +118,8 @@ def test_both_models_recall_by_label_and_slice_where_there_are_rows_enough() -> 
 def test_a_loss_of_one_model_is_the_gain_of_the_other(pairs: list[tuple[bool, bool]]) -> None:
     first, second = (np.array(column) for column in zip(*pairs, strict=True))
     rows = np.arange(len(pairs))
-    loss = compare_part("all", rows, (first, second), 0.95).loss
-    gain = compare_part("all", rows, (second, first), 0.95).loss
+    loss = compare_slice("all", rows, (first, second), 0.95).loss
+    gain = compare_slice("all", rows, (second, first), 0.95).loss
     assert loss.value == pytest.approx(second.mean() - first.mean())
     assert (gain.value, gain.low, gain.high) == pytest.approx((-loss.value, -loss.high, -loss.low))
 
@@ -136,6 +136,6 @@ def test_equal_models_are_rarely_shown_to_have_lost_in_one_of_many_parts() -> No
             "v1", theirs
         )
         parts = (*compared.labels, *compared.slices)
-        assert compared.parts_confidence == pytest.approx(1 - 0.05 / len(parts))
+        assert compared.joint_confidence == pytest.approx(1 - 0.05 / len(parts))
         shown += any(part.loss.low > 0 for part in parts)
     assert shown <= 4

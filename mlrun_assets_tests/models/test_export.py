@@ -87,7 +87,7 @@ def test_int8_that_costs_nothing_is_the_only_form(run_export: Export, tmp_path: 
     record = run_export({"int8": 0})
     assert forms(record) == [("int8", True)]
     assert record.kept_onnx == record.onnx[0]
-    assert record.onnx_left_out == ()
+    assert record.onnx_reasons == ()
     assert (tmp_path / "export/onnx/model.onnx").read_text() == "int8"
     assert {path.name for path in (tmp_path / "export/onnx").iterdir()} == {
         "model.onnx",
@@ -106,8 +106,8 @@ def test_int8_that_answers_otherwise_gives_way_to_float32(
     record = run_export({"int8": 2, "float32": 0})
     assert forms(record) == [("int8", False), ("float32", True)]
     assert record.onnx[0].agreement == pytest.approx(203 / 205)
-    assert len(record.onnx_left_out) == 1
-    assert "99.0 % of 205 val rows" in record.onnx_left_out[0]
+    assert len(record.onnx_reasons) == 1
+    assert "99.0 % of 205 val rows" in record.onnx_reasons[0]
     assert (tmp_path / "export/onnx/model.onnx").read_text() == "float32"
 
 
@@ -115,7 +115,7 @@ def test_int8_that_costs_f1_is_kept_only_where_the_config_allows_it(run_export: 
     # One of 205 rows that are shared evenly by the labels is 0.0049; shared otherwise, it is more.
     record = run_export({"int8": 1, "float32": 0}, max_int8_loss=0.001)
     assert forms(record) == [("int8", False), ("float32", True)]
-    assert "deployment.max_int8_loss allows 0.0010" in record.onnx_left_out[0]
+    assert "deployment.max_int8_loss allows 0.0010" in record.onnx_reasons[0]
     assert forms(run_export({"int8": 1}, max_int8_loss=1.0)) == [("int8", True)]
 
 
@@ -123,13 +123,13 @@ def test_no_form_that_agrees_leaves_no_directory(run_export: Export, tmp_path: P
     record = run_export({"int8": 9, "float32": 2})
     assert forms(record) == [("int8", False), ("float32", False)]
     assert record.kept_onnx is None
-    assert len(record.onnx_left_out) == 2
+    assert len(record.onnx_reasons) == 2
     assert not (tmp_path / "export/onnx").exists()
 
 
 def test_it_can_be_turned_off(run_export: Export, tmp_path: Path) -> None:
     record = run_export({}, onnx=False)
-    assert record.onnx == record.onnx_left_out == ()
+    assert record.onnx == record.onnx_reasons == ()
     assert digest_directory(tmp_path / "export") == digest_directory(tmp_path / "model")
 
 
@@ -142,8 +142,8 @@ def test_a_model_that_can_not_be_exported_is_deployed_as_it_is(
     monkeypatch.setattr(onnx_export, "write_float32", refuses)
     record = run_export({})
     assert record.onnx == ()
-    assert len(record.onnx_left_out) == 1
-    assert "no such operator" in record.onnx_left_out[0]
+    assert len(record.onnx_reasons) == 1
+    assert "no such operator" in record.onnx_reasons[0]
     assert digest_directory(tmp_path / "export") == digest_directory(tmp_path / "model")
     assert left_behind(tmp_path) == {"export"}
 

@@ -120,7 +120,7 @@ def test_what_was_labelled_is_labelled_again_and_the_gold_label_stays() -> None:
 @given(st.lists(st.sampled_from(["gool", "beer", "gool gool", ""]), max_size=300))
 def test_answers_come_in_the_order_of_the_rows(texts: list[str]) -> None:
     rows = [row(text, id=at) if text else bad(f"line {at}", id=at) for at, text in enumerate(texts)]
-    answers = answered(rows, skip_bad=True)
+    answers = answered(rows, skip_invalid=True)
     assert [answer["id"] for answer in answers] == list(range(len(texts)))
     expected = {"gool": "sports", "beer": "farming", "gool gool": "sports", "": None}
     assert [answer.get("label") for answer in answers] == [expected[text] for text in texts]
@@ -133,7 +133,7 @@ def test_a_bad_row_stops_after_the_rows_before_it() -> None:
     rows = [row("gool"), row("beer"), bad("rows.jsonl, line 3"), row("gool")]
     windows_told = answer_rows(rows, Counting(), PredictOptions())
     assert [answer["label"] for answer in next(windows_told)] == ["sports", "farming"]
-    with pytest.raises(DataError, match=r"rows\.jsonl, line 3: not JSON.*--skip-bad"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 3: not JSON.*--skip-invalid"):
         next(windows_told)
 
 
@@ -184,7 +184,7 @@ def test_the_copies_of_long_texts_without_their_words_are_not_all_made_at_once(
 def test_no_rows_are_no_question() -> None:
     classifier = Counting()
     assert list(answer_rows([], classifier, PredictOptions())) == []
-    assert answered([bad("line 1", id=1)], skip_bad=True)[0]["id"] == 1
+    assert answered([bad("line 1", id=1)], skip_invalid=True)[0]["id"] == 1
     assert classifier.asked == []
 
 

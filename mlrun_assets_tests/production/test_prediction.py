@@ -53,7 +53,7 @@ def test_the_asset_labels_all_files_and_tells_how_many_of_each_label(home: Path)
     answers = [json.loads(line) for line in file.read_text().splitlines()]
     assert [answer.get("label") for answer in answers] == ["sports", None, "sports", "farming"]
     assert answers[0]["id"] == "a1" and answers[1]["error"].startswith("empty text")
-    assert (shown["rows"], shown["unusable_rows"]) == (3, 1)
+    assert (shown["rows"], shown["rows_skipped"]) == (3, 1)
     assert (shown["sports_rows"], shown["farming_rows"]) == (2, 1)
     assert shown["summary"].startswith("**3 rows labelled by exp_1 in ")
     assert "; 1 had no text**" in shown["summary"]

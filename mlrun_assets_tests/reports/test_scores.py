@@ -105,7 +105,7 @@ def test_parts_are_ordered_by_loss_and_significant_losses_are_named() -> None:
                 part_comparison("b", score(0.3, 0.07)),
             ),
             "slices": (part_comparison("length: long", score(0.04, 0.07)),),
-            "parts_confidence": 0.99762,
+            "joint_confidence": 0.99762,
         }
     )
     rows = parts_table(comparison).splitlines()[2:]

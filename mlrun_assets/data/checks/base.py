@@ -67,7 +67,7 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """A check with its by-products.
 
     ``columns``: of a split, columns that its file gets, as many rows as the split has. ``review``:
@@ -79,7 +79,7 @@ class Finding:
     review: tuple[dict[str, object], ...] = ()
 
 
-Check = Callable[[Dataset], QualityCheck | Finding]
+Check = Callable[[Dataset], QualityCheck | CheckResult]
 
 
 def passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, failed, passed
 from mlrun_assets.data.text import first_words
 from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Severity
@@ -73,7 +73,7 @@ _WORDS_READ = 128
 _SEED = 42
 
 
-def label_noise(dataset: Dataset) -> Finding:
+def label_noise(dataset: Dataset) -> CheckResult:
     """Few labels contradict the prediction of a model that was trained on the other rows.
 
     Confident learning (Northcutt et al., 2021) on out-of-fold probabilities of a linear n-gram
@@ -92,7 +92,9 @@ def label_noise(dataset: Dataset) -> Finding:
     folds = min(_FOLDS, _rows_of_rarest(sample["label"]))
     if folds < 2 or sample["label"].n_unique() < 2:
         message = "not measured: two labels with two rows each are needed"
-        return Finding(passed("label_noise", message, Measured(None, limit)), review=tuple(review))
+        return CheckResult(
+            passed("label_noise", message, Measured(None, limit)), review=tuple(review)
+        )
     suspects, accuracy = _suspects(sample, folds)
     review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
     share = suspects.height / sample.height
@@ -107,7 +109,7 @@ def label_noise(dataset: Dataset) -> Finding:
         check = failed("label_noise", Severity.WARN, message, measured)
     else:
         check = passed("label_noise", said, measured)
-    return Finding(check, review=tuple(review))
+    return CheckResult(check, review=tuple(review))
 
 
 def _rows_of_rarest(labels: pl.Series) -> int:

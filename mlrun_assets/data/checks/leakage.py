@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from mlrun_assets.config import extra_column
-from mlrun_assets.data.checks.base import Dataset, Finding, Measured, failed, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, failed, passed
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
 from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
@@ -117,7 +117,7 @@ class _Leaks:
             said.append(f"{count(int(rows.sum()), 'row')} of {split} {what}")
 
 
-def split_leakage(dataset: Dataset) -> Finding:
+def split_leakage(dataset: Dataset) -> CheckResult:
     """No text, near-duplicate, long passage or group is in two splits.
 
     The rows of val and test that are known from elsewhere are marked in the column ``leaks``.
@@ -134,7 +134,7 @@ def split_leakage(dataset: Dataset) -> Finding:
     for name in ("val", "test"):
         _note_containment(dataset, leaks, name)
     columns = {name: pl.Series(LEAKS, rows) for name, rows in leaks.rows.items()}
-    return Finding(_judge(leaks), {name: (column,) for name, column in columns.items()})
+    return CheckResult(_judge(leaks), {name: (column,) for name, column in columns.items()})
 
 
 def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import polars as pl
 
 from mlrun_assets.config import CheckName, extra_column
-from mlrun_assets.data.checks.base import Check, Dataset, Finding, Measured, failed, off, passed
+from mlrun_assets.data.checks.base import Check, CheckResult, Dataset, Measured, failed, off, passed
 from mlrun_assets.data.checks.content import empty_or_short, encoding, pii, tokenizer_fit, too_long
 from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
@@ -24,7 +24,7 @@ from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 
 
-def run_check(name: CheckName, check: Check, dataset: Dataset) -> Finding:
+def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     """Run ``check`` on the rows that ``data.quality.exempt`` does not exempt.
 
     Columns that the check adds are extended to the whole split: exempt rows get null, or false in a
@@ -32,27 +32,27 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> Finding:
     """
     exempt = dataset.config.quality.exempt.get(name)
     if not exempt:
-        return _finding(check, dataset)
+        return _result(check, dataset)
     looked_at = {split: _looked_at(rows.frame, exempt) for split, rows in dataset.splits.items()}
     splits = {
         split: replace(rows, frame=rows.frame.filter(looked_at[split]))
         for split, rows in dataset.splits.items()
     }
-    found = _finding(check, replace(dataset, splits=splits))
+    result = _result(check, replace(dataset, splits=splits))
     left_out = sum(int((~kept).sum()) for kept in looked_at.values())
-    message = f"{found.check.message} ({count(left_out, 'row')} exempt)"
+    message = f"{result.check.message} ({count(left_out, 'row')} exempt)"
     columns = {
         split: tuple(_as_long_as_the_split(column, looked_at[split]) for column in given)
-        for split, given in found.columns.items()
+        for split, given in result.columns.items()
     }
     return replace(
-        found, check=found.check.model_copy(update={"message": message}), columns=columns
+        result, check=result.check.model_copy(update={"message": message}), columns=columns
     )
 
 
-def _finding(check: Check, dataset: Dataset) -> Finding:
-    found = check(dataset)
-    return found if isinstance(found, Finding) else Finding(found)
+def _result(check: Check, dataset: Dataset) -> CheckResult:
+    result = check(dataset)
+    return result if isinstance(result, CheckResult) else CheckResult(result)
 
 
 def _looked_at(frame: pl.DataFrame, exempt: dict[str, tuple[str | int, ...]]) -> pl.Series:
@@ -74,16 +74,16 @@ LEARNABLE_ROWS = 2
 FEWEST_LABELS = 2
 
 
-def run_checks(dataset: Dataset) -> tuple[Finding, ...]:
+def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
     """Run all checks, in the order of `CHECKS`; a check that is turned off is listed as off."""
     return tuple(_run(name, check, dataset) for name, check in CHECKS.items())
 
 
-def _run(name: CheckName, check: Check, dataset: Dataset) -> Finding:
+def _run(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     if name in dataset.config.quality.skip:
-        return Finding(off(name))
+        return CheckResult(off(name))
     if dataset.token_problem and name in ON_TOKENS:
-        return Finding(off(name, f"no token counts: {dataset.token_problem}"))
+        return CheckResult(off(name, f"no token counts: {dataset.token_problem}"))
     return run_check(name, check, dataset)
 
 
@@ -160,7 +160,7 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
     count = len(few) + sum(len(labels) for labels in missing.values())
     if count == 0:
         return passed("every_label_in_every_split", "every label is in every split", Measured(0, 0))
-    listed = [f"{name} lacks {', '.join(found)}" for name, found in missing.items() if found]
+    listed = [f"{name} lacks {', '.join(result)}" for name, result in missing.items() if result]
     if few:
         listed.append(
             f"train has a single row of {', '.join(few)}, too few to learn a label from: label "

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.base import Dataset, Finding
+from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import CHECKS, run_checks
 from mlrun_assets.data.reading import SplitRows
@@ -162,7 +162,7 @@ def test_a_group_in_two_splits_blocks() -> None:
         config=DataConfig(group_column="author"),
     )
     result = CHECKS["split_leakage"](dataset)
-    assert isinstance(result, Finding)
+    assert isinstance(result, CheckResult)
     assert result.check.blocks
     assert "with a group of train" in result.check.message
     assert [column.sum() for column in result.columns["test"]] == [20]

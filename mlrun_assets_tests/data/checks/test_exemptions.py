@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.config import CheckName, DataConfig
-from mlrun_assets.data.checks.base import Dataset, Finding, Measured, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, passed
 from mlrun_assets.data.checks.suite import CHECKS, run_check, run_checks
 from mlrun_assets.data.reading import DataFile, read_split
 from mlrun_assets_tests.examples import ENGLISH, SOMALI, dataset_of
@@ -43,13 +43,13 @@ def test_the_message_says_how_many_rows_are_exempt() -> None:
 
 
 def test_columns_of_a_check_are_as_long_as_the_split_again() -> None:
-    def tag(dataset: Dataset) -> Finding:
+    def tag(dataset: Dataset) -> CheckResult:
         texts = dataset.splits["train"].frame["text"]
         columns = (
             texts.str.contains("a").alias("has_a"),
             texts.str.len_chars().alias("characters"),
         )
-        return Finding(passed("pii", "tagged", Measured(None, None)), {"train": columns})
+        return CheckResult(passed("pii", "tagged", Measured(None, None)), {"train": columns})
 
     data = data_config(pii={"source": ["radio"], "year": [2021]})
     dataset = dataset_of(

@@ -11,7 +11,7 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks import labels as module
-from mlrun_assets.data.checks.base import Dataset, Finding
+from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.labels import label_noise
 from mlrun_assets.data.reading import SplitRows
 from mlrun_assets_tests.data.checks.test_checks import split_rows
@@ -30,7 +30,7 @@ def rows_of(count: int, seed: int) -> list[tuple[str, str]]:
     ]
 
 
-def judge(train: list[tuple[str, str]], **settings: object) -> Finding:
+def judge(train: list[tuple[str, str]], **settings: object) -> CheckResult:
     rows = {"train": train, "val": rows_of(30, 1), "test": rows_of(30, 2)}
     splits = {name: split_rows(name, texts) for name, texts in rows.items()}
     show_text = bool(settings.pop("show_text", False))
@@ -47,10 +47,10 @@ def flipped(rows: list[tuple[str, str]], which: list[int]) -> list[tuple[str, st
 
 
 def test_flipped_labels_are_suspected_and_listed_with_a_suggestion() -> None:
-    finding = judge(flipped(rows_of(100, 0), [3, 14, 15, 92]), max_suspected_fraction=0.01)
-    assert finding.check.warns
-    assert {row["id"] for row in finding.review} == {f"train-{n}" for n in (3, 14, 15, 92)}
-    for row in finding.review:
+    result = judge(flipped(rows_of(100, 0), [3, 14, 15, 92]), max_suspected_fraction=0.01)
+    assert result.check.warns
+    assert {row["id"] for row in result.review} == {f"train-{n}" for n in (3, 14, 15, 92)}
+    for row in result.review:
         assert row["split"] == "train"
         assert row["suggested"] != row["label"]
         assert 0.0 < float(str(row["margin"])) <= 1.0
@@ -58,17 +58,17 @@ def test_flipped_labels_are_suspected_and_listed_with_a_suggestion() -> None:
 
 
 def test_sound_labels_pass() -> None:
-    finding = judge(rows_of(100, 0), max_suspected_fraction=0.01)
-    assert not finding.check.warns
-    assert finding.review == ()
+    result = judge(rows_of(100, 0), max_suspected_fraction=0.01)
+    assert not result.check.warns
+    assert result.review == ()
 
 
 def test_equal_texts_with_unequal_labels_name_both_places() -> None:
     text = rows_of(30, 1)[0][0]
     label = rows_of(30, 1)[0][1]
     other = "health" if label == "sports" else "sports"
-    finding = judge([*rows_of(60, 0), (text, other)], show_text=True)
-    listed = {row["id"]: row for row in finding.review if row["why"].startswith("equal text")}
+    result = judge([*rows_of(60, 0), (text, other)], show_text=True)
+    listed = {row["id"]: row for row in result.review if row["why"].startswith("equal text")}
     assert set(listed) == {"train-60", "val-0"}
     assert listed["train-60"]["other_id"] == "val-0"
     assert listed["train-60"]["other_split"] == "val"
@@ -83,9 +83,9 @@ def test_a_sample_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_few_rows_are_not_measured() -> None:
     splits = {name: split_rows(name, [("mid", "a")] * 3) for name in ("train", "val", "test")}
-    finding = label_noise(Dataset(splits, ("a",), None, 128, DataConfig()))
-    assert finding.check.value is None
-    assert finding.check.message.startswith("not measured")
+    result = label_noise(Dataset(splits, ("a",), None, 128, DataConfig()))
+    assert result.check.value is None
+    assert result.check.message.startswith("not measured")
     empty = {name: rows_without_any(name) for name in splits}
     assert label_noise(Dataset(empty, ("a",), None, 128, DataConfig())).check.value is None
 

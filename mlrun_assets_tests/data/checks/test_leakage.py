@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.base import Dataset, Finding
+from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.leakage import containment, near_duplicates, split_leakage
 from mlrun_assets.data.checks.near_duplicates import find_near_matches
 from mlrun_assets.data.text import duplicate_key
@@ -28,8 +28,8 @@ def dataset(train: list[str], test: list[str]) -> Dataset:
     return Dataset(splits, ("a", "b"), None, 128, data)
 
 
-def leaking(finding: Finding, split: str) -> list[bool]:
-    (column,) = finding.columns[split]
+def leaking(result: CheckResult, split: str) -> list[bool]:
+    (column,) = result.columns[split]
     assert column.name == "leaks"
     return column.to_list()
 
@@ -49,29 +49,29 @@ def test_different_texts_are_no_near_duplicates_and_short_ones_are_told() -> Non
 
 
 def test_a_near_match_in_train_blocks_and_the_row_is_marked() -> None:
-    finding = split_leakage(dataset([words("a")], [words("c"), words("a") + " dheeraad"]))
-    assert finding.check.blocks
-    assert finding.check.message.startswith("1 row of test with a near-duplicate in train")
-    assert leaking(finding, "test") == [False, True]
-    assert leaking(finding, "train") == [False]
+    result = split_leakage(dataset([words("a")], [words("c"), words("a") + " dheeraad"]))
+    assert result.check.blocks
+    assert result.check.message.startswith("1 row of test with a near-duplicate in train")
+    assert leaking(result, "test") == [False, True]
+    assert leaking(result, "train") == [False]
 
 
 @pytest.mark.parametrize(("shared", "blocks"), [(36, True), (18, False)])
 def test_a_long_passage_of_train_blocks_and_a_shorter_one_warns(shared: int, blocks: bool) -> None:
     passage = words("a", shared)
-    finding = split_leakage(
+    result = split_leakage(
         dataset([passage + " " + words("b", 9)], [passage + " " + words("c", 20)])
     )
-    assert finding.check.blocks is blocks
-    assert finding.check.warns is not blocks
-    assert "of their 13-grams with one row of train" in finding.check.message
-    assert leaking(finding, "test") == [True]
+    assert result.check.blocks is blocks
+    assert result.check.warns is not blocks
+    assert "of their 13-grams with one row of train" in result.check.message
+    assert leaking(result, "test") == [True]
 
 
 def test_clean_splits_pass_and_no_row_is_marked() -> None:
-    finding = split_leakage(dataset([words("a")], [words("c"), "waa gaaban"]))
-    assert finding.check.outcome is CheckOutcome.PASSED
-    assert leaking(finding, "test") == [False, False]
+    result = split_leakage(dataset([words("a")], [words("c"), "waa gaaban"]))
+    assert result.check.outcome is CheckOutcome.PASSED
+    assert leaking(result, "test") == [False, False]
 
 
 def test_the_news_splits_leak_though_no_row_stands_twice(shared_data: Path) -> None:
