@@ -1,3 +1,5 @@
+# mypy: implicit-reexport
+# ruff: noqa: F401
 """``ml_config.yaml`` as strict, frozen models: every setting with its default and its meaning.
 
 A missing key takes its default, an unknown key is an error. ``auto`` leaves a choice to the
@@ -28,28 +30,3 @@ from mlrun_assets.config.sections import (
     TrackingConfig,
     TrainingConfig,
 )
-
-__all__ = [
-    "BUILT_IN_SLICES",
-    "COLUMNS_VARIABLE",
-    "CONFIG_VARIABLE",
-    "DEFAULT_CONFIG_FILE",
-    "CheckName",
-    "Config",
-    "DataConfig",
-    "DeploymentConfig",
-    "EvaluationConfig",
-    "ExperimentsConfig",
-    "LoadedConfig",
-    "ModelConfig",
-    "QualityConfig",
-    "ReportsConfig",
-    "Section",
-    "TrackingConfig",
-    "TrainingConfig",
-    "extra_column",
-    "json_schema",
-    "load_config",
-    "parse_config",
-    "read_config",
-]

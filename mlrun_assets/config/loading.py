@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,21 +52,17 @@ def read_config(path: Path) -> Config:
         ConfigError: as in `load_config`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return parse_config(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such config file; create it, or name another one with --config or "
-            "MLRUN_CONFIG"
-        ) from None
+        problem = "no such config file; create it, or name another one with --config or "
+        problem += "MLRUN_CONFIG"
     except IsADirectoryError:
-        raise ConfigError(f"{path}: is a directory; name the YAML file in it") from None
+        problem = "is a directory; name the YAML file in it"
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8"
-        ) from None
+        problem = f"not UTF-8 (byte {error.start}); save the file as UTF-8"
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_config(text, str(path))
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError(f"{path}: {problem}")
 
 
 def parse_config(text: str, name: str = DEFAULT_CONFIG_FILE) -> Config:
@@ -154,9 +150,8 @@ class _Document:
         for index, (key, value) in enumerate(node.value):
             name, line = str(key.value), key.start_mark.line + 1
             if not isinstance(key, ScalarNode):
-                self.mistakes.append(
-                    Mistake(location, f"has a key that is not text on line {line}")
-                )
+                message = f"has a key that is not text on line {line}"
+                self.mistakes.append(Mistake(location, message))
                 continue
             if name in own:
                 message = f"is repeated on line {line}; keep one of them"
@@ -178,12 +173,10 @@ class _Document:
     def _scalar(self, node: ScalarNode, location: Location) -> Any:
         if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag in _TYPED - {_NULL}):
             return str(node.value)
-        if node.tag not in _TYPED:
-            return self._unknown_tag(node, location)
-        try:
-            return self._yaml.constructor.construct_object(node)
-        except (KeyError, ValueError):  # such as `!!int x`
-            return self._unknown_tag(node, location)
+        with suppress(KeyError, ValueError):  # such as `!!int x`
+            if node.tag in _TYPED:
+                return self._yaml.constructor.construct_object(node)
+        return self._unknown_tag(node, location)
 
     def _unknown_tag(self, node: Node, location: Location) -> Any:
         self.mistakes.append(Mistake(location, f"has the tag {node.tag}; remove the tag"))
@@ -197,22 +190,20 @@ class _Document:
                 location = (*location, part)
         return location
 
-    def describe(self, mistakes: Iterable[Mistake]) -> str:
+    def describe(self, mistakes: list[Mistake]) -> str:
         """All ``mistakes`` as one message, in the order of the file."""
-        found = [(self._line(mistake.location), mistake) for mistake in mistakes]
-        found.sort(key=lambda each: each[0] or 0)
-        sentences = []
-        for line, mistake in found:
-            where = f"line {line}: " if line else ""
-            key = ".".join(str(part) for part in mistake.location) or "the top level"
-            sentences.append(f"  {where}{key}: {mistake.message}")
-        return "\n".join([f"{self.name}: {count(len(found), 'mistake')}:", *sentences])
+        sentences = [f"{self.name}: {count(len(mistakes), 'mistake')}:"]
+        for location, message in sorted(mistakes, key=lambda each: self._line(each.location)):
+            line = self._line(location)
+            key = ".".join(map(str, location)) or "the top level"
+            sentences.append(f"  {f'line {line}: ' if line else ''}{key}: {message}")
+        return "\n".join(sentences)
 
-    def _line(self, location: Location) -> int | None:
-        """The line of ``location``, or of the nearest section around it."""
+    def _line(self, location: Location) -> int:
+        """The line of ``location``, or of the nearest section around it; 0 for none."""
         while location and location not in self.lines:
             location = location[:-1]
-        return self.lines.get(location)
+        return self.lines.get(location, 0)
 
 
 def _invalid_values(error: ValidationError, document: _Document) -> list[Mistake]:
@@ -247,7 +238,6 @@ def _unknown_key(location: Location) -> str:
 
 def _expectation(detail: dict[str, Any]) -> str:
     kind, value = detail["type"], detail["input"]
-    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if kind == "string_type":
         typed = value is None or isinstance(value, bool | int | float)
         return "should be text" + ("; put it in quotes" if typed else "")
@@ -260,7 +250,7 @@ def _expectation(detail: dict[str, Any]) -> str:
         return "should be keys with values"
     if kind == "too_short":
         return f"should have at least {count(detail['ctx']['min_length'], 'item')}"
-    return message
+    return str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _without(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
@@ -65,8 +65,10 @@ class LoadedConfig(Section):
     """A config together with the place it came from."""
 
     settings: Config
-    directory: Path = Field(description="Base of relative paths; absolute.")
-    file: Path | None = Field(None, description="The file, absolute; None: all defaults.")
+    directory: Path
+    """Base of relative paths; absolute."""
+    file: Path | None = None
+    """The file, absolute; None: all defaults."""
 
     def path(self, relative: str) -> Path:
         """``relative`` as an absolute path; an absolute path is returned as it is."""
@@ -92,37 +94,6 @@ class Mistake(NamedTuple):
     message: str
 
 
-def contradictions_of(config: Config) -> list[Mistake]:
-    """Values that are allowed one by one but not together."""
-    return [
-        *_data_mistakes(config),
-        *_limits_out_of_order(config.data.quality),
-        *_training_mistakes(config.training),
-        *_same_files(config.data),
-    ]
-
-
-def _data_mistakes(config: Config) -> list[Mistake]:
-    mistakes = []
-    labels, count = config.data.labels, config.model.num_labels
-    if labels and count and len(labels) != count:
-        message = f"is {count}, but data.labels lists {len(labels)}: make them agree"
-        mistakes.append(Mistake(("model", "num_labels"), message))
-    if labels and len(set(labels)) != len(labels):
-        mistakes.append(Mistake(("data", "labels"), "lists a label twice"))
-    for column in config.data.slice_columns:
-        if column in (*BUILT_IN_SLICES, "code_switched"):
-            message = f"`{column}` is the name of a built-in slice: rename the column"
-            mistakes.append(Mistake(("data", "slice_columns"), message))
-    if "schema" in config.data.quality.exempt:
-        message = (
-            "rows that cannot be read have no columns to exempt them by: raise "
-            "data.quality.max_invalid_fraction instead"
-        )
-        mistakes.append(Mistake(("data", "quality", "exempt", "schema"), message))
-    return mistakes
-
-
 # Pairs of keys in data.quality: the first value must not be above the second.
 _ORDERED = (
     ("containment_warns", "containment_blocks"),
@@ -133,60 +104,73 @@ _ORDERED = (
 )
 
 
-def _limits_out_of_order(quality: QualityConfig) -> list[Mistake]:
-    """A limit that blocks below the one that warns, or a target above its limit."""
-    mistakes = []
+def contradictions_of(config: Config) -> Iterator[Mistake]:
+    """Values that are allowed one by one but not together."""
+    yield from _data_mistakes(config.data)
+    yield from _quality_mistakes(config.data.quality)
+    yield from _training_mistakes(config.training)
+    labels, count = config.data.labels, config.model.num_labels
+    if labels and count and len(labels) != count:
+        message = f"is {count}, but data.labels lists {len(labels)}: make them agree"
+        yield Mistake(("model", "num_labels"), message)
+
+
+def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
+    if len(set(data.labels or ())) < len(data.labels or ()):
+        yield Mistake(("data", "labels"), "lists a label twice")
+    for column in data.slice_columns:
+        if column in (*BUILT_IN_SLICES, "code_switched"):
+            message = f"`{column}` is the name of a built-in slice: rename the column"
+            yield Mistake(("data", "slice_columns"), message)
+    owner: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        key, paths = f"{split}_path", data.paths(split)
+        for path in paths:  # files that match a pattern are compared when they are read
+            first = owner.setdefault(path if "://" in path else os.path.normpath(path), key)
+            if first != key:
+                message = f"is the same file as data.{first}: use a file per split"
+                yield Mistake(("data", key), message)
+        if len(set(paths)) < len(paths):
+            yield Mistake(("data", key), "lists a file twice")
+
+
+def _quality_mistakes(quality: QualityConfig) -> Iterator[Mistake]:
+    if "schema" in quality.exempt:
+        message = (
+            "rows that cannot be read have no columns to exempt them by: raise "
+            "data.quality.max_invalid_fraction instead"
+        )
+        yield Mistake(("data", "quality", "exempt", "schema"), message)
     for low, high in _ORDERED:
         lower, upper = getattr(quality, low), getattr(quality, high)
         if lower > upper:
             # The mistake belongs to a key that the file has; the other may be a default.
             key = high if high in quality.model_fields_set else low
             message = f"{low} is {lower:g} and {high} is {upper:g}: {low} must not be above {high}"
-            mistakes.append(Mistake(("data", "quality", key), message))
-    return mistakes
+            yield Mistake(("data", "quality", key), message)
 
 
-def _training_mistakes(training: TrainingConfig) -> list[Mistake]:
-    mistakes = []
-    workers, batch = training.num_workers, training.batch_size
-    if training.seeds and len(set(training.seeds)) != len(training.seeds):
-        mistakes.append(Mistake(("training", "seeds"), "lists a seed twice"))
+def _training_mistakes(training: TrainingConfig) -> Iterator[Mistake]:
+    workers, batch, backend = training.num_workers, training.batch_size, training.backend
+    if len(set(training.seeds or ())) < len(training.seeds or ()):
+        yield Mistake(("training", "seeds"), "lists a seed twice")
     if training.pretraining_epochs and batch == 1:
         message = (
             "is 1, but training.pretraining_epochs compares the texts of a batch: set 2 or more"
         )
-        mistakes.append(Mistake(("training", "batch_size"), message))
-    if training.backend == "inline" and workers > 1:
+        yield Mistake(("training", "batch_size"), message)
+    if backend == "inline" and workers > 1:
         message = f"is {workers}, but training.backend is inline: set backend to torchrun or ray"
-        mistakes.append(Mistake(("training", "num_workers"), message))
-    if training.ray_address and training.backend != "ray":
-        message = f"is set, but training.backend is {training.backend}: set ray, or remove it"
-        mistakes.append(Mistake(("training", "ray_address"), message))
+        yield Mistake(("training", "num_workers"), message)
+    if training.ray_address and backend != "ray":
+        message = f"is set, but training.backend is {backend}: set ray, or remove it"
+        yield Mistake(("training", "ray_address"), message)
     if batch != "auto" and batch % workers:
         message = f"is {batch}, which is not a multiple of training.num_workers ({workers})"
-        mistakes.append(Mistake(("training", "batch_size"), message))
-    return mistakes
-
-
-def _same_files(data: DataConfig) -> list[Mistake]:
-    """Files that are named twice. Files that match a pattern are compared when they are read."""
-    mistakes = []
-    owner: dict[str, str] = {}
-    for split in ("train", "val", "test"):
-        key = f"{split}_path"
-        for path in data.paths(split):
-            first = owner.setdefault(path if "://" in path else os.path.normpath(path), key)
-            if first != key:
-                message = f"is the same file as data.{first}: use a file per split"
-                mistakes.append(Mistake(("data", key), message))
-        if len(set(data.paths(split))) < len(data.paths(split)):
-            mistakes.append(Mistake(("data", key), "lists a file twice"))
-    return mistakes
+        yield Mistake(("training", "batch_size"), message)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of ``ml_config.yaml``, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Config.model_json_schema(),
-    }
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | Config.model_json_schema()
