@@ -1,20 +1,5 @@
 """All errors that this package raises on purpose, and their messages.
 
-    MlrunError                 the base: the fault, its place and the remedy
-    ├── ConfigError            ml_config.yaml is wrong: all mistakes at once
-    ├── ExperimentError        an experiment is not found, or its name is not valid
-    ├── DataError              a data file is missing or can't be read
-    │   └── DataBlockedError   a data check that blocks did not pass
-    ├── EncoderError           model.name leads to no usable encoder
-    ├── TrainingError          training can't start or continue
-    ├── ExportError            the exported model does not answer like its checkpoint
-    ├── ProductionError        a promotion or rollback failed; production is unchanged
-    │   └── ComparisonError    the champion changed since the comparison
-    ├── ReportUpdateError      production has moved, but a registry line or report is not updated
-    ├── PublishError           a model can't be pushed to its target
-    ├── FileBusyError          another process holds the lock of a file for too long
-    └── RecordError            a record is missing or can't be read
-
 Users see the message without a traceback, so it is complete: fault, place and remedy.
 """
 
@@ -87,25 +72,14 @@ class RecordError(MlrunError):
 
 
 _CHECK_NETWORK = "check the network, the address and the proxy"
-_ADVICE = (
-    ("make room", (errno.ENOSPC, errno.EDQUOT)),
-    ("change its permissions, or choose a place you may write to", (errno.EACCES, errno.EPERM)),
-    ("choose a place that is not read-only", (errno.EROFS,)),
-    ("check the path", (errno.ENOENT, errno.ENOTDIR)),
-    (
-        _CHECK_NETWORK,
-        (
-            errno.ECONNREFUSED,
-            errno.ECONNRESET,
-            errno.ECONNABORTED,
-            errno.EPIPE,
-            errno.ETIMEDOUT,
-            errno.ENETUNREACH,
-            errno.EHOSTUNREACH,
-            errno.ENETDOWN,
-        ),
-    ),
-)
+_ADVICE = {
+    "ENOSPC EDQUOT": "make room",
+    "EACCES EPERM": "change its permissions, or choose a place you may write to",
+    "EROFS": "choose a place that is not read-only",
+    "ENOENT ENOTDIR": "check the path",
+    "ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT": _CHECK_NETWORK,
+    "ENETUNREACH EHOSTUNREACH ENETDOWN": _CHECK_NETWORK,
+}
 
 
 def message_of(error: BaseException) -> str:
@@ -114,28 +88,21 @@ def message_of(error: BaseException) -> str:
     >>> message_of(FileNotFoundError(2, "No such file or directory", "a.csv"))
     'a.csv: No such file or directory; check the path and run again'
     """
-    advice = _advice(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    number = errno.errorcode.get(error.errno or 0)
+    advice = next((advice for names, advice in _ADVICE.items() if number in names.split()), None)
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # also without errno
+        advice = advice or _CHECK_NETWORK
     return f"{cause_of(error)}; {advice} and run again" if advice else cause_of(error)
 
 
 def cause_of(error: BaseException) -> str:
     """The message without advice; for an operating-system error the file and the cause."""
-    if isinstance(error, OSError):
-        cause = error.strerror or str(error) or type(error).__name__
-        return f"{error.filename}: {cause}" if error.filename is not None else cause
-    return str(error)
-
-
-def _advice(error: BaseException) -> str | None:
-    """Advice for an operating-system error; None if there is none for its number."""
     if not isinstance(error, OSError):
-        return None
-    for advice, numbers in _ADVICE:
-        if error.errno in numbers:
-            return advice
-    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # raised without errno
-        return _CHECK_NETWORK
-    return None
+        return str(error)
+    cause = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {cause}" if error.filename is not None else cause
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ class ExperimentPaths:
     datasheet = _Below("data/datasheet.md")
     fetched = _Below("data/fetched")  # downloaded files
 
-    # With several seeds: see the methods below.
+    # With several seeds: see `of_seed` and `model_of`.
     logs = _Below("logs")
     checkpoints = _Below("checkpoints")
     pretraining = _Below("pretraining")  # its checkpoints and the pretrained encoder
@@ -93,25 +94,13 @@ class ExperimentPaths:
         """The validated rows of a split."""
         return self.data / f"{split}.parquet"
 
-    def logs_of(self, seed: int | None) -> Path:
-        """The training logs of one of several seeds; of the only one if None."""
-        return self.logs / _seed_directory(seed)
-
-    def checkpoints_of(self, seed: int | None) -> Path:
-        """The checkpoints of one of several seeds; of the only one if None."""
-        return self.checkpoints / _seed_directory(seed)
-
-    def pretraining_of(self, seed: int | None) -> Path:
-        """The pretraining of one of several seeds; of the only one if None."""
-        return self.pretraining / _seed_directory(seed)
+    def of_seed(self, parent: Path, seed: int | None) -> Path:
+        """The directory in ``parent`` of one of several seeds; of the only one if None."""
+        return parent if seed is None else parent / f"seed-{seed}"
 
     def model_of(self, seed: int | None) -> Path:
         """The model of one of several seeds; of the only one if None."""
         return self.model if seed is None else self.directory / "seeds" / str(seed) / "model"
-
-
-def _seed_directory(seed: int | None) -> str:
-    return "" if seed is None else f"seed-{seed}"
 
 
 # Store
@@ -148,8 +137,7 @@ class Experiment:
         Raises:
             ConfigError: the stored config was edited and is wrong.
         """
-        frozen = read_config(self.paths.config)
-        return current.model_copy(update={"settings": frozen})
+        return current.model_copy(update={"settings": read_config(self.paths.config)})
 
     def freeze(self, config: Config) -> None:
         """Store the config in the experiment."""
@@ -162,7 +150,7 @@ class Experiment:
         Raises:
             RecordError: the asset was not materialized in this experiment.
         """
-        return kind.load(self._file(kind))
+        return kind.load(self.paths.record(kind.asset))
 
     def find(self, kind: type[AnyRecord]) -> AnyRecord | None:
         """The record of the asset that ``kind`` names; None if it is missing or damaged.
@@ -176,18 +164,15 @@ class Experiment:
 
     def forget(self, assets: Iterable[str]) -> None:
         """Remove the records of ``assets``, which a re-run of an earlier asset invalidates."""
-        assets = set(assets)
+        stages = self.manifest.stages.copy()
         for asset in assets:
             self.paths.record(asset).unlink(missing_ok=True)
-        stages = {name: run for name, run in self.manifest.stages.items() if name not in assets}
+            stages.pop(asset, None)
         self.update(stages=stages)
 
     def save(self, record: Record) -> None:
         """Store the record of an asset."""
-        record.save(self._file(type(record)))
-
-    def _file(self, kind: type[Record]) -> Path:
-        return self.paths.record(kind.asset)
+        record.save(self.paths.record(record.asset))
 
 
 def take_directory(parent: Path, now: datetime) -> Path:
@@ -203,21 +188,16 @@ def take_directory(parent: Path, now: datetime) -> Path:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             directory.mkdir()
-        except FileExistsError:
-            if not parent.is_dir():
-                raise _not_writable(parent, "is not a directory") from None
-            number += 1
-        except OSError as error:
-            raise _not_writable(parent, error.strerror or str(error)) from None
-        else:
             return directory
-
-
-def _not_writable(path: Path, why: str) -> ExperimentError:
-    return ExperimentError(
-        f"{path}: experiments can't be stored here: {why}; choose another experiments.dir in "
-        "ml_config.yaml"
-    )
+        except OSError as error:
+            exists = isinstance(error, FileExistsError)
+            if not (exists and parent.is_dir()):
+                why = "is not a directory" if exists else error.strerror or str(error)
+                raise ExperimentError(
+                    f"{parent}: experiments can't be stored here: {why}; choose another "
+                    "experiments.dir in ml_config.yaml"
+                ) from None
+            number += 1
 
 
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
@@ -249,7 +229,7 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     )
 
 
-# CheckResult
+# Search
 
 
 def all_experiments(parent: Path) -> list[Experiment]:
@@ -261,16 +241,11 @@ def _manifests(parent: Path) -> dict[Experiment, Manifest]:
     """All experiments with their manifests, newest first; reads each manifest once."""
     found = {}
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
-        try:
+        with suppress(RecordError):
             found[Experiment(file.parent)] = Manifest.load(file)
-        except RecordError:
-            continue
-
-    def age(each: Experiment) -> tuple[str, int, str]:
-        # Within one second, the tenth experiment has a longer suffix than the second.
-        return found[each].created_at, len(each.id), each.id
-
-    return {each: found[each] for each in sorted(found, key=age, reverse=True)}
+    # Within one second, the tenth experiment has a longer suffix than the second.
+    age = {each: (manifest.created_at, len(each.id), each.id) for each, manifest in found.items()}
+    return {each: found[each] for each in sorted(found, key=age.__getitem__, reverse=True)}
 
 
 def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:
@@ -289,9 +264,9 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
     if explicit is not None:
         return _named(parent, manifests, explicit)
     for run_id in run_ids:
-        experiment = _of_run(manifests, run_id)
-        if experiment:
-            return experiment
+        for each, manifest in manifests.items():
+            if run_id in manifest.run_ids:
+                return each
     if not manifests:
         raise ExperimentError(
             f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
@@ -302,22 +277,16 @@ def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]
 
 def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
     """The experiment that a run opened or worked on, if any."""
-    return _of_run(_manifests(parent), run_id)
-
-
-def _of_run(manifests: dict[Experiment, Manifest], run_id: str) -> Experiment | None:
-    found = (each for each, manifest in manifests.items() if run_id in manifest.run_ids)
+    found = (each for each, manifest in _manifests(parent).items() if run_id in manifest.run_ids)
     return next(found, None)
 
 
 def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -> Experiment:
     # Comparing with existing names keeps paths such as `../x` out.
-    for experiment in manifests:
-        if explicit == experiment.id:
-            return experiment
-    for experiment, manifest in manifests.items():
-        if explicit == manifest.name:
-            return experiment
+    matching = [each for each in manifests if each.id == explicit]
+    matching += [each for each, manifest in manifests.items() if manifest.name == explicit]
+    if matching:
+        return matching[0]
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         if explicit == file.parent.name:
             Manifest.load(file)  # raises the reason
@@ -345,36 +314,29 @@ def lock_experiment(directory: Path) -> None:
 
 def try_lock(directory: Path) -> bool:
     """Lock the experiment if no other process has; whether this one has the lock now."""
-    if directory in _locks:
-        return True
     lock = FileLock(ExperimentPaths(directory).lock, thread_local=False)
-    if not _acquire(lock):
-        return False
-    _locks[directory] = lock
-    return True
+    if directory not in _locks and _acquire(lock):
+        _locks[directory] = lock
+    return directory in _locks
 
 
 def unlock_experiment(directory: Path) -> None:
     """Unlock the experiment; nothing happens when this process has no lock on it."""
-    lock = _locks.pop(directory, None)
-    if lock is not None:
+    if lock := _locks.pop(directory, None):
         lock.release()
 
 
 def is_locked(directory: Path) -> bool:
     """Whether a process, this one or another, works on the experiment: never takes its lock."""
-    if directory in _locks:
-        return True
     file = ExperimentPaths(directory).lock
-    return file.exists() and not _acquire(FileLock(file), release=True)
+    return directory in _locks or (file.exists() and not _acquire(FileLock(file), release=True))
 
 
 def _acquire(lock: FileLock, *, release: bool = False) -> bool:
     """Acquire the lock if it is free, and keep it unless ``release``; whether it was free."""
     # flock can only look at a lock by taking it. A second lock guards taking and looking, so that
     # a lock that is not free is held by a process that works, never by one that looks.
-    directory = Path(lock.lock_file).parent
-    with locked(ExperimentPaths(directory).lock_attempt):
+    with locked(ExperimentPaths(Path(lock.lock_file).parent).lock_attempt):
         try:
             lock.acquire(blocking=False)
         except Timeout:

@@ -18,8 +18,6 @@ from filelock import FileLock, Timeout
 from mlrun_assets.errors import FileBusyError
 
 LOCK_SECONDS = 600.0  # copying and loading a large model takes minutes
-_UNFINISHED = ".unfinished"
-_ANY_TOKEN = "[0-9a-f]" * 8
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -130,11 +128,16 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     if replace:
         remove_unfinished(target.parent, target.name)
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.unfinished")
     try:
         unfinished.mkdir()
         yield unfinished
-        _sync_all(unfinished)
+        for path in (*unfinished.rglob("*"), unfinished):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            elif path.is_dir():
+                sync_directory(path)
         if replace and target.exists():
             shutil.rmtree(target)
         unfinished.rename(target)
@@ -144,33 +147,19 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def remove_unfinished(parent: Path, name: str | None = None) -> None:
-    """Remove unfinished new directories of killed processes from ``parent``.
+    """Remove unfinished new directories of killed processes from ``parent``, or only a name's.
 
-    Args:
-        parent: the parent of the new directories.
-        name: remove only those for this name. The caller must be the only writer of that name, or,
-            without a name, the only writer in ``parent``.
+    The caller must be the only writer of that name, or, without a name, in ``parent``.
     """
-    stem = "*" if name is None else glob.escape(name)
-    for path in parent.glob(f".{stem}.{_ANY_TOKEN}{_UNFINISHED}"):
+    stem, token = "*" if name is None else glob.escape(name), "[0-9a-f]" * 8
+    for path in parent.glob(f".{stem}.{token}.unfinished"):
         shutil.rmtree(path)
 
 
-def _sync_all(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        elif path.is_dir():
-            sync_directory(path)
-    sync_directory(directory)
-
-
 def link_directory(source: Path, target: Path) -> None:
-    """Make ``target`` a directory with the files of ``source``, in one step.
+    """Make ``target`` a directory with the files of ``source``, in one step; it is replaced.
 
-    The files are hard links, which need no space, or copies where the file system has none. An
-    existing ``target`` is replaced.
+    The files are hard links, which need no space, or copies where the file system has none.
 
     Raises:
         OSError: a file can't be read, or the disk is full; ``target`` is unchanged.

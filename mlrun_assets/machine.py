@@ -25,10 +25,8 @@ PROBE_REPEATS = 12
 
 def usable_cpus(root: Path = ROOT) -> int:
     """CPUs that this process may use: at least 1; a fraction of a CPU counts as one."""
-    if hasattr(os, "sched_getaffinity"):  # Linux only
-        allowed = len(os.sched_getaffinity(0))
-    else:
-        allowed = os.cpu_count() or 1
+    linux = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
     return max(1, min([allowed, *map(math.ceil, _cpu_quotas(root))]))
 
 
@@ -61,30 +59,31 @@ def _cpu_quotas(root: Path) -> Iterator[float]:
             yield quota_us / period_us
 
 
+# By controller: the files with limit and use, and the use that is cached files.
+_MEMORY_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
 def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
     """Limit and use, in bytes, of every cgroup of this process that has a limit."""
-    for group in _groups(root, ""):
-        yield from _memory_limit(group, ("memory.max", "memory.current", "inactive_file"))
-    for group in _groups(root, "memory"):
-        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        yield from _memory_limit(group, names)
-
-
-def _memory_limit(group: Path, names: tuple[str, str, str]) -> Iterator[tuple[int, int]]:
-    limit, used = _number(group / names[0]), _number(group / names[1])
-    if limit is None or used is None:
-        return
-    # The kernel frees cached files before it refuses memory, so they do not count as used.
-    stat = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines())
-    yield limit, max(0, used - int(stat.get(names[2], 0)))
+    for controller, (limit_file, use_file, cached) in _MEMORY_FILES.items():
+        for group in _groups(root, controller):
+            limit, used = _number(group / limit_file), _number(group / use_file)
+            if limit is None or used is None:
+                continue
+            # The kernel frees cached files before it refuses memory: they do not count as used.
+            stat = dict(
+                line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines()
+            )
+            yield limit, max(0, used - int(stat.get(cached, 0)))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Directories of the cgroup of this process and of all its parents.
 
-    Args:
-        root: the root of the file system.
-        controller: a controller of version 1; empty for version 2, which has one tree.
+    ``controller`` is one of version 1; empty for version 2, which has one tree.
     """
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -110,15 +109,6 @@ def _text(file: Path) -> str:
         return ""
 
 
-def trainable_memory_bytes(has_accelerator: bool) -> int:
-    """Bytes that training can use: of the accelerator if there is one, else of this machine."""
-    import torch
-
-    if has_accelerator:
-        return int(torch.cuda.mem_get_info(0)[0])
-    return available_memory_bytes()
-
-
 def peak_memory_mb() -> float:
     """Peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -131,20 +121,16 @@ def bf16_speedup(has_accelerator: bool) -> float:
 
     if has_accelerator:
         return 2.0 if torch.cuda.is_bf16_supported() else 0.0
-    return _seconds_of_products(torch.float32) / _seconds_of_products(torch.bfloat16)
-
-
-def _seconds_of_products(dtype: object) -> float:
-    """Seconds of the fastest of 12 products; other processes slow down the rest."""
-    import torch
-
-    matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
-    fastest = float("inf")
-    for _ in range(PROBE_REPEATS):
-        started = time.perf_counter()
-        torch.matmul(matrix, matrix)
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest
+    fastest = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype)
+        seconds = []
+        for _ in range(PROBE_REPEATS):
+            started = time.perf_counter()
+            torch.matmul(matrix, matrix)
+            seconds.append(time.perf_counter() - started)
+        fastest[dtype] = min(seconds)  # other processes slow down the rest
+    return fastest[torch.float32] / fastest[torch.bfloat16]
 
 
 def telemetry_off() -> None:

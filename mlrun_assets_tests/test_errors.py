@@ -1,17 +1,14 @@
-"""The tree of errors, and advice by the kind of an operating-system error."""
+"""Advice by the kind of an operating-system error."""
 
 from __future__ import annotations
 
 import errno
-import inspect
 import os
-import re
 import socket
 
 import pytest
 
-from mlrun_assets import errors
-from mlrun_assets.errors import DataError, MlrunError, message_of
+from mlrun_assets.errors import DataError, message_of
 
 ROOM, PERMISSION, READ_ONLY = "make room", "permissions", "read-only"
 PATH, NETWORK = "check the path", "check the network"
@@ -59,19 +56,3 @@ def test_network_errors_name_no_file_and_give_no_disk_advice(error: OSError) -> 
 
 def test_the_message_of_an_own_error_stays_as_it_is() -> None:
     assert message_of(DataError("train.csv: no rows; add some")) == "train.csv: no rows; add some"
-
-
-def test_the_docstring_draws_the_tree_of_errors() -> None:
-    drawn: dict[str, str] = {}
-    path = ["Exception"]
-    for branch, name in re.findall(
-        r"^    ([│├└─ ]*)(\w+Error) ", errors.__doc__ or "", re.MULTILINE
-    ):
-        path = [*path[: len(branch) // 4 + 1], name]
-        drawn[name] = path[-2]
-    classes = [each for _, each in inspect.getmembers(errors, inspect.isclass)]
-    assert drawn == {
-        each.__name__: each.__bases__[0].__name__
-        for each in classes
-        if issubclass(each, MlrunError)
-    }

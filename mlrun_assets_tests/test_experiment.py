@@ -136,16 +136,6 @@ def test_every_path_is_unique_and_below_the_experiment(tmp_path: Path) -> None:
 
 def test_several_seeds_have_separate_directories(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path)
-    kinds = (paths.model_of, paths.logs_of, paths.checkpoints_of, paths.pretraining_of)
-    assert [paths.relative(of(3)) for of in kinds] == [
-        "seeds/3/model",
-        "logs/seed-3",
-        "checkpoints/seed-3",
-        "pretraining/seed-3",
-    ]
-    assert [of(None) for of in kinds] == [
-        paths.model,
-        paths.logs,
-        paths.checkpoints,
-        paths.pretraining,
-    ]
+    assert paths.relative(paths.model_of(3)) == "seeds/3/model"
+    assert paths.relative(paths.of_seed(paths.logs, 3)) == "logs/seed-3"
+    assert (paths.model_of(None), paths.of_seed(paths.logs, None)) == (paths.model, paths.logs)

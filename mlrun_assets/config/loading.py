@@ -46,11 +46,7 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
 
 
 def read_config(path: Path) -> Config:
-    """The config in the file at ``path``.
-
-    Raises:
-        ConfigError: as in `load_config`.
-    """
+    """The config in the file at ``path``; errors as in `load_config`."""
     try:
         return parse_config(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
@@ -66,11 +62,7 @@ def read_config(path: Path) -> Config:
 
 
 def parse_config(text: str, name: str = DEFAULT_CONFIG_FILE) -> Config:
-    """The config in ``text``; messages call the file ``name``.
-
-    Raises:
-        ConfigError: as in `load_config`.
-    """
+    """The config in ``text``; errors as in `load_config`, which call the file ``name``."""
     document = _Document(name)
     values = document.read(text)
     mistakes = list(document.mistakes)

@@ -16,7 +16,7 @@ from mlrun_assets.encoders.loading import (
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.encoders.trimming import can_trim
 from mlrun_assets.errors import count
-from mlrun_assets.machine import bf16_speedup, trainable_memory_bytes
+from mlrun_assets.machine import available_memory_bytes, bf16_speedup
 from mlrun_assets.records import DatasetRecord, PriorRun, Recipe, Verdict
 
 # The rows of the training split below which several rules are more careful.
@@ -61,10 +61,11 @@ def observe(encoder: EncoderSource, max_length: int) -> Hardware:
     check_max_length(encoder, max_length)
     config = load_config(encoder)
     has_accelerator = torch.cuda.is_available()
+    memory = torch.cuda.mem_get_info(0)[0] if has_accelerator else available_memory_bytes()
     return Hardware(
         encoder_digest=digest_encoder(encoder),
         accelerator=torch.cuda.get_device_name(0) if has_accelerator else None,
-        available_memory_gb=trainable_memory_bytes(has_accelerator) / 2**30,
+        available_memory_gb=memory / 2**30,
         bf16_speedup=bf16_speedup(has_accelerator),
         hidden_size=int(config.hidden_size),
         layers=int(config.num_hidden_layers),

@@ -126,12 +126,12 @@ def _job(
         data_digest=dataset.digest,
         train_file=directory / dataset.splits["train"].file,
         val_file=directory / dataset.splits["val"].file,
-        checkpoints_dir=paths.checkpoints_of(seed),
-        logs_dir=paths.logs_of(seed),
+        checkpoints_dir=paths.of_seed(paths.checkpoints, seed),
+        logs_dir=paths.of_seed(paths.logs, seed),
         model_dir=paths.model_of(seed),
         report_to=request.report_to,
         pretraining=PretrainingFiles(
-            directory=paths.pretraining_of(seed),
+            directory=paths.of_seed(paths.pretraining, seed),
             unlabelled_file=directory / dataset.unlabelled.file if dataset.unlabelled else None,
         )
         if recipe.pretraining_epochs
