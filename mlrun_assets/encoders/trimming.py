@@ -10,7 +10,7 @@ before, and the trimmed model gives the same output for it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,6 @@ from mlrun_assets.types import IntArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -101,13 +100,18 @@ def trim(
     Raises:
         EncoderError: the vocabulary can't be trimmed; the message gives the reason.
     """
-    vocabulary = _read(tokenizer)
+    require_trimmable(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    vocabulary = KINDS[type(backend.model).__name__](tokenizer_data(backend))
     train, val = _encode(tokenizer, texts), _encode(tokenizer, val_texts)
-    ranked = rank_ids(vocabulary, _fixed(tokenizer), train, scripts_of(vocabulary, [*train, *val]))
+    # Ids up to padding must not change.
+    front = range(tokenizer.pad_token_id + 1)
+    fixed = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, *front]
+    needed, others = _ranked_ids(vocabulary, fixed, train, val)
     tokens, unknown = _count(tokenizer, val)
     parameters = model.num_parameters()
     while True:
-        kept = ranked.within(budget)
+        kept = np.sort(np.concatenate([needed, others[: max(0, budget - len(needed))]]))
         trimmed = _rebuilt(tokenizer, vocabulary, kept)
         tokens_after, unknown_after = _count(trimmed, _encode(trimmed, val_texts))
         fits = tokens_after <= tokens * (1 + MAX_FERTILITY_GROWTH) and unknown_after <= unknown
@@ -127,18 +131,6 @@ def trim(
     )
 
 
-def _read(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-    require_trimmable(tokenizer)
-    backend = tokenizer.backend_tokenizer
-    return KINDS[type(backend.model).__name__](tokenizer_data(backend))
-
-
-def _fixed(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Ids of special and added tokens, and all ids up to padding, which must not change."""
-    front = range(tokenizer.pad_token_id + 1)
-    return [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder, *front]
-
-
 def _rebuilt(
     tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: IntArray
 ) -> PreTrainedTokenizerFast:
@@ -156,12 +148,6 @@ def _rebuilt(
     )
 
 
-def _count(tokenizer: PreTrainedTokenizerFast, encoded: Encoded) -> tuple[int, int]:
-    """Tokens and unknown tokens of encoded texts."""
-    unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded)
-    return sum(map(len, encoded)), unknown
-
-
 def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Encoded:
     """Ids of the whole texts, without special tokens."""
     backend = tokenizer.backend_tokenizer
@@ -171,116 +157,69 @@ def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Encoded
     return [item.ids for item in encoded]
 
 
-# Which pieces are kept
+def _count(tokenizer: PreTrainedTokenizerFast, encoded: Encoded) -> tuple[int, int]:
+    """Tokens and unknown tokens of encoded texts."""
+    unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded)
+    return sum(map(len, encoded)), unknown
 
 
-@dataclass(frozen=True)
-class RankedIds:
-    """Ids that must be kept, ascending, and the others, best first."""
+def _ranked_ids(
+    vocabulary: Vocabulary, fixed: list[int], train: Encoded, val: Encoded
+) -> tuple[IntArray, IntArray]:
+    """The ids that must be kept, ascending, and the others, best first.
 
-    needed: IntArray
-    others: IntArray
-
-    def within(self, budget: int) -> IntArray:
-        """The ids to keep, ascending: ``budget`` of them, or as many as are needed."""
-        return np.sort(
-            np.concatenate([self.needed, self.others[: max(0, budget - len(self.needed))]])
-        )
-
-
-def rank_ids(
-    vocabulary: Vocabulary, fixed: Sequence[int], encoded: Encoded, scripts: set[str]
-) -> RankedIds:
-    """Split the ids into needed ones and others, for ``encoded`` texts written in ``scripts``.
-
-    Needed are the ``fixed`` ids, all ids that the texts use, and those that the vocabulary requires
-    so that no text gets more unknown tokens than before.
+    The first are the ``fixed`` ids, all ids that the training texts use, and those without which
+    texts in the scripts of ``train`` and ``val`` would have more unknown tokens than before.
     """
-    ids = np.concatenate([np.array([], np.int64), *encoded])
+    written = [vocabulary.as_written(piece) for piece in vocabulary.model_pieces]
+    ids, val_ids = (np.fromiter(chain.from_iterable(part), np.int64) for part in (train, val))
+    known = ids[ids < len(written)]
+    used = np.union1d(known, val_ids[val_ids < len(written)]).tolist()
+    # Digits and signs belong to all scripts.
+    scripts = {"", *map(script, set("".join(written[index] for index in used)))}
     required = np.array([*fixed, *vocabulary.required(scripts)], np.int64)
     needed = np.sort(vocabulary.with_ancestors(np.union1d(ids, required)))
-    written = [vocabulary.as_written(piece) for piece in vocabulary.model_pieces]
-    known = ids[ids < len(written)]
     corpus = "".join(written[index] for index in known[:CORPUS_CHARACTERS].tolist())
     order = vocabulary.with_ancestors(rank_pieces(written, vocabulary.scores, corpus, scripts))
-    return RankedIds(needed, order[~np.isin(order, needed)])
-
-
-def scripts_of(vocabulary: Vocabulary, encoded: Encoded) -> set[str]:
-    """The scripts of the pieces that encoded texts use, and that of digits and signs."""
-    pieces = vocabulary.model_pieces
-    used = {index for ids in encoded for index in ids if index < len(pieces)}
-    written = set("".join(vocabulary.as_written(pieces[index]) for index in used))
-    return {"", *map(script, written)}
-
-
-# The embeddings
+    return needed, order[~np.isin(order, needed)]
 
 
 def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
     """Keep the rows ``kept_ids`` of all parameters of ``model`` that have a row for every piece.
 
     These are the input embeddings and, in a language model, the output layer with its bias, tied or
-    not. The config gets the new vocabulary size and special ids. ``model`` is changed in place.
+    not. (In DeBERTa's newer head, the output layer is followed by a product with the input
+    embeddings, and only its bias has a row for every piece.) The config gets the new vocabulary
+    size and special ids. ``model`` is changed in place.
 
     Raises:
         EncoderError: the model has fewer rows than the tokenizer has ids.
     """
     import torch
+    from torch import nn
 
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    if (rows := inputs.weight.shape[0]) <= kept_ids[-1]:
+    rows, width = inputs.weight.shape
+    if rows <= kept_ids[-1]:
         raise EncoderError(
             f"the model has {rows} embeddings and the tokenizer has an id {kept_ids[-1]}: they do "
             "not belong together."
         )
-    _cut_rows(model, _vocabulary_parameters(model, rows), torch.from_numpy(kept_ids))
+    index, words, cut = torch.from_numpy(kept_ids), inputs.weight, {}
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        in_head = outputs is not None and not name.startswith(f"{model.base_model_prefix}.")
+        if parameter is words or (in_head and parameter.shape in {(rows,), (rows, width)}):
+            if id(parameter) not in cut:  # tied parameters stay tied
+                trained = parameter.requires_grad
+                cut[id(parameter)] = nn.Parameter(parameter.detach()[index], requires_grad=trained)
+            owner, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(owner), attribute, cut[id(parameter)])
     inputs.num_embeddings = len(kept_ids)
     if outputs is not None and outputs.weight.shape[0] == len(kept_ids):
         outputs.out_features = len(kept_ids)
     new_ids = {old_id: new_id for new_id, old_id in enumerate(kept_ids.tolist())}
     if inputs.padding_idx is not None:
         inputs.padding_idx = new_ids.get(inputs.padding_idx)
-    _update_config(model, new_ids)
-
-
-def _vocabulary_parameters(model: PreTrainedModel, rows: int) -> list[nn.Parameter]:
-    """Input embeddings, output layer, and biases of the language-model head, tied or not.
-
-    In DeBERTa's newer head, the output layer is followed by a product with the input embeddings,
-    and only its bias has a row for every piece.
-    """
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    if outputs is None:
-        return [inputs.weight]
-    biases = [
-        parameter
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if name.endswith("bias")
-        and parameter.shape == (rows,)
-        and not name.startswith(f"{model.base_model_prefix}.")
-    ]
-    weights = [inputs.weight, outputs.weight]
-    return [*(weight for weight in weights if weight.shape == inputs.weight.shape), *biases]
-
-
-def _cut_rows(model: nn.Module, parameters: list[nn.Parameter], index: Tensor) -> None:
-    """Cut the rows of the parameters at all places of the model that use them."""
-    from torch import nn
-
-    cut = {
-        id(parameter): nn.Parameter(
-            parameter.detach()[index], requires_grad=parameter.requires_grad
-        )
-        for parameter in parameters
-    }
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            if id(parameter) in cut:
-                setattr(module, name, cut[id(parameter)])
-
-
-def _update_config(model: PreTrainedModel, new_ids: dict[int, int]) -> None:
     config = model.config.get_text_config()
     config.vocab_size = len(new_ids)
     for name, value in list(vars(config).items()):

@@ -48,14 +48,18 @@ class Vocabulary(ABC):
         self.pieces = [*self.model_pieces, *(content for index, content in added if index >= size)]
 
     @staticmethod
-    @abstractmethod
     def refusal(backend: Tokenizer) -> str | None:
         """The reason why a tokenizer with this kind of model can't lose pieces; None: it can."""
+        ids = backend.get_vocab().values()
+        return "some of its ids have no piece" if len(ids) <= max(ids, default=-1) else None
 
     @property
-    @abstractmethod
     def scores(self) -> FloatArray:
-        """Log probabilities of the model's pieces, up to a constant."""
+        """Log probabilities of the model's pieces, up to a constant.
+
+        Here for pieces in order of frequency, by Zipf's law.
+        """
+        return -np.log(np.arange(1, len(self.model_pieces) + 1))
 
     @abstractmethod
     def as_written(self, piece: str) -> str:
@@ -65,13 +69,13 @@ class Vocabulary(ABC):
     def required(self, scripts: set[str]) -> list[int]:
         """The ids without which texts in ``scripts`` would have more unknown tokens than before."""
 
-    @abstractmethod
     def _read_pieces(self) -> list[str]:
-        """The pieces of the model in the order of their ids."""
+        """The pieces of the model in the order of their ids, which have no gaps."""
+        return sorted(self.model["vocab"], key=self.model["vocab"].__getitem__)
 
-    @abstractmethod
     def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
         """The changes of the model's data if only these of its ids are kept."""
+        return {"vocab": {self.model_pieces[old]: new for old, new in new_ids.items()}}
 
     def with_ancestors(self, ids: IntArray) -> IntArray:
         """``ids`` in their order, each one after the ids that it is merged from."""
@@ -131,22 +135,6 @@ def tokenizer_data(backend: Tokenizer) -> dict[str, Any]:
         if was_enabled:
             gc.enable()
     return data
-
-
-def zipf_scores(size: int) -> FloatArray:
-    """Log probabilities, up to a constant, of pieces in order of frequency (Zipf's law)."""
-    return -np.log(np.arange(1, size + 1))
-
-
-def pieces_by_id(vocabulary: dict[str, int]) -> list[str]:
-    """The pieces of a model in order of their ids, which have no gaps."""
-    return sorted(vocabulary, key=vocabulary.__getitem__)
-
-
-def gaps(backend: Tokenizer) -> str | None:
-    """A reason to refuse if some ids have no piece; None: all ids have one."""
-    ids = backend.get_vocab().values()
-    return "some of its ids have no piece" if len(ids) <= max(ids, default=-1) else None
 
 
 def _renumber(processor: Any, new_ids: dict[int, int]) -> Any:
@@ -221,14 +209,6 @@ class WordPiece(Vocabulary):
 
     kind: ClassVar[str] = "WordPiece"
 
-    @staticmethod
-    def refusal(backend: Tokenizer) -> str | None:
-        return gaps(backend)
-
-    @property
-    def scores(self) -> FloatArray:
-        return zipf_scores(len(self.model_pieces))
-
     def as_written(self, piece: str) -> str:
         rest = piece.removeprefix(self._mark)
         return rest if rest != piece and rest else f"{WORD_START}{piece}"
@@ -260,12 +240,6 @@ class WordPiece(Vocabulary):
             for name, character in zip(own, text, strict=True)
         )
 
-    def _read_pieces(self) -> list[str]:
-        return pieces_by_id(self.model["vocab"])
-
-    def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
-        return {"vocab": {self.model_pieces[old]: new for old, new in new_ids.items()}}
-
 
 class BytePair(Vocabulary):
     """Bytes, and pieces that are merged from two others, the earliest merge first.
@@ -284,11 +258,7 @@ class BytePair(Vocabulary):
             return "its BPE tokenizer does not work on bytes"
         if model.continuing_subword_prefix or model.end_of_word_suffix:
             return "its BPE tokenizer marks pieces by their place in the word"
-        return gaps(backend)
-
-    @property
-    def scores(self) -> FloatArray:
-        return zipf_scores(len(self.model_pieces))
+        return Vocabulary.refusal(backend)
 
     def as_written(self, piece: str) -> str:
         """Bytes that are only a part of a character become U+FFFD."""
@@ -300,11 +270,15 @@ class BytePair(Vocabulary):
         return [i for i, piece in enumerate(self.model_pieces) if len(piece) == 1]
 
     def with_ancestors(self, ids: IntArray) -> IntArray:
+        # The two pieces of each merge that leads to a piece.
+        numbers, parts = self.model["vocab"], defaultdict[int, list[int]](list)
+        for first, second in self.model["merges"]:
+            parts[numbers[first + second]] += [numbers[first], numbers[second]]
         found: dict[int, None] = {}
 
         def visit(index: int) -> None:
             if index not in found:
-                for part in self._parts[index]:
+                for part in parts[index]:
                     visit(part)
                 found[index] = None
 
@@ -313,28 +287,17 @@ class BytePair(Vocabulary):
         return np.fromiter(found, np.int64, len(found))
 
     @cached_property
-    def _parts(self) -> defaultdict[int, list[int]]:
-        """The two pieces of each merge that leads to a piece."""
-        ids, parts = self.model["vocab"], defaultdict[int, list[int]](list)
-        for first, second in self.model["merges"]:
-            parts[ids[first + second]] += [ids[first], ids[second]]
-        return parts
-
-    @cached_property
     def _bytes(self) -> dict[str, int]:
         """The byte of each character of a piece; printable characters are their own byte."""
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         return {character: byte for byte, character in bytes_to_unicode().items()}
 
-    def _read_pieces(self) -> list[str]:
-        return pieces_by_id(self.model["vocab"])
-
     def _kept_model(self, new_ids: dict[int, int]) -> dict[str, Any]:
-        vocabulary = {self.model_pieces[old]: new for old, new in new_ids.items()}
+        kept = super()._kept_model(new_ids)
         merges = [
             [first, second]
             for first, second in self.model["merges"]
-            if first in vocabulary and second in vocabulary and first + second in vocabulary
+            if {first, second, first + second} <= kept["vocab"].keys()
         ]
-        return {"vocab": vocabulary, "merges": merges}
+        return kept | {"merges": merges}
