@@ -26,39 +26,23 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 
-REPORT = "deployment_report"
-MADE_FROM: dict[str, tuple[str, ...]] = {
-    "experiment": (),
-    "validated_dataset": ("experiment",),
-    "training_plan": ("experiment", "validated_dataset"),
-    "baseline_metrics": ("validated_dataset",),
-    "trained_checkpoint": ("validated_dataset", "training_plan"),
-    "evaluation_metrics": ("validated_dataset", "baseline_metrics", "trained_checkpoint"),
-    "exported_model": ("trained_checkpoint",),
-    "deployment_decision": ("baseline_metrics", "evaluation_metrics", "exported_model"),
-    "production_model": ("evaluation_metrics", "exported_model", "deployment_decision"),
-    "experiment_registry": ("evaluation_metrics", "deployment_decision", "production_model"),
-    "tech_debt_registry": ("validated_dataset", "evaluation_metrics", "deployment_decision"),
-}
+REPORT = ReportRecord.asset
+_GRAPH: tuple[tuple[type[Record], tuple[str, ...]], ...] = (
+    (ExperimentRecord, ()),
+    (DatasetRecord, ("experiment",)),
+    (TrainingPlan, ("experiment", "validated_dataset")),
+    (BaselineRecord, ("validated_dataset",)),
+    (CheckpointRecord, ("validated_dataset", "training_plan")),
+    (EvaluationRecord, ("validated_dataset", "baseline_metrics", "trained_checkpoint")),
+    (ExportRecord, ("trained_checkpoint",)),
+    (DecisionRecord, ("baseline_metrics", "evaluation_metrics", "exported_model")),
+    (ProductionRecord, ("evaluation_metrics", "exported_model", "deployment_decision")),
+    (RegistryRecord, ("evaluation_metrics", "deployment_decision", "production_model")),
+    (TechDebtRecord, ("validated_dataset", "evaluation_metrics", "deployment_decision")),
+)
+MADE_FROM = {record.asset: sources for record, sources in _GRAPH}
 MADE_FROM[REPORT] = tuple(MADE_FROM)
-
-STAGE_RECORDS: dict[str, type[Record]] = {
-    kind.asset: kind
-    for kind in (
-        ExperimentRecord,
-        DatasetRecord,
-        TrainingPlan,
-        BaselineRecord,
-        CheckpointRecord,
-        EvaluationRecord,
-        ExportRecord,
-        DecisionRecord,
-        ProductionRecord,
-        RegistryRecord,
-        TechDebtRecord,
-        ReportRecord,
-    )
-}
+STAGE_RECORDS = {record.asset: record for record, _ in _GRAPH} | {REPORT: ReportRecord}
 
 
 def dependants(asset: str) -> set[str]:

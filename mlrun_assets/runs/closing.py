@@ -18,20 +18,16 @@ from mlrun_assets.records import (
     EvaluationRecord,
     Manifest,
     ProductionRecord,
-    QualityCheck,
     RegistryRecord,
     ReportRecord,
     RuleOutcome,
-    RuleResult,
-    Severity,
-    StageRun,
     Status,
     TechDebtRecord,
     TrainingPlan,
     timestamp,
 )
 from mlrun_assets.registries.registry import report_file, write_run_line
-from mlrun_assets.registries.tech_debt import DebtIssue, record_debt
+from mlrun_assets.registries.tech_debt import DebtIssue, Impact, record_debt
 from mlrun_assets.reports.data_section import render_datasheet
 from mlrun_assets.reports.formatting import spread
 from mlrun_assets.reports.plots import draw_pictures
@@ -52,7 +48,8 @@ def close_experiment(
     The manifest comes last: a process that is killed before leaves an experiment that is still
     ``Running``, and the next run closes it.
     """
-    manifest = _ended(experiment, status, error=error, run_id=run_id)
+    end = {"status": status, "closed_at": timestamp(), "closed_by": run_id, "error": error}
+    manifest = experiment.manifest.model_copy(update=end)
     experiment.save(register_debt(experiment, config))
     experiment.save(_register(manifest, experiment, config))
     experiment.save(write_report(manifest, experiment, config))
@@ -62,8 +59,8 @@ def close_experiment(
 
 def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
     """Set an ended experiment back to ``Running``, in the registry and in the manifest."""
-    manifest = experiment.manifest
-    write_run_line(config.reports_dir, manifest.report, Status.RUNNING, "resumed")
+    report = experiment.manifest.report
+    write_run_line(config.reports_dir, report, Status.RUNNING, "resumed")
     experiment.update(status=Status.RUNNING, closed_at=None, closed_by=None, error=None)
 
 
@@ -76,21 +73,24 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
     Raises:
         RecordError: another stage is not done, or was invalidated by a re-run of an earlier one.
     """
-    stages = experiment.manifest.stages
-    undone = [name for name in MADE_FROM if name != REPORT and not is_done(stages.get(name))]
-    if undone:
+    if undone := [name for name in MADE_FROM if name not in {REPORT, *done_stages(experiment)}]:
         raise RecordError(
             f"{experiment.id}: the report needs {', '.join(undone)}; materialize them in this "
             "experiment first"
         )
-    manifest = _ended(experiment, Status.COMPLETE, run_id=run_id)
+    now, complete = timestamp(), Status.COMPLETE
+    end = {"status": complete, "closed_at": now, "closed_by": run_id, "error": None}
+    manifest = experiment.manifest.model_copy(update=end)
     record = write_report(manifest, experiment, config)
     experiment.save(record)
     experiment.save(_register(manifest, experiment, config))
-    experiment.update(
-        status=manifest.status, closed_at=manifest.closed_at, closed_by=run_id, error=None
-    )
+    experiment.update(**end)
     return record
+
+
+def done_stages(experiment: Experiment) -> set[str]:
+    """The stages that came to their end."""
+    return {name for name, run in experiment.manifest.stages.items() if run.status == "done"}
 
 
 def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
@@ -110,23 +110,6 @@ def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) ->
     experiment.save(write_report(manifest, experiment, config))
 
 
-def _ended(
-    experiment: Experiment, status: Status, *, error: str | None = None, run_id: str | None = None
-) -> Manifest:
-    changes = {
-        "status": status,
-        "closed_at": timestamp(),
-        "closed_by": run_id,
-        "error": error,
-    }
-    return experiment.manifest.model_copy(update=changes)
-
-
-def is_done(run: StageRun | None) -> bool:
-    """Whether a stage is done. None: it did not start."""
-    return run is not None and run.status == "done"
-
-
 def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
     summary = run_summary(experiment, manifest.error)
     return write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
@@ -135,16 +118,15 @@ def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) 
 def run_summary(experiment: Experiment, error: str | None = None) -> str:
     """Scores, verdict and deployment in one line, then the first line of ``error``."""
     parts = []
-    evaluation = experiment.find(EvaluationRecord)
-    if evaluation:
+    if evaluation := experiment.find(EvaluationRecord):
+        over = evaluation.f1_over_seeds
+        seeds = f" ({spread(over)} over {count(len(evaluation.seeds), 'seed')})" if over else ""
         parts.append(f"accuracy {evaluation.test.accuracy.value:.3f}")
-        parts.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{_over_seeds(evaluation)}")
+        parts.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{seeds}")
         parts.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
-    decision = experiment.find(DecisionRecord)
-    if decision:
+    if decision := experiment.find(DecisionRecord):
         parts.append(decision.verdict)
-    production = experiment.find(ProductionRecord)
-    if production:
+    if production := experiment.find(ProductionRecord):
         deployed = production.after and production.after.experiment == experiment.id
         parts.append("deployed" if deployed else "not deployed")
     if error:
@@ -152,116 +134,61 @@ def run_summary(experiment: Experiment, error: str | None = None) -> str:
     return ", ".join(parts) or "no metrics"
 
 
-def _over_seeds(evaluation: EvaluationRecord) -> str:
-    """`` (0.785 ± 0.012 over 3 seeds)`` if several seeds were trained, else nothing."""
-    over = evaluation.f1_over_seeds
-    return f" ({spread(over)} over {count(len(evaluation.seeds), 'seed')})" if over else ""
-
-
-# Tech debt
-
-
 def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecord:
-    """Add the issues of the run to ``_tech-debt.md``, and resolve those that are gone."""
-    issues, examined = find_issues(experiment)
-    return record_debt(config.reports_dir, experiment.manifest.report, issues, examined)
-
-
-def find_issues(experiment: Experiment) -> tuple[list[DebtIssue], set[str]]:
-    """The issues of a run, and the areas that it examined.
+    """Add the issues of the run to ``_tech-debt.md``, and resolve those that are gone.
 
     The areas of a stage that the run did not reach are not examined: their old issues stay open.
     """
     issues: list[DebtIssue] = []
     examined: set[str] = set()
-    dataset = experiment.find(DatasetRecord)
-    if dataset:
+    if dataset := experiment.find(DatasetRecord):
         ran = [check for check in dataset.checks if check.outcome is not CheckOutcome.OFF]
         examined |= {f"data/{check.name}" for check in ran}
-        issues += [_data_issue(check) for check in ran if check.outcome is CheckOutcome.FAILED]
-    plan = experiment.find(TrainingPlan)
-    if plan:
+        for check in ran:
+            if check.outcome is CheckOutcome.FAILED:
+                title = f"Data check {check.name} {'blocks' if check.blocks else 'warns'}"
+                impact: Impact = "High" if check.blocks else "Medium"
+                issues.append(DebtIssue(f"data/{check.name}", title, impact, check.message))
+    if plan := experiment.find(TrainingPlan):
         examined |= {f"training/{topic}" for topic in ADVICE_TOPICS}
         issues += [
             DebtIssue(f"training/{advice.topic}", advice.issue, "Low", advice.sentence)
             for advice in plan.advice
         ]
-    decision = experiment.find(DecisionRecord)
-    if decision:
-        examined |= {
-            f"decision/{rule.rule}"
-            for rule in decision.rules
-            if rule.outcome is not RuleOutcome.OFF
-        }
-        issues += [
-            _rule_issue(rule)
-            for rule in decision.rules
-            if rule.outcome in DECISIVE or rule.outcome is RuleOutcome.WARNED
-        ]
-    return issues, examined
-
-
-def _data_issue(check: QualityCheck) -> DebtIssue:
-    blocks = check.severity is Severity.ERROR
-    return DebtIssue(
-        area=f"data/{check.name}",
-        description=f"Data check {check.name} {'blocks' if blocks else 'warns'}",
-        impact="High" if blocks else "Medium",
-        detail=check.message,
-    )
-
-
-def _rule_issue(rule: RuleResult) -> DebtIssue:
-    return DebtIssue(
-        area=f"decision/{rule.rule}",
-        description=RULES[rule.rule].issue,
-        impact="High" if rule.outcome in DECISIVE else "Medium",
-        detail=rule.sentence,
-    )
-
-
-# Report and datasheet
+    if decision := experiment.find(DecisionRecord):
+        judged = [rule for rule in decision.rules if rule.outcome is not RuleOutcome.OFF]
+        examined |= {f"decision/{rule.rule}" for rule in judged}
+        for rule in judged:
+            if rule.outcome is not RuleOutcome.PASSED:
+                impact = "High" if rule.outcome in DECISIVE else "Medium"
+                title = RULES[rule.rule].issue
+                issues.append(DebtIssue(f"decision/{rule.rule}", title, impact, rule.sentence))
+    return record_debt(config.reports_dir, experiment.manifest.report, issues, examined)
 
 
 def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
     """Write the report to the reports directory and to the experiment, with relative links."""
     records = run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.paths.plots)
+    card = experiment.paths.model_card
+    has_card = records.production is not None and card.exists()  # else it is an older evaluation's
     file = report_file(config.reports_dir, manifest.report)
     for target in (file, experiment.paths.report):
-        card = _card_link(experiment, target)
-        write_atomically(target, render_report(records, _links(pictures, target), card))
+        links = {name: _link(picture, target) for name, picture in pictures.items()}
+        text = render_report(records, links, _link(card, target) if has_card else None)
+        write_atomically(target, text)
     html_file = file.with_suffix(".html")
-    page = render_html(
-        file.read_text(encoding="utf-8"),
-        manifest.report,
-        {link: pictures[name].read_bytes() for name, link in _links(pictures, file).items()},
-    )
+    images = {_link(picture, file): picture.read_bytes() for picture in pictures.values()}
+    page = render_html(file.read_text(encoding="utf-8"), manifest.report, images)
     write_atomically(html_file, page)
-    return ReportRecord(
-        file=str(file),
-        html_file=str(html_file),
-        sentence=run_summary(experiment, manifest.error),
-    )
+    sentence = run_summary(experiment, manifest.error)
+    return ReportRecord(file=str(file), html_file=str(html_file), sentence=sentence)
 
 
-def _links(pictures: dict[str, Path], target: Path) -> dict[str, str]:
-    return {
-        name: Path(os.path.relpath(path, target.parent)).as_posix()
-        for name, path in pictures.items()
-    }
+def _link(path: Path, target: Path) -> str:
+    return Path(os.path.relpath(path, target.parent)).as_posix()
 
 
-def _card_link(experiment: Experiment, target: Path) -> str | None:
-    """The link from ``target`` to the model card; None: this evaluation has no card."""
-    card = experiment.paths.model_card
-    if experiment.find(ProductionRecord) is None or not card.exists():
-        return None
-    return Path(os.path.relpath(card, target.parent)).as_posix()
-
-
-def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> Path:
+def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> None:
     """Write the datasheet of a validated dataset beside its splits in ``directory``."""
-    file = ExperimentPaths(directory).datasheet
-    write_atomically(file, render_datasheet(dataset, data))
-    return file
+    write_atomically(ExperimentPaths(directory).datasheet, render_datasheet(dataset, data))

@@ -90,7 +90,9 @@ def open_experiment(
     registry = read_registry(config.reports_dir)
     inputs = input_digests(config)
     prior = collect_prior_runs(all_experiments(config.experiments_dir), registry.runs)
-    best = best_run(prior, inputs.get("test"))
+    # Runs on another test file are not comparable.
+    scored = [run for run in prior if run.f1 is not None and run.test_digest == inputs.get("test")]
+    best = max(scored, key=lambda run: run.f1 or 0.0, default=None)
     open_debt = read_open_debt(config.reports_dir)
     experiment = _create(config, name, run_id, inputs)
     experiment.save(
@@ -160,42 +162,34 @@ def input_digests(config: LoadedConfig) -> dict[str, str]:
     return {split: digest for split, digest in digests.items() if digest}
 
 
-def sweep_abandoned(
-    config: LoadedConfig, progress: ProgressCallback = lambda _: None
-) -> list[Experiment]:
+def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _: None) -> None:
     """Close the experiments that are ``Running`` but not locked by a process.
 
     One that was killed during a stage becomes ``Interrupted``. One whose stages all ended, because
     only some assets were run or it was killed between two, becomes ``Partial``. One that can't be
     closed is reported and left for the next sweep: it must not stop a new run.
     """
-    swept = []
     for experiment in all_experiments(config.experiments_dir):
-        if experiment.manifest.status is not Status.RUNNING:
-            continue
-        try:
-            if _close_abandoned(experiment, config):
-                swept.append(experiment)
-        except (MlrunError, OSError) as error:
-            progress(f"{experiment.id}: was killed and can't be closed: {message_of(error)}")
-    return swept
+        if experiment.manifest.status is Status.RUNNING:
+            try:
+                _close_abandoned(experiment, config)
+            except (MlrunError, OSError) as error:
+                progress(f"{experiment.id}: was killed and can't be closed: {message_of(error)}")
 
 
-def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> bool:
+def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> None:
     """Close the experiment unless a process, this one included, has its lock."""
     if is_locked(experiment.directory) or not try_lock(experiment.directory):
-        return False
+        return
     try:
         manifest = experiment.manifest
-        if manifest.status is not Status.RUNNING:  # its process has closed it in the meantime
-            return False
-        stages = manifest.stages.values()
-        killed = not stages or any(run.status == "running" for run in stages)
-        status = Status.INTERRUPTED if killed else Status.PARTIAL
-        close_experiment(experiment, experiment.config(config), status)
+        if manifest.status is Status.RUNNING:  # else its process has closed it in the meantime
+            stages = manifest.stages.values()
+            killed = not stages or any(run.status == "running" for run in stages)
+            status = Status.INTERRUPTED if killed else Status.PARTIAL
+            close_experiment(experiment, experiment.config(config), status)
     finally:
         unlock_experiment(experiment.directory)
-    return True
 
 
 # Environment
@@ -203,38 +197,28 @@ def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> bool:
 
 def observe_environment(directory: Path) -> Environment:
     """Versions, machine, and the git commit of ``directory``."""
-    commit = _git(directory, "rev-parse", "HEAD")
     changes = _git(directory, "status", "--porcelain")
+    drivers = Path("/proc/driver/nvidia/gpus")
     return Environment(
         python=sys.version.split()[0],
         platform=platform.platform(),
         cpu_count=usable_cpus(),
         memory_gb=round(total_memory_bytes() / 2**30, 1),
-        accelerator=_accelerator(),
+        # From the driver: importing torch would take seconds.
+        accelerator=_first_value(sorted(drivers.glob("*/information")), "Model:"),
         packages={name: _version(name) for name in PACKAGES},
-        git_commit=commit,
+        git_commit=_git(directory, "rev-parse", "HEAD"),
         git_dirty=None if changes is None else bool(changes),
-        cpu_model=_cpu_model(),
+        cpu_model=_first_value(Path("/proc").glob("cpuinfo"), "model name"),
         thread_limits={name: os.environ[name] for name in THREAD_LIMITS if name in os.environ},
     )
 
 
-def _cpu_model() -> str | None:
-    """The name of the first CPU, from ``/proc/cpuinfo``; None where that file is missing."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None)
-
-
-def _accelerator() -> str | None:
-    """The name of the first GPU, from the driver: importing torch would take seconds."""
-    drivers = Path("/proc/driver/nvidia/gpus")
-    for information in sorted(drivers.glob("*/information")):
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model:"):
-                return line.partition(":")[2].strip()
-    return None
+def _first_value(files: Iterable[Path], key: str) -> str | None:
+    """What follows ``key`` and a colon in ``files``, such as those of /proc; None: nothing."""
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in files)
+    lines = (line for text in texts for line in text.splitlines() if line.startswith(key))
+    return next((line.partition(":")[2].strip() for line in lines), None)
 
 
 def _version(package: str) -> str:
@@ -246,17 +230,12 @@ def _version(package: str) -> str:
 
 def _git(directory: Path, *arguments: str) -> str | None:
     """The output of git; None without git or a repository."""
+    command = ["git", "-C", str(directory), *arguments]
     try:
-        result = subprocess.run(
-            ["git", "-C", str(directory), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+        output = subprocess.check_output(command, text=True, timeout=10, stderr=subprocess.DEVNULL)
+    except (FileNotFoundError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return output.strip()
 
 
 # Earlier runs
@@ -272,17 +251,14 @@ def collect_prior_runs(
     registered = {line.report: line for line in lines}
     runs = []
     for experiment in experiments:
-        try:
-            run = _from_records(experiment, registered)
-        except MlrunError:
-            continue
-        registered.pop(run.report, None)
-        runs.append(run)
-    known_by_line = [
+        with suppress(MlrunError):
+            runs.append(_from_records(experiment, registered))
+            registered.pop(runs[-1].report, None)
+    runs += [
         PriorRun(report=line.report, status=line.status, summary=line.summary)
         for line in reversed(registered.values())
     ]
-    return (*runs, *known_by_line)
+    return tuple(runs)
 
 
 def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> PriorRun:
@@ -293,6 +269,8 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
     evaluation = experiment.find(EvaluationRecord)
     decision = experiment.find(DecisionRecord)
     line = registered.get(manifest.report)
+    # The best seed would flatter a recipe, so the mean counts.
+    seeds = checkpoint.seeds if checkpoint else ()
     return PriorRun(
         report=manifest.report,
         status=manifest.status,
@@ -308,17 +286,12 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
         comparable_digest=plan.recipe.comparable_digest if plan else None,
         learning_rate=plan.recipe.learning_rate if plan else None,
         val_digest=dataset.splits["val"].source_digest if dataset else None,
-        val_f1_macro=_val_f1_macro(checkpoint) if checkpoint else None,
+        val_f1_macro=fmean(seed.val_f1_macro for seed in seeds) if seeds else None,
         verdict=decision.verdict if decision else None,
         verdict_reason=decision.sentence if decision else None,
         accuracy=evaluation.test.accuracy.value if evaluation else None,
         f1=evaluation.f1.value if evaluation else None,
     )
-
-
-def _val_f1_macro(checkpoint: CheckpointRecord) -> float:
-    """The mean val macro-F1 of the seeds: the best seed would flatter a recipe."""
-    return fmean(seed.val_f1_macro for seed in checkpoint.seeds)
 
 
 def recipe_summary(plan: TrainingPlan) -> str:
@@ -329,9 +302,3 @@ def recipe_summary(plan: TrainingPlan) -> str:
         f"learning rate {recipe.learning_rate:g}, "
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     )
-
-
-def best_run(prior_runs: tuple[PriorRun, ...], test_digest: str | None) -> PriorRun | None:
-    """The earlier run with the highest F1 on the same test file; others are not comparable."""
-    scored = [run for run in prior_runs if run.f1 is not None and run.test_digest == test_digest]
-    return max(scored, key=lambda run: run.f1 or 0.0, default=None)

@@ -18,14 +18,13 @@ from mlrun_assets.records import (
     CheckpointRecord,
     DatasetRecord,
     ExperimentRecord,
-    Manifest,
     Record,
     StageRun,
     Status,
     TrainingPlan,
 )
 from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
-from mlrun_assets.runs.closing import close_experiment, is_done, reopen_experiment
+from mlrun_assets.runs.closing import close_experiment, done_stages, reopen_experiment
 from mlrun_assets.runs.opening import input_digests
 from mlrun_assets.types import ProgressCallback
 
@@ -70,8 +69,7 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     """
     experiment = stage.experiment
     lock_experiment(experiment.directory)
-    manifest = experiment.manifest
-    if manifest.status is not Status.RUNNING and not _has_ended_badly(manifest, stage.run_id):
+    if experiment.manifest.status is not Status.RUNNING and not _has_ended_badly(stage):
         reopen_experiment(experiment, stage.config)
     experiment.forget(dependants(name))
     clock = _Clock(experiment, name)
@@ -103,28 +101,24 @@ def require_ready(stage: Stage) -> None:
         close_after_error(stage, Status.BLOCKED, why)
         raise DataBlockedError(
             "the data does not meet the standards; fix it, or list a check in data.quality.skip:"
-            f"\n{why}\nquarantined rows with reasons: "
-            f"{stage.experiment.paths.quarantine}"
+            f"\n{why}\nquarantined rows with reasons: {stage.experiment.paths.quarantine}"
         )
 
 
-def _has_ended_badly(manifest: Manifest, run_id: str) -> bool:
-    return manifest.status in ENDED_BADLY and manifest.closed_by == run_id
+def _has_ended_badly(stage: Stage) -> bool:
+    manifest = stage.experiment.manifest
+    return manifest.status in ENDED_BADLY and manifest.closed_by == stage.run_id
 
 
 def close_after_error(stage: Stage, status: Status, why: str, clock: _Clock | None = None) -> None:
-    """Close the experiment after an error; a second error must not hide the first.
+    """Close the experiment with ``status``; a second error must not hide the first, ``why``.
 
-    Args:
-        stage: the stage.
-        status: the status that the run ends with.
-        why: the error message.
-        clock: the clock of the stopped stage; None: no stage was running.
+    ``clock`` is that of the stopped stage; None: no stage was running.
     """
     try:
         if clock:
             clock.stop(status.lower())
-        if not _has_ended_badly(stage.experiment.manifest, stage.run_id):
+        if not _has_ended_badly(stage):
             close_experiment(stage.experiment, stage.config, status, error=why, run_id=stage.run_id)
     except (MlrunError, OSError) as error:
         stage.progress(
@@ -141,18 +135,13 @@ class _Clock:
         self._write(StageRun(status="running"))
 
     def stop(self, status: str) -> None:
-        self._write(
-            StageRun(
-                status=status,
-                seconds=round(time.perf_counter() - self._wall, 3),
-                cpu_seconds=round(time.process_time() - self._cpu, 3),
-                peak_memory_mb=round(peak_memory_mb(), 1),
-            )
-        )
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        memory = round(peak_memory_mb(), 1)
+        figures = {"seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
+        self._write(StageRun(status=status, **figures, peak_memory_mb=memory))
 
     def _write(self, run: StageRun) -> None:
-        stages = {**self._experiment.manifest.stages, self._name: run}
-        self._experiment.update(stages=stages)
+        self._experiment.update(stages={**self._experiment.manifest.stages, self._name: run})
 
 
 # Resuming a run
@@ -205,15 +194,15 @@ def resume_experiment(config: LoadedConfig, wanted: str, progress: ProgressCallb
 
 
 def _stages_left(experiment: Experiment) -> tuple[str, ...]:
-    undone = {name for name in MADE_FROM if not _has_finished(experiment, name)}
+    """The stages that are not done or whose record can't be read, and all that they invalidate."""
+    done = done_stages(experiment)
+    undone = {
+        name
+        for name, kind in STAGE_RECORDS.items()
+        if name not in done or not experiment.find(kind)
+    }
     undone = undone.union(*(dependants(name) for name in undone))
     return tuple(name for name in MADE_FROM if name in undone)
-
-
-def _has_finished(experiment: Experiment, name: str) -> bool:
-    """Whether the stage is done and its record can be read."""
-    record = experiment.find(STAGE_RECORDS[name])
-    return is_done(experiment.manifest.stages.get(name)) and record is not None
 
 
 def _compare_data(
@@ -238,10 +227,8 @@ def _adopt_execution(
     experiment: Experiment, config: LoadedConfig, planned: bool, progress: ProgressCallback
 ) -> None:
     own = experiment.config(config).settings
-    then, now = (
-        {key: getattr(training, key) for key in EXECUTION_KEYS}
-        for training in (own.training, config.settings.training)
-    )
+    then = {key: getattr(own.training, key) for key in EXECUTION_KEYS}
+    now = {key: getattr(config.settings.training, key) for key in EXECUTION_KEYS}
     if then == now:
         return
     batch = experiment.load(TrainingPlan).recipe.batch_size if planned else own.training.batch_size
@@ -255,12 +242,8 @@ def _adopt_execution(
     training = own.training.model_copy(update=now)
     experiment.freeze(own.model_copy(update={"training": training}))
     changes = ", ".join(
-        f"training.{key} is {_shown(now[key])} instead of {_shown(then[key])}"
+        f"training.{key} is {now[key] or 'unset'} instead of {then[key] or 'unset'}"
         for key in EXECUTION_KEYS
         if then[key] != now[key]
     )
     progress(f"{experiment.id} trains with the settings of the current config: {changes}")
-
-
-def _shown(value: object) -> str:
-    return "unset" if value is None else str(value)
