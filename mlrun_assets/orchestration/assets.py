@@ -6,7 +6,8 @@ returns metadata. Thresholds and decisions are in the rooms that these functions
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -31,9 +32,6 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
-    RegistryRecord,
-    ReportRecord,
-    TechDebtRecord,
     TrainingPlan,
 )
 from mlrun_assets.runs import MADE_FROM, closing, opening
@@ -53,6 +51,26 @@ raw_splits = [
     )
     for split in SPLITS
 ]
+stages: list[dg.AssetsDefinition] = []
+
+
+def _stage(
+    group: str, *kinds: str, reads: Sequence[dg.AssetSpec] = ()
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Add the asset of a function's name to `stages`, with its edges (`MADE_FROM`) and checks."""
+
+    def decorate(body: Callable[..., Any]) -> dg.AssetsDefinition:
+        asset = dg.asset(
+            deps=[*reads, *MADE_FROM[body.__name__]],
+            check_specs=checks.specs(body.__name__),
+            group_name=group,
+            kinds=set(kinds),
+            owners=OWNERS,
+        )(body)
+        stages.append(asset)
+        return asset
+
+    return decorate
 
 
 class ExperimentConfig(dg.Config):
@@ -64,7 +82,7 @@ class ExperimentConfig(dg.Config):
     )
 
 
-@dg.asset(deps=raw_splits, group_name="experiment", kinds={"json"}, owners=OWNERS)
+@_stage("experiment", "json", reads=raw_splits)
 def experiment(
     context: dg.AssetExecutionContext, config: ExperimentConfig, ml_run: MlRun
 ) -> dg.MaterializeResult:
@@ -80,18 +98,13 @@ def experiment(
             train.check_backend(current.settings.training)
             mlflow_mirror.check_mlflow(current, context.log.warning)
             for split, digest in opened.manifest.inputs.items():
-                context.log_event(_observed(split, digest))
+                seen, tags = {"digest": digest}, {"dagster/data_version": digest}
+                context.log_event(dg.AssetObservation(f"raw_{split}", metadata=seen, tags=tags))
             record = stage.load(ExperimentRecord)
         return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
 
 
-@dg.asset(
-    deps=[*raw_splits, *MADE_FROM["validated_dataset"]],
-    check_specs=checks.quality_specs(),
-    group_name="data",
-    kinds={"polars", "pandera", "parquet"},
-    owners=OWNERS,
-)
+@_stage("data", "polars", "pandera", "parquet", reads=raw_splits)
 def validated_dataset(
     context: dg.AssetExecutionContext, ml_run: MlRun
 ) -> Iterator[dg.MaterializeResult]:
@@ -113,7 +126,7 @@ def validated_dataset(
         check_head(encoder, len(record.labels), "the training split")
 
 
-@dg.asset(deps=MADE_FROM["training_plan"], group_name="training", kinds={"json"}, owners=OWNERS)
+@_stage("training", "json")
 def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The recipe for training, with a reason and the evidence for each choice."""
     with ml_run.stage(context) as stage:
@@ -128,43 +141,26 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         )
 
 
-@dg.asset(
-    deps=MADE_FROM["baseline_metrics"],
-    group_name="evaluation",
-    kinds={"scikitlearn"},
-    owners=OWNERS,
-)
+@_stage("evaluation", "scikitlearn")
 def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores of the majority label and of an n-gram model that is chosen on val."""
     with ml_run.stage(context) as stage:
-        config = stage.config.settings
-        record = stage.save(
-            ngrams.measure_baseline(
-                stage.directory, stage.load(DatasetRecord), config.evaluation, config.training.seed
-            )
+        dataset, config = stage.load(DatasetRecord), stage.config.settings
+        measured = ngrams.measure_baseline(
+            stage.directory, dataset, config.evaluation, config.training.seed
         )
-        return dg.MaterializeResult(metadata=metadata.baseline_metadata(record))
+        return dg.MaterializeResult(metadata=metadata.baseline_metadata(stage.save(measured)))
 
 
-@dg.asset(
-    deps=MADE_FROM["trained_checkpoint"],
-    check_specs=checks.specs(CheckpointRecord, ("learned", "vocabulary_covers")),
-    group_name="training",
-    kinds={"pytorch", "huggingface"},
-    owners=OWNERS,
-)
+@_stage("training", "pytorch", "huggingface")
 def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The fine-tuned model of the seed and epoch with the best val macro-F1, and its history."""
     with ml_run.stage(context) as stage:
-        dataset = stage.load(DatasetRecord)
-        planned = stage.load(TrainingPlan)
-        request = train.TrainingRequest(
-            recipes=planned.recipes,
-            encoder=_encoder(stage),
-            report_to=stage.config.settings.training.report_to,
-            reuse=planned.reuse,
-        )
+        dataset, planned = stage.load(DatasetRecord), stage.load(TrainingPlan)
         settings = stage.config.settings.training
+        request = train.TrainingRequest(
+            planned.recipes, _encoder(stage), settings.report_to, planned.reuse
+        )
         run = train.job_runner(settings, stage.progress)
         record = stage.save(
             train.train_checkpoint(stage.directory, dataset, request, run, stage.progress)
@@ -179,13 +175,7 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
     return result
 
 
-@dg.asset(
-    deps=MADE_FROM["evaluation_metrics"],
-    check_specs=checks.specs(EvaluationRecord, tuple(verdict.SCORE_RULES)),
-    group_name="evaluation",
-    kinds={"huggingface", "scikitlearn"},
-    owners=OWNERS,
-)
+@_stage("evaluation", "huggingface", "scikitlearn")
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores with intervals, compared with the baseline and the production model."""
     with ml_run.stage(context) as stage:
@@ -208,61 +198,35 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         record = stage.save(evaluated.model_copy(update={"test_looks": looks}))
         return dg.MaterializeResult(
             metadata=metadata.evaluation_metadata(record, stage.experiment),
-            check_results=checks.score_results(record, config.deployment),
+            check_results=checks.rule_results(verdict.judge_scores(record, config.deployment)),
         )
 
 
-@dg.asset(
-    deps=MADE_FROM["exported_model"],
-    check_specs=checks.specs(ExportRecord, tuple(verdict.EXPORT_RULES)),
-    group_name="deployment",
-    kinds={"huggingface"},
-    owners=OWNERS,
-)
+@_stage("deployment", "huggingface")
 def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The model as it would be deployed, in transformers and ONNX form, tested in new processes."""
     with ml_run.stage(context) as stage:
-        record = stage.save(
-            export.export_model(
-                stage.directory,
-                stage.load(DatasetRecord),
-                stage.load(CheckpointRecord),
-                stage.config.settings.deployment,
-            )
-        )
+        config = stage.config.settings.deployment
+        dataset, checkpoint = stage.load(DatasetRecord), stage.load(CheckpointRecord)
+        record = stage.save(export.export_model(stage.directory, dataset, checkpoint, config))
         return dg.MaterializeResult(
             metadata=metadata.export_metadata(record, stage.experiment),
-            check_results=checks.export_results(record, stage.config.settings.deployment),
+            check_results=checks.rule_results(verdict.judge_export(record, config)),
             data_version=dg.DataVersion(record.digest),
         )
 
 
-@dg.asset(
-    deps=MADE_FROM["deployment_decision"],
-    group_name="deployment",
-    kinds={"json"},
-    owners=OWNERS,
-)
+@_stage("deployment", "json")
 def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The verdict, the rules behind it, and what would change it."""
     with ml_run.stage(context) as stage:
-        record = stage.save(
-            verdict.decide(
-                stage.load(EvaluationRecord),
-                stage.load(ExportRecord),
-                stage.config.settings.deployment,
-                stage.experiment.id,
-            )
-        )
+        evaluated, exported = stage.load(EvaluationRecord), stage.load(ExportRecord)
+        config = stage.config.settings.deployment
+        record = stage.save(verdict.decide(evaluated, exported, config, stage.experiment.id))
         return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
 
 
-@dg.asset(
-    deps=MADE_FROM["production_model"],
-    group_name="deployment",
-    kinds={"huggingface"},
-    owners=OWNERS,
-)
+@_stage("deployment", "huggingface")
 def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The production model. Moves only on APPROVED with deployment.auto_deploy."""
     with ml_run.stage(context) as stage:
@@ -270,13 +234,7 @@ def production_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Mat
         return dg.MaterializeResult(metadata=metadata.production_metadata(record, stage.experiment))
 
 
-@dg.asset(
-    deps=MADE_FROM["experiment_registry"],
-    check_specs=checks.specs(RegistryRecord, ("line_written_once",)),
-    group_name="registry",
-    kinds={"markdown"},
-    owners=OWNERS,
-)
+@_stage("registry", "markdown")
 def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The line of this run in `_registry.md`: `Running` until the report is written."""
     with ml_run.stage(context) as stage:
@@ -287,13 +245,7 @@ def experiment_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
         )
 
 
-@dg.asset(
-    deps=MADE_FROM["tech_debt_registry"],
-    check_specs=checks.specs(TechDebtRecord, ("numbers_unique",)),
-    group_name="registry",
-    kinds={"markdown"},
-    owners=OWNERS,
-)
+@_stage("registry", "markdown")
 def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """New, repeated and resolved items in `_tech-debt.md`."""
     with ml_run.stage(context) as stage:
@@ -303,13 +255,7 @@ def tech_debt_registry(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
         )
 
 
-@dg.asset(
-    deps=MADE_FROM["deployment_report"],
-    check_specs=checks.specs(ReportRecord, ("links_resolve",)),
-    group_name="registry",
-    kinds={"markdown"},
-    owners=OWNERS,
-)
+@_stage("registry", "markdown")
 def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
@@ -346,22 +292,6 @@ def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg
         )
 
 
-stages = [
-    experiment,
-    validated_dataset,
-    training_plan,
-    baseline_metrics,
-    trained_checkpoint,
-    evaluation_metrics,
-    exported_model,
-    deployment_decision,
-    production_model,
-    experiment_registry,
-    tech_debt_registry,
-    deployment_report,
-]
-
-
 def _encoder(stage: Stage) -> EncoderSource:
     model = stage.config.settings.model
     return resolve_encoder(model.name, model.revision, stage.config.directory)
@@ -377,9 +307,3 @@ def _checked_encoder(stage: Stage) -> EncoderSource:
     if head := describe_head(encoder):
         stage.progress(head)
     return encoder
-
-
-def _observed(split: str, digest: str) -> dg.AssetObservation:
-    return dg.AssetObservation(
-        f"raw_{split}", metadata={"digest": digest}, tags={"dagster/data_version": digest}
-    )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import dagster as dg
@@ -51,20 +52,19 @@ class ComparisonConfig(dg.Config):
     )
 
 
-@dg.op(description="Compare two models. Changes nothing.")
+@dg.op
 def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_run: MlRun) -> None:
-    """Log the differences between two models and show them as metadata."""
+    """Compare two models. Changes nothing."""
     with plain_errors():
         first, second = two_sides(ml_run.load_config(), tuple(config.models))
         context.log.info(f"{first.name} and {second.name}:\n{list_differences(first, second)}")
-        context.add_output_metadata(
-            {"differences": dg.MetadataValue.md(differences_table(first, second))}
-        )
+        table = dg.MetadataValue.md(differences_table(first, second))
+        context.add_output_metadata({"differences": table})
 
 
-@dg.op(description="Move production to the exported model of an experiment.")
+@dg.op
 def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_run: MlRun) -> None:
-    """Deploy the model of an experiment."""
+    """Move production to the exported model of an experiment."""
     with plain_errors():
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment, ())
@@ -72,31 +72,31 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
         context.log.info(record.sentence)
 
 
-@dg.op(description="Move production back to an earlier version.")
+@dg.op
 def restore_production(
     context: dg.OpExecutionContext, config: RollbackConfig, ml_run: MlRun
 ) -> None:
-    """Restore an earlier version."""
+    """Move production back to an earlier version."""
     with plain_errors():
         record = roll_back(ml_run.load_config(), config.to, config.reason, user_name())
         context.log.info(record.sentence)
 
 
-@dg.job(description="Compare two models, for example before approving one.")
+@dg.job
 def compare_two_models() -> None:
-    """Compare two models."""
+    """Compare two models, for example before approving one."""
     compare_models()
 
 
-@dg.job(description="Deploy the model of an experiment by hand.")
+@dg.job
 def promote_experiment() -> None:
-    """Deploy the model of an experiment."""
+    """Deploy the model of an experiment by hand."""
     move_production()
 
 
-@dg.job(description="Move production back to the previous or a named version.")
+@dg.job
 def rollback_production() -> None:
-    """Restore an earlier version."""
+    """Move production back to the previous or a named version."""
     restore_production()
 
 
@@ -107,12 +107,10 @@ DATA_TAG = "mlrun/data"
 class Cursor:
     """The state of the sensor between two ticks.
 
-    Attributes:
-        fingerprint: of the names, sizes and times of the files at the last tick.
-        asked_for: the fingerprint for which a run was last requested, or which was found to need
-            none: unchanged files are not read at every tick.
-        digest: of the content for which a run was last requested.
-        attempt: the number of runs for that content.
+    ``fingerprint`` is of the names, sizes and times of the files at the last tick. ``asked_for`` is
+    the one for which a run was last requested, or which was found to need none: unchanged files are
+    not read at every tick. ``digest`` is of the content for which a run was last requested, and
+    ``attempt`` the number of runs for it.
     """
 
     fingerprint: str = ""
@@ -129,14 +127,12 @@ class Cursor:
             return cls()
 
     def dump(self) -> str:
-        """The cursor as text."""
         return json.dumps(asdict(self))
 
 
 @dg.sensor(
     job=ml_run,
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.STOPPED,
     description="Starts a run when the local data files have changed and then stayed unchanged for "
     "two ticks. The same content never runs twice; a failed run is retried once.",
 )
@@ -149,23 +145,19 @@ def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.Se
         return _skip(str(error), cursor)
     except DataError as error:
         return _skip(f"data not complete yet: {error}", cursor)
-    paths = [
-        Path(source.location) for each in sources.values() for source in each if not source.is_url
-    ]
+    found = chain.from_iterable(sources.values())
+    paths = [Path(source.location) for source in found if not source.is_url]
     if not paths:
         return _skip("all data files are at URLs, which are not watched", cursor)
     fingerprint = _fingerprint(paths)
     if fingerprint != cursor.fingerprint:
-        return _skip(
-            "files changed since the last tick; waiting until they stop changing",
-            replace(cursor, fingerprint=fingerprint),
-        )
+        why = "files changed since the last tick; waiting until they stop changing"
+        return _skip(why, replace(cursor, fingerprint=fingerprint))
     digest = cursor.digest if fingerprint == cursor.asked_for else _content_digest(paths)
     attempt = _next_attempt(context, cursor, digest)
     if attempt is None:
-        return _skip(
-            "a run for this content was already requested", replace(cursor, asked_for=fingerprint)
-        )
+        why = "a run for this content was already requested"
+        return _skip(why, replace(cursor, asked_for=fingerprint))
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"{digest}#{attempt}", tags={DATA_TAG: digest[:20]})],
         cursor=Cursor(fingerprint, fingerprint, digest, attempt).dump(),
@@ -184,9 +176,8 @@ def _next_attempt(context: dg.SensorEvaluationContext, cursor: Cursor, digest: s
         return 1
     if cursor.attempt >= MAX_ATTEMPTS:
         return None
-    runs = context.instance.get_runs(
-        dg.RunsFilter(tags={"dagster/run_key": f"{digest}#{cursor.attempt}"}), limit=1
-    )
+    of_key = dg.RunsFilter(tags={"dagster/run_key": f"{digest}#{cursor.attempt}"})
+    runs = context.instance.get_runs(of_key, limit=1)
     failed = runs and runs[0].status is dg.DagsterRunStatus.FAILURE
     return cursor.attempt + 1 if failed else None
 
@@ -196,8 +187,8 @@ def _content_digest(paths: list[Path]) -> str:
 
 
 def _fingerprint(paths: list[Path]) -> str:
-    stats = [(path, path.stat()) for path in paths]
-    lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    stats = ((path, path.stat()) for path in paths)
+    lines = (f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
     return digest_bytes("\n".join(lines).encode())
 
 

@@ -1,15 +1,15 @@
 """Asset checks: their specs, and their results from the records."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
 
 import dagster as dg
 
-from mlrun_assets.config import CheckName, DeploymentConfig
-from mlrun_assets.decision.verdict import RULES, judge_export, judge_scores
+from mlrun_assets.config import CheckName
+from mlrun_assets.decision.verdict import EXPORT_RULES, SCORE_RULES
 from mlrun_assets.errors import count
 from mlrun_assets.records import (
     CheckOutcome,
@@ -17,66 +17,80 @@ from mlrun_assets.records import (
     DatasetRecord,
     EvaluationRecord,
     ExportRecord,
-    QualityCheck,
-    Record,
     RegistryRecord,
     ReportRecord,
     RuleOutcome,
     RuleResult,
-    Severity,
     TechDebtRecord,
 )
 
 MAX_FERTILITY_GROWTH = 0.01
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 _DESCRIPTIONS = {
-    **{name: rule.condition for name, rule in RULES.items()},
-    "learned": "The best epoch beats the majority label on val.",
-    "vocabulary_covers": (
-        f"Vocabulary trimming adds at most {MAX_FERTILITY_GROWTH:.0%} tokens to the val texts."
-    ),
-    "line_written_once": "The registry has the line of this run exactly once.",
-    "numbers_unique": "All items of tech debt have different numbers.",
-    "links_resolve": "Every file that the report links exists.",
+    DatasetRecord.asset: {
+        name: f"Data check {name}; its limits are in data.quality." for name in get_args(CheckName)
+    },
+    CheckpointRecord.asset: {
+        "learned": "The best epoch beats the majority label on val.",
+        "vocabulary_covers": (
+            f"Vocabulary trimming adds at most {MAX_FERTILITY_GROWTH:.0%} tokens to the val texts."
+        ),
+    },
+    EvaluationRecord.asset: {name: rule.condition for name, rule in SCORE_RULES.items()},
+    ExportRecord.asset: {name: rule.condition for name, rule in EXPORT_RULES.items()},
+    RegistryRecord.asset: {
+        "line_written_once": "The registry has the line of this run exactly once."
+    },
+    TechDebtRecord.asset: {"numbers_unique": "All items of tech debt have different numbers."},
+    ReportRecord.asset: {"links_resolve": "Every file that the report links exists."},
 }
 
 
-def quality_specs() -> list[dg.AssetCheckSpec]:
-    """One spec per data check; a check that fails with severity ERROR blocks the run."""
-    return [
-        dg.AssetCheckSpec(
-            name,
-            asset=DatasetRecord.asset,
-            blocking=True,
-            description=f"Data check {name}; its limits are in data.quality.",
-        )
-        for name in get_args(CheckName)
-    ]
+def specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks of an asset.
 
-
-def specs(record: type[Record], names: Sequence[str]) -> list[dg.AssetCheckSpec]:
-    """Specs of checks that never block: a rejected model is a result, not a failed run."""
+    Only a data check blocks the run, if it fails with severity ERROR: a rejected model is a result,
+    not a failed run.
+    """
+    blocking = asset == DatasetRecord.asset
     return [
-        dg.AssetCheckSpec(name, asset=record.asset, description=_DESCRIPTIONS[name])
-        for name in names
+        dg.AssetCheckSpec(name, asset=asset, blocking=blocking, description=description)
+        for name, description in _DESCRIPTIONS.get(asset, {}).items()
     ]
 
 
 def quality_results(dataset: DatasetRecord) -> list[dg.AssetCheckResult]:
     """The outcomes of the data checks."""
-    return [_quality_result(check) for check in dataset.checks]
+    return [
+        _result(
+            check.name,
+            check.outcome is not CheckOutcome.FAILED,
+            check.message,
+            dg.AssetCheckSeverity[check.severity.name],
+            value=check.value,
+            threshold=check.threshold,
+            rows=check.rows,
+        )
+        for check in dataset.checks
+    ]
 
 
-def score_results(
-    evaluation: EvaluationRecord, config: DeploymentConfig
-) -> list[dg.AssetCheckResult]:
-    """The outcomes of the rules about scores, as the decision sees them."""
-    return [_rule_result(rule) for rule in judge_scores(evaluation, config)]
-
-
-def export_results(export: ExportRecord, config: DeploymentConfig) -> list[dg.AssetCheckResult]:
-    """The outcomes of the rules about the exported model, as the decision sees them."""
-    return [_rule_result(rule) for rule in judge_export(export, config)]
+def rule_results(rules: Iterable[RuleResult]) -> list[dg.AssetCheckResult]:
+    """The outcomes of the decision's rules."""
+    return [
+        _result(
+            rule.rule,
+            rule.outcome in (RuleOutcome.PASSED, RuleOutcome.OFF),
+            rule.sentence,
+            WARN if rule.outcome is RuleOutcome.WARNED else ERROR,
+            value=rule.value,
+            limit=rule.limit,
+            low=rule.low,
+            high=rule.high,
+        )
+        for rule in rules
+    ]
 
 
 def checkpoint_results(
@@ -86,21 +100,13 @@ def checkpoint_results(
     best = max(checkpoint.history, key=lambda entry: entry.val_f1_macro)
     rows = dataset.splits["val"].label_rows.values()
     majority = max(rows) / sum(rows)
+    learned = f"val accuracy {best.val_accuracy:.3f}, majority label {majority:.3f}"
     growth = checkpoint.trim.fertility_growth if checkpoint.trim else 0.0
+    added = f"{growth:+.2%} tokens in the val texts"
+    covers = added if checkpoint.trim else "the vocabulary was not trimmed"
     return [
-        _result(
-            "learned",
-            best.val_accuracy > majority,
-            f"val accuracy {best.val_accuracy:.3f}, majority label {majority:.3f}",
-        ),
-        _result(
-            "vocabulary_covers",
-            growth <= MAX_FERTILITY_GROWTH,
-            f"{growth:+.2%} tokens in the val texts"
-            if checkpoint.trim
-            else "the vocabulary was not trimmed",
-            dg.AssetCheckSeverity.WARN,
-        ),
+        _result("learned", best.val_accuracy > majority, learned),
+        _result("vocabulary_covers", growth <= MAX_FERTILITY_GROWTH, covers, WARN),
     ]
 
 
@@ -117,7 +123,7 @@ def debt_results(record: TechDebtRecord) -> list[dg.AssetCheckResult]:
     numbers = re.findall(r"^- \[.\] \*\*(TD-\d+)\*\*", text, flags=re.MULTILINE)
     repeated = sorted({number for number in numbers if numbers.count(number) > 1})
     found = f"repeated: {', '.join(repeated)}" if repeated else count(len(numbers), "item")
-    return [_result("numbers_unique", not repeated, found, dg.AssetCheckSeverity.WARN)]
+    return [_result("numbers_unique", not repeated, found, WARN)]
 
 
 def report_results(record: ReportRecord) -> list[dg.AssetCheckResult]:
@@ -129,47 +135,18 @@ def report_results(record: ReportRecord) -> list[dg.AssetCheckResult]:
     return [_result("links_resolve", not missing, found)]
 
 
-def _quality_result(check: QualityCheck) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=check.name,
-        passed=check.outcome is not CheckOutcome.FAILED,
-        severity=_SEVERITIES[check.severity],
-        description=check.message,
-        metadata=_numbers(
-            {"value": check.value, "threshold": check.threshold, "rows": float(check.rows)}
-        ),
-    )
-
-
-def _rule_result(rule: RuleResult) -> dg.AssetCheckResult:
-    warned = rule.outcome is RuleOutcome.WARNED
-    return dg.AssetCheckResult(
-        check_name=rule.rule,
-        passed=rule.outcome in (RuleOutcome.PASSED, RuleOutcome.OFF),
-        severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
-        description=rule.sentence,
-        metadata=_numbers(
-            {"value": rule.value, "limit": rule.limit, "low": rule.low, "high": rule.high}
-        ),
-    )
-
-
 def _result(
     name: str,
     passed: bool,
     description: str,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    severity: dg.AssetCheckSeverity = ERROR,
+    **numbers: float | None,
 ) -> dg.AssetCheckResult:
+    measured = {key: round(float(each), 4) for key, each in numbers.items() if each is not None}
     return dg.AssetCheckResult(
-        check_name=name, passed=bool(passed), severity=severity, description=description
+        check_name=name,
+        passed=passed,
+        severity=severity,
+        description=description,
+        metadata=measured,
     )
-
-
-def _numbers(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: round(float(value), 4) for name, value in values.items() if value is not None}
-
-
-_SEVERITIES = {
-    Severity.ERROR: dg.AssetCheckSeverity.ERROR,
-    Severity.WARN: dg.AssetCheckSeverity.WARN,
-}

@@ -76,14 +76,12 @@ def plain_errors() -> Iterator[None]:
         raise error_without_stack(message_of(error), type(error).__name__) from error
 
 
-class _OwnLines(logging.Filter):
-    """Keep the lines of the stages, drop the events of Dagster."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        about = getattr(record, "dagster_meta", None) or {}
-        # After a failure, Dagster logs skipped assets as plain lines, not as events.
-        skipped = str(about.get("orig_message", "")).endswith("Not executing.")
-        return about.get("dagster_event") is None and not skipped
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a stage says it: Dagster's events are dropped."""
+    about = getattr(record, "dagster_meta", None) or {}
+    # After a failure, Dagster logs skipped assets as plain lines, not as events.
+    skipped = str(about.get("orig_message", "")).endswith("Not executing.")
+    return about.get("dagster_event") is None and not skipped
 
 
 class _Plain(logging.Formatter):
@@ -103,7 +101,7 @@ def plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """A logger that is not registered, so that no other settings change it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain())
-    handler.addFilter(_OwnLines())
+    handler.addFilter(_is_ours)
     logger = logging.Logger("mlrun_assets", level=logging.INFO)
     logger.addHandler(handler)
     return logger

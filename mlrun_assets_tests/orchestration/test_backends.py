@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -47,58 +48,35 @@ def test_a_run_shows_the_progress_of_other_processes(
     assert "| Complete | accuracy" in registry(home)
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
-
-
-def interrupt_group(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
-
-
-def terminate(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-
-
 @pytest.mark.parametrize(
-    ("backend", "stop"),
+    ("backend", "send", "number"),
     [
-        ("torchrun", interrupt),
-        ("torchrun", interrupt_group),
-        ("torchrun", terminate),
-        ("torchrun", kill),
-        pytest.param("ray", interrupt, marks=needs_ray),
-        pytest.param("ray", kill, marks=needs_ray),
+        ("torchrun", os.kill, signal.SIGINT),
+        ("torchrun", os.killpg, signal.SIGINT),  # what Ctrl-C in a terminal does
+        ("torchrun", os.kill, signal.SIGTERM),
+        ("torchrun", os.kill, signal.SIGKILL),
+        pytest.param("ray", os.kill, signal.SIGINT, marks=needs_ray),
+        pytest.param("ray", os.kill, signal.SIGKILL, marks=needs_ray),
     ],
 )
 def test_no_process_outlives_the_run(
-    make_project: MakeProject, backend: str, stop: Callable[[subprocess.Popen[str]], None]
+    make_project: MakeProject, backend: str, send: Callable[[int, int], None], number: int
 ) -> None:
     lasting = {"epochs": 4000, "early_stopping_patience": 0}
-    training = {"backend": backend, "num_workers": 2, **lasting}
-    home = make_project(training=training).parent
-    with subprocess.Popen(
-        RUN,
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    home = make_project(training={"backend": backend, "num_workers": 2, **lasting}).parent
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(RUN, cwd=home, text=True, start_new_session=True, **pipes) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "epoch 2," in line:
                 break
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(below) >= 3
-        stop(process)
+        send(process.pid, number)
         _, left = psutil.wait_procs(below, timeout=STOP_SECONDS)
         assert not left
         _, errors = process.communicate(timeout=300)
-    if stop is kill:
+    if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
         return
     assert process.returncode == 130, errors

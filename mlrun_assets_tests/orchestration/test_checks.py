@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from mlrun_assets.config import DeploymentConfig
+from mlrun_assets.decision.verdict import judge_scores
 from mlrun_assets.orchestration import checks
+from mlrun_assets.orchestration.checks import ERROR, WARN
 from mlrun_assets.records import RegistryRecord, ReportRecord, TechDebtRecord
 from mlrun_assets_tests.examples import (
     checkpoint_record,
@@ -17,8 +19,6 @@ from mlrun_assets_tests.examples import (
     full_run,
 )
 
-WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
-
 
 def failed(results: list[dg.AssetCheckResult]) -> dict[str | None, dg.AssetCheckSeverity]:
     return {result.check_name: result.severity for result in results if not result.passed}
@@ -26,7 +26,7 @@ def failed(results: list[dg.AssetCheckResult]) -> dict[str | None, dg.AssetCheck
 
 def test_a_failed_rule_is_an_error_and_a_warning_is_none() -> None:
     config = DeploymentConfig(min_accuracy=1.0, min_f1=0.0, beats_baseline="advice")
-    found = failed(checks.score_results(evaluation_record(accuracy=0.8, f1=0.8), config))
+    found = failed(checks.rule_results(judge_scores(evaluation_record(0.8, 0.8), config)))
     assert found["min_accuracy"] is ERROR
     assert found.get("beats_baseline", WARN) is WARN
 

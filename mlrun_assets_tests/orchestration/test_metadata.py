@@ -28,22 +28,18 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
     assert known and known.calibration and known.calibration.chance and known.label_next
     clean = known.test.model_copy(update={"rows": known.test.rows - 4})
     shown = evaluation_metadata(known.model_copy(update={"test_without_leaks": clean}), experiment)
-    values = {name: each.value for name, each in shown.items()}
-    assert values["leaking_test_rows"] == 4
-    assert values["calibration_error"] == known.calibration.error
-    assert values["calibration_error_scaled"] == known.calibration.error_scaled
-    assert values["calibration_error_by_chance"] == known.calibration.chance.mean
-    assert values["temperature"] == known.calibration.temperature
-    assert (values["brier"], values["brier_scaled"]) == (
-        known.calibration.brier,
-        known.calibration.brier_scaled,
-    )
-    assert "calibration error" in str(values["calibration"])
+    assert shown["leaking_test_rows"] == 4
+    assert shown["calibration_error"] == known.calibration.error
+    assert shown["calibration_error_scaled"] == known.calibration.error_scaled
+    assert shown["calibration_error_by_chance"] == known.calibration.chance.mean
+    for name in ("temperature", "brier", "brier_scaled"):
+        assert shown[name] == getattr(known.calibration, name)
+    assert "calibration error" in shown["calibration"].value
     first = known.slices[0]
-    assert f"| {first.column} | {first.value} | {first.rows} |" in str(values["slices"])
-    assert "| label or slice |" in str(values["recall_by_part"])
-    assert values["label_next"] == str(experiment.directory / "records/label_next.jsonl")
-    assert f"{known.label_next.rows} of" in str(values["label_next_why"])
+    assert f"| {first.column} | {first.value} | {first.rows} |" in shown["slices"].value
+    assert "| label or slice |" in shown["recall_by_part"].value
+    assert shown["label_next"] == experiment.directory / "records/label_next.jsonl"
+    assert f"{known.label_next.rows} of" in shown["label_next_why"].value
     assert isinstance(shown["reliability_picture"], dg.MarkdownMetadataValue)
 
 
@@ -51,20 +47,19 @@ def test_a_dataset_shows_its_rows_and_the_size_of_its_files(experiment: Experime
     assert RUN.dataset
     shown = dataset_metadata(RUN.dataset, experiment)
     for name, split in RUN.dataset.splits.items():
-        assert shown[f"{name}_rows"].value == split.rows_kept
-        assert shown[f"{name}_bytes"].value == split.source_bytes
+        assert shown[f"{name}_rows"] == split.rows_kept
+        assert shown[f"{name}_bytes"] == split.source_bytes
 
 
 def test_an_evaluation_without_options_shows_what_it_has(experiment: Experiment) -> None:
-    assert RUN.evaluation
-    bare = {
-        "label_next": RUN.evaluation.label_next.model_copy(update={"rows": 0}),
+    known = RUN.evaluation
+    assert known
+    changes = {
+        "label_next": known.label_next.model_copy(update={"rows": 0}),
         "slices": (),
         "production": None,
+        "baseline": known.baseline.model_copy(update={"labels": (), "slices": ()}),
     }
-    baseline = RUN.evaluation.baseline.model_copy(update={"labels": (), "slices": ()})
-    known = RUN.evaluation.model_copy(update={**bare, "baseline": baseline})
-    shown = evaluation_metadata(known, experiment)
+    shown = evaluation_metadata(known.model_copy(update=changes), experiment)
     assert "accuracy" in shown
-    absent = {"label_next", "slices", "recall_by_part"}
-    assert not absent & set(shown)
+    assert not {"label_next", "slices", "recall_by_part"} & set(shown)

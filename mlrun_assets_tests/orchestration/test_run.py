@@ -29,7 +29,7 @@ from mlrun_assets.records import (
 )
 from mlrun_assets_tests.examples import MakeProject, write_project, write_rows
 
-pytestmark = pytest.mark.slow  # whole runs, trainings or processes
+pytestmark = pytest.mark.slow
 
 
 def execute(config: Path, name: str | None = None) -> dg.ExecuteInProcessResult:
@@ -148,7 +148,6 @@ def test_an_earlier_experiment_is_evaluated_again_by_its_id(
     assert evaluation.stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
 def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProject) -> None:
     config = make_project(training={"seeds": [13, 42], "reuse": True, "epochs": 1})
     assert execute(config).success
@@ -173,7 +172,6 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     )
 
 
-@pytest.mark.slow
 def test_a_label_with_one_training_row_trains_if_its_check_is_skipped(
     make_project: MakeProject,
 ) -> None:
@@ -264,7 +262,6 @@ def test_re_execution_from_failure_continues_in_the_same_experiment(
     assert f"- {after.report} | Complete | accuracy" in registry
 
 
-@pytest.mark.slow
 def test_an_ensemble_of_seeds_is_exported_deployed_and_compared_with_the_next(
     make_project: MakeProject,
 ) -> None:
