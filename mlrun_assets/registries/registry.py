@@ -29,64 +29,42 @@ _FENCE = re.compile(r"(`{3,}(?!.*`)|~{3,})")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line: its text, with undecodable bytes as surrogates, and its ending (may be empty)."""
-
-    text: str
-    ending: str
-
-
 class MarkdownLines:
-    """The lines of a Markdown file. Unchanged lines keep their bytes."""
+    """The lines of a Markdown file. Unchanged lines keep their bytes.
+
+    A line is its text, with undecodable bytes as surrogates, and its ending, which may be empty.
+    """
 
     def __init__(self, data: bytes) -> None:
-        self._lines = [_split_ending(line) for line in data.splitlines(keepends=True)]
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    @property
-    def texts(self) -> list[str]:
-        return [line.text for line in self._lines]
+        lines = [line.decode("utf-8", "surrogateescape") for line in data.splitlines(keepends=True)]
+        self.texts = [line.rstrip("\r\n") for line in lines]
+        self._endings = [line[len(text) :] for line, text in zip(lines, self.texts, strict=True)]
 
     def prose(self) -> Iterator[tuple[int, str]]:
         """Index and text of the lines outside code blocks and comments."""
-        texts, index = self.texts, 0
-        while index < len(texts):
-            end = _end_of_literal(texts, index)
+        index = 0
+        while index < len(self.texts):
+            end = _end_of_literal(self.texts, index)
             if end is None:
-                yield index, texts[index]
+                yield index, self.texts[index]
             index = index + 1 if end is None else end + 1
-
-    def replace(self, index: int, text: str) -> None:
-        """Replace the text of line ``index`` and keep its ending."""
-        self._lines[index] = Line(text, self._lines[index].ending)
 
     def insert(self, index: int, text: str) -> None:
         """Insert a line before line ``index``, with the ending of the line above."""
-        ending = self._ending_before(index)
-        if index and not self._lines[index - 1].ending:
-            self._lines[index - 1] = Line(self._lines[index - 1].text, ending)
-        self._lines.insert(index, Line(text, ending))
+        above = (ending for ending in reversed(self._endings[:index]) if ending)
+        ending = next(above, None) or next(filter(None, self._endings), "\n")
+        if index and not self._endings[index - 1]:
+            self._endings[index - 1] = ending
+        self.texts.insert(index, text)
+        self._endings.insert(index, ending)
 
     def append(self, text: str) -> None:
         """Add a line at the end."""
-        self.insert(len(self), text)
+        self.insert(len(self.texts), text)
 
     def to_bytes(self) -> bytes:
-        content = "".join(line.text + line.ending for line in self._lines)
-        return content.encode("utf-8", "surrogateescape")
-
-    def _ending_before(self, index: int) -> str:
-        before = (line.ending for line in reversed(self._lines[:index]) if line.ending)
-        return next(before, None) or next((line.ending for line in self._lines), None) or "\n"
-
-
-def _split_ending(line: bytes) -> Line:
-    text = line.rstrip(b"\r\n")
-    ending = line[len(text) :].decode("ascii")
-    return Line(text.decode("utf-8", "surrogateescape"), ending)
+        pairs = zip(self.texts, self._endings, strict=True)
+        return "".join(chain.from_iterable(pairs)).encode("utf-8", "surrogateescape")
 
 
 def _end_of_literal(texts: list[str], start: int) -> int | None:
@@ -96,14 +74,12 @@ def _end_of_literal(texts: list[str], start: int) -> int | None:
     """
     opening = texts[start].removeprefix(_BYTE_ORDER_MARK).strip()
     if opening.startswith("<!--"):
-        ends = (index for index in range(start, len(texts)) if "-->" in texts[index])
-        return next(ends, None)
+        return next((at for at in range(start, len(texts)) if "-->" in texts[at]), None)
     fence = _FENCE.match(opening)
     if not fence:
         return None
     closing = re.compile(rf"\s*{re.escape(fence[1][0])}{{{len(fence[1])},}}\s*")
-    ends = (index for index in range(start + 1, len(texts)) if closing.fullmatch(texts[index]))
-    return next(ends, None)
+    return next((at for at in range(start + 1, len(texts)) if closing.fullmatch(texts[at])), None)
 
 
 def read_lines(path: Path) -> MarkdownLines:
@@ -241,11 +217,11 @@ def write_run_line(reports_dir: Path, report: str, status: Status, summary: str)
     line = _line(report, status, summary)
 
     def write(lines: MarkdownLines) -> int:
-        before = len(lines)
+        before = len(lines.texts)
         for index, text in lines.prose():
             own = _RUN_LINE.fullmatch(text)
             if own and own["report"] == report:
-                lines.replace(index, own["indent"] + line)
+                lines.texts[index] = own["indent"] + line
                 return before
         lines.append(line)
         return before
@@ -267,22 +243,13 @@ def read_registry(reports_dir: Path) -> RegistryView:
     runs: list[RunLine] = []
     unreadable = 0
     for _, text in read_lines(reports_dir / FILE).prose():
-        run = _parse(text)
-        if run:
-            runs.append(run)
+        match = _RUN_LINE.fullmatch(text)
+        status, bar, summary = match["rest"].partition("|") if match else ("", "", "")
+        if match and bar and status.strip():
+            runs.append(RunLine(match["report"], printable(status), printable(summary)))
         elif _MENTION.match(text):
             unreadable += 1
     return RegistryView(tuple(runs), unreadable)
-
-
-def _parse(text: str) -> RunLine | None:
-    match = _RUN_LINE.fullmatch(text)
-    if not match:
-        return None
-    status, bar, summary = match["rest"].partition("|")
-    if not bar or not status.strip():
-        return None
-    return RunLine(match["report"], printable(status), printable(summary))
 
 
 def check_report_name(report: str) -> None:

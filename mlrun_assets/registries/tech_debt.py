@@ -84,7 +84,7 @@ def record_debt(
             for item in find_items(lines)
             if item.ours
             and any(item.is_within(area) for area in examined)
-            and not any(item.is_about(issue.area, issue.description) for issue in issues)
+            and not any(item.is_about(issue) for issue in issues)
         ]
         return (*found, *_record_gone(lines, f"{report}.md", gone))
 
@@ -92,8 +92,7 @@ def record_debt(
 
 
 def _check_areas(issues: Sequence[DebtIssue], path: Path) -> None:
-    areas = Counter(plain_area(issue.area) for issue in issues)
-    for area, times in areas.items():
+    for area, times in Counter(plain_area(issue.area) for issue in issues).items():
         if not area or times > 1:
             raise RecordError(
                 f"{path}: {count(times, 'issue')} of this run with the area {area!r}; give every "
@@ -102,11 +101,7 @@ def _check_areas(issues: Sequence[DebtIssue], path: Path) -> None:
 
 
 def _record_found(lines: MarkdownLines, source: str, issue: DebtIssue) -> DebtChange:
-    known = [
-        item
-        for item in find_items(lines)
-        if item.ours and item.is_about(issue.area, issue.description)
-    ]
+    known = [item for item in find_items(lines) if item.ours and item.is_about(issue)]
     still_open = [item for item in known if not item.done]
     if not still_open:
         return _add(lines, source, issue, known)
@@ -122,7 +117,8 @@ def _record_found(lines: MarkdownLines, source: str, issue: DebtIssue) -> DebtCh
 
 
 def _add(lines: MarkdownLines, source: str, issue: DebtIssue, ticked: list[Item]) -> DebtChange:
-    number = next_number(lines)
+    taken = (int(number) for text in lines.texts for number in _NUMBER.findall(text))
+    number = max(taken, default=0) + 1  # people may mention a number anywhere in the file
     description = one_line(issue.description)
     if ticked:
         description += f" (returned, was TD-{max(item.number for item in ticked):03d})"
@@ -139,7 +135,7 @@ def _record_gone(lines: MarkdownLines, source: str, gone: list[Item]) -> list[De
     changes = []
     for item in reversed(gone):  # from the bottom, so that the indices above stay valid
         if not item.done:
-            lines.replace(item.index, item.ticked)
+            lines.texts[item.index] = item.ticked
             set_field(lines, item.index, "Resolved", source)
         if not item.done or item.value("resolved") == source:
             changes.append(_change(item, "resolved"))
@@ -219,11 +215,11 @@ class Item:
     def area(self) -> str:
         return plain_area(self.value("area"))
 
-    def is_about(self, area: str, description: str) -> bool:
+    def is_about(self, issue: DebtIssue) -> bool:
         """Whether the area, or without an area the description, is that of the issue."""
         if self.area:
-            return self.area == plain_area(area)
-        return _core(self.description) == _core(one_line(description))
+            return self.area == plain_area(issue.area)
+        return _core(self.description) == _core(one_line(issue.description))
 
     def is_within(self, area: str) -> bool:
         """Whether the item's area is ``area`` or below it; False without an area."""
@@ -269,13 +265,7 @@ def set_field(lines: MarkdownLines, index: int, name: str, value: str) -> None:
     if field is None:
         lines.insert(last.index + 1, f"{last.bullet}**{name}:** {value}")
     elif field.value != value:
-        lines.replace(field.index, f"{field.bullet}**{name}:** {value}")
-
-
-def next_number(lines: MarkdownLines) -> int:
-    """One more than the highest TD number anywhere in the file."""
-    numbers = (int(number) for text in lines.texts for number in _NUMBER.findall(text))
-    return max(numbers, default=0) + 1
+        lines.texts[field.index] = f"{field.bullet}**{name}:** {value}"
 
 
 def plain_area(area: str) -> str:

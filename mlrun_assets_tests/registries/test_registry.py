@@ -1,4 +1,6 @@
+import errno
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,10 +11,135 @@ from hypothesis import strategies as st
 
 from mlrun_assets.errors import RecordError
 from mlrun_assets.records import RunLine, Status
-from mlrun_assets.registries.registry import read_registry, reserve_report_name, write_run_line
+from mlrun_assets.registries import registry as registry_file
+from mlrun_assets.registries.registry import (
+    MarkdownLines,
+    check_report_name,
+    edit,
+    one_line,
+    read_lines,
+    read_registry,
+    reserve_report_name,
+    write_run_line,
+)
 
 DAY = "20261123"
 REPORT = f"impl-ml-run-somali-{DAY}"
+
+
+ENDINGS = [b"\n", b"\r\n", b"\r"]
+UNUSUAL = [b"\xff", b"caf\xe9", b"\xef\xbb\xbf", b"\xc2\x85", b"\x00", b"\x0b", b"  ", b"\t"]
+MARKDOWN = [b"- a", b"```", b"~~~~", b"<!--", b"-->", b"# Runs"]
+PIECES = st.sampled_from([*ENDINGS, *UNUSUAL, *MARKDOWN])
+DOCUMENTS = st.one_of(st.binary(), st.lists(PIECES, max_size=30).map(b"".join))
+
+
+@given(DOCUMENTS, st.data())
+def test_an_inserted_line_leaves_all_others_as_they_were(data: bytes, draw: st.DataObject) -> None:
+    lines = MarkdownLines(data)
+    index = draw.draw(st.integers(0, len(lines.texts)))
+    lines.insert(index, "ours")
+    parts = data.splitlines(keepends=True)
+    after = lines.to_bytes().splitlines(keepends=True)
+    assert after[index].strip(b"\r\n") == b"ours"
+    assert after[index].endswith((b"\n", b"\r"))
+    others = after[:index] + after[index + 1 :]
+    if index == len(parts) and parts and not parts[-1].endswith((b"\n", b"\r")):
+        assert others[-1].rstrip(b"\r\n") == parts[-1]
+        others[-1] = parts[-1]
+    assert others == parts
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"a\r\nb\r\n", b"a\r\nb\r\nours\r\n"),
+        (b"a\r\nb", b"a\r\nb\r\nours\r\n"),
+        (b"a", b"a\nours\n"),
+    ],
+)
+def test_an_added_line_ends_like_the_one_above_it(data: bytes, expected: bytes) -> None:
+    lines = MarkdownLines(data)
+    lines.append("ours")
+    assert lines.to_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "prose"),
+    [
+        (b"a\n```md\n- b\n```\nc\n~~~~\n~~~\n```\n~~~~\nd", ["a", "c", "d"]),
+        (b"<!-- a\nb\n-->\nc\n<!-- d -->\ne", ["c", "e"]),
+        (b"```\na\n``\n", ["```", "a", "``"]),  # never closed: hides nothing
+        (b"<!-- a\nb", ["<!-- a", "b"]),
+        (b"```a``` b\nc\n```\nd", ["```a``` b", "c", "```", "d"]),
+    ],
+)
+def test_code_blocks_and_comments_are_no_prose(data: bytes, prose: list[str]) -> None:
+    assert [text for _, text in MarkdownLines(data).prose()] == prose
+
+
+def test_an_empty_file_gets_a_heading_once(tmp_path: Path) -> None:
+    path = tmp_path / "_a.md"
+    path.touch()
+    edit(path, "# Runs", lambda lines: lines.append("- one"))
+    edit(path, "# Runs", lambda lines: lines.append("- two"))
+    assert path.read_bytes() == b"# Runs\n\n- one\n- two\n"
+
+
+def test_a_change_of_nothing_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "_a.md"
+    path.write_bytes(b"- one")
+    before = path.stat()
+    assert edit(path, "# Runs", lambda lines: lines.texts) == ["- one"]
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    target, link = tmp_path / "_b.md", tmp_path / "_a.md"
+    target.write_bytes(b"- one\n")
+    link.symlink_to(target)
+    edit(link, "# Runs", lambda lines: lines.append("- two"))
+    assert link.is_symlink()
+    assert target.read_bytes() == b"- one\n- two\n"
+
+
+def test_a_directory_in_its_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "_a.md"
+    path.mkdir()
+    with pytest.raises(RecordError, match=r"_a\.md: can't be read \(.*directory.*reports\.dir"):
+        read_lines(path)
+    with pytest.raises(RecordError, match=r"_a\.md: can't be written .*reports\.dir"):
+        edit(path, "# Runs", lambda lines: lines.append("- one"))
+    assert list(path.iterdir()) == []
+
+
+def test_a_directory_that_can_not_be_made_or_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "_a.md"
+    path.write_bytes(b"- one\n")
+    with pytest.raises(RecordError, match=r"_b\.md: can't be written"):
+        edit(path / "_b.md", "# Runs", lambda lines: lines.append("- one"))
+
+    def refuse(path: Path, content: str | bytes) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(registry_file, "write_atomically", refuse)
+    with pytest.raises(RecordError, match=r"_a\.md: can't be written \(Permission denied\)"):
+        edit(path, "# Runs", lambda lines: lines.append("- two"))
+    assert path.read_bytes() == b"- one\n"
+
+
+@given(st.text())
+def test_one_line_is_one_line_that_closes_no_comment(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert "-->" not in line
+    assert one_line(line) == line
+    line.encode()
+
+
+# The line of a run
 
 
 def registry(reports_dir: Path) -> bytes:
@@ -59,12 +186,37 @@ def test_a_longer_name_does_not_take_a_shorter_one(tmp_path: Path) -> None:
     assert reserve_report_name(tmp_path, "somali", DAY) == REPORT
 
 
-@pytest.mark.parametrize("name", ["a|b", "../a", "a\nb", "a b", ""])
-def test_a_name_that_would_break_the_registry_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["xlm-r-fine-tune-v2-20261123", "exp_20261123T031500Z-20261123-2"])
+def test_report_names_that_are_fine(name: str) -> None:
+    check_report_name(f"impl-ml-run-{name}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-20261123",
+        "a-2026",
+        "a-20261123.md",
+        "a/../../b-20261123",
+        "a\\b-20261123",
+        "a b-20261123",
+        "a|b-20261123",
+        "a\nb-20261123",
+        "a\u2028b-20261123",
+        "a\x00b-20261123",
+        "a\udc80b-20261123",
+        "[a]-20261123",
+        "a-20261123\n",
+        f"{'a' * 200}-20261123",
+    ],
+)
+def test_a_name_that_breaks_a_line_or_leaves_its_directory_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(RecordError, match=r"no report name.* rename the experiment"):
+        write_run_line(tmp_path, f"impl-ml-run-{name}", Status.COMPLETE, "")
     with pytest.raises(RecordError, match="rename the experiment"):
-        reserve_report_name(tmp_path, name, DAY)
-    with pytest.raises(RecordError, match="rename the experiment"):
-        write_run_line(tmp_path, f"impl-ml-run-{name}-{DAY}", Status.COMPLETE, "")
+        reserve_report_name(tmp_path, "a|b", DAY)
     assert list(tmp_path.iterdir()) == []
 
 

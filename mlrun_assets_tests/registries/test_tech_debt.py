@@ -172,17 +172,14 @@ def test_several_gone_at_once_are_each_ticked_in_place(tmp_path: Path) -> None:
         assert (f"Resolved:** {SECOND}.md" in item) == (mark == "x")
 
 
-def test_areas_must_tell_issues_apart(tmp_path: Path) -> None:
+def test_areas_and_the_report_name_are_checked(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"2 issues.*'data/class_balance'"):
         record_debt(tmp_path, FIRST, [BALANCE, BALANCE], ())
     with pytest.raises(RecordError, match="''"):
         record_debt(tmp_path, FIRST, [DebtIssue(" ", "Nothing", "Low")], ())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_report_that_leaves_its_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no report name"):
         record_debt(tmp_path, "impl-ml-run-../a-20261123", [BALANCE], ())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_that_are_not_utf8_are_read_and_kept(tmp_path: Path) -> None:
