@@ -67,7 +67,7 @@ def to_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def thumbnail(path: Path, limit_bytes: int = 50_000) -> bytes:
+def thumbnail(path: Path, limit_bytes: int) -> bytes:
     """The picture as a PNG of at most ``limit_bytes``, with as many pixels and colours as fit.
 
     Raises:
@@ -82,17 +82,12 @@ def thumbnail(path: Path, limit_bytes: int = 50_000) -> bytes:
         size = (width, max(1, round(full.height * width / full.width)))
         smaller = full.resize(size, Image.Resampling.LANCZOS)
         for colours in (256, 64, 16):
-            content = _palette_png(smaller, colours)
-            if len(content) <= limit_bytes:
-                return content
+            buffer = io.BytesIO()
+            smaller.quantize(colours).save(buffer, format="PNG", optimize=True)
+            if buffer.tell() <= limit_bytes:
+                return buffer.getvalue()
         width = width * 4 // 5
     raise ValueError(f"{path}: no thumbnail fits into {limit_bytes} bytes; allow more")
-
-
-def _palette_png(image: Any, colours: int) -> bytes:
-    buffer = io.BytesIO()
-    image.quantize(colours).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
 
 
 FIRST_FAMILY = "DejaVu Sans"
@@ -104,13 +99,11 @@ NAME_LIMIT = 24
 def font_families(texts: Iterable[str], first: str = FIRST_FAMILY) -> list[str]:
     """``first``, then installed fonts with the characters of ``texts`` that it lacks."""
     families = [first]
-    characters = {ord(character) for text in texts for character in text}
-    missing = characters - _charmap(first)
+    missing = {ord(character) for text in texts for character in text} - _charmap(first)
     for family in _installed() if missing else []:
-        found = missing & _charmap(family)
-        if found:
+        if missing & _charmap(family):
             families.append(family)
-            missing -= found
+            missing -= _charmap(family)
     return families
 
 

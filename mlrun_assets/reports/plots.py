@@ -17,7 +17,6 @@ from mlrun_assets.records import (
     ReliabilityBin,
     RunRecords,
     Scores,
-    SplitProfile,
 )
 from mlrun_assets.reports.figure import (
     BLUE,
@@ -35,35 +34,44 @@ from mlrun_assets.reports.figure import (
 from mlrun_assets.reports.formatting import clean, integer, number, percent
 
 MOST_LABELS = 30
+_PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+
+
+def _bars_figure(bars: int) -> Any:
+    """A figure that is high enough for horizontal bars."""
+    return new_figure(1.1 + 0.27 * max(4, bars))
+
+
+def _bars(
+    axes: Any, names: Sequence[str], values: Sequence[float], colour: str, **label: Any
+) -> None:
+    """Horizontal bars, the first on top; ``label`` is the text and look of their labels."""
+    bars = axes.barh(range(len(names)), values, color=colour, height=0.72)
+    axes.bar_label(bars, size=9, **label)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
 
 
 def draw_labels(dataset: DatasetRecord, families: Sequence[str]) -> Any:
     """Rows of each label by split, largest label of train on top."""
-    names = dict(zip(dataset.labels, picture_names(dataset.labels, families), strict=True))
-    profile = dataset.splits.get("train")
-    train = profile.label_rows if profile else {}
-    labels = sorted(dataset.labels, key=lambda label: -train.get(label, 0))[:MOST_LABELS]
-    figure = new_figure(1.1 + 0.27 * max(4, len(labels)))
+    train = dataset.splits["train"].label_rows
+    pairs = zip(dataset.labels, picture_names(dataset.labels, families), strict=True)
+    shown = sorted(pairs, key=lambda pair: -train.get(pair[0], 0))[:MOST_LABELS]
+    figure = _bars_figure(len(shown))
     panels = figure.subplots(1, len(dataset.splits), sharey=True, squeeze=False)[0]
     for axes, (split, profile) in zip(panels, dataset.splits.items(), strict=True):
-        _label_bars(axes, split, [profile.label_rows.get(label, 0) for label in labels])
-    panels[0].set_yticks(range(len(labels)), [names[label] for label in labels])
-    panels[0].set_ylim(len(labels) - 0.4, -0.6)
-    if len(labels) < len(dataset.labels):
-        figure.suptitle(
-            f"The {len(labels)} largest of {count(len(dataset.labels), 'label')}", size=10
-        )
+        rows = [profile.label_rows.get(label, 0) for label, _ in shown]
+        names = [name for _, name in shown]
+        _bars(axes, names, rows, SPLIT_COLOURS[split], labels=map(integer, rows), padding=3)
+        axes.set_title(split)
+        axes.set_xlabel("rows")
+        axes.set_xlim(0, 1.25 * max([1, *rows]))
+        axes.locator_params(axis="x", nbins=4, integer=True)
+    if len(shown) < len(dataset.labels):
+        total = count(len(dataset.labels), "label")
+        figure.suptitle(f"The {len(shown)} largest of {total}", size=10)
     return figure
-
-
-def _label_bars(axes: Any, split: str, rows: list[int]) -> None:
-    bars = axes.barh(range(len(rows)), rows, color=SPLIT_COLOURS.get(split, GREY), height=0.72)
-    axes.bar_label(bars, labels=[integer(value) for value in rows], padding=3, size=9)
-    axes.set_title(split)
-    axes.set_xlabel("rows")
-    axes.set_xlim(0, 1.25 * max([1, *rows]))
-    axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=4, integer=True)
 
 
 def draw_lengths(dataset: DatasetRecord) -> Any:
@@ -71,7 +79,18 @@ def draw_lengths(dataset: DatasetRecord) -> Any:
     figure = new_figure(0.95 + 0.5 * len(dataset.splits))
     axes = figure.subplots()
     for place, (split, profile) in enumerate(dataset.splits.items()):
-        _range(axes, place, SPLIT_COLOURS.get(split, GREY), profile)
+        median, p95, colour = profile.tokens_median, profile.tokens_p95, SPLIT_COLOURS[split]
+        axes.plot([median, p95], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
+        axes.plot([median], [place], "o", color=colour, markersize=11, markeredgecolor="white")
+        axes.annotate(
+            f"{number(median)} to {number(p95)}; {percent(profile.truncated_fraction)} truncated",
+            (p95, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            size=9,
+            bbox=_PAPER,
+        )
     axes.axvline(dataset.max_length, color=RED, linestyle="--", linewidth=1.4)
     axes.annotate(
         f"limit of the model: {count(dataset.max_length, 'token')}",
@@ -91,37 +110,20 @@ def draw_lengths(dataset: DatasetRecord) -> Any:
     return figure
 
 
-def _range(axes: Any, place: int, colour: str, profile: SplitProfile) -> None:
-    median, p95 = profile.tokens_median, profile.tokens_p95
-    axes.plot([median, p95], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
-    axes.plot([median], [place], "o", color=colour, markersize=11, markeredgecolor="white")
-    axes.annotate(
-        f"{number(median)} to {number(p95)}; {percent(profile.truncated_fraction)} truncated",
-        (p95, place),
-        xytext=(6, 0),
-        textcoords="offset points",
-        va="center",
-        size=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-    )
-
-
 def draw_fit(dataset: DatasetRecord, families: Sequence[str]) -> Any:
     """Tokens per word in the training texts of each label, highest on top."""
-    names = dict(zip(dataset.labels, picture_names(dataset.labels, families), strict=True))
     fits = dataset.splits["train"].tokens_per_word_by_label
-    labels = sorted((label for label in dataset.labels if label in fits), key=lambda at: -fits[at])
-    labels = labels[:MOST_LABELS]
-    figure = new_figure(1.1 + 0.27 * max(4, len(labels)))
+    pairs = zip(dataset.labels, picture_names(dataset.labels, families), strict=True)
+    shown = sorted((pair for pair in pairs if pair[0] in fits), key=lambda pair: -fits[pair[0]])
+    shown = shown[:MOST_LABELS]
+    figure = _bars_figure(len(shown))
     axes = figure.subplots()
-    values = [fits[label] for label in labels]
-    bars = axes.barh(range(len(labels)), values, color=SPLIT_COLOURS["train"], height=0.72)
-    axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=3, size=9)
-    axes.set_yticks(range(len(labels)), [names[label] for label in labels])
-    axes.set_ylim(max(len(labels), 1) - 0.4, -0.6)
+    values = [fits[label] for label, _ in shown]
+    notes = [f"{value:.2f}" for value in values]
+    names = [name for _, name in shown]
+    _bars(axes, names, values, SPLIT_COLOURS["train"], labels=notes, padding=3)
     axes.set_xlim(0, 1.25 * max(1.0, *values))
     axes.set_xlabel("tokens per word, without special tokens")
-    axes.tick_params(axis="y", length=0)
     return figure
 
 
@@ -143,12 +145,15 @@ def draw_training(checkpoint: CheckpointRecord, baseline: BaselineRecord | None)
     _curve(scores, history, "val_f1_macro", GREEN, "model")
     scores.set_title("val macro-F1")
     if baseline:
-        _baseline_line(scores, baseline)
-    best = [epoch for epoch in history if epoch.epoch == checkpoint.best_epoch]
-    for epoch in best[:1]:
-        label = f"best: epoch {epoch.epoch:g}, {epoch.val_f1_macro:.3f}"
-        scores.plot(epoch.epoch, epoch.val_f1_macro, "*", color=RED, markersize=14, label=label)
-        losses.axvline(epoch.epoch, color=RED, linewidth=1.2, linestyle=":")
+        val = {candidate.name: candidate.val_f1_macro for candidate in baseline.candidates}
+        value = val[baseline.chosen]
+        label = f"n-gram baseline, {value:.3f}"
+        scores.axhline(value, color=GREY, linestyle="--", linewidth=1.4, label=label)
+    best = next((epoch for epoch in history if epoch.epoch == checkpoint.best_epoch), None)
+    if best:
+        label = f"best: epoch {best.epoch:g}, {best.val_f1_macro:.3f}"
+        scores.plot(best.epoch, best.val_f1_macro, "*", color=RED, markersize=14, label=label)
+        losses.axvline(best.epoch, color=RED, linewidth=1.2, linestyle=":")
     scores.legend(loc="best")
     for axes in (losses, scores):
         axes.set_xlabel("epoch")
@@ -163,14 +168,6 @@ def _curve(axes: Any, history: Sequence[EpochMetrics], field: str, colour: str, 
     axes.plot(epochs, values, marker="o", markersize=4, color=colour, label=label)
 
 
-def _baseline_line(axes: Any, baseline: BaselineRecord) -> None:
-    for candidate in baseline.candidates:
-        if candidate.name == baseline.chosen:
-            value = candidate.val_f1_macro
-            label = f"n-gram baseline, {value:.3f}"
-            axes.axhline(value, color=GREY, linestyle="--", linewidth=1.4, label=label)
-
-
 def draw_confusion(scores: Scores, families: Sequence[str]) -> Any:
     """True labels as rows, predicted labels as columns, coloured by the share of the row."""
     import numpy as np
@@ -181,16 +178,16 @@ def draw_confusion(scores: Scores, families: Sequence[str]) -> Any:
     figure = new_figure(7.0 if len(names) > 8 else 4.6)
     axes = figure.subplots()
     last = len(names) + 0.5  # places count from 1, as in the report's table
-    image = axes.imshow(
-        shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", extent=(0.5, last, last, 0.5)
-    )
+    extent = (0.5, last, last, 0.5)
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", extent=extent)
     figure.colorbar(image, ax=axes, label="share of the true label's rows", shrink=0.8)
     if len(names) <= MOST_COUNTS:
         _write_counts(axes, counts, shares)
-    if len(names) <= MOST_NAMES:
+    named = len(names) <= MOST_NAMES
+    if named:
         _write_names(axes, names)
-    axes.set_xlabel("predicted label" if len(names) <= MOST_NAMES else "predicted label, by number")
-    axes.set_ylabel("true label" if len(names) <= MOST_NAMES else "true label, by number")
+    axes.set_xlabel("predicted label" if named else "predicted label, by number")
+    axes.set_ylabel("true label" if named else "true label, by number")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
@@ -211,15 +208,9 @@ def _write_counts(axes: Any, counts: Any, shares: Any) -> None:
 
     size = 10 if len(counts) <= 10 else 8
     for (row, column), value in np.ndenumerate(counts):
-        ink = _ink(shares[row, column])
-        text = integer(int(value))
+        share, text = shares[row, column], integer(int(value))
+        ink = "#9AA6B1" if share == 0.0 else "white" if share > 0.55 else "#1C2024"
         axes.text(column + 1, row + 1, text, ha="center", va="center", size=size, color=ink)
-
-
-def _ink(share: float) -> str:
-    if share == 0.0:
-        return "#9AA6B1"
-    return "white" if share > 0.55 else "#1C2024"
 
 
 def draw_per_class(scores: Scores, families: Sequence[str]) -> Any:
@@ -227,20 +218,17 @@ def draw_per_class(scores: Scores, families: Sequence[str]) -> Any:
     names = picture_names([label.label for label in scores.per_class], families)
     ordered = sorted(zip(names, scores.per_class, strict=True), key=lambda pair: -pair[1].f1)
     shown = ordered[-MOST_BARS:]
-    figure = new_figure(1.1 + 0.27 * max(4, len(shown)))
+    figure = _bars_figure(len(shown))
     axes = figure.subplots()
-    bars = axes.barh(range(len(shown)), [one.f1 for _, one in shown], color=BLUE, height=0.72)
     notes = [f"{one.f1:.2f}  ({count(one.support, 'row')})" for _, one in shown]
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axes.bar_label(bars, labels=notes, padding=4, size=9, bbox=paper)
+    values = [one.f1 for _, one in shown]
+    names = [name for name, _ in shown]
+    _bars(axes, names, values, BLUE, labels=notes, padding=4, bbox=_PAPER)
     macro = scores.f1_macro.value
     axes.axvline(macro, color=RED, linestyle="--", linewidth=1.4, label=f"macro-F1 {macro:.3f}")
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1.2)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.set_xlabel("F1 on the test split (rows of the label in brackets)")
-    axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper right")
     if len(shown) < len(ordered):
         axes.set_title(f"The {len(shown)} lowest of {count(len(ordered), 'label')}")
@@ -291,7 +279,8 @@ def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
         The files by name: ``labels``, ``lengths`` and ``fit`` with a dataset, ``training`` with a
         history, ``confusion``, ``per_class`` and ``reliability`` with an evaluation.
     """
-    families = font_families(clean(label) for label in _labels(records))
+    measured = records.evaluation or records.dataset
+    families = font_families(map(clean, measured.labels if measured else ()))
     paths = {}
     with style(families):
         for name, figure in _figures(records, families).items():
@@ -300,24 +289,18 @@ def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
     return paths
 
 
-def _labels(records: RunRecords) -> tuple[str, ...]:
-    if records.evaluation:
-        return records.evaluation.labels
-    return records.dataset.labels if records.dataset else ()
-
-
 def _figures(records: RunRecords, families: list[str]) -> dict[str, Any]:
     figures = {}
-    if records.evaluation:
-        figures["confusion"] = draw_confusion(records.evaluation.test, families)
-        figures["per_class"] = draw_per_class(records.evaluation.test, families)
-        figures["reliability"] = draw_reliability(records.evaluation.calibration)
-    if records.checkpoint and records.checkpoint.history:
-        figures["training"] = draw_training(records.checkpoint, records.baseline)
-    if records.dataset and records.dataset.splits:
-        figures["labels"] = draw_labels(records.dataset, families)
-        figures["lengths"] = draw_lengths(records.dataset)
-        train = records.dataset.splits.get("train")
-        if train and train.tokens_per_word_by_label:
-            figures["fit"] = draw_fit(records.dataset, families)
+    evaluation, checkpoint, dataset = records.evaluation, records.checkpoint, records.dataset
+    if evaluation:
+        figures["confusion"] = draw_confusion(evaluation.test, families)
+        figures["per_class"] = draw_per_class(evaluation.test, families)
+        figures["reliability"] = draw_reliability(evaluation.calibration)
+    if checkpoint and checkpoint.history:
+        figures["training"] = draw_training(checkpoint, records.baseline)
+    if dataset:
+        figures["labels"] = draw_labels(dataset, families)
+        figures["lengths"] = draw_lengths(dataset)
+        if dataset.splits["train"].tokens_per_word_by_label:
+            figures["fit"] = draw_fit(dataset, families)
     return figures

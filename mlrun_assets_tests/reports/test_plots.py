@@ -201,4 +201,4 @@ def test_a_noisy_picture_shrinks_until_it_fits(tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     Image.effect_noise((900, 600), 90).save(path)
     assert path.stat().st_size > 400_000
-    assert len(thumbnail(path)) <= 50_000
+    assert len(thumbnail(path, 50_000)) <= 50_000
