@@ -190,7 +190,7 @@ def _parts(record: EvaluationRecord) -> Metadata:
     comparison = scores.parts_comparison(record)
     found: Metadata = {}
     if record.slices:
-        found["slices"] = markdown(scores.slices_table(record))
+        found["slices"] = markdown(scores.slices_table(record.slices))
     if comparison.labels or comparison.slices:
         found["recall_by_part"] = markdown(scores.parts_table(comparison))
     return found

@@ -6,11 +6,8 @@ far as the records can answer; it names the answers that only a person can give.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterable
-
-import jinja2
+from collections.abc import Callable, Iterable
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import count
@@ -18,48 +15,35 @@ from mlrun_assets.records import (
     DatasetRecord,
     EpochMetrics,
     QualityCheck,
-    SourceFile,
     SplitProfile,
     TrainingPlan,
 )
-from mlrun_assets.reports import formatting, sentences
 from mlrun_assets.reports.formatting import (
-    NOTHING,
     Markdown,
     clean,
     code,
     digest,
-    escape,
     integer,
-    markdown_environment,
     megabytes,
     number,
     percent,
     prose,
     score,
+    template,
     threshold,
 )
 from mlrun_assets.reports.tables import CELL_LIMIT, table
-
-_SPLITS_HEADER = (
-    "split",
-    "rows read = kept + quarantined",
-    ">tokens median",
-    ">p95",
-    ">max",
-    ">truncated",
-    ">unknown tokens",
-)
 
 
 def splits_table(dataset: DatasetRecord) -> Markdown:
     """Rows and lengths of each split."""
     return table(
-        _SPLITS_HEADER,
+        "split | rows read = kept + quarantined | >tokens median | >p95 | >max | >truncated | "
+        ">unknown tokens",
         (
             [
                 name,
-                rows_sentence(split),
+                _rows(split),
                 number(split.tokens_median),
                 number(split.tokens_p95),
                 integer(split.tokens_max),
@@ -71,23 +55,22 @@ def splits_table(dataset: DatasetRecord) -> Markdown:
     )
 
 
-def rows_sentence(split: SplitProfile) -> Markdown:
+def _rows(split: SplitProfile) -> Markdown:
     """``1,021 = 1,019 + 2``; with ``≠`` if the record does not add up."""
-    adds_up = split.rows_read == split.rows_kept + split.rows_quarantined
+    read, kept, quarantined = split.rows_read, split.rows_kept, split.rows_quarantined
     return Markdown(
-        f"{integer(split.rows_read)} {'=' if adds_up else '≠'} {integer(split.rows_kept)} + "
-        f"{integer(split.rows_quarantined)}"
+        f"{read:,} {'=' if read == kept + quarantined else '≠'} {kept:,} + {quarantined:,}"
     )
 
 
 def checks_table(checks: Iterable[QualityCheck]) -> Markdown:
     """Outcome, value, threshold and message of each check."""
     return table(
-        ["check", "result", ">value", ">threshold", ">rows", "message"],
+        "check | result | >value | >threshold | >rows | message",
         (
             [
                 code(check.name),
-                _result(check),
+                Markdown("**blocks**") if check.blocks else _result(check),
                 number(check.value),
                 threshold(check),
                 integer(check.rows),
@@ -98,22 +81,20 @@ def checks_table(checks: Iterable[QualityCheck]) -> Markdown:
     )
 
 
-def _result(check: QualityCheck) -> Markdown:
-    if check.blocks:
-        return Markdown("**blocks**")
-    return Markdown("warns") if check.warns else escape(str(check.outcome))
+def _result(check: QualityCheck) -> str:
+    return "BLOCKS" if check.blocks else "warns" if check.warns else check.outcome
 
 
 def quarantine_table(dataset: DatasetRecord) -> Markdown:
     """Quarantined rows by reason, the most frequent first."""
     reasons = sorted(dataset.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
-    return table(["reason", ">rows"], ([reason, integer(rows)] for reason, rows in reasons))
+    return table("reason | >rows", ([reason, integer(rows)] for reason, rows in reasons))
 
 
 def choices_table(plan: TrainingPlan) -> Markdown:
     """The value of each setting, its source and the reason."""
     return table(
-        ["setting", "value", "from", "reason", "evidence"],
+        "setting | value | from | reason | evidence",
         (
             [
                 code(choice.key),
@@ -130,7 +111,7 @@ def choices_table(plan: TrainingPlan) -> Markdown:
 def history_table(history: Iterable[EpochMetrics]) -> Markdown:
     """Losses and val scores, one row per epoch."""
     return table(
-        [">epoch", ">step", ">train loss", ">val loss", ">val accuracy", ">val macro-F1"],
+        ">epoch | >step | >train loss | >val loss | >val accuracy | >val macro-F1",
         (
             [
                 number(epoch.epoch),
@@ -147,86 +128,51 @@ def history_table(history: Iterable[EpochMetrics]) -> Markdown:
 
 def render_datasheet(dataset: DatasetRecord, data: DataConfig) -> str:
     """The datasheet as Markdown; ``data`` is the config section with licence and language."""
-    return _template().render(dataset=dataset, data=data)
+    return template("datasheet.md.j2").render(dataset=dataset, data=data)
 
 
 def sources_table(dataset: DatasetRecord) -> Markdown:
     """Each file that was read, with its digest."""
-    return table(
-        ["split", "file", "SHA-256", ">size", ">rows"],
-        (
-            [split, code(file.name), digest(file.digest), megabytes(file.size_bytes),
-             integer(file.rows_read)]
-            for split, files in _files(dataset).items()
-            for file in files
-        ),
-    )  # fmt: skip
-
-
-def _files(dataset: DatasetRecord) -> dict[str, tuple[SourceFile, ...]]:
-    files = {split: profile.files for split, profile in dataset.splits.items()}
-    return files | ({"unlabelled": dataset.unlabelled.files} if dataset.unlabelled else {})
+    files = [(split, file) for split, part in dataset.splits.items() for file in part.files]
+    if dataset.unlabelled:
+        files += [("unlabelled", file) for file in dataset.unlabelled.files]
+    rows = (
+        [name, code(f.name), digest(f.digest), megabytes(f.size_bytes), integer(f.rows_read)]
+        for name, f in files
+    )
+    return table("split | file | SHA-256 | >size | >rows", rows)
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:
     """Rows read, kept and quarantined by split."""
-    return table(
-        ["split", "rows read = kept + quarantined"],
-        ([split, rows_sentence(profile)] for split, profile in dataset.splits.items()),
+    rows = ([name, _rows(split)] for name, split in dataset.splits.items())
+    return table("split | rows read = kept + quarantined", rows)
+
+
+def _by_label(dataset: DatasetRecord, cell: Callable[[SplitProfile, str], Markdown]) -> Markdown:
+    """A row per label, a column per split."""
+    rows = (
+        [label, *(cell(split, label) for split in dataset.splits.values())]
+        for label in dataset.labels
     )
+    return table(["label", *(f">{split}" for split in dataset.splits)], rows)
 
 
 def labels_table(dataset: DatasetRecord) -> Markdown:
     """Rows of each label by split, with their share of the split."""
-    header = ["label", *(f">{split}" for split in dataset.splits)]
-    return table(
-        header,
-        (
-            [label, *(_share(profile.label_rows.get(label, 0), profile.rows_kept)
-                      for profile in dataset.splits.values())]
-            for label in dataset.labels
-        ),
-    )  # fmt: skip
 
+    def share(split: SplitProfile, label: str) -> Markdown:
+        rows, of = split.label_rows.get(label, 0), split.rows_kept
+        return Markdown(f"{integer(rows)} ({percent(rows / of)})") if of else integer(rows)
 
-def lengths_table(dataset: DatasetRecord) -> Markdown:
-    """Words and tokens per text, and tokens per word, by split."""
-    header = [
-        "split",
-        ">words median",
-        ">p95",
-        ">tokens median",
-        ">p95",
-        ">max",
-        ">tokens per word",
-    ]
-    return table(
-        header,
-        (
-            [
-                split,
-                number(profile.words_median),
-                number(profile.words_p95),
-                _counted(profile.tokens_median),
-                _counted(profile.tokens_p95),
-                integer(profile.tokens_max if _is_counted(profile.tokens_median) else None),
-                _counted(profile.tokens_per_word),
-            ]
-            for split, profile in dataset.splits.items()
-        ),
-    )
+    return _by_label(dataset, share)
 
 
 def fit_table(dataset: DatasetRecord) -> Markdown:
     """Tokens per word by label and split, without special tokens."""
-    return table(
-        ["label", *(f">{split}" for split in dataset.splits)],
-        (
-            [label, *(number(_rounded(profile.tokens_per_word_by_label.get(label)))
-                      for profile in dataset.splits.values())]
-            for label in dataset.labels
-        ),
-    )  # fmt: skip
+    return _by_label(
+        dataset, lambda split, label: _counted(split.tokens_per_word_by_label.get(label, math.nan))
+    )
 
 
 def has_fit(dataset: DatasetRecord) -> bool:
@@ -234,69 +180,43 @@ def has_fit(dataset: DatasetRecord) -> bool:
     return any(profile.tokens_per_word_by_label for profile in dataset.splits.values())
 
 
-def _share(rows: int, of: int) -> Markdown:
-    return Markdown(f"{integer(rows)} ({percent(rows / of)})") if of else integer(rows)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
-
-
-def _is_counted(value: float) -> bool:
-    return not math.isnan(value)
+def lengths_table(dataset: DatasetRecord) -> Markdown:
+    """Words and tokens per text, and tokens per word, by split."""
+    return table(
+        "split | >words median | >p95 | >tokens median | >p95 | >max | >tokens per word",
+        (
+            [
+                name,
+                number(split.words_median),
+                number(split.words_p95),
+                _counted(split.tokens_median),
+                _counted(split.tokens_p95),
+                integer(None if math.isnan(split.tokens_median) else split.tokens_max),
+                _counted(split.tokens_per_word),
+            ]
+            for name, split in dataset.splits.items()
+        ),
+    )
 
 
 def _counted(value: float) -> Markdown:
-    return number(_rounded(value) if _is_counted(value) else None)
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = markdown_environment()
-    environment.globals.update(
-        formatting=formatting,
-        sentences=sentences,
-        code=code,
-        sources_table=sources_table,
-        rows_table=rows_table,
-        labels_table=labels_table,
-        lengths_table=lengths_table,
-        fit_table=fit_table,
-        quarantine_table=quarantine_table,
-        checks_table=checks_table,
-        has_fit=has_fit,
-    )
-    return environment.get_template("datasheet.md.j2")
-
-
-_HEADER = ("check", "result", "value", "threshold", "rows", "message")
+    """Two decimals; a dash for NaN: tokens were not counted."""
+    return number(None if math.isnan(value) else round(value, 2))
 
 
 def list_checks(dataset: DatasetRecord) -> str:
     """One line per check in columns, then the rows of each split and the result."""
-    rows = [_HEADER, *(_cells(check) for check in dataset.checks)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADER) - 1)]
-    lines = []
-    for row in rows:
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*padded, row[-1]]).rstrip())
-    return "\n".join([*lines, "", _conclusion(dataset)])
-
-
-def _cells(check: QualityCheck) -> tuple[str, ...]:
-    result = "BLOCKS" if check.blocks else "warns" if check.warns else str(check.outcome)
-    value = str(NOTHING) if check.value is None else str(number(check.value))
-    return (
-        check.name,
-        result,
-        value,
-        str(threshold(check)),
-        f"{check.rows:,}",
-        clean(check.message),
-    )
-
-
-def _conclusion(dataset: DatasetRecord) -> str:
+    rows = [("check", "result", "value", "threshold", "rows", "message")]
+    for check in dataset.checks:
+        value, limit = number(check.value), threshold(check)
+        message = clean(check.message)
+        rows.append((check.name, _result(check), value, limit, f"{check.rows:,}", message))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[-1] = 0
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     kept = ", ".join(
         f"{split} {count(profile.rows_read, 'row')} = {profile.rows_kept:,} kept + "
         f"{profile.rows_quarantined:,} quarantined"
@@ -304,4 +224,4 @@ def _conclusion(dataset: DatasetRecord) -> str:
     )
     blocking = [check.name for check in dataset.checks if check.blocks]
     verdict = f"blocked by {', '.join(blocking)}" if blocking else "ready to train on"
-    return f"{kept}\n{verdict}"
+    return "\n".join([*lines, "", kept, verdict])

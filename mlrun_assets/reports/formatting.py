@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
+from importlib import import_module
 
 import jinja2
 
+from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Score, Spread
-from mlrun_assets.statistics import formatted_p
 
 # An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
 _SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
@@ -88,20 +91,24 @@ def joined(items: Iterable[str], separator: str = ", ") -> Markdown:
 def fenced(text: str, language: str = "") -> Markdown:
     """Several lines as a fenced block; the fence is longer than any backticks inside."""
     lines = ["".join(filter(_is_printed, line)) for line in text.splitlines()]
-    runs = re.findall(r"`{3,}", text)
-    fence = "`" * (1 + max((len(run) for run in runs), default=2))
+    fence = "`" + max(re.findall(r"`{3,}", text), key=len, default="``")
     return Markdown("\n".join([f"{fence}{language}", *lines, fence]))
 
 
 def _is_printed(character: str) -> bool:
-    if character == "\t":
-        return True
-    return character not in _BIDI_CONTROLS and unicodedata.category(character) not in {"Cc", "Cs"}
+    unprinted = character in _BIDI_CONTROLS or unicodedata.category(character) in {"Cc", "Cs"}
+    return character == "\t" or not unprinted
 
 
-def markdown_environment() -> jinja2.Environment:
-    """The environment of this room's templates; values are escaped for Markdown."""
-    return jinja2.Environment(
+def shell_word(text: str) -> Markdown:
+    """``text`` as one word of a shell command inside a fenced block."""
+    return Markdown(shlex.quote(clean(text)))
+
+
+@functools.cache
+def template(name: str) -> jinja2.Template:
+    """A Markdown template of this room, with the modules that it may call; values are escaped."""
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reports"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - the output is Markdown: `finalize` escapes for that
@@ -110,6 +117,11 @@ def markdown_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["count"] = count
+    # By name, because these modules import this one.
+    for module in ("data_section", "formatting", "model_card", "scores", "sentences", "tables"):
+        environment.globals[module] = import_module(f"mlrun_assets.reports.{module}")
+    return environment.get_template(name)
 
 
 def _finalize(value: object) -> str:
@@ -119,27 +131,24 @@ def _finalize(value: object) -> str:
 NOTHING = Markdown("\N{EN DASH}")
 
 
-def score(value: Score | float | None) -> Markdown:
+def score(value: Score | float | None, sign: str = "") -> Markdown:
     """``0.912 [0.850, 0.956]``, ``0.912`` without an interval, a dash without a score."""
     if value is None:
         return NOTHING
     if isinstance(value, Score):
-        return Markdown(f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]")
-    return Markdown(f"{value:.3f}")
+        low, high = (f"{end:{sign}.3f}" for end in (value.low, value.high))
+        return Markdown(f"{value.value:{sign}.3f} [{low}, {high}]")
+    return Markdown(f"{value:{sign}.3f}")
+
+
+def difference(value: Score | float | None) -> Markdown:
+    """``+0.041 [-0.003, +0.085]``: a score with its sign."""
+    return score(value, "+")
 
 
 def spread(value: Spread) -> Markdown:
     """``0.785 ± 0.012``: mean and sample standard deviation."""
     return Markdown(f"{value.mean:.3f} ± {value.sd:.3f}")
-
-
-def difference(value: Score | float | None) -> Markdown:
-    """``+0.041 [-0.003, +0.085]``: a score with its sign."""
-    if value is None:
-        return NOTHING
-    if isinstance(value, Score):
-        return Markdown(f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]")
-    return Markdown(f"{value:+.3f}")
 
 
 def integer(value: int | None) -> Markdown:
@@ -160,25 +169,20 @@ def number(value: float | None) -> Markdown:
 
 def threshold(check: QualityCheck) -> Markdown:
     """``≤ 0.05``: the condition for a check to pass."""
-    if check.threshold is None:
-        return NOTHING
-    return Markdown(f"{check.bound} {number(check.threshold)}")
+    limit = check.threshold
+    return NOTHING if limit is None else Markdown(f"{check.bound} {number(limit)}")
 
 
-def percent(fraction: float | None) -> Markdown:
+def percent(fraction: float | None, digits: int = 1) -> Markdown:
     """``12.5 %``, from a fraction; 0 % and 100 % only where they are exact."""
     if fraction is None:
         return NOTHING
-    if 0.9995 <= fraction < 1.0:
-        return Markdown("> 99.9 %")
-    if 0.0 < fraction < 0.0005:
-        return Markdown("< 0.1 %")
-    return Markdown(f"{100 * fraction:.1f} %")
-
-
-def p_value(value: float) -> Markdown:
-    """``= 0.043`` or ``< 0.001``, for use after ``p``."""
-    return Markdown(formatted_p(value))
+    smallest = 10.0**-digits
+    if 1 - smallest / 200 <= fraction < 1:
+        return Markdown(f"> {100 - smallest:.{digits}f} %")
+    if 0 < fraction < smallest / 200:
+        return Markdown(f"< {smallest:.{digits}f} %")
+    return Markdown(f"{100 * fraction:.{digits}f} %")
 
 
 def seconds(value: float | None) -> Markdown:

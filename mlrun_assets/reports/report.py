@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import base64
-import functools
-import shlex
 from urllib.parse import quote, unquote
 
 import jinja2
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
-from mlrun_assets.errors import RecordError, count
+from mlrun_assets.errors import RecordError
 from mlrun_assets.records import RunRecords
-from mlrun_assets.reports import data_section, formatting, scores, sentences, tables
-from mlrun_assets.reports.formatting import (
-    Markdown,
-    clean,
-    code,
-    escape,
-    fenced,
-    markdown_environment,
-    prose,
-)
-from mlrun_assets.reports.tables import bullets
+from mlrun_assets.reports.formatting import Markdown, escape, template
 
 # Alternative texts of the pictures, in the order of the report.
 CAPTIONS = {
@@ -53,32 +40,11 @@ def render_report(
         ValueError: a picture has another name.
     """
     images = sorted(pictures.items(), key=lambda item: list(CAPTIONS).index(item[0]))
-    return _template().render(
+    return template("report.md.j2").render(
         run=records,
-        images=[image(CAPTIONS[name], link) for name, link in images],
-        model_card=Markdown(quote(model_card)) if model_card else None,
+        images=[Markdown(f"![{escape(CAPTIONS[name])}]({quote(link)})") for name, link in images],
+        card=Markdown(quote(model_card)) if model_card else None,
     )
-
-
-def image(caption: str, link: str) -> Markdown:
-    """An image link; the path may have any characters."""
-    return Markdown(f"![{escape(caption)}]({quote(link)})")
-
-
-def shell_word(text: str) -> Markdown:
-    """``text`` as one word of a shell command inside a fenced block."""
-    return Markdown(shlex.quote(clean(text)))
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = markdown_environment()
-    for module in (data_section, formatting, scores, sentences, tables):
-        environment.globals[module.__name__.rpartition(".")[2]] = module
-    environment.globals.update(
-        bullets=bullets, code=code, count=count, fenced=fenced, prose=prose, shell_word=shell_word
-    )
-    return environment.get_template("report.md.j2")
 
 
 def render_html(markdown: str, title: str, pictures: dict[str, bytes]) -> str:
@@ -94,31 +60,21 @@ def render_html(markdown: str, title: str, pictures: dict[str, bytes]) -> str:
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    for block in tokens:
-        for token in block.children or ():
-            if token.type == "image":
-                _embed(token, pictures)
+    inline = [token for block in tokens for token in block.children or ()]
+    for image in (token for token in inline if token.type == "image"):
+        path = unquote(str(image.attrs["src"]))
+        if path not in pictures:
+            raise RecordError(
+                f"the report links to the picture {path}, which does not exist (existing pictures: "
+                f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again to "
+                "draw them"
+            )
+        content = base64.b64encode(pictures[path]).decode("ascii")
+        image.attrs["src"] = f"data:image/png;base64,{content}"
     body = parser.renderer.render(tokens, parser.options, {})
-    return _page().render(title=title, body=body)
-
-
-def _embed(image: Token, pictures: dict[str, bytes]) -> None:
-    path = unquote(str(image.attrs["src"]))
-    if path not in pictures:
-        raise RecordError(
-            f"the report links to the picture {path}, which does not exist (existing pictures: "
-            f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again to "
-            "draw them"
-        )
-    content = base64.b64encode(pictures[path]).decode("ascii")
-    image.attrs["src"] = f"data:image/png;base64,{content}"
-
-
-@functools.cache
-def _page() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reports"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template("report.html.j2").render(title=title, body=body)

@@ -22,9 +22,9 @@ from mlrun_assets.records import (
     RunRecords,
     Score,
     Scores,
+    SliceScores,
 )
 from mlrun_assets.reports.formatting import (
-    NOTHING,
     Markdown,
     code,
     difference,
@@ -32,6 +32,7 @@ from mlrun_assets.reports.formatting import (
     integer,
     joined,
     number,
+    percent,
     prose,
     score,
     seconds,
@@ -42,37 +43,58 @@ MOST_CLASSES = 25
 MOST_SLICES = 20
 MOST_PARTS = 15
 LABEL_LIMIT = 48
-_SCORES_HEADER = ("", ">accuracy", ">macro-F1", ">weighted-F1")
+SCORES_HEADER = ["", ">accuracy", ">macro-F1", ">weighted-F1"]
 
 
 def scores_table(records: RunRecords) -> Markdown:
     """Scores of the model, its baselines, the production model, and the thresholds."""
+    evaluation, baseline = records.evaluation, records.baseline
     rows = []
-    if records.evaluation:
-        rows.append(scores_row(Markdown("**this model**"), records.evaluation.test))
-        rows += _without_leaks_row(records.evaluation)
-    if records.baseline:
-        chosen = escape(records.baseline.chosen, LABEL_LIMIT)
-        majority = escape(records.baseline.majority_label, LABEL_LIMIT)
-        linear = Markdown(f"n-gram baseline ({chosen})")
-        rows.append(scores_row(linear, records.baseline.linear))
-        always = Markdown(f"majority class ({majority})")
-        rows.append(scores_row(always, records.baseline.majority))
-    if records.evaluation:
-        rows += _production_row(records.evaluation)
-        rows += _threshold_row(records.evaluation, records.decision)
-        rows.append(scores_row(Markdown("this model on val"), records.evaluation.val))
-    return table(_SCORES_HEADER, rows)
+    if evaluation:
+        rows.append(scores_row("**this model**", evaluation.test))
+        clean = evaluation.test_without_leaks
+        if clean:
+            leaks = count(evaluation.test.rows - clean.rows, "test row")
+            rows.append(scores_row(f"this model, without {leaks} that other splits contain", clean))
+    if baseline:
+        chosen, majority = baseline.chosen, baseline.majority_label
+        linear = f"n-gram baseline ({escape(chosen, LABEL_LIMIT)})"
+        rows.append(scores_row(linear, baseline.linear))
+        always = f"majority class ({escape(majority, LABEL_LIMIT)})"
+        rows.append(scores_row(always, baseline.majority))
+    if evaluation:
+        rows += _reference_rows(evaluation, records.decision)
+        rows.append(scores_row("this model on val", evaluation.val))
+    return table(SCORES_HEADER, rows)
+
+
+def _reference_rows(
+    evaluation: EvaluationRecord, decision: DecisionRecord | None
+) -> list[list[Markdown]]:
+    """Scores of the production model, and the thresholds, in the column of their F1."""
+    rows: list[tuple[str, float | None, float | None]] = []
+    production = evaluation.production
+    if production and production.comparable:
+        name = f"production ({escape(production.against, LABEL_LIMIT)})"
+        rows.append((name, production.other_accuracy, production.other_f1))
+    limits = {rule.rule: rule.limit for rule in decision.rules} if decision else {}
+    if limits.keys() & {"min_accuracy", "min_f1"}:
+        rows.append(("threshold", limits.get("min_accuracy"), limits.get("min_f1")))
+    macro = evaluation.f1_kind == "macro"
+    return [
+        [Markdown(name), score(accuracy), *map(score, (f1, None) if macro else (None, f1))]
+        for name, accuracy, f1 in rows
+    ]
 
 
 def scores_rows_table(scores: dict[str, Scores]) -> Markdown:
     """The scores of one model on several splits, by name."""
-    return table(_SCORES_HEADER, (scores_row(escape(name), one) for name, one in scores.items()))
+    return table(SCORES_HEADER, (scores_row(name, one) for name, one in scores.items()))
 
 
-def scores_row(name: Markdown, scores: Scores) -> list[Markdown]:
-    """One model's row of the scores."""
-    return [name, score(scores.accuracy), score(scores.f1_macro), score(scores.f1_weighted)]
+def scores_row(name: str, scores: Scores) -> list[Markdown]:
+    """One model's row of the scores; ``name`` is Markdown."""
+    return [Markdown(name), *map(score, (scores.accuracy, scores.f1_macro, scores.f1_weighted))]
 
 
 def f1_name(evaluation: EvaluationRecord) -> Markdown:
@@ -89,7 +111,7 @@ def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
     if len(numbered) > MOST_CLASSES:
         numbered = sorted(numbered, key=lambda item: item[1].f1)[:MOST_CLASSES]
     return table(
-        [">no.", "label", ">precision", ">recall", ">F1", ">rows", ">predicted"],
+        ">no. | label | >precision | >recall | >F1 | >rows | >predicted",
         (
             [
                 integer(place),
@@ -105,20 +127,19 @@ def per_class_table(classes: Sequence[ClassScores]) -> Markdown:
     )
 
 
-def slices_table(evaluation: EvaluationRecord) -> Markdown:
+def slices_table(slices: Iterable[SliceScores]) -> Markdown:
     """Accuracy on slices of the test split, scored ones first, at most `MOST_SLICES`."""
+    parts = sorted(slices, key=lambda part: part.accuracy is None)[:MOST_SLICES]
     return table(
-        ["slice", "value", ">rows", ">accuracy"],
+        "slice | value | >rows | >accuracy",
         (
             [
                 escape(part.column, LABEL_LIMIT),
                 escape(part.value, LABEL_LIMIT),
                 integer(part.rows),
-                score(part.accuracy) if part.accuracy else Markdown("insufficient evidence"),
+                score(part.accuracy) if part.accuracy else "insufficient evidence",
             ]
-            for part in sorted(evaluation.slices, key=lambda each: each.accuracy is None)[
-                :MOST_SLICES
-            ]
+            for part in parts
         ),
     )
 
@@ -143,75 +164,25 @@ def parts_table(comparison: Comparison) -> Markdown:
 
 def candidates_table(candidates: Iterable[BaselineCandidate]) -> Markdown:
     """The linear models that were tried."""
-    return table(
-        ["model", ">val accuracy", ">val macro-F1", ">time"],
-        (
-            [one.name, score(one.val_accuracy), score(one.val_f1_macro), seconds(one.seconds)]
-            for one in candidates
-        ),
+    rows = (
+        [one.name, score(one.val_accuracy), score(one.val_f1_macro), seconds(one.seconds)]
+        for one in candidates
     )
+    return table("model | >val accuracy | >val macro-F1 | >time", rows)
 
 
 def rules_table(rules: Iterable[RuleResult]) -> Markdown:
     """Value, limit, outcome and reason of each rule."""
-    return table(
-        ["rule", "outcome", ">value", ">limit", "why"],
-        (
-            [
-                code(rule.rule),
-                _outcome(rule.outcome),
-                _rule_value(rule),
-                number(rule.limit),
-                prose(rule.sentence, CELL_LIMIT),
-            ]
-            for rule in rules
-        ),
-    )
-
-
-def _outcome(outcome: RuleOutcome) -> Markdown:
-    quiet = outcome in {RuleOutcome.PASSED, RuleOutcome.OFF}
-    return Markdown(outcome.value if quiet else f"**{outcome.value}**")
-
-
-def _rule_value(rule: RuleResult) -> Markdown:
-    if rule.value is None or rule.low is None or rule.high is None:
-        return number(rule.value)
-    return score(Score(value=rule.value, low=rule.low, high=rule.high))
-
-
-def _f1_cells(evaluation: EvaluationRecord, value: float | None) -> list[Markdown]:
-    macro = evaluation.f1_kind == "macro"
-    return [score(value) if macro else NOTHING, NOTHING if macro else score(value)]
-
-
-def _without_leaks_row(evaluation: EvaluationRecord) -> list[list[Markdown]]:
-    clean = evaluation.test_without_leaks
-    if clean is None:
-        return []
-    leaking = evaluation.test.rows - clean.rows
-    leaks = count(leaking, "test row")
-    name = Markdown(f"this model, without {leaks} that other splits contain")
-    return [scores_row(name, clean)]
-
-
-def _production_row(evaluation: EvaluationRecord) -> list[list[Markdown]]:
-    production = evaluation.production
-    if production is None or not production.comparable:
-        return []
-    name = Markdown(f"production ({escape(production.against, LABEL_LIMIT)})")
-    cells = _f1_cells(evaluation, production.other_f1)
-    return [[name, score(production.other_accuracy), *cells]]
-
-
-def _threshold_row(
-    evaluation: EvaluationRecord, decision: DecisionRecord | None
-) -> list[list[Markdown]]:
-    limits = {rule.rule: rule.limit for rule in decision.rules} if decision else {}
-    if "min_accuracy" not in limits and "min_f1" not in limits:
-        return []
-    cells = _f1_cells(evaluation, limits.get("min_f1"))
-    return [[Markdown("threshold"), score(limits.get("min_accuracy")), *cells]]
+    rows = []
+    for rule in rules:
+        quiet = rule.outcome in {RuleOutcome.PASSED, RuleOutcome.OFF}
+        value = number(rule.value)
+        if rule.value is not None and rule.low is not None and rule.high is not None:
+            value = score(Score(value=rule.value, low=rule.low, high=rule.high))
+        outcome = Markdown(rule.outcome if quiet else f"**{rule.outcome}**")
+        why = prose(rule.sentence, CELL_LIMIT)
+        rows.append([code(rule.rule), outcome, value, number(rule.limit), why])
+    return table("rule | outcome | >value | >limit | why", rows)
 
 
 # Sentences
@@ -219,38 +190,35 @@ def _threshold_row(
 
 def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
     """How well the probabilities are calibrated, and Matthews' correlation coefficient."""
-    calibration = evaluation.calibration
     return Markdown(
-        f"{_fullest_bin(calibration)}; {_on_average(evaluation)}. {_errors(calibration)} Matthews "
+        f"{_confidence(evaluation)} {_errors(evaluation.calibration)} Matthews "
         f"correlation {score(evaluation.test.mcc)}; evaluated at "
         f"{number(round(evaluation.rows_per_second, 1))} rows/s."
     )
 
 
-def _fullest_bin(calibration: Calibration) -> str:
-    """Confidence and accuracy in the bin with the most rows."""
-    fullest = max(calibration.bins, key=lambda each: each.rows)
-    rows = sum(each.rows for each in calibration.bins)
-    return (
-        f"**At a confidence of {_rounded(fullest.confidence)} the model is right in "
-        f"{_rounded(fullest.accuracy)} {_between(fullest.accuracy_low, fullest.accuracy_high)} of "
-        f"cases** ({integer(fullest.rows)} of {count(rows, 'row')})"
-    )
-
-
-def _on_average(evaluation: EvaluationRecord) -> str:
+def _confidence(evaluation: EvaluationRecord) -> str:
+    """Confidence and accuracy in the bin with the most rows, and on average."""
     bins, accuracy = evaluation.calibration.bins, evaluation.test.accuracy
-    confidence = sum(each.rows * each.confidence for each in bins) / sum(each.rows for each in bins)
+    rows = sum(each.rows for each in bins)
+    fullest = max(bins, key=lambda each: each.rows)
+    confidence = sum(each.rows * each.confidence for each in bins) / rows
+    judged = "not shown to be over- or underconfident"
     if confidence > accuracy.high:
-        judged = "it is overconfident"
+        judged = "overconfident"
     elif confidence < accuracy.low:
-        judged = "it is underconfident"
-    else:
-        judged = "it is not shown to be over- or underconfident"
+        judged = "underconfident"
     return (
-        f"its mean confidence is {_rounded(confidence)}, its accuracy {_rounded(accuracy.value)} "
-        f"{_between(accuracy.low, accuracy.high)}: {judged}"
+        f"**At a confidence of {percent(fullest.confidence, 0)} the model is right in "
+        f"{_between(fullest.accuracy, fullest.accuracy_low, fullest.accuracy_high)} of "
+        f"cases** ({integer(fullest.rows)} of {count(rows, 'row')}); its mean confidence is "
+        f"{percent(confidence, 0)}, its accuracy "
+        f"{_between(accuracy.value, accuracy.low, accuracy.high)}: it is {judged}."
     )
+
+
+def _between(value: float, low: float, high: float) -> str:
+    return f"{percent(value, 0)} [{percent(low, 0)}, {percent(high, 0)}]"
 
 
 def _errors(calibration: Calibration) -> str:
@@ -281,22 +249,10 @@ def _beside_chance(error: float, chance: ErrorByChance) -> str:
     )
 
 
-def _rounded(fraction: float) -> str:
-    """``97 %``; 0 % and 100 % only where they are exact."""
-    if 0.995 <= fraction < 1.0:
-        return "> 99 %"
-    return "< 1 %" if 0.0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
-
-
-def _between(low: float, high: float) -> str:
-    return f"[{_rounded(low)}, {_rounded(high)}]"
-
-
 def missing_slices_sentence(
     evaluation: EvaluationRecord, dataset: DatasetRecord | None
 ) -> Markdown:
     """Why there is no `truncated` or `code-switched` slice; empty if there are both."""
-    found = {part.column for part in evaluation.slices}
     checked = any(
         check.name == "code_switching" and check.outcome is not CheckOutcome.OFF
         for check in (dataset.checks if dataset else ())
@@ -304,11 +260,10 @@ def missing_slices_sentence(
     # Without the check no row is tagged, whatever its languages.
     switched = "all test rows mix languages, or none does" if checked else "that check is off"
     reasons = {"truncated": "all test rows are truncated, or none is", "code-switched": switched}
+    missing = reasons.keys() - {part.column for part in evaluation.slices}
     return Markdown(
         " ".join(
-            f"No {code(name)} slice: {reason}."
-            for name, reason in reasons.items()
-            if name not in found
+            f"No {code(name)} slice: {reasons[name]}." for name in sorted(missing, reverse=True)
         )
     )
 
@@ -322,19 +277,14 @@ def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
 def parts_sentence(comparison: Comparison) -> Markdown:
     """The models, rows and intervals of the table by label and slice, and the losses in it."""
     parts = (*comparison.labels, *comparison.slices)
-    lost = [escape(part.name) for part in parts if part.loss.low > 0]
-    together = comparison.joint_confidence
-    confidence = number(together and round(100 * together, 2))
+    lost = joined(part.name for part in parts if part.loss.low > 0)
+    worse = f"Significantly worse: {lost}" if lost else "No label or slice is significantly worse"
+    confidence = comparison.joint_confidence and round(100 * comparison.joint_confidence, 2)
     return Markdown(
         f"This model compared with {escape(comparison.against)}: recall on labels and accuracy on "
         f"slices with at least {MIN_ROWS_JUDGED} test rows ({integer(len(parts))} in all). Losses "
-        f"have Newcombe's paired intervals at {confidence} % confidence each, corrected for "
-        "multiple comparisons (Bonferroni). "
-        + (
-            f"Significantly worse: {joined(lost)}."
-            if lost
-            else "No label or slice is significantly worse."
-        )
+        f"have Newcombe's paired intervals at {number(confidence)} % confidence each, corrected "
+        f"for multiple comparisons (Bonferroni). {worse}."
     )
 
 
@@ -351,12 +301,11 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
             f" listed in {file}. {why}. Add them to the training split only: test rows must "
             "be a random sample."
         )
-    doubted = (
-        f" ({integer(found.doubted)} with a label that no model predicts)" if found.doubted else ""
-    )
+    doubted = f" ({integer(found.doubted)} with a label that no model predicts)"
+    rows = f"the labels of these rows too{doubted if found.doubted else ''}"
     return Markdown(
         f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
-        f"listed in {file}. {why}. Check the labels of these rows too{doubted}. With "
+        f"listed in {file}. {why}. Check {rows}. With "
         f"{code('data.unlabelled_path')} set, texts to label are listed instead. Test rows are "
         "never listed, so that the test split stays fair."
     )

@@ -9,14 +9,14 @@ from mlrun_assets.records import (
     CheckpointRecord,
     Comparison,
     DatasetRecord,
-    EnsembleRecord,
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
     LookCount,
+    PretrainingRecord,
     RunRecords,
     Status,
-    VocabularyTrim,
+    UnlabelledTexts,
 )
 from mlrun_assets.reports.formatting import (
     Markdown,
@@ -28,34 +28,32 @@ from mlrun_assets.reports.formatting import (
     joined,
     megabytes,
     number,
-    p_value,
     percent,
     prose,
     score,
     seconds,
 )
 from mlrun_assets.reports.scores import f1_name, label_next_sentence
+from mlrun_assets.statistics import formatted_p
 
 
 def baseline_sentence(
     comparison: Comparison, f1: Markdown, baseline: BaselineRecord | None
 ) -> Markdown:
     """Whether the model is shown to beat the n-gram baseline, with both intervals."""
-    name = Markdown("the n-gram baseline")
-    if baseline:
-        name = Markdown(f"{name}, which trains in {seconds(baseline.seconds)}")
-    return _comparison(comparison, name, f1)
+    speed = f", which trains in {seconds(baseline.seconds)}" if baseline else ""
+    return _comparison(comparison, f"the n-gram baseline{speed}", f1)
 
 
 def production_sentence(evaluation: EvaluationRecord) -> Markdown:
     """Whether the model is shown to beat the production model."""
     if evaluation.production is None:
         return Markdown("There is no comparison with a model in production.")
-    name = Markdown(f"production ({escape(evaluation.production.against)})")
+    name = f"production ({escape(evaluation.production.against)})"
     return _comparison(evaluation.production, name, f1_name(evaluation))
 
 
-def _comparison(comparison: Comparison, other: Markdown, f1: Markdown) -> Markdown:
+def _comparison(comparison: Comparison, other: str, f1: Markdown) -> Markdown:
     gain = comparison.f1_difference
     if not comparison.comparable or gain is None:
         return Markdown(f"The model is not comparable with {other}: {prose(comparison.reason)}")
@@ -65,24 +63,17 @@ def _comparison(comparison: Comparison, other: Markdown, f1: Markdown) -> Markdo
         shown = f"**The model is shown to be worse than {other}**"
     else:
         shown = f"**The model is not shown to beat {other}**, nor to be worse"
+    gained = comparison.accuracy_difference
+    accuracy = "" if gained is None else f"; accuracy {difference(gained)}"
+    ours, theirs, tested = comparison.only_challenger_right, comparison.only_other_right, ""
+    if ours is not None and theirs is not None and comparison.mcnemar_p is not None:
+        tested = (
+            f" (only this model is right on {count(ours, 'row')}, only the other on "
+            f"{integer(theirs)}; exact McNemar p {formatted_p(comparison.mcnemar_p)})"
+        )
     return Markdown(
         f"{shown}: {f1} {difference(gain)} on the same {count(comparison.rows, 'row')}"
-        f"{_accuracy(comparison)}."
-    )
-
-
-def _accuracy(comparison: Comparison) -> str:
-    gain, tested = comparison.accuracy_difference, _mcnemar(comparison)
-    return tested if gain is None else f"; accuracy {difference(gain)}{tested}"
-
-
-def _mcnemar(comparison: Comparison) -> str:
-    ours, theirs = comparison.only_challenger_right, comparison.only_other_right
-    if ours is None or theirs is None or comparison.mcnemar_p is None:
-        return ""
-    return (
-        f" (only this model is right on {count(ours, 'row')}, only the other on "
-        f"{integer(theirs)}; exact McNemar p {p_value(comparison.mcnemar_p)})"
+        f"{accuracy}{tested}."
     )
 
 
@@ -95,37 +86,29 @@ def checks_sentence(dataset: DatasetRecord) -> Markdown:
     return Markdown(
         f"{count(len(dataset.checks), 'check')}: {integer(passed)} passed, "
         f"{integer(len(failed) - blocking)} with a warning, {integer(blocking)} blocking. "
-        f"Off: {joined(off) if off else 'none'}."
+        f"Off: {joined(off) or 'none'}."
     )
 
 
 def normalised_sentence(dataset: DatasetRecord) -> Markdown:
     """Changes to the texts before they were stored, by kind."""
-    changes = [
-        Markdown(f"{escape(kind)}: {integer(times)}") for kind, times in dataset.normalised.items()
-    ]
-    return Markdown(f"Changes to the stored texts: {joined(changes) if changes else 'none'}.")
+    return Markdown(f"Changes to the stored texts: {_counts(dataset.normalised)}.")
 
 
-def unlabelled_sentence(dataset: DatasetRecord) -> Markdown:
+def _counts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{escape(kind)}: {integer(of)}" for kind, of in rows.items()) or "none"
+
+
+def unlabelled_sentence(texts: UnlabelledTexts) -> Markdown:
     """How many unlabelled texts were kept for pretraining, and why others were left out."""
-    texts = dataset.unlabelled
-    if texts is None:
-        return Markdown("There are no unlabelled texts.")
-    left_out = joined(
-        Markdown(f"{escape(reason)}: {integer(rows)}") for reason, rows in texts.left_out.items()
-    )
     return Markdown(
         f"Unlabelled texts for pretraining: {integer(texts.rows_kept)} of "
-        f"{integer(texts.rows_read)} kept. Left out: {left_out if texts.left_out else 'none'}."
+        f"{integer(texts.rows_read)} kept. Left out: {_counts(texts.left_out)}."
     )
 
 
-def pretraining_sentence(checkpoint: CheckpointRecord) -> Markdown:
-    """Size, time and loss of the pretraining; empty without pretraining."""
-    done = checkpoint.pretraining
-    if done is None:
-        return Markdown("")
+def pretraining_sentence(done: PretrainingRecord) -> Markdown:
+    """Size, time and loss of the pretraining."""
     first, last = (number(round(loss, 3)) for loss in (done.first_loss, done.last_loss))
     change = f"fell from {first} to {last}" if done.last_loss < done.first_loss else f"was {last}"
     return Markdown(
@@ -164,63 +147,55 @@ def seed_sentence(checkpoint: CheckpointRecord) -> Markdown:
 
 def reuse_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """Whether the checkpoint of an earlier experiment is reused; empty if none was planned."""
-    if checkpoint.reused_from:
-        return Markdown(
-            f"**Not trained in this run**: the checkpoint of {code(checkpoint.reused_from)} is "
-            "reused. It has the same recipe and the same data."
-        )
-    return prose(checkpoint.not_reused) if checkpoint.not_reused else Markdown("")
+    if not checkpoint.reused_from:
+        return prose(checkpoint.not_reused or "")
+    return Markdown(
+        f"**Not trained in this run**: the checkpoint of {code(checkpoint.reused_from)} is "
+        "reused. It has the same recipe and the same data."
+    )
 
 
 def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """The size of the model, its vocabulary and its ensemble."""
-    return Markdown(
+    sentences = [
         f"The model has {count(checkpoint.parameters, 'parameter')} "
-        f"({megabytes(checkpoint.size_bytes)}). "
-        f"{_vocabulary(checkpoint.trim)}{_ensemble(checkpoint.ensemble)}"
-    )
-
-
-def _vocabulary(trim: VocabularyTrim | None) -> str:
-    if trim is None:
-        return "Its vocabulary is not trimmed."
-    return (
-        f"Its vocabulary is trimmed from {integer(trim.pieces_before)} to "
-        f"{count(trim.pieces_after, 'piece')}, its size from {integer(trim.parameters_before)} to "
-        f"{count(trim.parameters_after, 'parameter')}. This changes the val texts by "
-        f"{100 * trim.fertility_growth:+.1f} % tokens; unknown tokens: "
-        f"{integer(trim.val_unknown_after)} (before: {integer(trim.val_unknown_before)})."
-    )
-
-
-def _ensemble(ensemble: EnsembleRecord | None) -> str:
-    if ensemble is None:
-        return ""
-    return (
-        f" It is an ensemble of the encoder (weight {ensemble.encoder_weight:.3g}) and the n-gram "
-        f"model {escape(ensemble.ngram_model)} (weight {ensemble.ngram_weight:.3g}): val macro-F1 "
-        f"{score(ensemble.val_f1_ensemble)}, encoder alone {score(ensemble.val_f1_encoder)}, "
-        f"n-grams alone {score(ensemble.val_f1_ngrams)}. The weights are fitted on val as well."
-    )
+        f"({megabytes(checkpoint.size_bytes)})."
+    ]
+    trim, ensemble = checkpoint.trim, checkpoint.ensemble
+    if trim:
+        sentences.append(
+            f"Its vocabulary is trimmed from {integer(trim.pieces_before)} to "
+            f"{count(trim.pieces_after, 'piece')}, its size from {integer(trim.parameters_before)} "
+            f"to {count(trim.parameters_after, 'parameter')}. This changes the val texts by "
+            f"{100 * trim.fertility_growth:+.1f} % tokens; unknown tokens: "
+            f"{integer(trim.val_unknown_after)} (before: {integer(trim.val_unknown_before)})."
+        )
+    else:
+        sentences.append("Its vocabulary is not trimmed.")
+    if ensemble:
+        sentences.append(
+            f"It is an ensemble of the encoder (weight {ensemble.encoder_weight:.3g}) and the "
+            f"n-gram model {escape(ensemble.ngram_model)} (weight {ensemble.ngram_weight:.3g}): "
+            f"val macro-F1 {score(ensemble.val_f1_ensemble)}, encoder alone "
+            f"{score(ensemble.val_f1_encoder)}, n-grams alone {score(ensemble.val_f1_ngrams)}. "
+            "The weights are fitted on val as well."
+        )
+    return Markdown(" ".join(sentences))
 
 
 def export_sentence(export: ExportRecord) -> Markdown:
     """Speed of the exported model and agreement with the checkpoint, in a fresh process."""
+    form, onnx = export.kept_onnx, "There is no ONNX form."
+    if form:
+        onnx = (
+            f"The ONNX form {code(form.file)} ({escape(form.precision)}) runs without torch, with "
+            f"a p95 of {number(form.latency_ms_p95)} ms."
+        )
     return Markdown(
         f"The exported model ({megabytes(export.size_bytes)}) loads in "
         f"{seconds(export.load_seconds)} and answers one text in {number(export.latency_ms_p50)} "
         f"ms (median; p95 {number(export.latency_ms_p95)} ms). It gives the checkpoint's label for "
-        f"{percent(export.agreement)} of {count(export.rows_compared, 'val row')}. {_onnx(export)}"
-    )
-
-
-def _onnx(export: ExportRecord) -> str:
-    form = export.kept_onnx
-    if form is None:
-        return "There is no ONNX form."
-    return (
-        f"The ONNX form {code(form.file)} ({escape(form.precision)}) runs without torch, with a "
-        f"p95 of {number(form.latency_ms_p95)} ms."
+        f"{percent(export.agreement)} of {count(export.rows_compared, 'val row')}. {onnx}"
     )
 
 
@@ -272,7 +247,6 @@ STAGES = {
     "registry": "experiment registry",
     "tech_debt": "tech-debt registry",
 }
-_UNFINISHED = {Status.BLOCKED, Status.FAILED, Status.CANCELLED, Status.INTERRUPTED, Status.PARTIAL}
 _CONTINUE = (
     "Re-execute the run from failure: it continues this experiment, and training resumes from the "
     "newest sound checkpoint."
@@ -290,7 +264,7 @@ _NEXT = {
 
 def ended_early(records: RunRecords) -> bool:
     """Whether the run ended before all stages finished."""
-    return records.manifest.status in _UNFINISHED
+    return records.manifest.status in _NEXT
 
 
 def headline(records: RunRecords) -> Markdown:
@@ -304,19 +278,16 @@ def headline(records: RunRecords) -> Markdown:
 
 
 def _cause(records: RunRecords) -> str:
-    if records.manifest.error and records.manifest.error.strip():
-        return records.manifest.error.strip().splitlines()[0]
-    if records.dataset:
-        blocking = [check.message for check in records.dataset.failed_checks if check.blocks]
-        if blocking:
-            return "; ".join(blocking)
-    return "no reason is recorded."
+    error = (records.manifest.error or "").strip()
+    checks = records.dataset.failed_checks if records.dataset else []
+    blocking = "; ".join(check.message for check in checks if check.blocks)
+    return next(iter(error.splitlines()), blocking) or "no reason is recorded."
 
 
 def error_in_full(records: RunRecords) -> str | None:
     """The whole error message; None if the headline shows all of it."""
     error = (records.manifest.error or "").strip()
-    return error if clean(error) != clean(_cause(records), HEADLINE_LIMIT) and error else None
+    return error if error and clean(error) != clean(_cause(records), HEADLINE_LIMIT) else None
 
 
 def not_reached(records: RunRecords) -> Markdown:
@@ -330,8 +301,12 @@ def next_steps(records: RunRecords) -> list[str]:
     if ended_early(records):
         steps.append(Markdown(_NEXT[records.manifest.status]))
     if records.decision:
+        # A model that is in production already needs no promotion.
+        promotion = f"mlrun-assets promote {records.manifest.id}"
         steps += [
-            step for step in records.decision.next_steps if not _promotes_deployed(step, records)
+            step
+            for step in records.decision.next_steps
+            if not (records.in_production and promotion in step)
         ]
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
     if labelling:
@@ -339,8 +314,3 @@ def next_steps(records: RunRecords) -> list[str]:
     if records.plan:
         steps += [advice.sentence for advice in records.plan.advice]
     return steps
-
-
-def _promotes_deployed(step: str, records: RunRecords) -> bool:
-    """Whether a step is to promote the model, which is in production already."""
-    return records.in_production and f"mlrun-assets promote {records.manifest.id}" in step

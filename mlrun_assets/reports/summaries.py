@@ -13,7 +13,6 @@ from mlrun_assets.records import (
     ExportRecord,
     PredictionsRecord,
     ProductionRecord,
-    ProductionVersion,
     RegistryRecord,
     TechDebtRecord,
     TrainingPlan,
@@ -25,6 +24,7 @@ from mlrun_assets.reports.data_section import (
     splits_table,
 )
 from mlrun_assets.reports.formatting import (
+    NOTHING,
     Markdown,
     code,
     digest,
@@ -89,19 +89,16 @@ def summarise_baseline(record: BaselineRecord) -> str:
 
 def summarise_checkpoint(record: CheckpointRecord) -> str:
     """The best epoch, the speed, and the history."""
-    several = len(record.seeds) > 1
-    seed = f"seed {record.seed} of {integer(len(record.seeds))}, " if several else ""
+    seeds, done = len(record.seeds), record.pretraining
+    seed = f"seed {record.seed} of {integer(seeds)}, " if seeds > 1 else ""
     reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
-    done = record.pretraining
-    pretrained = (
-        f"; pretrained on {count(done.texts, 'text')} in {seconds(done.seconds)}" if done else ""
-    )
-    return _summary(
+    sentence = (
         f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
         f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s"
-        f"{pretrained}",
-        history_table(record.history),
     )
+    if done:
+        sentence += f"; pretrained on {count(done.texts, 'text')} in {seconds(done.seconds)}"
+    return _summary(sentence, history_table(record.history))
 
 
 def summarise_evaluation(record: EvaluationRecord) -> str:
@@ -132,42 +129,29 @@ def summarise_decision(record: DecisionRecord) -> str:
 
 def summarise_production(record: ProductionRecord) -> str:
     """The version in production before and after the run."""
-    places = {"before": record.before, "after": record.after}
-    return _summary(
-        prose(record.sentence),
-        table(
-            ["", "version", "report", ">accuracy", ">F1", "promoted", "digest"],
-            ([when, *_version(found)] for when, found in places.items()),
-        ),
-    )
-
-
-def _version(version: ProductionVersion | None) -> list[str]:
-    if version is None:
-        return ["none", *[score(None)] * 5]
-    return [
-        code(version.version),
-        version.report,
-        score(version.accuracy),
-        score(version.f1),
-        version.promoted_at,
-        digest(version.digest),
-    ]
+    rows = []
+    for when, version in (("before", record.before), ("after", record.after)):
+        cells = ["none", *[NOTHING] * 5]
+        if version:
+            scores = (score(version.accuracy), score(version.f1))
+            name, made = code(version.version), digest(version.digest)
+            cells = [name, version.report, *scores, version.promoted_at, made]
+        rows.append([when, *cells])
+    header = ["", "version", "report", ">accuracy", ">F1", "promoted", "digest"]
+    return _summary(prose(record.sentence), table(header, rows))
 
 
 def summarise_predictions(record: PredictionsRecord) -> str:
     """The rows of each label, and the version that labelled them."""
     aside = f"; {integer(record.rows_skipped)} had no text" if record.rows_skipped else ""
+    rows = (
+        [code(label), integer(rows), percent(rows / max(1, record.rows))]
+        for label, rows in record.label_rows.items()
+    )
     return _summary(
         f"{count(record.rows, 'row')} labelled by {escape(record.version)} in "
         f"{seconds(record.seconds)}{aside}",
-        table(
-            ["label", ">rows", ">share"],
-            [
-                [code(label), integer(rows), percent(rows / max(1, record.rows))]
-                for label, rows in record.label_rows.items()
-            ],
-        ),
+        table("label | >rows | >share", rows),
     )
 
 
@@ -182,10 +166,8 @@ def summarise_registry(record: RegistryRecord) -> str:
 def summarise_tech_debt(record: TechDebtRecord) -> str:
     """The tech-debt items that this run wrote."""
     changes = {change: len(record.numbers(change)) for change in ("new", "repeated", "resolved")}
-    return _summary(
-        ", ".join(f"{integer(number)} {change}" for change, number in changes.items()),
-        debt_table(record.changes),
-    )
+    sentence = ", ".join(f"{integer(number)} {change}" for change, number in changes.items())
+    return _summary(sentence, debt_table(record.changes))
 
 
 def _summary(sentence: str, body: Markdown) -> str:

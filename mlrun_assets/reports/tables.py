@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from mlrun_assets.records import (
     CheckpointRecord,
@@ -13,9 +12,9 @@ from mlrun_assets.records import (
     ExperimentRecord,
     ExportRecord,
     Manifest,
+    OnnxExport,
     PriorRun,
     RunRecords,
-    SeedScores,
     Status,
 )
 from mlrun_assets.reports.formatting import (
@@ -37,23 +36,25 @@ from mlrun_assets.reports.formatting import (
 CELL_LIMIT = 240
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
+def table(header: str | Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
     """A GitHub table, without a newline at its end.
 
     Args:
-        header: the columns' names; one that starts with ``>`` is aligned to the right.
+        header: the columns' names, or one string with `` | `` between them; a name that starts
+            with ``>`` is aligned to the right.
         rows: their cells; a string that is not `Markdown` is escaped and cut at `CELL_LIMIT`.
 
     Raises:
         ValueError: a row has more or fewer cells than the header.
     """
-    rule = ["---:" if name.startswith(">") else "---" for name in header]
-    lines = [_line([escape(name.removeprefix(">")) for name in header]), _line(rule)]
+    names = header.split(" | ") if isinstance(header, str) else header
+    lines: list[list[Markdown]] = [[escape(name.removeprefix(">")) for name in names]]
+    lines.append([Markdown("---:" if name.startswith(">") else "---") for name in names])
     for row in rows:
-        if len(row) != len(header):
-            raise ValueError(f"a row of {len(row)} cells under {len(header)} columns: {row}")
-        lines.append(_line([escape(cell, CELL_LIMIT) for cell in row]))
-    return Markdown("\n".join(lines))
+        if len(row) != len(names):
+            raise ValueError(f"a row of {len(row)} cells under {len(names)} columns: {row}")
+        lines.append([escape(cell, CELL_LIMIT) for cell in row])
+    return Markdown("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
 
 
 def bullets(items: Iterable[str]) -> Markdown:
@@ -61,21 +62,8 @@ def bullets(items: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"- {prose(item)}" for item in items))
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 MOST_RUNS = 5
-_RUNS_HEADER = (
-    "run",
-    "status",
-    "verdict",
-    ">accuracy",
-    ">F1",
-    "test split",
-    "data",
-    "recipe or summary",
-)
+_RUNS = "run | status | verdict | >accuracy | >F1 | test split | data | recipe or summary"
 _DATE_OF_REPORT = re.compile(r"(\d{8})(?:-\d+)?(?:\.md)?$")
 
 
@@ -91,79 +79,57 @@ def _when(run: PriorRun) -> str:
     return date[1] if date else ""
 
 
-@dataclass(frozen=True)
-class _Ours:
-    """Digests of this run that prior runs are compared with; None if not known."""
-
-    test: str | None = None
-    data: str | None = None
-    recipe: str | None = None
+# Digests of test split, data and recipe, None if not known: prior runs are compared with them.
+_Digests = tuple[str | None, str | None, str | None]
 
 
 def runs_table(runs: Iterable[PriorRun]) -> Markdown:
     """Prior runs, without a comparison."""
-    return table(_RUNS_HEADER, ([run.report, *_prior_cells(run, _Ours())] for run in runs))
+    return table(_RUNS, ([run.report, *_prior_cells(run, (None, None, None))] for run in runs))
 
 
 def prior_runs_table(records: RunRecords, experiment: ExperimentRecord) -> Markdown:
     """This run and the last ones, and whether test split, data and recipe are the same."""
-    ours = _ours(records)
-    this = [
-        Markdown("**this run**"),
-        str(records.manifest.status),
-        str(records.decision.verdict) if records.decision else NOTHING,
-        score(records.evaluation.test.accuracy.value if records.evaluation else None),
-        score(records.evaluation.f1.value if records.evaluation else None),
-        *(digest(value) if value else NOTHING for value in (ours.test, ours.data, ours.recipe)),
-    ]
-    rows = [
-        [_marked(run, experiment.best_run), *_prior_cells(run, ours)]
-        for run in last_runs(experiment)
-    ]
-    return table(_RUNS_HEADER, [this, *rows])
-
-
-def _ours(records: RunRecords) -> _Ours:
-    splits = records.dataset.splits if records.dataset else {}
-    return _Ours(
-        test=splits["test"].source_digest if "test" in splits else None,
-        data=records.dataset.digest if records.dataset else None,
-        recipe=records.plan.recipe_digest if records.plan else None,
+    evaluation, dataset = records.evaluation, records.dataset
+    test = dataset.splits.get("test") if dataset else None
+    ours = (
+        test.source_digest if test else None,
+        dataset.digest if dataset else None,
+        records.plan.recipe_digest if records.plan else None,
     )
+    this: list[str] = [
+        Markdown("**this run**"),
+        records.manifest.status,
+        records.decision.verdict if records.decision else NOTHING,
+        score(evaluation.test.accuracy.value if evaluation else None),
+        score(evaluation.f1.value if evaluation else None),
+        *(digest(value) if value else NOTHING for value in ours),
+    ]
+    rows = [this]
+    for run in last_runs(experiment):
+        best = " (best)" if run.report == experiment.best_run else ""
+        rows.append([Markdown(f"{escape(run.report)}{best}"), *_prior_cells(run, ours)])
+    return table(_RUNS, rows)
 
 
-def _marked(run: PriorRun, best: str | None) -> Markdown:
-    return Markdown(f"{escape(run.report)}{' (best)' if run.report == best else ''}")
-
-
-def _prior_cells(run: PriorRun, ours: _Ours) -> list[str]:
-    recipe = _same(run.recipe_digest, ours.recipe)
-    if run.recipe_summary and run.recipe_digest != ours.recipe:
+def _prior_cells(run: PriorRun, ours: _Digests) -> list[str]:
+    theirs = (run.test_digest, run.data_digest, run.recipe_digest)
+    test, data, recipe = (
+        NOTHING if one is None else Markdown("the same") if one == other else digest(one)
+        for one, other in zip(theirs, ours, strict=True)
+    )
+    if run.recipe_summary and run.recipe_digest != ours[2]:
         recipe = escape(run.recipe_summary)
     elif run.summary and run.accuracy is None:
         recipe = escape(run.summary)
-    return [
-        run.status,
-        run.verdict or NOTHING,
-        score(run.accuracy),
-        score(run.f1),
-        _same(run.test_digest, ours.test),
-        _same(run.data_digest, ours.data),
-        recipe,
-    ]
-
-
-def _same(theirs: str | None, ours: str | None) -> Markdown:
-    if theirs is None:
-        return NOTHING
-    return Markdown("the same") if theirs == ours else digest(theirs)
+    verdict = run.verdict or NOTHING
+    return [run.status, verdict, score(run.accuracy), score(run.f1), test, data, recipe]
 
 
 def cost_table(manifest: Manifest) -> Markdown:
     """Time and memory of each stage; unfinished stages only if the run is not complete."""
-    complete = manifest.status is Status.COMPLETE
     return table(
-        ["stage", "status", ">wall time", ">CPU time", ">peak memory MB"],
+        "stage | status | >wall time | >CPU time | >peak memory MB",
         (
             [
                 code(name),
@@ -173,7 +139,7 @@ def cost_table(manifest: Manifest) -> Markdown:
                 number(round(stage.peak_memory_mb) if stage.peak_memory_mb else None),
             ]
             for name, stage in manifest.stages.items()
-            if stage.seconds is not None or not complete
+            if stage.seconds is not None or manifest.status is not Status.COMPLETE
         ),
     )
 
@@ -181,7 +147,7 @@ def cost_table(manifest: Manifest) -> Markdown:
 def debt_table(changes: Iterable[DebtChange]) -> Markdown:
     """The items of the tech-debt registry that this run wrote."""
     return table(
-        ["item", "change", "impact", "description"],
+        "item | change | impact | description",
         ([f"TD-{one.number:03d}", one.change, one.impact, one.description] for one in changes),
     )
 
@@ -199,7 +165,7 @@ def digests_table(records: RunRecords) -> Markdown:
     inputs = records.manifest.inputs.items()
     rows = [[Markdown(f"{escape(name)} file"), digest(value)] for name, value in inputs]
     rows += [[Markdown(name), digest(value)] for name, value in made.items() if value]
-    return table(["file or result", "SHA-256 (first 12 digits)"], rows)
+    return table("file or result | SHA-256 (first 12 digits)", rows)
 
 
 def versions(experiment: ExperimentRecord) -> Markdown:
@@ -208,72 +174,48 @@ def versions(experiment: ExperimentRecord) -> Markdown:
     return joined(f"{name} {version}" for name, version in packages)
 
 
-HEADINGS = [
-    "form",
-    "in the directory",
-    ">size",
-    ">loads in",
-    ">median latency ms",
-    ">p95 latency ms",
-    ">rows/s of 64",
-    ">agreement",
-    ">val macro-F1",
-]
-
-
 def forms_table(export: ExportRecord) -> Markdown:
     """The transformers form and each ONNX form that was tried; latency for one text."""
-    transformers = [
-        Markdown("transformers"),
-        Markdown("yes"),
-        megabytes(export.size_bytes),
-        seconds(export.load_seconds),
-        number(export.latency_ms_p50),
-        number(export.latency_ms_p95),
-        number(round(export.rows_per_second, 1)),
-        percent(export.agreement),
-        score(None),
+    forms: list[tuple[str, str, ExportRecord | OnnxExport, float | None]] = [
+        ("transformers", "yes", export, None)
     ]
-    others = [
-        [
-            Markdown(f"ONNX {escape(form.precision)}"),
-            Markdown("yes" if form.kept else "no"),
-            megabytes(form.size_bytes),
-            seconds(form.load_seconds),
-            number(form.latency_ms_p50),
-            number(form.latency_ms_p95),
-            number(round(form.rows_per_second, 1)),
-            percent(form.agreement),
-            score(form.val_f1_macro),
-        ]
-        for form in export.onnx
-    ]
-    return table(HEADINGS, [transformers, *others])
-
-
-_HEADER = (
-    "seed",
-    ">best epoch",
-    ">time",
-    ">val accuracy",
-    ">val macro-F1",
-    ">test accuracy",
-    ">test macro-F1",
-    ">test weighted-F1",
-)
+    for form in export.onnx:
+        kept = "yes" if form.kept else "no"
+        forms.append((f"ONNX {form.precision}", kept, form, form.val_f1_macro))
+    return table(
+        "form | in the directory | >size | >loads in | >median latency ms | >p95 latency ms | "
+        ">rows/s of 64 | >agreement | >val macro-F1",
+        (
+            [
+                name,
+                kept,
+                megabytes(form.size_bytes),
+                seconds(form.load_seconds),
+                number(form.latency_ms_p50),
+                number(form.latency_ms_p95),
+                number(round(form.rows_per_second, 1)),
+                percent(form.agreement),
+                score(f1),
+            ]
+            for name, kept, form, f1 in forms
+        ),
+    )
 
 
 def seeds_table(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Markdown:
     """Scores of each seed on val and, if evaluated, on test, with mean ± standard deviation."""
-    scores = {one.seed: one for one in evaluation.seeds} if evaluation else {}
+    tested = {
+        one.seed: [score(each) for each in (one.accuracy, one.f1_macro, one.f1_weighted)]
+        for one in (evaluation.seeds if evaluation else ())
+    }
     rows = [
         [
-            _seed_name(one.seed, checkpoint),
+            Markdown(f"**{one.seed}** (kept)" if one.seed == checkpoint.seed else one.seed),
             number(one.best_epoch),
             seconds(one.seconds),
             score(one.val_accuracy),
             score(one.val_f1_macro),
-            *_test_cells(scores.get(one.seed)),
+            *tested.get(one.seed, [NOTHING] * 3),
         ]
         for one in checkpoint.seeds
     ]
@@ -281,14 +223,8 @@ def seeds_table(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | Non
         over = evaluation.over_seeds
         spreads = [spread(each) for each in (over.accuracy, over.f1_macro, over.f1_weighted)]
         rows.append([Markdown("mean ± sd"), *[NOTHING] * 4, *spreads])
-    return table(_HEADER, rows)
-
-
-def _seed_name(seed: int, checkpoint: CheckpointRecord) -> Markdown:
-    return Markdown(f"**{seed}** (kept)" if seed == checkpoint.seed else str(seed))
-
-
-def _test_cells(scores: SeedScores | None) -> list[Markdown]:
-    if scores is None:
-        return [NOTHING] * 3
-    return [score(one) for one in (scores.accuracy, scores.f1_macro, scores.f1_weighted)]
+    return table(
+        "seed | >best epoch | >time | >val accuracy | >val macro-F1 | >test accuracy | "
+        ">test macro-F1 | >test weighted-F1",
+        rows,
+    )

@@ -28,9 +28,10 @@ from typing import Any
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
+from mlrun_assets.config import DataConfig
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import DatasetRecord, RunRecords, StageRun
-from mlrun_assets.reports.model_card import Origin, render_model_card
+from mlrun_assets.reports.model_card import render_model_card
 from mlrun_assets.reports.report import CAPTIONS, render_report
 from mlrun_assets_tests.examples import (
     EXAMPLE_RUN,
@@ -44,7 +45,7 @@ from mlrun_assets_tests.examples import (
 GOLDEN_REPORT = Path(__file__).with_name("golden_report.md")
 GOLDEN_CARD = Path(__file__).with_name("golden_model_card.md")
 PICTURES = {name: f"../plots/{name}.png" for name in CAPTIONS}
-ORIGIN = Origin(language="som", licence="cc-by-4.0", base_model="FacebookAI/xlm-roberta-base")
+DATA, BASE_MODEL = DataConfig(licence="cc-by-4.0"), "FacebookAI/xlm-roberta-base"
 RUN = TypeAdapter(RunRecords)
 _COMPARES_RUNS = ("drift_from_previous",)
 # Fields that depend on the machine or the time, with fixed values for the example.
@@ -97,7 +98,7 @@ def golden_report() -> str:
 
 
 def golden_card() -> str:
-    return render_model_card(full_run(), ORIGIN)
+    return render_model_card(full_run(), DATA, BASE_MODEL)
 
 
 def run_example(directory: Path) -> RunRecords:

@@ -19,7 +19,6 @@ from mlrun_assets.reports.formatting import (
     joined,
     megabytes,
     number,
-    p_value,
     percent,
     prose,
     score,
@@ -188,10 +187,8 @@ def test_seconds(value: float, shown: str) -> None:
     assert seconds(value) == shown
 
 
-def test_counts_sizes_digests_and_p_values() -> None:
+def test_counts_sizes_and_digests() -> None:
     assert integer(1234567) == "1,234,567"
     assert integer(None) == percent(None) == seconds(None) == NOTHING
     assert megabytes(88_213_504) == "88.2 MB"
     assert digest("sha256:0123456789abcdef") == "`0123456789ab`"
-    assert p_value(0.0004) == "< 0.001"
-    assert p_value(0.043) == "= 0.043"

@@ -6,14 +6,15 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mlrun_assets import records as r
-from mlrun_assets.reports.model_card import Origin, render_model_card
+from mlrun_assets.config import DataConfig
+from mlrun_assets.reports.model_card import render_model_card
 from mlrun_assets_tests.examples import changed_run, full_run, onnx_export, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, uneven_rows
-from mlrun_assets_tests.reports.regenerate_golden import ORIGIN, golden_card
+from mlrun_assets_tests.reports.regenerate_golden import BASE_MODEL, DATA, golden_card
 
 
 def card_with(stage: str, **changes: object) -> str:
-    return render_model_card(changed_run(stage, **changes), ORIGIN)
+    return render_model_card(changed_run(stage, **changes), DATA, BASE_MODEL)
 
 
 def python_blocks(card: str) -> list[str]:
@@ -44,7 +45,7 @@ def test_the_library_of_the_hub_reads_the_head() -> None:
 
 
 def test_unknown_facts_are_left_out_of_the_head() -> None:
-    card = render_model_card(full_run(), Origin("som", None, None))
+    card = render_model_card(full_run(), DataConfig(), None)
     head = ModelCard(card).data.to_dict()
     assert not {"license", "base_model"} & set(head)
     assert "Licence: not stated." in card
@@ -116,7 +117,7 @@ def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
         dataset=run.dataset.model_copy(update={"name": value}),
         manifest=run.manifest.model_copy(update={"name": value}),
     )
-    card = ModelCard(render_model_card(named, ORIGIN))
+    card = ModelCard(render_model_card(named, DATA, BASE_MODEL))
     assert card.data.license == "cc-by-4.0"
     assert card.text.count("\n# ") == 1
     assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict()]
@@ -127,6 +128,6 @@ def test_no_string_of_a_record_breaks_a_table() -> None:
     assert bad.dataset
     splits = dict(zip(r.SPLITS, bad.dataset.splits.values(), strict=True))
     bad = replace(bad, dataset=bad.dataset.model_copy(update={"splits": splits}))
-    card = ModelCard(render_model_card(bad, ORIGIN)).text
+    card = ModelCard(render_model_card(bad, DATA, BASE_MODEL)).text
     assert uneven_rows(card) == []
     assert not {"html_block", "html_inline", "link_open", "s_open"} & set(kinds(card))
