@@ -18,7 +18,7 @@ from mlrun_assets.orchestration.dagster_internals import (
 
 
 def step_error(raised: Exception) -> Any:
-    """What Dagster keeps of an exception that an op raises."""
+    """What Dagster keeps of an exception that an op raises: the innermost error."""
 
     @dg.op
     def fail() -> None:
@@ -30,13 +30,14 @@ def step_error(raised: Exception) -> Any:
 
     result = failing.execute_in_process(raise_on_error=False)
     [event] = [event for event in result.all_events if event.is_step_failure]
-    return event.step_failure_data.error
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return error
 
 
 def test_an_error_without_a_stack_is_kept_as_given() -> None:
     error = step_error(error_without_stack("no such file: make one", "DataError"))
-    while error.cause:
-        error = error.cause
     assert error.message.strip() == "no such file: make one"
     assert error.cls_name == "DataError"
     assert error.stack == []
@@ -45,10 +46,7 @@ def test_an_error_without_a_stack_is_kept_as_given() -> None:
 @pytest.mark.parametrize("public", [dg.Failure("why"), ValueError("why")])
 def test_a_public_exception_still_has_a_stack(public: Exception) -> None:
     """As soon as one has none, it replaces ours."""
-    error = step_error(public)
-    while error.cause:
-        error = error.cause
-    assert error.stack
+    assert step_error(public).stack
 
 
 def test_an_instance_takes_our_log_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,11 @@ def execute(config: Path, name: str | None = None) -> dg.ExecuteInProcessResult:
     )
 
 
+def train_rows(config: Path) -> list[dict[str, str]]:
+    lines = (config.parent / "data/train.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def latest(config: Path) -> Experiment:
     return all_experiments(load_config(config).experiments_dir)[0]
 
@@ -107,17 +112,14 @@ def test_a_second_run_knows_the_first_and_gives_the_same_model(two_runs: TwoRuns
     assert known.best_run == report
     scores, again = first.load(EvaluationRecord), second.load(EvaluationRecord)
     assert (again.test, again.val) == (scores.test, scores.val)
-    assert losses(second) == losses(first)
+    histories = [run.load(CheckpointRecord).history for run in (first, second)]
+    assert histories[0] == histories[1]
     assert again.production is not None and again.production.comparable
     assert again.production.only_challenger_right == again.production.only_other_right == 0
     # The same model on the same test split is the same look at it.
     assert [each.test_looks.looks for each in (scores, again) if each.test_looks] == [1, 1]
     debt = second.load(TechDebtRecord)
     assert debt.numbers("repeated") and not debt.numbers("new")
-
-
-def losses(experiment: Experiment) -> list[float]:
-    return [epoch.val_loss for epoch in experiment.load(CheckpointRecord).history]
 
 
 def second_name(run: Experiment, first: str) -> str:
@@ -157,9 +159,9 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     kept = next(seed for seed in scores.seeds if seed.seed == checkpoint.seed)
     assert kept.f1_macro == pytest.approx(scores.test.f1_macro.value)
     assert scores.over_seeds is not None
-    reports = config.parent / ".claude" / "reports"
-    assert re.search(r"± 0\.\d{3} over 2 seeds\)", (reports / "_registry.md").read_text())
-    assert "| mean ± sd |" in (first.directory / "report.md").read_text()
+    registry = (config.parent / ".claude/reports/_registry.md").read_text()
+    assert re.search(r"± 0\.\d{3} over 2 seeds\)", registry)
+    assert "| mean ± sd |" in first.paths.report.read_text()
 
     assert execute(config).success
     second = latest(config)
@@ -167,9 +169,7 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     reused = second.load(CheckpointRecord)
     assert reused == checkpoint.model_copy(update={"reused_from": first.id})
     assert second.load(EvaluationRecord).seeds == scores.seeds
-    assert (
-        f"the checkpoint of `{first.id}` is reused" in (second.directory / "report.md").read_text()
-    )
+    assert f"the checkpoint of `{first.id}` is reused" in second.paths.report.read_text()
 
 
 def test_a_label_with_one_training_row_trains_if_its_check_is_skipped(
@@ -177,30 +177,24 @@ def test_a_label_with_one_training_row_trains_if_its_check_is_skipped(
 ) -> None:
     skipped = ["split_drift", "every_label_in_every_split"]
     config = make_project(training={"epochs": 1}, data={"quality": {"skip": skipped}})
-    file = config.parent / "data/train.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = train_rows(config)
     one = next(row for row in rows if row["label"] == "health")
-    write_rows(file, [one, *(row for row in rows if row["label"] != "health")])
+    kept = [one, *(row for row in rows if row["label"] != "health")]
+    write_rows(config.parent / "data/train.jsonl", kept)
     assert execute(config).success
-    plan = latest(config).load(TrainingPlan)
-    assert plan.recipe.freeze == "encoder"
+    assert latest(config).load(TrainingPlan).recipe.freeze == "encoder"
     assert "rarest label has 1 training row" in latest(config).paths.report.read_text()
 
 
 def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     config = make_project()
-    rows = [
-        json.loads(line) for line in (config.parent / "data/train.jsonl").read_text().splitlines()
-    ]
-    write_rows(config.parent / "data/test.jsonl", rows[:30])
+    write_rows(config.parent / "data/test.jsonl", train_rows(config)[:30])
     result = execute(config, "leaky")
-    assert not result.success
     materialized = {
         event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
     }
     assert materialized == {"experiment", "validated_dataset"}
-    experiment = latest(config)
-    manifest = experiment.manifest
+    manifest = latest(config).manifest
     assert manifest.status is Status.BLOCKED
     assert "30 rows of test with a text of train" in (manifest.error or "")
     reports = config.parent / ".claude" / "reports"
@@ -209,9 +203,7 @@ def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     assert (reports / "implementation" / f"{manifest.report}.md").exists()
     failure = next(event for event in result.all_events if event.is_step_failure)
     error = failure.step_failure_data.error
-    assert error is not None
-    assert "split_leakage" in error.message
-    assert not error.stack
+    assert "split_leakage" in error.message and not error.stack
 
 
 def ml_run() -> dg.JobDefinition:
@@ -273,18 +265,12 @@ def test_an_ensemble_of_seeds_is_exported_deployed_and_compared_with_the_next(
     assert execute(config, "first").success
     experiment = latest(config)
     checkpoint = experiment.load(CheckpointRecord)
-    assert checkpoint.ensemble is not None
-    assert len(checkpoint.seeds) == 2
-    export = experiment.load(ExportRecord)
-    assert export.agreement == 1.0
-    serving = config.parent / "production" / "current"
-    assert (serving / "ngrams" / "model.json").is_file()
-    report = (experiment.directory / "report.md").read_text()
-    assert checkpoint.ensemble.ngram_model in report
+    assert checkpoint.ensemble is not None and len(checkpoint.seeds) == 2
+    assert experiment.load(ExportRecord).agreement == 1.0
+    assert (config.parent / "production/current/ngrams/model.json").is_file()
+    assert checkpoint.ensemble.ngram_model in experiment.paths.report.read_text()
 
     assert execute(config, "second").success
     comparison = latest(config).load(EvaluationRecord).production
-    assert comparison is not None
-    assert comparison.comparable
-    assert comparison.f1_difference is not None
-    assert comparison.f1_difference.value == 0.0
+    assert comparison is not None and comparison.f1_difference is not None
+    assert comparison.comparable and comparison.f1_difference.value == 0.0

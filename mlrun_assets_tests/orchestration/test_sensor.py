@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mlrun_assets.orchestration import automation
 from mlrun_assets.orchestration.automation import Cursor, ml_run, new_data_sensor
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets_tests.examples import MakeProject, write_rows
@@ -41,11 +42,14 @@ def ticks(make_project: MakeProject) -> Ticks:
     return Ticks(make_project())
 
 
-def test_fires_when_two_ticks_agree_and_then_rests(ticks: Ticks) -> None:
+def test_fires_when_two_ticks_agree_and_then_rests_without_reading(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert ticks.fired() == []
-    keys = ticks.fired()
-    assert len(keys) == 1 and str(keys[0]).endswith("#1")
-    ticks.ended(keys[0], dg.DagsterRunStatus.SUCCESS)
+    (key,) = ticks.fired()
+    assert str(key).endswith("#1")
+    ticks.ended(key, dg.DagsterRunStatus.SUCCESS)
+    monkeypatch.setattr(automation, "_content_digest", lambda _: pytest.fail("read again"))
     assert ticks.fired() == []
 
 
@@ -56,17 +60,6 @@ def test_a_file_that_is_still_being_written_is_no_data_yet(ticks: Ticks) -> None
         file.write('{"text": "hore u soco", "label": "sports"}\n')
     assert ticks.fired() == []
     assert len(ticks.fired()) == 1
-
-
-def test_resting_files_are_not_read_at_every_tick(
-    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mlrun_assets.orchestration import automation as sensors
-
-    ticks.fired()
-    ticks.ended(ticks.fired()[0], dg.DagsterRunStatus.SUCCESS)
-    monkeypatch.setattr(sensors, "_content_digest", lambda _: pytest.fail("read again"))
-    assert ticks.fired() == []
 
 
 def test_a_touched_file_with_the_same_content_never_runs_twice(ticks: Ticks) -> None:
@@ -98,11 +91,14 @@ def test_new_content_fires_again(ticks: Ticks) -> None:
     assert ticks.fired()[0] not in (None, first)
 
 
-def test_missing_files_and_a_wrong_config_are_reasons_to_skip(ticks: Ticks) -> None:
+def test_missing_files_a_wrong_config_and_urls_are_reasons_to_skip(ticks: Ticks) -> None:
     (ticks.config.parent / "data/test.jsonl").unlink()
     assert "not complete yet" in str(ticks.tick().skip_reason)
     ticks.config.write_text("modle: {}\n")
     assert "did you mean `model`" in str(ticks.tick().skip_reason)
+    urls = {f"{split}_path": f"memory://{split}.jsonl" for split in ("train", "val", "test")}
+    ticks.config.write_text(json.dumps({"data": urls}))
+    assert "not watched" in str(ticks.tick().skip_reason)
 
 
 def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
@@ -114,9 +110,3 @@ def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
 def test_the_sensor_is_off_by_default_and_starts_the_run() -> None:
     assert new_data_sensor.default_status is dg.DefaultSensorStatus.STOPPED
     assert new_data_sensor.job_name == ml_run.name
-
-
-def test_data_at_urls_is_not_watched(ticks: Ticks) -> None:
-    urls = {f"{split}_path": f"memory://{split}.jsonl" for split in ("train", "val", "test")}
-    ticks.config.write_text(json.dumps({"data": urls}))
-    assert "not watched" in str(ticks.tick().skip_reason)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,12 +17,10 @@ from mlrun_assets.experiment import (
     Experiment,
     ExperimentPaths,
     all_experiments,
-    create_experiment,
     is_locked,
-    take_directory,
     unlock_experiment,
 )
-from mlrun_assets.records import Manifest, RunLine, Status
+from mlrun_assets.records import RunLine, Status
 from mlrun_assets.runs.opening import (
     collect_prior_runs,
     observe_environment,
@@ -50,29 +45,28 @@ def config(make_project: MakeProject) -> LoadedConfig:
     return load_config(make_project())
 
 
-def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig, tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from mlrun_assets.config import load_config\n"
-        "from mlrun_assets.runs.opening import open_experiment\n"
-        "from mlrun_assets.runs.stage import Stage, require_ready, run_stage\n"
-        "config = load_config(sys.argv[1])\n"
-        "experiment = open_experiment(config, 'killed', 'run-1')\n"
-        "with run_stage(Stage(experiment, config, 'run-1', print), 'trained_checkpoint'):\n"
-        "    print('ready', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    command = [sys.executable, "-c", script, str(config.file)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+WAITS_IN_A_STAGE = """
+import sys
+from mlrun_assets.config import load_config
+from mlrun_assets.runs.opening import open_experiment
+from mlrun_assets.runs.stage import Stage, run_stage
+config = load_config(sys.argv[1])
+experiment = open_experiment(config, "killed", "run-1")
+with run_stage(Stage(experiment, config, "run-1", print), "trained_checkpoint"):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_run_is_found_by_the_next_one(config: LoadedConfig) -> None:
+    command = [sys.executable, "-c", WAITS_IN_A_STAGE, str(config.file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline() == b"ready\n"
         (killed,) = all_experiments(config.experiments_dir)
         assert is_locked(killed.directory)
         sweep_abandoned(config)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
     assert killed.manifest.status is Status.RUNNING
     following = open_experiment(config, "next", "run-2")
     assert closed(killed, config)[0] is Status.INTERRUPTED
@@ -160,17 +154,8 @@ def test_the_environment_has_threads_packages_and_cpu(
 @pytest.fixture
 def trained(config: LoadedConfig) -> Experiment:
     """One that was trained with three seeds and rejected."""
-    directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
-    manifest = Manifest(
-        id=directory.name,
-        name="first",
-        original_name=None,
-        report="impl-ml-run-first-20261123",
-        status=Status.COMPLETE,
-        created_at="2026-11-23T00:00:00Z",
-    )
-    made = create_experiment(directory, manifest, config)
-    made.save(dataset_record({"a": 60, "b": 60}).model_copy(update={"name": "som"}))
+    made = open_experiment(config, "first", "run-1")
+    made.save(dataset_record({"a": 60, "b": 60}))
     made.save(plan(training={"seeds": [13, 42, 87], "freeze": 2, "learning_rate": 5e-5}))
     seeds = tuple(seed_result(seed, val_f1_macro=f1) for seed, f1 in ((13, 0.7), (42, 0.9)))
     made.save(checkpoint_record(seed=42, seeds=seeds))

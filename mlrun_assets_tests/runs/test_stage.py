@@ -12,27 +12,24 @@ from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataBlockedError, ExperimentError, RecordError
 from mlrun_assets.experiment import Experiment, is_locked, unlock_experiment
 from mlrun_assets.records import (
-    CheckOutcome,
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
     ExportRecord,
-    QualityCheck,
-    Severity,
     Status,
-    TrainingPlan,
     Verdict,
 )
 from mlrun_assets.runs import MADE_FROM, closing
 from mlrun_assets.runs import stage as resuming
-from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
+from mlrun_assets.runs.opening import open_experiment
 from mlrun_assets.runs.stage import Stage, require_ready, resume_experiment, run_stage
 from mlrun_assets_tests.examples import (
-    RECIPE,
     MakeProject,
+    blocked_run,
     dataset_record,
     evaluation_record,
     export_record,
+    plan,
 )
 from mlrun_assets_tests.runs.test_closing import closed, registered, stage_of
 
@@ -40,17 +37,6 @@ from mlrun_assets_tests.runs.test_closing import closed, registered, stage_of
 @pytest.fixture
 def config(make_project: MakeProject) -> LoadedConfig:
     return load_config(make_project())
-
-
-BLOCKS = QualityCheck(
-    name="schema",
-    outcome=CheckOutcome.FAILED,
-    severity=Severity.ERROR,
-    value=1.0,
-    threshold=0.01,
-    rows=5,
-    message="5 rows can't be used",
-)
 
 
 def test_an_error_ends_it_as_failed(config: LoadedConfig) -> None:
@@ -110,7 +96,9 @@ def test_ctrl_c_ends_it_as_cancelled(config: LoadedConfig, interrupt: type[BaseE
 
 def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None:
     experiment = open_experiment(config, None, "run-1")
-    experiment.save(dataset_record({"a": 5, "b": 5}).model_copy(update={"checks": (BLOCKS,)}))
+    dataset = blocked_run().dataset
+    assert dataset
+    experiment.save(dataset)
     with (
         pytest.raises(DataBlockedError, match=r"quarantine\.jsonl"),
         run_stage(stage_of(experiment, config), "validated_dataset") as stage,
@@ -120,7 +108,7 @@ def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None
     assert status is Status.BLOCKED
     verdict = experiment.load(DecisionRecord)
     assert verdict.verdict is Verdict.BLOCKED and not verdict.deploys
-    assert BLOCKS.message in verdict.sentence
+    assert "7 rows of test stand in train too" in verdict.sentence
     assert "## Rules" not in report
 
 
@@ -131,6 +119,7 @@ def test_another_run_of_a_stage_opens_it_again(config: LoadedConfig) -> None:
     with run_stage(stage_of(experiment, config, "run-2"), "a"):
         assert experiment.manifest.status is Status.RUNNING
         assert experiment.manifest.error is None
+        assert registered(experiment, config) == "Running | resumed"
         assert is_locked(experiment.directory)
 
 
@@ -172,6 +161,7 @@ def test_a_stage_that_runs_again_invalidates_everything_downstream(config: Loade
 
 
 EVERYTHING_ELSE = tuple(MADE_FROM)[2:]
+ON_A_CLUSTER = {"backend": "ray", "num_workers": 2, "ray_address": "gone:6379"}
 
 
 def stopped(config: LoadedConfig, *, validated: bool) -> Experiment:
@@ -220,16 +210,6 @@ def test_a_stage_that_failed_is_left_with_what_is_made_from_it(config: LoadedCon
     assert resumed(config) == EVERYTHING_ELSE
 
 
-def test_the_registry_shows_a_resumed_run_as_running(config: LoadedConfig) -> None:
-    experiment = stopped(config, validated=True)
-    sweep_abandoned(config)
-    assert experiment.manifest.status is Status.PARTIAL
-    resume_experiment(config, experiment.id, print)
-    with run_stage(stage_of(experiment, config, "run-2"), "training_plan"):
-        assert experiment.manifest.status is Status.RUNNING
-        assert registered(experiment, config) == "Running | resumed"
-
-
 def test_validated_rows_are_kept_if_the_files_change(config: LoadedConfig) -> None:
     stopped(config, validated=True)
     add_a_row(config)
@@ -249,19 +229,6 @@ def test_data_that_changed_before_it_was_validated_is_another_experiment(
 def add_a_row(config: LoadedConfig) -> None:
     with (config.directory / "data" / "val.jsonl").open("a") as file:
         file.write('{"text": "x", "label": "health"}\n')
-
-
-ON_A_CLUSTER = {"backend": "ray", "num_workers": 2, "ray_address": "gone:6379"}
-
-
-PLAN = TrainingPlan(
-    recipe=RECIPE.model_copy(update={"batch_size": 16}),
-    recipe_digest="sha256:recipe",
-    seeds=(RECIPE.seed,),
-    choices=(),
-    advice=(),
-    seen_before=(),
-)
 
 
 def changed(config: LoadedConfig, **training: Any) -> LoadedConfig:
@@ -306,7 +273,7 @@ def test_workers_that_can_not_share_a_batch_are_refused(
     experiment = stopped(own, validated=True)
     if planned:
         with run_stage(stage_of(experiment, own), "training_plan"):
-            experiment.save(PLAN)
+            experiment.save(plan(training={"batch_size": 16}))
         unlock_experiment(experiment.directory)
     three = changed(config, backend="torchrun", num_workers=3, batch_size="auto")
     with pytest.raises(ExperimentError, match=r"divisor of 16"):
