@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import orjson
@@ -23,6 +24,11 @@ TOKENIZER_FILES = (
     "vocab.json",
 )
 
+# The first bytes of a safetensors file: the length of its header.
+LENGTH_BYTES = 8
+LFS_POINTER = b"version https://git-lfs"
+COPY_AGAIN = "download or copy the model again."
+
 
 def check_directory(path: Path) -> None:
     """Check that ``path`` is a directory that transformers can load without executing anything.
@@ -37,8 +43,12 @@ def check_directory(path: Path) -> None:
         found = "is a file" if path.exists() else "does not exist"
         raise EncoderError(f"encoder directory {path} {found}: set model.name to a directory.")
     if (path / ADAPTER_FILE).is_file():
+        try:
+            adapted = orjson.loads((path / ADAPTER_FILE).read_bytes())["base_model_name_or_path"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            adapted = "another model"
         raise EncoderError(
-            f"{path} holds {ADAPTER_FILE}: an adapter (such as LoRA) of {_adapted(path)}, which is "
+            f"{path} holds {ADAPTER_FILE}: an adapter (such as LoRA) of {adapted}, which is "
             "not a model and can't be loaded. Merge the two once with peft: "
             "`AutoPeftModel.from_pretrained(directory).merge_and_unload().save_pretrained(merged)`."
         )
@@ -47,7 +57,8 @@ def check_directory(path: Path) -> None:
             f"{path} holds no {CONFIG_FILE}: it is not a model directory. "
             "Write one with `model.save_pretrained(directory)`."
         )
-    _check_weights(path)
+    for file in _weight_files(path):
+        _check_whole(file)
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         raise EncoderError(
             f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}). "
@@ -55,64 +66,47 @@ def check_directory(path: Path) -> None:
         )
 
 
-def weight_names(path: Path) -> frozenset[str]:
+def weight_names(path: Path) -> Collection[str]:
     """Names of the weights in a checked directory; only headers are read."""
+    from safetensors import safe_open
+
     if (path / WEIGHTS_FILE).is_file():
-        return tensor_names(path / WEIGHTS_FILE)
-    return frozenset(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"])
+        with safe_open(path / WEIGHTS_FILE, "numpy") as file:
+            return list(file.keys())
+    return dict(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"])
 
 
-def _check_weights(path: Path) -> None:
+def _weight_files(path: Path) -> list[Path]:
+    """The safetensors file of a directory, or its shards."""
     if (path / WEIGHTS_FILE).is_file():
-        check_whole(path / WEIGHTS_FILE)
-    elif (path / INDEX_FILE).is_file():
-        _check_shards(path)
-    elif any(path.glob(PICKLED_WEIGHTS)):
+        return [path / WEIGHTS_FILE]
+    if (path / INDEX_FILE).is_file():
+        try:
+            index = orjson.loads((path / INDEX_FILE).read_bytes())
+            shards = sorted({str(name) for name in index["weight_map"].values()})
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise EncoderError(
+                f"{path / INDEX_FILE} is not an index of weights ({error!r}): {COPY_AGAIN}"
+            ) from error
+        if missing := [name for name in shards if not (path / name).is_file()]:
+            raise EncoderError(
+                f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: {COPY_AGAIN}"
+            )
+        return [path / name for name in shards]
+    if any(path.glob(PICKLED_WEIGHTS)):
         raise EncoderError(
             f"{path} holds its weights only as {PICKLED_WEIGHTS}. That is a pickle, which can "
             "execute code, and is never loaded here. If you trust its source, convert it once: "
             f"`AutoModel.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})` "
             f"writes {WEIGHTS_FILE}."
         )
-    else:
-        raise EncoderError(
-            f"{path} holds no weights: {WEIGHTS_FILE} or {INDEX_FILE} is expected. "
-            "Write them with `model.save_pretrained(directory)`."
-        )
+    raise EncoderError(
+        f"{path} holds no weights: {WEIGHTS_FILE} or {INDEX_FILE} is expected. "
+        "Write them with `model.save_pretrained(directory)`."
+    )
 
 
-def _check_shards(path: Path) -> None:
-    try:
-        index = orjson.loads((path / INDEX_FILE).read_bytes())
-        shards = {str(name) for name in index["weight_map"].values()}
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise EncoderError(
-            f"{path / INDEX_FILE} is not an index of weights ({error!r}): {COPY_AGAIN}"
-        ) from error
-    if missing := sorted(name for name in shards if not (path / name).is_file()):
-        raise EncoderError(
-            f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: {COPY_AGAIN}"
-        )
-    for name in sorted(shards):
-        check_whole(path / name)
-
-
-def _adapted(path: Path) -> str:
-    """The base model of an adapter, from its config."""
-    try:
-        return str(orjson.loads((path / ADAPTER_FILE).read_bytes())["base_model_name_or_path"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "another model"
-
-
-# The safetensors file
-
-LENGTH_BYTES = 8
-LFS_POINTER = b"version https://git-lfs"
-COPY_AGAIN = "download or copy the model again."
-
-
-def check_whole(file: Path) -> None:
+def _check_whole(file: Path) -> None:
     """Check that a safetensors file has the length given in its header; tensors are not read.
 
     The layout is: eight bytes with the length of the header, the header (JSON with the offsets of
@@ -123,9 +117,9 @@ def check_whole(file: Path) -> None:
     """
     size = file.stat().st_size
     with file.open("rb") as opened:
-        start = opened.read(LENGTH_BYTES)
-        header_bytes = int.from_bytes(start, "little")
-        if (start + opened.read(len(LFS_POINTER))).startswith(LFS_POINTER):
+        start = opened.read(len(LFS_POINTER))
+        header_bytes = int.from_bytes(start[:LENGTH_BYTES], "little")
+        if start == LFS_POINTER:
             raise EncoderError(
                 f"{file} is a pointer of Git LFS, not the weights: run `git lfs pull` in "
                 f"{file.parent}."
@@ -134,27 +128,15 @@ def check_whole(file: Path) -> None:
             raise EncoderError(f"{file} is cut off after {size:,} bytes: {COPY_AGAIN}")
         opened.seek(LENGTH_BYTES)
         header = opened.read(header_bytes)
-    expected = LENGTH_BYTES + header_bytes + _tensor_bytes(file, header)
-    if size != expected:
-        raise EncoderError(
-            f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
-            f"download did not end. {COPY_AGAIN.capitalize()}"
-        )
-
-
-def tensor_names(file: Path) -> frozenset[str]:
-    """Names of the tensors in a safetensors file that passed ``check_whole``."""
-    with file.open("rb") as opened:
-        header_bytes = int.from_bytes(opened.read(LENGTH_BYTES), "little")
-        return frozenset(orjson.loads(opened.read(header_bytes))) - {"__metadata__"}
-
-
-def _tensor_bytes(file: Path, header: bytes) -> int:
     try:
-        tensors = orjson.loads(header)
-        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
-        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+        tensors = [entry for name, entry in orjson.loads(header).items() if name != "__metadata__"]
+        tensor_bytes = max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise EncoderError(
             f"{file} is not a safetensors file ({type(error).__name__}): {COPY_AGAIN}"
         ) from error
+    if size != (expected := LENGTH_BYTES + header_bytes + tensor_bytes):
+        raise EncoderError(
+            f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
+            f"download did not end. {COPY_AGAIN.capitalize()}"
+        )

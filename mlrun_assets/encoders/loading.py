@@ -14,8 +14,6 @@ from mlrun_assets.files import digest_directory
 from mlrun_assets.machine import quiet_transformers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -131,9 +129,6 @@ def digest_encoder(encoder: EncoderSource) -> str:
     return digest_directory(Path(source_directory(encoder)))
 
 
-POOLER = ".pooler."
-
-
 def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
     """Load the encoder's tokenizer with transformers' ``AutoTokenizer``.
 
@@ -219,19 +214,19 @@ def _check_encoder_weights(
     source: EncoderSource, model: PreTrainedModel, report: dict[str, Any]
 ) -> None:
     """A pooler or a head may be new; random weights in the encoder would ruin the run."""
-    mismatched = [entry[0] for entry in report["mismatched_keys"]]
+    mismatched = (entry[0] for entry in report["mismatched_keys"])
     prefix = f"{model.base_model_prefix}."
-    lost = _encoder_keys([*report["missing_keys"], *mismatched], prefix)
+    lost = sorted(
+        key
+        for key in (*report["missing_keys"], *mismatched)
+        if key.startswith(prefix) and ".pooler." not in key
+    )
     if lost:
         raise EncoderError(
             f"the weights of {source.name} ({source.location}) do not fit its config: {len(lost)} "
             f"tensors of the encoder are missing or have another shape, among them {lost[0]}. "
             "Fetch or save the encoder again."
         )
-
-
-def _encoder_keys(keys: Iterable[str], prefix: str) -> list[str]:
-    return sorted(key for key in keys if key.startswith(prefix) and POOLER not in key)
 
 
 def _reset_logits(model: PreTrainedModel, labels: int) -> None:
@@ -242,15 +237,9 @@ def _reset_logits(model: PreTrainedModel, labels: int) -> None:
     for name, module in model.named_modules():
         in_encoder = name.split(".")[0] == model.base_model_prefix
         if isinstance(module, nn.Linear) and module.out_features == labels and not in_encoder:
-            _draw(module, deviation)
-
-
-def _draw(layer: nn.Linear, deviation: float) -> None:
-    from torch import nn
-
-    nn.init.normal_(layer.weight, std=deviation)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+            nn.init.normal_(module.weight, std=deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 # Mean pooling

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlrun_assets.types import BoolArray, FloatArray, HashArray, IntArray, Uint32Array
+from mlrun_assets.types import FloatArray, HashArray, IntArray, Uint32Array
 
 ORDER = 4
 # A character's id has 16 bits, so four of them fit into a 64-bit key.
@@ -41,7 +39,10 @@ def rank_pieces(pieces: list[str], scores: FloatArray, corpus: str, scripts: set
     """
     likeness = character_log_probabilities(pieces, corpus[:CORPUS_CHARACTERS])
     ranks = scores + CHARACTER_WEIGHT * likeness
-    return np.lexsort((-ranks, ~_written_in(pieces, scripts)))
+    characters, inverse = np.unique(_code_points("".join(pieces)), return_inverse=True)
+    fits = np.array([script(chr(character)) in {*scripts, ""} for character in characters.tolist()])
+    is_written_in = np.logical_and.reduceat(fits[inverse], _lengths_and_starts(pieces)[1])
+    return np.lexsort((-ranks, ~is_written_in))
 
 
 def script(character: str) -> str:
@@ -55,13 +56,6 @@ def script(character: str) -> str:
     return "" if name in SHARED_NAMES else name
 
 
-def _written_in(pieces: list[str], scripts: set[str]) -> BoolArray:
-    """For each piece: whether all its characters belong to ``scripts`` or to all scripts."""
-    characters, inverse = np.unique(_code_points("".join(pieces)), return_inverse=True)
-    fits = np.array([script(chr(character)) in {*scripts, ""} for character in characters.tolist()])
-    return np.logical_and.reduceat(fits[inverse], _starts(_lengths(pieces)))
-
-
 def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     """The natural log probability of each piece under an interpolated 4-gram model of ``corpus``.
 
@@ -73,15 +67,16 @@ def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     alphabet = np.unique(characters)
     trained = _ids(characters, alphabet)
     queried = _ids(_code_points("".join(pieces)), alphabet)
-    lengths = _lengths(pieces)
-    starts = _starts(lengths)
+    lengths, starts = _lengths_and_starts(pieces)
     index_in_piece = np.arange(len(queried)) - np.repeat(starts, lengths)
 
     probabilities = np.full(len(queried), 1.0 / (len(alphabet) + 1))
-    context_counts: NDArray[Any] = np.full(len(queried), float(len(trained)))
+    context_counts = np.full(len(queried), float(len(trained)))
     for order in range(1, ORDER + 1):
         # The first positions have no complete n-gram before them.
-        counts = _counts(_ngrams(queried, order), _ngrams(trained, order)[order - 1 :])
+        known = np.sort(_ngrams(trained, order)[order - 1 :])
+        keys = _ngrams(queried, order)
+        counts = np.searchsorted(known, keys, "right") - np.searchsorted(known, keys, "left")
         longer = (counts + PRIOR * probabilities) / (context_counts + PRIOR)
         probabilities = np.where(index_in_piece >= order - 1, longer, probabilities)
         # The n-gram that ends here is the context of the character behind it.
@@ -89,13 +84,10 @@ def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     return np.add.reduceat(np.log(probabilities), starts)
 
 
-def _lengths(pieces: list[str]) -> IntArray:
-    return np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-
-
-def _starts(lengths: IntArray) -> IntArray:
-    """Start of each piece in the joined pieces."""
-    return np.cumsum(lengths) - lengths
+def _lengths_and_starts(pieces: list[str]) -> tuple[IntArray, IntArray]:
+    """Length of each piece, and its start in the joined pieces."""
+    lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    return lengths, np.cumsum(lengths) - lengths
 
 
 def _code_points(text: str) -> Uint32Array:
@@ -115,12 +107,3 @@ def _ngrams(ids: HashArray, order: int) -> HashArray:
     for distance in range(1, order):
         keys[distance:] |= ids[:-distance] << np.uint64(BITS * distance)
     return keys
-
-
-def _counts(queried: HashArray, trained: HashArray) -> FloatArray:
-    """How often each of the ``queried`` keys occurs in ``trained``."""
-    if len(trained) == 0:
-        return np.zeros(len(queried))
-    known, counts = np.unique(trained, return_counts=True)
-    places = np.minimum(np.searchsorted(known, queried), len(known) - 1)
-    return np.where(known[places] == queried, counts[places], 0).astype(np.float64)

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
-from mlrun_assets.encoders.vocabulary import (
-    BytePair,
-    Unigram,
-    Vocabulary,
-    WordPiece,
-    tokenizer_data,
-)
+from mlrun_assets.encoders.vocabulary import BytePair, Unigram, Vocabulary, WordPiece
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.types import IntArray
@@ -102,7 +96,7 @@ def trim(
     """
     require_trimmable(tokenizer)
     backend = tokenizer.backend_tokenizer
-    vocabulary = KINDS[type(backend.model).__name__](tokenizer_data(backend))
+    vocabulary = KINDS[type(backend.model).__name__](backend)
     train, val = _encode(tokenizer, texts), _encode(tokenizer, val_texts)
     # Ids up to padding must not change.
     front = range(tokenizer.pad_token_id + 1)

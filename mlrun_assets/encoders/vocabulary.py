@@ -39,8 +39,18 @@ class Vocabulary(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
+    def __init__(self, backend: Tokenizer) -> None:
+        text = backend.to_str()
+        # With a list for each of 250k pieces, the garbage collector would run again and again and
+        # take nine tenths of the time.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            data = orjson.loads(text)
+        finally:
+            if was_enabled:
+                gc.enable()
+        self.data: dict[str, Any] = data
         self.model: dict[str, Any] = data["model"]
         self.model_pieces = self._read_pieces()
         size = len(self.model_pieces)
@@ -118,23 +128,6 @@ class Vocabulary(ABC):
                 "pieces in their order. Set model.trim_vocabulary to false."
             )
         return tokenizer
-
-
-def tokenizer_data(backend: Tokenizer) -> dict[str, Any]:
-    """The content of the ``tokenizer.json`` that ``tokenizers`` would write.
-
-    The garbage collector is off meanwhile. With a list for each of 250k pieces it would run again
-    and again and take nine tenths of the time.
-    """
-    text = backend.to_str()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        data: dict[str, Any] = orjson.loads(text)
-    finally:
-        if was_enabled:
-            gc.enable()
-    return data
 
 
 def _renumber(processor: Any, new_ids: dict[int, int]) -> Any:
