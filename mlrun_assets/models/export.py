@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -33,7 +31,6 @@ from mlrun_assets.types import LabelIds
 ROWS_COMPARED = 200
 ONNX_DIR = "onnx"
 MODEL_FILE = "model.onnx"
-CLASSIFIER_FILE = "onnx_classifier.py"
 FLOAT32, INT8 = "float32", "int8"
 
 
@@ -57,45 +54,31 @@ def export_model(
         )
     val = pl.read_parquet(directory / dataset.splits["val"].file)
     paths = ExperimentPaths(directory)
-    with _new_export(paths.export) as export_dir:
-        shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
-        size_bytes = size_in_bytes(export_dir)
-        reference = Reference.of(model_dir, val, dataset.max_length)
-        texts, expected = reference.texts[:ROWS_COMPARED], reference.answers[:ROWS_COMPARED]
-        answers = probe_transformers(export_dir, texts, dataset.max_length)
-        forms, left_out = export_onnx(export_dir, reference, config) if config.onnx else ((), ())
-        digest = digest_directory(export_dir)
+    try:
+        with new_directory(paths.export, replace=True) as export_dir:
+            shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
+            size_bytes = size_in_bytes(export_dir)
+            reference = Reference.of(model_dir, val, dataset.max_length)
+            texts, expected = reference.texts[:ROWS_COMPARED], reference.answers[:ROWS_COMPARED]
+            answers = probe_transformers(export_dir, texts, dataset.max_length)
+            forms, left_out = _export_onnx(export_dir, reference, config)
+            digest = digest_directory(export_dir)
+    except OSError as error:
+        free = shutil.disk_usage(directory).free
+        raise ExportError(
+            f"{paths.export}: the export could not be written ({error}; {free / 1e6:,.0f} MB are "
+            "free): make room and materialize exported_model again"
+        ) from error
     return ExportRecord(
         model_dir=paths.relative(paths.export),
         digest=digest,
         size_bytes=size_bytes,
         rows_compared=len(texts),
         agreement=_agreement(expected, answers.labels),
-        load_seconds=answers.load_seconds,
-        latency_ms_p50=answers.latency_ms_p50,
-        latency_ms_p95=answers.latency_ms_p95,
-        rows_per_second=answers.rows_per_second,
-        onnx=forms,
-        onnx_reasons=left_out,
+        onnx=tuple(forms),
+        onnx_reasons=tuple(left_out),
+        **answers.speed,
     )
-
-
-@contextmanager
-def _new_export(target: Path) -> Iterator[Path]:
-    """A directory that replaces ``target`` when the block ends; see `new_directory`.
-
-    Raises:
-        ExportError: a file could not be written.
-    """
-    try:
-        with new_directory(target, replace=True) as directory:
-            yield directory
-    except OSError as error:
-        free = shutil.disk_usage(target.parent).free
-        raise ExportError(
-            f"{target}: the export could not be written ({error}; {free / 1e6:,.0f} MB are free): "
-            "make room and materialize exported_model again"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -125,12 +108,17 @@ class Reference:
         return val_metrics(self.truth, predicted)["f1_macro"]
 
 
+def _agreement(expected: list[str], labels: list[str]) -> float:
+    """Share of rows with the same label."""
+    return sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected)
+
+
 # The ONNX forms
 
 
-def export_onnx(
+def _export_onnx(
     export_dir: Path, reference: Reference, config: DeploymentConfig
-) -> tuple[tuple[OnnxExport, ...], tuple[str, ...]]:
+) -> tuple[list[OnnxExport], list[str]]:
     """Add ``onnx/`` to ``export_dir``: int8 if it costs no quality, else float32, else nothing.
 
     Returns:
@@ -139,12 +127,15 @@ def export_onnx(
     Raises:
         OSError: the disk is full.
     """
+    if not config.onnx:
+        return [], []
     from mlrun_assets.models.onnx_export import write_float32, write_int8
 
     onnx_dir, workshop = export_dir / ONNX_DIR, export_dir / ".workshop"
     model_file, float32_file = onnx_dir / MODEL_FILE, workshop / MODEL_FILE
     workshop.mkdir()
-    tried, left_out = [], []
+    tried: list[OnnxExport] = []
+    left_out = []
     try:
         add_reader(export_dir, onnx_dir, reference.max_length)
         write_float32(export_dir, float32_file)
@@ -152,7 +143,17 @@ def export_onnx(
         for precision in (INT8, FLOAT32):
             if precision == FLOAT32:
                 float32_file.replace(model_file)
-            form = _try(onnx_dir, precision, reference)
+            # A process without torch predicts all val rows.
+            answers = probe_onnx(onnx_dir, reference.texts)
+            form = OnnxExport(
+                file=f"{ONNX_DIR}/{MODEL_FILE}",
+                precision=precision,
+                size_bytes=size_in_bytes(onnx_dir),
+                agreement=_agreement(reference.answers, answers.labels),
+                val_f1_macro=reference.f1_macro(answers.labels),
+                kept=True,
+                **answers.speed,
+            )
             shortcoming = _shortcoming(form, reference, config)
             tried.append(form.model_copy(update={"kept": shortcoming is None}))
             if shortcoming is None:
@@ -165,28 +166,7 @@ def export_onnx(
         left_out.append(f"ONNX is left out, and the transformers form is deployed: {error}.")
     finally:
         shutil.rmtree(workshop)
-    return tuple(tried), tuple(left_out)
-
-
-def _try(onnx_dir: Path, precision: str, reference: Reference) -> OnnxExport:
-    """Predict all val rows with the form in ``onnx_dir``, in a process without torch."""
-    answers = probe_onnx(onnx_dir, reference.texts)
-    return OnnxExport(
-        file=f"{ONNX_DIR}/{MODEL_FILE}",
-        precision=precision,
-        size_bytes=size_in_bytes(onnx_dir),
-        agreement=_agreement(reference.answers, answers.labels),
-        val_f1_macro=reference.f1_macro(list(answers.labels)),
-        load_seconds=answers.load_seconds,
-        latency_ms_p50=answers.latency_ms_p50,
-        latency_ms_p95=answers.latency_ms_p95,
-        rows_per_second=answers.rows_per_second,
-    )
-
-
-def _agreement(expected: list[str], labels: tuple[str, ...]) -> float:
-    """Share of rows with the same label."""
-    return sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected)
+    return tried, left_out
 
 
 def _shortcoming(form: OnnxExport, reference: Reference, config: DeploymentConfig) -> str | None:
@@ -212,34 +192,26 @@ def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
     padding, so that a reader needs to know neither.
 
     Raises:
-        ExportError: the tokenizer can't be used without transformers.
         OSError: the disk is full.
     """
-    from mlrun_assets.models.served import ngram_scorer, onnx_classifier
-
-    onnx_dir.mkdir(parents=True, exist_ok=True)
-    ngrams = (model_dir / ngram_scorer.NGRAMS_DIR).is_dir()
-    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    settings = {"id2label": config["id2label"], "max_length": max_length, "ngrams": ngrams}
-    write_atomically(onnx_dir / "config.json", json.dumps(settings, indent=2) + "\n")
-    write_atomically(onnx_dir / "tokenizer.json", _tokenizer(model_dir, max_length))
-    shutil.copyfile(onnx_classifier.__file__, onnx_dir / CLASSIFIER_FILE)
-    if ngrams:
-        shutil.copyfile(ngram_scorer.__file__, onnx_dir / "ngram_scorer.py")
-        shutil.copytree(model_dir / ngram_scorer.NGRAMS_DIR, onnx_dir / ngram_scorer.NGRAMS_DIR)
-
-
-def _tokenizer(model_dir: Path, max_length: int) -> str:
     from transformers import AutoTokenizer
 
+    from mlrun_assets.models.served import ngram_scorer, onnx_classifier
+
     tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ExportError("its tokenizer is Python code of transformers and has no tokenizer.json")
+    backend = tokenizer.backend_tokenizer
     backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     backend.enable_padding(
         pad_id=tokenizer.pad_token_id,
         pad_token=tokenizer.pad_token,
         direction=tokenizer.padding_side,
     )
-    return str(backend.to_str())
+    ngrams = (model_dir / ngram_scorer.NGRAMS_DIR).is_dir()
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    settings = {"id2label": config["id2label"], "max_length": max_length, "ngrams": ngrams}
+    write_atomically(onnx_dir / "config.json", json.dumps(settings, indent=2) + "\n")
+    write_atomically(onnx_dir / "tokenizer.json", backend.to_str())
+    shutil.copyfile(onnx_classifier.__file__, onnx_dir / "onnx_classifier.py")
+    if ngrams:
+        shutil.copyfile(ngram_scorer.__file__, onnx_dir / "ngram_scorer.py")
+        shutil.copytree(model_dir / ngram_scorer.NGRAMS_DIR, onnx_dir / ngram_scorer.NGRAMS_DIR)

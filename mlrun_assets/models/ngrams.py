@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,51 +44,39 @@ def measure_baseline(
     """
     started = time.perf_counter()
     frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
-    truth = {
-        split: label_numbers(frame["label"], dataset.labels) for split, frame in frames.items()
-    }
+    labels, test = dataset.labels, frames["test"]
+    truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
     texts = {split: frame["text"].to_list() for split, frame in frames.items()}
     fitted = fit_best((texts["train"], truth["train"]), (texts["val"], truth["val"]), seed)
-    predicted = fitted.predict(texts["test"])
+    predicted: LabelIds = fitted.model.predict(first_words_of(texts["test"]))
     majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
     paths = ExperimentPaths(directory)
-    _write(paths.baseline_predictions, frames["test"], predicted, dataset.labels)
-    save_fitted(fitted, dataset.labels, paths.baseline_model)
+    names = pl.Series("prediction", [labels[number] for number in predicted], dtype=pl.String)
+    paths.baseline_predictions.parent.mkdir(parents=True, exist_ok=True)
+    test.select("id", "label").with_columns(names).write_parquet(paths.baseline_predictions)
+    save_fitted(fitted, labels, paths.baseline_model)
+    always = np.full_like(truth["test"], majority)
     return BaselineRecord(
         candidates=fitted.candidates,
         chosen=fitted.name,
-        majority_label=dataset.labels[majority],
-        majority=score(
-            truth["test"], np.full_like(truth["test"], majority), dataset.labels, config, seed
-        ),
-        linear=score(truth["test"], predicted, dataset.labels, config, seed),
+        majority_label=labels[majority],
+        majority=score(truth["test"], always, labels, config, seed),
+        linear=score(truth["test"], predicted, labels, config, seed),
         predictions_file=paths.relative(paths.baseline_predictions),
         seconds=time.perf_counter() - started,
         model_dir=paths.relative(paths.baseline_model),
     )
 
 
-def _write(file: Path, test: pl.DataFrame, predicted: LabelIds, labels: tuple[str, ...]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    predictions = pl.Series("prediction", [labels[number] for number in predicted], dtype=pl.String)
-    test.select("id", "label").with_columns(predictions).write_parquet(file)
-
-
 # The n-gram model
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """The chosen scikit-learn pipeline of features and classifier, and the scores of all tried."""
 
     model: Any
     name: str
     candidates: tuple[BaselineCandidate, ...]
-
-    def predict(self, texts: list[str]) -> LabelIds:
-        """Label numbers of shape (texts,)."""
-        predicted: LabelIds = self.model.predict(first_words_of(texts))
-        return predicted
 
 
 def fit_best(
@@ -97,12 +84,7 @@ def fit_best(
 ) -> Fitted:
     """Fit all models on ``train`` and keep the one with the best macro-F1 on ``val``.
 
-    The models read the first 128 words of a text.
-
-    Args:
-        train: texts and their label numbers.
-        val: texts and their label numbers.
-        seed: seed of the linear models.
+    The models read the first 128 words of a text. Both splits are texts and their label numbers.
     """
     train_texts, val_texts = first_words_of(train[0]), first_words_of(val[0])
     candidates = []
@@ -111,14 +93,9 @@ def fit_best(
         started = time.perf_counter()
         model.fit(train_texts, train[1])
         metrics = val_metrics(val[1], model.predict(val_texts))
-        candidates.append(
-            BaselineCandidate(
-                name=name,
-                val_accuracy=metrics["accuracy"],
-                val_f1_macro=metrics["f1_macro"],
-                seconds=time.perf_counter() - started,
-            )
-        )
+        scores = {f"val_{metric}": value for metric, value in metrics.items()}
+        seconds = time.perf_counter() - started
+        candidates.append(BaselineCandidate(name=name, seconds=seconds, **scores))
     chosen = max(candidates, key=lambda candidate: candidate.val_f1_macro).name
     return Fitted(models[chosen], chosen, tuple(candidates))
 
@@ -163,7 +140,7 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
 
     union, classifier = (step for _, step in fitted.model.steps)
     vectorizers = [vectorizer for _, vectorizer in union.transformer_list]
-    weights, bias = _of_all_labels(classifier, len(labels))
+    weights, bias = _linear_map(classifier, len(labels))
     arrays = {"weights": weights, "bias": bias}
     for number, vectorizer in enumerate(vectorizers):
         if hasattr(vectorizer, "idf_"):
@@ -186,7 +163,6 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 
     directory = model_dir / NGRAMS_DIR
-    directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / "model.safetensors", save(arrays))
     write_atomically(directory / "model.json", orjson.dumps(settings))
 
@@ -201,21 +177,12 @@ def set_weights(model_dir: Path, encoder_weight: float, ngram_weight: float) -> 
     write_atomically(file, orjson.dumps(settings))
 
 
-def _of_all_labels(classifier: Any, count: int) -> tuple[Float32Array, Float32Array]:
-    """The linear map with a row for each of ``count`` labels.
+def _linear_map(classifier: Any, count: int) -> tuple[Float32Array, Float32Array]:
+    """Weights of shape (labels, n-grams) and bias of shape (labels,) of a fitted classifier.
 
     A label without a training row gets the smallest of all weights and biases. As no feature is
     negative, it never scores above the other labels.
     """
-    weights, bias = _linear_map(classifier)
-    full = np.repeat(weights.min(axis=0, keepdims=True), count, axis=0)
-    full_bias = np.full(count, bias.min(), dtype=bias.dtype)
-    full[classifier.classes_], full_bias[classifier.classes_] = weights, bias
-    return full, full_bias
-
-
-def _linear_map(classifier: Any) -> tuple[Float32Array, Float32Array]:
-    """Weights of shape (labels, n-grams) and bias of shape (labels,) of a fitted classifier."""
     if hasattr(classifier, "coef_"):
         weights, bias = classifier.coef_, classifier.intercept_
         if len(weights) == 1:  # for two labels scikit-learn keeps the second row only
@@ -225,8 +192,12 @@ def _linear_map(classifier: Any) -> tuple[Float32Array, Float32Array]:
         bias = np.zeros(len(weights))
         if len(classifier.classes_) == 1:
             bias = classifier.class_log_prior_
-    # scikit-learn keeps some weights in Fortran order; safetensors would read them in C order.
-    return weights.astype(np.float32, order="C"), bias.astype(np.float32)
+    weights, bias = weights.astype(np.float32), bias.astype(np.float32)
+    # In C order, which safetensors reads; scikit-learn keeps some weights in Fortran order.
+    full = np.repeat(weights.min(axis=0, keepdims=True), count, axis=0)
+    full_bias = np.full(count, bias.min())
+    full[classifier.classes_], full_bias[classifier.classes_] = weights, bias
+    return full, full_bias
 
 
 # The ensemble
@@ -259,15 +230,20 @@ def add_ngrams(
     predictor = Predictor(model_dir, max_length)
     labels = predictor.labels
     frames = [pl.read_parquet(file, columns=["text", "label"]) for file in splits]
-    (train, train_truth), (val, truth) = (
+    train, val = (
         (frame["text"].to_list(), label_numbers(frame["label"], labels)) for frame in frames
     )
-    fitted = fit_best((train, train_truth), (val, truth), seed)
+    fitted = fit_best(train, val, seed)
     save_fitted(fitted, labels, model_dir)
-    logits, scores = predictor.logits(val), NgramScorer(model_dir).scores(val)
+    texts, truth = val
+    logits, scores = predictor.logits(texts), NgramScorer(model_dir).scores(texts)
     weights = fit_weights(logits, scores, truth)
-    set_weights(model_dir, weights.encoder, weights.ngrams)
-    _add_pipeline(model_dir)
+    set_weights(model_dir, *weights)
+    for name in SERVED_FILES:
+        shutil.copyfile(Path(__file__).parent / "served" / name, model_dir / name)
+    file = model_dir / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {"custom_pipelines": PIPELINE}
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     combined = weights.encoder * logits + weights.ngrams * scores
     metrics = val_metrics(truth, np.argmax(combined, axis=1))
     return EnsembleRecord(
@@ -279,16 +255,6 @@ def add_ngrams(
         val_f1_ensemble=metrics["f1_macro"],
         val_accuracy_ensemble=metrics["accuracy"],
     )
-
-
-def _add_pipeline(model_dir: Path) -> None:
-    """Add the pipeline of the ensemble and its entry in the config of transformers."""
-    served = Path(__file__).parent / "served"
-    for name in SERVED_FILES:
-        shutil.copyfile(served / name, model_dir / name)
-    file = model_dir / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) | {"custom_pipelines": PIPELINE}
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 # Standard deviation of a normal prior on the weights, for logits and scores of deviation 1. Without
@@ -331,13 +297,7 @@ def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> Ense
         loss = float((normaliser - weights @ of_truth).mean() + weights @ penalty / 2)
         return loss, gradient + penalty
 
-    found = minimize(
-        penalised,
-        np.ones(2),
-        jac=True,
-        bounds=[(0.0, None)] * 2,
-        method="L-BFGS-B",
-        options={"ftol": 1e-14, "gtol": 1e-9},
-    )
-    encoder, ngrams = found.x * scales
-    return EnsembleWeights(float(encoder), float(ngrams))
+    bounds, options = [(0.0, None)] * 2, {"ftol": 1e-14, "gtol": 1e-9}
+    start = np.ones(2)
+    found = minimize(penalised, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
+    return EnsembleWeights(*(found.x * scales).tolist())

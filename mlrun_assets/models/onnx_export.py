@@ -53,8 +53,6 @@ def write_float32(model_dir: Path, file: Path) -> None:
             )
         except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"torch can't export it to ONNX: {_cause(error)}") from error
-        if program is None:
-            raise ExportError("torch can't export it to ONNX: there is no graph")
         program.save(str(file), external_data=False)
 
 
@@ -99,78 +97,59 @@ def write_int8(float32_file: Path, file: Path) -> None:
     model = onnx.load(str(float32_file))
     graph = model.graph
     weights = {each.name: each for each in graph.initializer}
-    nodes, replaced, new = [], set(), []
+    nodes, replaced = [], set()
+    new: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
         tables = [name for name in node.input if name in weights]
-        array = numpy_helper.to_array(weights[tables[0]]) if len(tables) == 1 else None
-        smaller = _smaller(node, tables[0], array) if array is not None else None
+        smaller = _smaller(node, weights[tables[0]]) if len(tables) == 1 else None
         if smaller is None:
             nodes.append(node)
-            continue
-        nodes += smaller[0]
-        new += smaller[1]
-        replaced.add(tables[0])
+        else:
+            nodes += smaller[0]
+            new |= {each.name: each for each in smaller[1]}
+            replaced.add(tables[0])
     kept = [each for name, each in weights.items() if name not in replaced]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *{each.name: each for each in new}.values()])
+    graph.initializer.extend([*kept, *new.values()])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, str(file))
 
 
-Nodes = list[onnx.NodeProto]
-Tensors = list[onnx.TensorProto]
-
-
-def _smaller(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors] | None:
-    """The nodes and tensors that replace ``node`` and its ``table``; None: they are kept."""
+def _smaller(
+    node: onnx.NodeProto, weight: onnx.TensorProto
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]] | None:
+    """The nodes and tensors that replace ``node`` and its ``weight``; None: they are kept."""
+    name, table = weight.name, numpy_helper.to_array(weight)
     if table.dtype != np.float32 or table.ndim != 2 or table.size < SMALLEST_TABLE:
         return None
+    whole, scales, out = f"{name}_int8", f"{name}_scales", node.output[0]
     if node.op_type == "Gather" and node.input[0] == name:
-        return _rows(node, name, table)
-    if node.op_type == "MatMul" and node.input[1] == name and len(table) % BLOCK == 0:
-        return _blocks(node, name, table)
-    return None
-
-
-def _rows(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
-    """Embeddings: look up integers and one scale for a row, and multiply them."""
-    scales = _scales(table)
-    tensors = [
-        numpy_helper.from_array(np.rint(table / scales).astype(np.int8), f"{name}_int8"),
-        numpy_helper.from_array(scales, f"{name}_scales"),
-    ]
-    ids, out = node.input[1], node.output[0]
-    return [
-        helper.make_node("Gather", [f"{name}_int8", ids], [f"{out}_int8"]),
-        helper.make_node("Cast", [f"{out}_int8"], [f"{out}_unscaled"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [f"{name}_scales", ids], [f"{out}_scales"]),
-        helper.make_node("Mul", [f"{out}_unscaled", f"{out}_scales"], [out]),
-    ], tensors
-
-
-def _blocks(node: onnx.NodeProto, name: str, table: Float32Array) -> tuple[Nodes, Tensors]:
-    """A product with a matrix (inputs, outputs), which has one scale for 32 inputs of an output."""
-    inputs, outputs = table.shape
-    blocks = np.ascontiguousarray(table.T).reshape(outputs, inputs // BLOCK, BLOCK)
-    scales = _scales(blocks)
-    whole = (np.rint(blocks / scales) + ZERO_POINT).astype(np.uint8)
-    tensors = [
-        numpy_helper.from_array(whole, f"{name}_int8"),
-        numpy_helper.from_array(scales.reshape(-1), f"{name}_scales"),
-    ]
-    product = helper.make_node(
-        "MatMulNBits",
-        [node.input[0], f"{name}_int8", f"{name}_scales"],
-        list(node.output),
-        domain="com.microsoft",
-        K=inputs,
-        N=outputs,
-        bits=8,
-        block_size=BLOCK,
-        accuracy_level=INT8_ACTIVATIONS,
-    )
-    return [product], tensors
+        # Embeddings: look up integers and one scale for a row, and multiply them.
+        factors = _scales(table)
+        integers = np.rint(table / factors).astype(np.int8)
+        ids = node.input[1]
+        nodes = [
+            helper.make_node("Gather", [whole, ids], [f"{out}_int8"]),
+            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_unscaled"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", [scales, ids], [f"{out}_scales"]),
+            helper.make_node("Mul", [f"{out}_unscaled", f"{out}_scales"], [out]),
+        ]
+    elif node.op_type == "MatMul" and node.input[1] == name and len(table) % BLOCK == 0:
+        # A matrix (inputs, outputs) gets one scale for 32 inputs of an output.
+        inputs, outputs = table.shape
+        blocks = np.ascontiguousarray(table.T).reshape(outputs, inputs // BLOCK, BLOCK)
+        factors = _scales(blocks)
+        integers = (np.rint(blocks / factors) + ZERO_POINT).astype(np.uint8)
+        factors = factors.reshape(-1)
+        sizes = {"K": inputs, "N": outputs, "bits": 8, "block_size": BLOCK}
+        sizes["accuracy_level"] = INT8_ACTIVATIONS
+        product = [node.input[0], whole, scales]
+        nodes = [helper.make_node("MatMulNBits", product, [out], domain="com.microsoft", **sizes)]
+    else:
+        return None
+    tensors = [numpy_helper.from_array(integers, whole), numpy_helper.from_array(factors, scales)]
+    return nodes, tensors
 
 
 def _scales(table: Float32Array) -> Float32Array:

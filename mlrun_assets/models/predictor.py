@@ -6,6 +6,7 @@ The sections: the predictor, the tokenization of long texts, and attention that 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ class Predictor:
     """
 
     def __init__(self, model_dir: Path, max_length: int, exact: bool = False) -> None:
-        self._tokenizer, self._model = _load(model_dir)
-        self._ngrams = _ngrams(model_dir)
+        self._tokenizer, self._model, self._ngrams = _load(model_dir)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         self._max_length = max_length
@@ -68,28 +68,25 @@ class Predictor:
 
     def probabilities(self, texts: list[str]) -> Probabilities:
         """Probabilities, shape (texts, labels), in the order of ``texts``."""
-        encoded = self._encode(texts)
-        scores = self._ngrams.scores(texts) if self._ngrams else None
-        combined = self._combine(self._logits(encoded, draft=self._drafts), scores)
+        encoded = tokenize(self._tokenizer, texts, self._max_length)
+        logits = self._logits(encoded, draft=self._drafts)
+        weight, scores = 1.0, np.zeros_like(logits)
+        if self._ngrams:
+            weight = self._ngrams.encoder_weight
+            scores = self._ngrams.ngram_weight * self._ngrams.scores(texts)
+        combined = weight * logits + scores
         if self._drafts:
-            weight = self._ngrams.encoder_weight if self._ngrams else 1.0
-            close = np.flatnonzero(_margins(combined) < CLOSE_CALL * weight)
+            best = np.partition(combined, -2, axis=1)[:, -2:]
+            close = np.flatnonzero(best[:, 1] - best[:, 0] < CLOSE_CALL * weight)
             exact = self._logits([encoded[row] for row in close], draft=False)
-            combined[close] = self._combine(exact, None if scores is None else scores[close])
+            combined[close] = weight * exact + scores[close]
         exponent = np.exp(combined - combined.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
     def logits(self, texts: list[str]) -> FloatArray:
         """The encoder's own logits in float32, shape (texts, labels), in the order of ``texts``."""
-        return self._logits(self._encode(texts), draft=False)
-
-    def _combine(self, logits: FloatArray, scores: FloatArray | None) -> FloatArray:
-        if self._ngrams is None or scores is None:
-            return logits
-        return np.asarray(self._ngrams.combine(logits, scores))
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        return tokenize(self._tokenizer, texts, self._max_length)
+        encoded = tokenize(self._tokenizer, texts, self._max_length)
+        return self._logits(encoded, draft=False)
 
     def _logits(self, encoded: list[list[int]], draft: bool) -> FloatArray:
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
@@ -103,52 +100,38 @@ class Predictor:
         return logits
 
 
-def _margins(logits: FloatArray) -> FloatArray:
-    """Difference between the best logit and the second best, shape (texts,)."""
-    best = np.partition(logits, -2, axis=1)[:, -2:]
-    return np.asarray(best[:, 1] - best[:, 0])
-
-
 def _multiplies_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware; otherwise float32 is faster."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _ngrams(model_dir: Path) -> NgramScorer | None:
-    """The n-gram model of an ensemble; None: the directory holds an encoder only."""
-    if not (model_dir / NGRAMS_DIR).is_dir():
-        return None
-    try:
-        return NgramScorer(model_dir)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ExportError(f"{model_dir}: its n-gram model can't be loaded: {error}") from error
-
-
-def _load(model_dir: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def _load(
+    model_dir: Path,
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, NgramScorer | None]:
+    """Tokenizer and model, and for an ensemble its n-gram model."""
+    part = ""
     with quiet_transformers():
         try:
-            return (
-                AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True),
-                AutoModelForSequenceClassification.from_pretrained(
-                    str(model_dir), use_safetensors=True, local_files_only=True
-                ),
+            tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                str(model_dir), use_safetensors=True, local_files_only=True
             )
+            part = "its n-gram model "
+            ngrams = NgramScorer(model_dir) if (model_dir / NGRAMS_DIR).is_dir() else None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ExportError(f"{model_dir}: can't be loaded: {reason}") from error
+            raise ExportError(f"{model_dir}: {part}can't be loaded: {reason}") from error
+    return tokenizer, model, ngrams
 
 
-def batches_of_like_length(lengths: IntArray, tokens: int) -> list[RowNumbers]:
+def batches_of_like_length(lengths: IntArray, tokens: int) -> Iterator[RowNumbers]:
     """Row numbers, longest first, in batches of at most ``tokens`` tokens, padding included."""
     order = np.argsort(-lengths, kind="stable")
-    batches = []
-    start = 0
-    while start < len(order):
-        rows = max(1, tokens // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
+    while len(order):
+        rows = max(1, tokens // max(1, int(lengths[order[0]])))
+        yield order[:rows]
+        order = order[rows:]
 
 
 # Tokenization of long texts

@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,15 +33,14 @@ UNWANTED = ("torch", "transformers")
 Predict = Callable[[list[str]], list[str]]
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Labels of the texts, and how fast they came: one text alone, and 64 together."""
+class Answers(NamedTuple):
+    """Labels of the texts, and how fast they came: one text alone, and 64 together.
 
-    labels: tuple[str, ...]
-    load_seconds: float
-    latency_ms_p50: float
-    latency_ms_p95: float
-    rows_per_second: float
+    ``speed`` has ``load_seconds``, ``latency_ms_p50``, ``latency_ms_p95`` and ``rows_per_second``.
+    """
+
+    labels: list[str]
+    speed: dict[str, float]
 
 
 def probe_transformers(model_dir: Path, texts: list[str], max_length: int) -> Answers:
@@ -83,11 +82,10 @@ def _probe(mode: str, directory: Path, texts: list[str], *arguments: str) -> Ans
     if result.returncode != 0:
         last = result.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ExportError(f"a fresh process can't use it with {mode}: {last[0]}")
-    fields = json.loads(result.stdout)
-    labels = tuple(fields.pop("labels"))
-    if len(labels) != len(texts):
-        raise ExportError(f"{len(labels)} labels for {len(texts)} texts from {mode}")
-    return Answers(labels, **fields)
+    answers = Answers(*json.loads(result.stdout))
+    if len(answers.labels) != len(texts):
+        raise ExportError(f"{len(answers.labels)} labels for {len(texts)} texts from {mode}")
+    return answers
 
 
 # In the fresh process
@@ -95,18 +93,24 @@ def _probe(mode: str, directory: Path, texts: list[str], *arguments: str) -> Ans
 
 def _main(mode: str, directory: str, *arguments: str) -> Answers:
     texts = json.load(sys.stdin)
-    if mode == "onnx":
-        answers = _measure(lambda: _load_onnx(directory), texts)
-        if imported := [name for name in UNWANTED if name in sys.modules]:
-            raise SystemExit(f"the process imported {', '.join(imported)}")
-        return answers
     # transformers copies the code of a model to a cache and imports it from there. A directory of
     # its own keeps this process apart from others.
     with tempfile.TemporaryDirectory() as modules:
         os.environ.update(
             HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_MODULES_CACHE=modules
         )
-        return _measure(lambda: _load_transformers(directory, int(*arguments)), texts)
+        started = time.perf_counter()
+        if mode == "onnx":
+            sys.path.insert(0, directory)
+            reader = importlib.import_module("onnx_classifier").OnnxClassifier(directory)
+            predict: Predict = reader.predict
+        else:
+            predict = _load_transformers(directory, int(*arguments))
+        load_seconds = time.perf_counter() - started
+        answers = Answers(predict(texts), {"load_seconds": load_seconds, **_speed(predict, texts)})
+    if mode == "onnx" and (imported := [name for name in UNWANTED if name in sys.modules]):
+        raise SystemExit(f"the process imported {', '.join(imported)}")
+    return answers
 
 
 def _load_transformers(model_dir: str, max_length: int) -> Predict:
@@ -129,22 +133,12 @@ def _load_transformers(model_dir: str, max_length: int) -> Predict:
     return predict
 
 
-def _load_onnx(onnx_dir: str) -> Predict:
-    sys.path.insert(0, onnx_dir)
-    predict: Predict = importlib.import_module("onnx_classifier").OnnxClassifier(onnx_dir).predict
-    return predict
-
-
-def _measure(load: Callable[[], Predict], texts: list[str]) -> Answers:
-    started = time.perf_counter()
-    predict = load()
-    load_seconds = time.perf_counter() - started
-    labels = predict(texts)
+def _speed(predict: Predict, texts: list[str]) -> dict[str, float]:
     latencies = [1000 * _seconds(predict, [text]) for text in texts[:TEXTS_TIMED_ALONE]]
+    p50, p95 = np.quantile(latencies, [0.5, 0.95]).tolist()
     together = (texts * TEXTS_TIMED_TOGETHER)[:TEXTS_TIMED_TOGETHER]
     rows_per_second = len(together) / _seconds(predict, together)
-    p50, p95 = np.quantile(latencies, [0.5, 0.95])
-    return Answers(tuple(labels), load_seconds, float(p50), float(p95), rows_per_second)
+    return {"latency_ms_p50": p50, "latency_ms_p95": p95, "rows_per_second": rows_per_second}
 
 
 def _seconds(predict: Predict, texts: list[str]) -> float:
@@ -154,4 +148,4 @@ def _seconds(predict: Predict, texts: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    json.dump(asdict(_main(*sys.argv[1:])), sys.stdout)
+    json.dump(_main(*sys.argv[1:]), sys.stdout)

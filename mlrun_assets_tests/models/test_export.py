@@ -41,6 +41,11 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> 
     return directory / "model"
 
 
+def speed(rows_per_second: float) -> dict[str, float]:
+    times = {"load_seconds": 0.1, "latency_ms_p50": 1.0, "latency_ms_p95": 2.0}
+    return times | {"rows_per_second": rows_per_second}
+
+
 @pytest.fixture
 def run_export(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Exports a classifier that is always right; graphs and fresh processes are stood in for."""
@@ -57,10 +62,10 @@ def run_export(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def probe_onnx(onnx_dir: Path, texts: list[str]) -> Answers:
         rows = wrong[(onnx_dir / "model.onnx").read_text()]
         labels = [*(other[label] for label in answers[:rows]), *answers[rows:]]
-        return Answers(tuple(labels), 0.1, 1.0, 2.0, 100.0)
+        return Answers(labels, speed(100.0))
 
     def probe_transformers(_: Path, texts: list[str], __: int) -> Answers:
-        return Answers(tuple(answers[: len(texts)]), 1.0, 3.0, 4.0, 50.0)
+        return Answers(answers[: len(texts)], speed(50.0))
 
     monkeypatch.setattr(export, "probe_onnx", probe_onnx)
     monkeypatch.setattr(export, "probe_transformers", probe_transformers)

@@ -75,9 +75,9 @@ def test_a_fresh_process_serves_the_directory_without_torch(
     predictor = Predictor(tiny_model, MAX_LENGTH, exact=True)
     answers = probe_onnx(forms["float32"], TEXTS)
     numbers = predictor.probabilities(TEXTS).argmax(axis=1)
-    assert list(answers.labels) == [predictor.labels[number] for number in numbers]
-    assert 0 < answers.latency_ms_p50 <= answers.latency_ms_p95
-    assert answers.rows_per_second > 0
+    assert answers.labels == [predictor.labels[number] for number in numbers]
+    assert 0 < answers.speed["latency_ms_p50"] <= answers.speed["latency_ms_p95"]
+    assert answers.speed["rows_per_second"] > 0
 
 
 def test_a_reader_that_imports_torch_is_refused(forms: dict[str, Path], tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_ensemble_is_served_as_an_ensemble(
     expected = Predictor(tiny_ensemble, MAX_LENGTH, exact=True).probabilities(TEXTS)
     assert np.abs(OnnxClassifier(place).probabilities(TEXTS) - expected).max() < 1e-4
     answers = probe_onnx(place, TEXTS)
-    assert list(answers.labels) == [LABELS[number] for number in expected.argmax(axis=1)]
+    assert answers.labels == [LABELS[number] for number in expected.argmax(axis=1)]
     shutil.rmtree(place / "ngrams")  # half of the model never serves
     with pytest.raises(ExportError, match="ngrams"):
         probe_onnx(place, TEXTS)
