@@ -89,7 +89,7 @@ def message_of(error: BaseException) -> str:
     'a.csv: No such file or directory; check the path and run again'
     """
     if not isinstance(error, OSError):
-        return str(error)
+        return cause_of(error)
     number = errno.errorcode.get(error.errno or 0)
     advice = next((advice for names, advice in _ADVICE.items() if number in names.split()), None)
     if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # also without errno

@@ -5,17 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.config import Config, QualityConfig, json_schema, load_config, parse_config
+from mlrun_assets.config import Config, QualityConfig, load_config, parse_config
 from mlrun_assets.errors import ConfigError
 from mlrun_assets_tests.examples import ROOT
-
-MINIMAL = """\
-data: {train_path: data/final/train.jsonl, val_path: data/final/val.jsonl, \
-test_path: data/final/test.jsonl}
-model: {name: xlm-roberta-base, num_labels: 3, max_length: 512}
-training: {batch_size: 16, learning_rate: 2e-5, epochs: 5, seed: 42}
-deployment: {auto_deploy: false, min_accuracy: 0.85, min_f1: 0.82}
-"""
 
 
 def parse(text: str) -> Config:
@@ -28,56 +20,18 @@ def mistakes(text: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_config_with_only_the_documented_keys_works_as_it_is() -> None:
-    config = parse(MINIMAL)
-    assert config.model.name == "xlm-roberta-base"
-    assert config.model.num_labels == 3
-    assert config.training.learning_rate == pytest.approx(2e-5)
-    assert config.training.epochs == 5
-    assert config.deployment.min_f1 == pytest.approx(0.82)
-    assert config.training.label_smoothing == "auto"
-
-
 def test_exemptions_name_checks_columns_and_values() -> None:
     config = parse("data: {quality: {exempt: {language: {source: [wire, 2021]}}}}")
     assert config.data.quality.exempt == {"language": {"source": ("wire", 2021)}}
     assert config.data.extra_columns == ("source",)
 
 
-@pytest.mark.parametrize(
-    ("text", "place", "message"),
-    [
-        ("data: {quality: {exempt: {langage: {a: [b]}}}}", "exempt.langage", "should be"),
-        ("data: {quality: {exempt: {pii: {a: wire}}}}", "exempt.pii.a", "should be a list"),
-        ("data: {quality: {exempt: {schema: {a: [b]}}}}", "exempt.schema", "have no columns"),
-        ("data: {language: Somali}", "data.language", "should match pattern"),
-        ("data: {language: xyz}", "data.language", "ISO 639"),
-        ("data: {quality: {language_detector: lingua}}", "language_detector", "'py3langid'"),
-    ],
-)
-def test_mistakes_about_languages_and_exemptions(text: str, place: str, message: str) -> None:
-    first = mistakes(text)[1]
-    assert f"{place}: " in first
-    assert message in first
-
-
 def test_shipped_config_has_the_default_values() -> None:
-    shipped = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8"))
-    defaults = Config()
-    assert shipped.model_copy(update={"model": defaults.model}) == defaults
-    assert shipped.model.name == defaults.model.name
-    assert shipped.model.max_length == defaults.model.max_length
-
-
-def test_every_key_has_a_description() -> None:
-    definitions = json_schema()["$defs"]
-    undescribed = [
-        f"{section}.{key}"
-        for section, model in definitions.items()
-        for key, value in model["properties"].items()
-        if "description" not in value and "$ref" not in value
-    ]
-    assert undescribed == []
+    shipped, defaults = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8")), Config()
+    labels = {"num_labels": shipped.model.num_labels}
+    assert shipped == defaults.model_copy(
+        update={"model": defaults.model.model_copy(update=labels)}
+    )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "training:\n", "data: {}\n"])
@@ -150,50 +104,47 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("data: {labels: [a, b]}\nmodel: {num_labels: 3}\n", "data.labels lists 2"),
-        ("data: {labels: [a, a]}\n", "lists a label twice"),
-        ("data: {train_path: a.jsonl, test_path: ./a.jsonl}\n", "same file as data.train_path"),
-        ("data: {train_path: [b.jsonl, a.jsonl], val_path: a.jsonl}\n", "same file as data.train"),
-        ("data: {train_path: [a.jsonl, a.jsonl]}\n", "lists a file twice"),
-        ("data: {train_path: []}\n", "at least 1 item"),
-        ("data: {quality: {skip: [shema]}}\n", "should be 'schema', 'splits_nonempty'"),
-        (
-            "data:\n  labels:\n  - a\n  - null\n",
-            "line 4: data.labels.1: should be text; put it in quotes",
-        ),
-        ("training: {seed: -1}\n", "greater than or equal to 0"),
-        ("training:\n  epochs: 3\n  seeds: [1, 2, 1]\n", "line 3: training.seeds: lists a seed"),
-        ("training:\n  seeds: []\n", "line 2: training.seeds: should have at least 1 item"),
-        ("training:\n  seeds:\n  - 13\n  - -1\n", "line 4: training.seeds.1: should be greater"),
-        ("training: {seeds: 13}\n", "training.seeds: should be a list"),
-        ("training: {seeds: [true]}\n", "training.seeds.0: should be a valid integer"),
-        ("training: {warmup_fraction: 1}\n", "should be less than 1 or should be 'auto'"),
-        ("training: {batch_size: 0}\n", "greater than or equal to 1 or should be 'auto'"),
-        ("training: {learning_rate: 0}\n", "should be greater than 0 or should be 'auto'"),
-        ("training: {layerwise_decay: 0}\n", "should be greater than 0 or should be 'auto'"),
-        ("training: {freeze: -1}\n", "greater than or equal to 0"),
-        ("training: {freeze: all}\n", "'embeddings' or 'encoder' or should be a valid integer"),
-        ("training: {freeze: true}\n", "or should be a valid integer"),
-        ("training: {reuse: 1}\n", "should be true or false"),
-        ("training: {learning_rate: .nan}\n", "training.learning_rate: should be"),
-        ("training: {report_to: mlflow}\n", "should be a list"),
-        ("training: {num_workers: 2}\n", "set backend to torchrun or ray"),
-        ("training: {backend: torchrun, num_workers: 0}\n", "greater than or equal to 1"),
-        ("training: {backend: torchrun, ray_address: 'a:1'}\n", "set ray, or remove it"),
-        ("training: {backend: ray, ray_address: 'ray://a'}\n", "should match pattern"),
-        (
-            "training: {backend: ray, num_workers: 3, batch_size: 16}\n",
-            "not a multiple of training.num_workers",
-        ),
-        ("training: {pretraining_epochs: 1, batch_size: 1}\n", "compares the texts of a batch"),
-        ("training: {backend: spark}\n", "should be 'inline', 'torchrun' or 'ray'"),
-        ("[1, 2]\n", "is a list"),
-        ("just text\n", "is a single value; write sections"),
-        ("data: {labels: [a]}\n", "should have at least 2 items"),
-        ("a: b: c\n", "not YAML"),
-        ("data: {train_path: 1\n", "not YAML"),
-        ("data: !!python/object:os.system {}\n", "line 1: data: has the tag"),
-        ("1: 2\n", "unknown key"),
+        ("data: {quality: {exempt: {langage: {a: [b]}}}}", "quality.exempt.langage: should be"),
+        ("data: {quality: {exempt: {pii: {a: wire}}}}", "exempt.pii.a: should be a list"),
+        ("data: {quality: {exempt: {schema: {a: [b]}}}}", "quality.exempt.schema: rows that"),
+        ("data: {quality: {skip: [shema]}}", "should be 'schema', 'splits_nonempty'"),
+        ("data: {language: Somali}", "data.language: String should match"),
+        ("data: {language: xyz}", "data.language: should be a language code of ISO 639"),
+        ("data: {labels: [a, b]}\nmodel: {num_labels: 3}", "data.labels lists 2"),
+        ("data: {labels: [a, a]}", "lists a label twice"),
+        ("data: {labels: [a]}", "should have at least 2 items"),
+        ("data:\n  labels:\n  - a\n  - null", "line 4: data.labels.1: should be text; put it"),
+        ("data: {train_path: a.jsonl, test_path: ./a.jsonl}", "same file as data.train_path"),
+        ("data: {train_path: [b.jsonl, a.jsonl], val_path: a.jsonl}", "same file as data.train"),
+        ("data: {train_path: [a.jsonl, a.jsonl]}", "lists a file twice"),
+        ("data: {train_path: []}", "at least 1 item"),
+        ("data: {slice_columns: [source, code-switched]}", "is the name of a built-in slice"),
+        ("data: {slice_columns: [code_switched]}", "`code_switched` is the name of a built-in"),
+        ("training:\n  epochs: 3\n  seeds: [1, 2, 1]", "line 3: training.seeds: lists a seed"),
+        ("training: {seeds: [true]}", "training.seeds.0: should be a valid integer"),
+        ("training: {batch_size: 0}", "greater than or equal to 1 or should be 'auto'"),
+        ("training: {freeze: all}", "'embeddings' or 'encoder' or should be a valid integer"),
+        ("training: {reuse: 1}", "should be true or false"),
+        ("training: {learning_rate: .nan}", "training.learning_rate: should be"),
+        ("training: {num_workers: 2}", "set backend to torchrun or ray"),
+        ("training: {backend: torchrun, ray_address: 'a:1'}", "set ray, or remove it"),
+        ("training: {backend: ray, num_workers: 3, batch_size: 16}", "not a multiple of training."),
+        ("training: {pretraining_epochs: 1, batch_size: 1}", "compares the texts of a batch"),
+        ("[1, 2]", "is a list"),
+        ("just text", "is a single value; write sections"),
+        ("data: {train_path: 1", "not YAML"),
+        ("data: !!python/object:os.system {}", "line 1: data: has the tag"),
+        ("1: 2", "unknown key"),
+        ("data: &a {name: *a}", "line 1: data.name:"),
+        ("model: {}\ndata:\n  name: !!int x", "line 3: data.name:"),
+        ("training: &t {seed: 3}\nmodel:\n  <<: *t", "line 1: model.seed:"),
+        ("training: {<<: 3}", "line 1: not YAML"),
+        ("data: {? [1, 2] : 3}", "line 1: data:"),
+        ("? [1, 2]\n: 3", "the top level: has a key that is not text on line 1"),
+        ("data:\n  labels: [!foo x, b]", "line 2: data.labels.0: has the tag !foo"),
+        ("data: {}\n---\nmodel: {}", "line 2: not YAML"),
+        ("%YAML 1.1\n---\ndata: {}", "YAML 1.1"),
+        ("[" * 5000, "not YAML"),
     ],
 )
 def test_one_clear_message(text: str, expected: str) -> None:
@@ -201,49 +152,34 @@ def test_one_clear_message(text: str, expected: str) -> None:
 
 
 def test_contradictions_are_reported_with_other_mistakes() -> None:
-    message = "\n".join(
-        mistakes(
-            "data: {labels: [a, b], train_path: x.jsonl, test_path: x.jsonl}\n"
-            "model: {num_labels: 3}\n"
-            "training: {epochs: x}\n"
-            "deploymnt: {}\n"
-        )
+    found = mistakes(
+        "data: {labels: [a, b], train_path: x.jsonl, test_path: x.jsonl}\n"
+        "model: {num_labels: 3}\ntraining: {epochs: x}\ndeploymnt: {}\n"
     )
-    assert "4 mistakes" in message
-    for part in ("data.labels lists 2", "same file", "training.epochs", "`deployment`"):
-        assert part in message
+    for part in ("4 mistakes", "labels lists 2", "same file", "training.epochs", "`deployment`"):
+        assert part in "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["length", "truncated", "code-switched", "code_switched"])
-def test_no_column_takes_the_name_of_a_slice_that_every_run_has(name: str) -> None:
-    message = "\n".join(mistakes(f"data: {{slice_columns: [source, {name}]}}\n"))
-    assert f"data.slice_columns: `{name}` is the name of a built-in slice" in message
+WRITTEN = "yes, no, off, true, 010, 1.0, 1e3, 1_000, 2024-01-01"
 
 
-def test_labels_may_be_integers() -> None:
-    assert parse("data: {labels: [0, 1, 2]}\n").data.labels == ("0", "1", "2")
-
-
-def test_seeds_and_layers_to_freeze_are_read() -> None:
-    training = parse(
-        "training: {seed: 1, seeds: [13, 42], freeze: 4, learning_rate: 2e-5}"
-    ).training
-    assert (training.seed, training.seeds, training.freeze) == (1, (13, 42), 4)
-    assert training.learning_rate == pytest.approx(2e-5)
-
-
-def test_labels_are_read_as_they_are_written() -> None:
-    written = "yes, no, off, true, 010, 1.0, 1e3, 1_000, 2024-01-01"
-    assert parse(f"data: {{labels: [{written}]}}\n").data.labels == tuple(written.split(", "))
-
-
-def test_language_no_is_norwegian() -> None:
-    assert parse("data: {language: no}\n").data.language == "no"
-
-
-def test_off_is_a_word() -> None:
-    deployment = parse("deployment: {policy: off, beats_baseline: off}\n").deployment
-    assert (deployment.policy, deployment.beats_baseline) == ("off", "off")
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("data.labels", "[0, 1, 2]", ("0", "1", "2")),
+        ("data.labels", f"[{WRITTEN}]", tuple(WRITTEN.split(", "))),
+        ("data.language", "no", "no"),
+        ("training.seeds", "[13, 42]", (13, 42)),
+        ("training.freeze", "4", 4),
+        ("deployment.policy", "off", "off"),
+        ("training.learning_rate", "2e-5", 2e-5),
+        ("training.learning_rate", "2.0E-05", 2e-5),
+        ("training.learning_rate", ".00002", 2e-5),
+    ],
+)
+def test_values_are_read_as_they_are_written(key: str, written: str, value: object) -> None:
+    section, name = key.split(".")
+    assert getattr(getattr(parse(f"{section}: {{{name}: {written}}}"), section), name) == value
 
 
 @pytest.mark.parametrize("word", ["on", "off", "yes", "no", "Yes", "OFF"])
@@ -252,17 +188,6 @@ def test_a_word_for_a_flag_is_refused_with_its_line(word: str) -> None:
     assert found[0] == "ml_config.yaml: 2 mistakes:"
     assert found[1].startswith("  line 2: deployment.auto_deploy: should be true or false")
     assert found[2].startswith("  line 4: training.bf16: should be true or false")
-
-
-@pytest.mark.parametrize("number", ["2e-5", "2E-5", "2.0e-05", "0.00002", ".00002"])
-def test_every_form_of_a_number(number: str) -> None:
-    training = parse(f"training: {{learning_rate: {number}}}\n").training
-    assert training.learning_rate == pytest.approx(2e-5)
-
-
-def test_a_file_that_says_yaml_1_1_is_refused() -> None:
-    assert "YAML 1.1" in mistakes("%YAML 1.1\n---\ndeployment: {policy: off}\n")[0]
-    assert parse("%YAML 1.2\n---\ndeployment: {policy: off}\n").deployment.policy == "off"
 
 
 def test_all_repeated_keys_are_reported() -> None:
@@ -282,25 +207,6 @@ def test_anchors_and_merge_keys() -> None:
     assert (config.training.seed, config.training.epochs) == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("data: &a {name: *a}\n", "line 1: data.name:"),
-        ("model: {}\ndata:\n  name: !!int x\n", "line 3: data.name:"),
-        ("training: &t {seed: 3}\nmodel:\n  <<: *t\n", "line 1: model.seed:"),
-        ("training: {<<: 3}\n", "line 1: not YAML"),
-        ("data: {? [1, 2] : 3}\n", "line 1: data:"),
-        ("? [1, 2]\n: 3\n", "the top level: has a key that is not text on line 1"),
-        ("data:\n  labels: [!foo x, b]\n", "line 2: data.labels.0: has the tag !foo"),
-        ("data: {}\n---\nmodel: {}\n", "line 2: not YAML"),
-        ("data:\n\tname: x\n", "line 2: not YAML"),
-        ("[" * 5000, "not YAML"),
-    ],
-)
-def test_odd_yaml_is_one_error(text: str, place: str) -> None:
-    assert place in "\n".join(mistakes(text))
-
-
 ORDERED = [
     (name, name.replace("_warns", "_blocks"))
     for name in QualityConfig.model_fields
@@ -311,7 +217,6 @@ ORDERED = [
 def test_every_limit_that_blocks_has_one_that_warns() -> None:
     blocking = {name for name in QualityConfig.model_fields if name.endswith("_blocks")}
     assert blocking == {high for _, high in ORDERED[:-1]}
-    assert len(blocking) == 4
 
 
 @pytest.mark.parametrize(("low", "high"), ORDERED)
@@ -363,16 +268,12 @@ def test_a_frozen_config_reads_back_as_the_same_config(
     assert parse(config.to_yaml()) == config
 
 
-@pytest.mark.parametrize("kind", ["directory", "bytes"])
-def test_unreadable_files(tmp_path: Path, kind: str) -> None:
-    file = tmp_path / "c.yaml"
-    if kind == "directory":
-        file.mkdir()
-    else:
-        file.write_bytes(b"data: \xff\xfe\n")
-    expected = "is a directory" if kind == "directory" else "not UTF-8"
-    with pytest.raises(ConfigError, match=expected):
-        load_config(file)
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a directory"):
+        load_config(tmp_path)
+    (tmp_path / "c.yaml").write_bytes(b"data: \xff\xfe\n")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_config(tmp_path / "c.yaml")
 
 
 keys = st.sampled_from(["data", "model", "training", "seed", "name", "x", "1", "labels"])

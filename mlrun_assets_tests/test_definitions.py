@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from typing import Any
 
 import dagster as dg
+import pytest
 from ruamel.yaml import YAML
 
 from mlrun_assets.definitions import defs
@@ -28,8 +31,6 @@ EDGES = {
     "predictions": {"production_model"},
 }
 EDGES["deployment_report"] = set(EDGES) - {"predictions"}
-OF_NO_RUN = {dg.AssetKey("predictions")}
-"""What is materialized alone, and is no part of an experiment."""
 
 
 def graph() -> dg.AssetGraph:
@@ -48,9 +49,10 @@ def test_edges() -> None:
     assert edges == EDGES
 
 
-def test_the_documented_selection_is_every_asset_that_can_be_materialized() -> None:
-    selected = dg.AssetSelection.from_string("+deployment_report").resolve(graph())
-    assert selected == graph().materializable_asset_keys - OF_NO_RUN
+@pytest.mark.parametrize("parse", [dg.AssetSelection.from_string, dg.AssetSelection.from_coercible])
+def test_the_documented_selection_is_every_asset_that_can_be_materialized(parse: Any) -> None:
+    selected = parse("+deployment_report").resolve(graph())
+    assert names(selected) == set(EDGES) - {"predictions"}  # that is no part of an experiment
 
 
 def test_everything_downstream_of_a_stage() -> None:
@@ -58,23 +60,6 @@ def test_everything_downstream_of_a_stage() -> None:
     assert dependants("deployment_report") == set()
     assert "production_model" in dependants("trained_checkpoint")
     assert "trained_checkpoint" not in dependants("baseline_metrics")
-
-
-def test_an_evaluation_made_again_decides_and_deploys_again() -> None:
-    selected = dg.AssetSelection.from_coercible(["evaluation_metrics+"]).resolve(graph())
-    assert names(selected) == {
-        "evaluation_metrics",
-        "deployment_decision",
-        "production_model",
-        "experiment_registry",
-        "tech_debt_registry",
-        "deployment_report",
-    }
-
-
-def test_the_old_parser_of_the_command_line_agrees() -> None:
-    selected = dg.AssetSelection.from_coercible(["+deployment_report"]).resolve(graph())
-    assert selected == graph().materializable_asset_keys - OF_NO_RUN
 
 
 def test_every_asset_is_described_owned_grouped_and_has_kinds() -> None:
@@ -97,24 +82,21 @@ def test_checks_of_the_stages() -> None:
     }
 
 
-def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    heavy = (
-        "torch", "transformers", "pandas", "sklearn", "scipy", "matplotlib", "datasets",
-        "evaluate", "pandera", "accelerate", "tokenizers", "sentencepiece",
-    )  # fmt: skip
-    code = (
-        "import sys, mlrun_assets.definitions\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+HEAVY = (
+    "torch transformers pandas sklearn scipy matplotlib datasets evaluate pandera accelerate "
+    "tokenizers sentencepiece"
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("definitions", HEAVY), ("cli.__main__", f"{HEAVY} dagster")]
+)
+def test_loading_a_module_imports_nothing_heavy(module: str, heavy: str) -> None:
+    code = f"import sys, mlrun_assets.{module}; print({{*{heavy.split()}}} & {{*sys.modules}})"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
 def test_workspace_and_project_name_the_same_location() -> None:
-    import tomllib
-
     workspace = YAML(typ="safe").load(ROOT / "workspace.yaml")["load_from"][0]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
     assert workspace["python_module"]["module_name"] == project["module_name"]

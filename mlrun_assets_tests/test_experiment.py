@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -21,15 +22,7 @@ from mlrun_assets.experiment import (
 from mlrun_assets.records import Manifest, Status
 
 
-@pytest.fixture
-def experiments(tmp_path: Path) -> Path:
-    for number in range(5):
-        directory = tmp_path / f"exp_{number}"
-        finish(directory, number, created_at=f"2026-11-0{number + 1}T00:00:00Z")
-    return tmp_path
-
-
-def finish(directory: Path, number: int, created_at: str) -> None:
+def finish(directory: Path, number: int, day: int = 1) -> None:
     """Make ``directory`` an experiment that is complete."""
     Manifest(
         id=directory.name,
@@ -37,9 +30,16 @@ def finish(directory: Path, number: int, created_at: str) -> None:
         original_name=None,
         report=f"impl-ml-run-{number}",
         status=Status.COMPLETE,
-        created_at=created_at,
+        created_at=f"2026-11-0{day}T00:00:00Z",
         run_ids=(f"run-{number}",),
     ).save(Experiment(directory).paths.manifest)
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Path:
+    for number in range(5):
+        finish(tmp_path / f"exp_{number}", number, day=number + 1)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -52,29 +52,19 @@ def finish(directory: Path, number: int, created_at: str) -> None:
     ],
 )
 def test_an_experiment_is_found_with_each_manifest_read_once(
-    experiments: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    explicit: str | None,
-    run_ids: tuple[str, ...],
-    wanted: str,
+    experiments: Path, explicit: str | None, run_ids: tuple[str, ...], wanted: str
 ) -> None:
-    read: Counter[Path] = Counter()
-    load = Manifest.load.__func__
-
-    def counted(kind: type[Manifest], path: Path) -> Manifest:
-        read[path] += 1
-        return load(kind, path)
-
-    monkeypatch.setattr(Manifest, "load", classmethod(counted))
-    assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
-    assert len(read) == 5 and set(read.values()) == {1}
+    load = Mock(wraps=Manifest.load)
+    with patch.object(Manifest, "load", load):
+        assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
+    assert len({str(call.args) for call in load.mock_calls}) == len(load.mock_calls) == 5
 
 
 def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     taken = [take_directory(tmp_path, now) for _ in range(11)]
     for number, directory in enumerate(taken):
-        finish(directory, number, created_at="2026-11-01T00:00:00Z")
+        finish(directory, number)
     assert [each.directory for each in all_experiments(tmp_path)] == taken[::-1]
 
 
@@ -96,12 +86,8 @@ def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
     file.write_text(json.dumps(later))
     with pytest.raises(RecordError, match=r"schema version 2, and .* reads 1; use the version"):
         Manifest.load(file)
-    assert [each.id for each in all_experiments(experiments)] == [
-        "exp_3",
-        "exp_2",
-        "exp_1",
-        "exp_0",
-    ]
+    ids = [each.id for each in all_experiments(experiments)]
+    assert ids == ["exp_3", "exp_2", "exp_1", "exp_0"]
     assert find_experiment(experiments, None, ()) == Experiment(experiments / "exp_3")
     with pytest.raises(RecordError, match="schema version 2"):
         find_experiment(experiments, "exp_4", ())

@@ -11,29 +11,21 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import ExperimentError
-from mlrun_assets.experiment import (
-    ExperimentPaths,
-    is_locked,
-    lock_experiment,
-    try_lock,
-    unlock_experiment,
-)
+from mlrun_assets.experiment import is_locked, lock_experiment, try_lock, unlock_experiment
 
-LOOK_IN_A_LOOP = """
+START = """
 import sys
 from pathlib import Path
-from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.experiment import is_locked
+from mlrun_assets.experiment import is_locked, lock_experiment
+directory = Path(sys.argv[1])
+"""
+LOOK_IN_A_LOOP = """
 print("ready", flush=True)
-while not (Path(sys.argv[1]) / "done").exists():
-    is_locked(Path(sys.argv[1]))
+while not (directory / "done").exists():
+    is_locked(directory)
 """
 HOLD = """
-import sys
-from pathlib import Path
-from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.experiment import lock_experiment
-lock_experiment(Path(sys.argv[1]))
+lock_experiment(directory)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -41,8 +33,8 @@ sys.stdin.read()
 
 @contextmanager
 def process(code: str, directory: Path) -> Iterator[None]:
-    """Another process that runs ``code`` with the directory as its argument."""
-    command = [sys.executable, "-c", code, str(directory)]
+    """Another process that runs ``code`` on the directory."""
+    command = [sys.executable, "-c", START + code, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
@@ -69,21 +61,14 @@ def test_an_experiment_that_another_process_holds_is_seen_and_refused(tmp_path: 
         assert not try_lock(tmp_path)
         with pytest.raises(ExperimentError, match="another process works on this experiment"):
             lock_experiment(tmp_path)
-    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path)  # looking leaves the lock free
+    assert try_lock(tmp_path)
+    unlock_experiment(tmp_path)
 
 
 def test_looking_at_an_experiment_that_nobody_held_writes_nothing(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_looking_leaves_the_lock_free(tmp_path: Path) -> None:
-    ExperimentPaths(tmp_path).lock.touch()
-    assert not is_locked(tmp_path)
-    assert try_lock(tmp_path)
-    assert is_locked(tmp_path)
-    unlock_experiment(tmp_path)
-    assert not is_locked(tmp_path)
 
 
 def test_locking_and_unlocking_twice(tmp_path: Path) -> None:

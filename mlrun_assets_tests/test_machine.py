@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +10,6 @@ import psutil
 import pytest
 
 from mlrun_assets.machine import available_memory_bytes, total_memory_bytes, usable_cpus
-from mlrun_assets_tests.examples import LAPTOP, plan
 
 GB = 2**30
 
@@ -32,35 +30,31 @@ def files(root: Path, contents: dict[str, object]) -> Path:
     return root
 
 
-def version_2(root: Path, group: str = "/") -> Path:
+def version_2(root: Path, group: str = "") -> Path:
     """A container of 4 GB, 3 of them used, 1 of those by cached files, and 2.5 CPUs."""
-    place = f"sys/fs/cgroup{group.rstrip('/')}"
-    return files(
-        root,
-        {
-            "proc/self/cgroup": f"0::{group}",
-            f"{place}/memory.max": 4 * GB,
-            f"{place}/memory.current": 3 * GB,
-            f"{place}/memory.stat": f"anon {2 * GB}\ninactive_file {GB}",
-            f"{place}/cpu.max": "250000 100000",
-        },
-    )
+    place = f"sys/fs/cgroup{group}"
+    contents = {
+        "proc/self/cgroup": f"0::{group or '/'}",
+        f"{place}/memory.max": 4 * GB,
+        f"{place}/memory.current": 3 * GB,
+        f"{place}/memory.stat": f"anon {2 * GB}\ninactive_file {GB}",
+        f"{place}/cpu.max": "250000 100000",
+    }
+    return files(root, contents)
 
 
 def version_1(root: Path) -> Path:
     """The same container in version 1; its path is the host's, which is not mounted in it."""
     memory, cpu = "sys/fs/cgroup/memory", "sys/fs/cgroup/cpu,cpuacct"
-    files(
-        root,
-        {
-            "proc/self/cgroup": "4:memory:/docker/a1b2\n1:cpu,cpuacct:/docker/a1b2\n0::/",
-            f"{memory}/memory.limit_in_bytes": 4 * GB,
-            f"{memory}/memory.usage_in_bytes": 3 * GB,
-            f"{memory}/memory.stat": f"inactive_file 0\ntotal_inactive_file {GB}",
-            f"{cpu}/cpu.cfs_quota_us": 250000,
-            f"{cpu}/cpu.cfs_period_us": 100000,
-        },
-    )
+    contents = {
+        "proc/self/cgroup": "4:memory:/docker/a1b2\n1:cpu,cpuacct:/docker/a1b2\n0::/",
+        f"{memory}/memory.limit_in_bytes": 4 * GB,
+        f"{memory}/memory.usage_in_bytes": 3 * GB,
+        f"{memory}/memory.stat": f"inactive_file 0\ntotal_inactive_file {GB}",
+        f"{cpu}/cpu.cfs_quota_us": 250000,
+        f"{cpu}/cpu.cfs_period_us": 100000,
+    }
+    files(root, contents)
     (root / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
     return root
 
@@ -73,41 +67,29 @@ def test_a_container_of_4_gb_on_a_host_of_64_gb_has_4_gb(tmp_path: Path, contain
     assert usable_cpus(root) == 3
 
 
-def test_memory_is_short_in_a_container_and_not_on_its_host(tmp_path: Path) -> None:
-    base = replace(LAPTOP, hidden_size=768)
-    frozen = {}
-    for name, root in {"host": tmp_path / "none", "container": version_2(tmp_path)}.items():
-        machine = replace(base, available_memory_gb=available_memory_bytes(root) / GB)
-        frozen[name] = plan(hardware=machine).recipe.freeze
-    assert frozen == {"host": "none", "container": "embeddings"}
-
-
 def test_a_limit_of_a_group_above_holds_as_well(tmp_path: Path) -> None:
-    root = version_2(tmp_path, "/kubepods")
-    files(
-        root,
-        {
-            "proc/self/cgroup": "0::/kubepods/pod/container",
-            "sys/fs/cgroup/kubepods/pod/container/memory.max": "max",
-            "sys/fs/cgroup/kubepods/pod/container/memory.current": GB,
-            "sys/fs/cgroup/kubepods/pod/container/cpu.max": "max 100000",
-        },
-    )
+    place = "sys/fs/cgroup/kubepods/pod/container"
+    contents = {
+        "proc/self/cgroup": "0::/kubepods/pod/container",
+        f"{place}/memory.max": "max",
+        f"{place}/memory.current": GB,
+        f"{place}/cpu.max": "max 100000",
+    }
+    root = files(version_2(tmp_path, "/kubepods"), contents)
     assert available_memory_bytes(root) == 2 * GB
     assert usable_cpus(root) == 3
 
 
 def test_without_a_limit_the_host_counts(tmp_path: Path) -> None:
-    files(
-        tmp_path,
-        {
-            "proc/self/cgroup": "4:memory:/\n1:cpu:/",
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": GB,
-            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": -1,
-            "sys/fs/cgroup/cpu/cpu.cfs_period_us": 100000,
-        },
-    )
+    memory, cpu = "sys/fs/cgroup/memory", "sys/fs/cgroup/cpu"
+    contents = {
+        "proc/self/cgroup": "4:memory:/\n1:cpu:/",
+        f"{memory}/memory.limit_in_bytes": 9223372036854771712,
+        f"{memory}/memory.usage_in_bytes": GB,
+        f"{cpu}/cpu.cfs_quota_us": -1,
+        f"{cpu}/cpu.cfs_period_us": 100000,
+    }
+    files(tmp_path, contents)
     assert available_memory_bytes(tmp_path) == 60 * GB
     assert total_memory_bytes(tmp_path) == 64 * GB
     assert usable_cpus(tmp_path) == 16
