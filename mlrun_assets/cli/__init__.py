@@ -14,16 +14,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any
 
 import click
 
 from mlrun_assets.config import CONFIG_VARIABLE, DEFAULT_CONFIG_FILE, LoadedConfig, load_config
 
-P = ParamSpec("P")
 
-
-def with_config(command: Callable[P, None]) -> Callable[..., None]:
+def with_config(command: Callable[..., None]) -> Callable[..., None]:
     """Add the option ``--config`` and pass the loaded config as the first argument."""
 
     @click.option(
@@ -33,8 +31,8 @@ def with_config(command: Callable[P, None]) -> Callable[..., None]:
         help=f"The config file. Default: ${CONFIG_VARIABLE}, else ml_config.yaml.",
     )
     @functools.wraps(command)
-    def wrapped(file: Path | None, *args: P.args, **kwargs: P.kwargs) -> None:
-        command(load_config(file), *args, **kwargs)  # type: ignore[arg-type]
+    def wrapped(file: Path | None, **options: Any) -> None:
+        command(load_config(file), **options)
 
     return wrapped
 

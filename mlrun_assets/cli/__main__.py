@@ -25,7 +25,11 @@ for command in (run, check_data, status, promote, rollback, diff, push, predict,
 
 def main() -> None:
     """Run a command; print an error of this package or of the file system as one message."""
-    _open_standard_streams()
+    # The next file that is opened would get the number of a closed standard stream, and the output
+    # of libraries.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     try:
         commands(standalone_mode=False)
     except MlrunError as error:
@@ -33,7 +37,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"error: {message_of(error)}", err=True)
-        _discard_pending_output()
+        # If stdout is what failed, Python would exit with 120: pending output goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except click.ClickException as error:
         error.show()
@@ -41,23 +46,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("cancelled", err=True)
         sys.exit(130)
-
-
-def _discard_pending_output() -> None:
-    """Send buffered output nowhere: if stdout is what failed, Python would exit with 120."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
-def _open_standard_streams() -> None:
-    """Replace a closed standard stream with an empty one.
-
-    The next file that is opened would otherwise get its number, and the output of libraries.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -36,21 +36,17 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
     checks that need token counts are off.
     """
     note_defaults(config)
-    if output:
-        dataset = _validate(config, output)
-        kept = True
-    else:
-        output = Path(tempfile.mkdtemp(prefix="check-data-"))
-        kept = False
-        try:
-            dataset = _validate(config, output)
-            kept = bool(dataset.quarantine_reasons)
-        finally:
-            if not kept:
-                shutil.rmtree(output)
+    kept = output is not None
+    directory = output or Path(tempfile.mkdtemp(prefix="check-data-"))
+    try:
+        dataset = _validate(config, directory)
+        kept = kept or bool(dataset.quarantine_reasons)
+    finally:
+        if not kept:
+            shutil.rmtree(directory)
     if kept:
-        click.echo(f"quarantine  {output / dataset.quarantine_file}")
-        click.echo(f"datasheet   {ExperimentPaths(output).datasheet}")
+        click.echo(f"quarantine  {directory / dataset.quarantine_file}")
+        click.echo(f"datasheet   {ExperimentPaths(directory).datasheet}")
     sys.exit(0 if dataset.ready else 1)
 
 
@@ -76,9 +72,6 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
         ) from None
     click.echo(list_checks(dataset))
     return dataset
-
-
-STANDARD = "-"  # standard input
 
 
 @click.command(
@@ -119,40 +112,41 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     version: str | None,
 ) -> None:
     """Label row by row; only a window of rows is in memory."""
+    from tqdm import tqdm
+
+    from mlrun_assets.data.unlabelled import read_stream
     from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 
     chosen = prediction.version_to_ask(config, version)
     data = prediction.data_of(chosen, config.settings.data)
-    name = source
-    if source == STANDARD:
-        name = "standard input"
-        rows = prediction.rows_of_stream(sys.stdin.buffer, name, data)
+    if source == "-":
+        source = "standard input"
+        rows = prediction.text_rows(read_stream(sys.stdin.buffer, source), source, data)
     else:
         rows = prediction.rows_of_file(Path(source), data)
     options = PredictOptions(all_labels=all_labels, explanation=explain, skip_invalid=skip_invalid)
-    classifier = prediction.load_classifier(config, chosen, exact=options.exact)
+    classifier = prediction.load_classifier(config, chosen, exact=explain)
     answers = answer_rows(rows, classifier, options)
     labelled, bad = 0, 0
-    shown = sys.stderr.isatty() and (output or not sys.stdout.isatty())
-    with _opened(output) as file, _bar(shown=bool(shown)) as bar:
+    hidden = not sys.stderr.isatty() or (output is None and sys.stdout.isatty())
+    with (
+        _opened(output) as file,
+        tqdm(unit=" rows", file=sys.stderr, disable=hidden, dynamic_ncols=True) as bar,
+    ):
         for window in prediction.write_answers(answers, file):
             labelled += len(window)
             bad += sum("error" in answer for answer in window)
             bar.update(len(window))
         if not labelled:
-            note(f"{name}: no rows")
+            note(f"{source}: no rows")
     if bad:
         note(f"{count(bad, 'row')} could not be labelled; see `error`")
 
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """The file or stream that the answers are written to.
-
-    Raises:
-        MlrunError: it can't be written.
-    """
+    """The file or stream that the answers are written to; `MlrunError` if it can't be written."""
     try:
         if output is None:
             yield sys.stdout.buffer
@@ -169,9 +163,3 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
             f"{output or 'standard output'}: can't be written: {error.strerror or error}; make "
             "room, or choose another --output"
         ) from None
-
-
-def _bar(*, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(unit=" rows", file=sys.stderr, disable=not shown, dynamic_ncols=True)

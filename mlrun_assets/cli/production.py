@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import click
 
 from mlrun_assets.cli import with_config
 from mlrun_assets.config import LoadedConfig, json_schema
-from mlrun_assets.experiment import Experiment, all_experiments, find_experiment, is_locked
+from mlrun_assets.experiment import all_experiments, find_experiment, is_locked
 from mlrun_assets.records import Status
 
 
@@ -82,28 +83,17 @@ def status(config: LoadedConfig, limit: int) -> None:
     serving = read_production(config.production_dir)
     if serving:
         move = last_move_to(config.production_dir, serving.version)
-        click.echo(f"production  {serving.version}" + (f", since {move.when}" if move else ""))
-    else:
-        click.echo("production  nothing deployed yet")
+        since = f", since {move.when}" if move else ""
+    click.echo(f"production  {serving.version + since if serving else 'nothing deployed yet'}")
     for experiment in all_experiments(config.experiments_dir)[:limit]:
         manifest = experiment.manifest
         summary = run_summary(experiment, manifest.error)
-        if _was_killed(experiment):
-            summary += f"; was killed; resume with `mlrun-assets run --resume {experiment.id}`"
+        with suppress(OSError):  # users who may not write there can't see the lock
+            if manifest.status is Status.RUNNING and not is_locked(experiment.directory):
+                summary += f"; was killed; resume with `mlrun-assets run --resume {experiment.id}`"
         click.echo(f"{manifest.status:<11} {experiment.id}  {summary}")
     for item in read_open_debt(config.reports_dir):
         click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
-
-
-def _was_killed(experiment: Experiment) -> bool:
-    """Whether an experiment is ``Running`` but no process works on it.
-
-    False for users who may not write there: they can't see the lock.
-    """
-    try:
-        return experiment.manifest.status is Status.RUNNING and not is_locked(experiment.directory)
-    except OSError:
-        return False
 
 
 @click.command(help="Print the JSON Schema of ml_config.yaml, for editors.")

@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from mlrun_assets.runs.stage import ResumedRun
 
 
-EXIT_CODES = {
-    Status.COMPLETE: 0,
-    Status.FAILED: 1,
-    Status.BLOCKED: 3,
-    Status.CANCELLED: 130,
-}
+EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CANCELLED: 130}
 INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 DAGSTER_YAML = """\
 # No telemetry, no questions to new users, no debug lines on the terminal.
@@ -57,6 +52,8 @@ compute_logs:
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
+    from mlrun_assets.registries.registry import report_file
+    from mlrun_assets.runs.closing import run_summary
     from mlrun_assets.runs.opening import slug
     from mlrun_assets.runs.stage import resume_experiment
 
@@ -67,24 +64,26 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     note_defaults(config)
     if name:
         slug(name)
-    resumed = resume_experiment(config, resume, note) if resume is not None else None
-    if resumed is None:
-        experiment = _execute(config, name, None)
-    elif resumed.stages:
-        click.echo(f"{resumed.experiment.id}: resuming with {', '.join(resumed.stages)}", err=True)
-        experiment = _execute(config, None, resumed)
-    else:
+    resumed = None if resume is None else resume_experiment(config, resume, note)
+    if resumed and not resumed.stages:
         experiment = resumed.experiment
         click.echo(f"{experiment.id} is already complete; nothing to resume", err=True)
-    _print_end(config, experiment)
+    else:
+        if resumed:
+            stages = ", ".join(resumed.stages)
+            click.echo(f"{resumed.experiment.id}: resuming with {stages}", err=True)
+        experiment = _execute(config, name, resumed)
+    manifest = experiment.manifest
+    click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
+    if manifest.error and manifest.status is not Status.CANCELLED:
+        click.echo(manifest.error, err=True)
+    click.echo(f"experiment  {experiment.directory}")
+    click.echo(f"report      {report_file(config.reports_dir, manifest.report)}")
+    sys.exit(EXIT_CODES.get(manifest.status, 1))
 
 
 def _execute(config: LoadedConfig, name: str | None, resumed: ResumedRun | None) -> Experiment:
-    """Run the graph in a new experiment, or the stages that are left in a resumed one.
-
-    Raises:
-        MlrunError: the run failed before it had an experiment.
-    """
+    """Run the graph in a new experiment, or the stages that are left in a resumed one."""
     use_dagster_home(config)
     if sys.stderr.isatty():
         os.environ[COLUMNS_VARIABLE] = str(os.get_terminal_size(sys.stderr.fileno()).columns)
@@ -114,11 +113,7 @@ def _execute(config: LoadedConfig, name: str | None, resumed: ResumedRun | None)
 
 @contextmanager
 def _dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance, with its history in DAGSTER_HOME.
-
-    Raises:
-        MlrunError: the history can't be read or written.
-    """
+    """Dagster's instance, with its history in DAGSTER_HOME; `MlrunError` if that can't be kept."""
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
@@ -171,41 +166,28 @@ def _closed(config: LoadedConfig, result: dg.ExecuteInProcessResult) -> Experime
     return experiment
 
 
-def _print_end(config: LoadedConfig, experiment: Experiment) -> None:
-    """Print status, scores and report of an ended run; exit with the code of its status."""
-    from mlrun_assets.registries.registry import report_file
-    from mlrun_assets.runs.closing import run_summary
-
-    manifest = experiment.manifest
-    click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
-    if manifest.error and manifest.status is not Status.CANCELLED:
-        click.echo(manifest.error, err=True)
-    click.echo(f"experiment  {experiment.directory}")
-    click.echo(f"report      {report_file(config.reports_dir, manifest.report)}")
-    sys.exit(EXIT_CODES.get(manifest.status, 1))
-
-
 def use_dagster_home(config: LoadedConfig) -> None:
     """Set DAGSTER_HOME to ``.dagster`` beside the config, unless it is set."""
     chosen = os.environ.get("DAGSTER_HOME")
-    if chosen and not (Path(chosen).is_absolute() and Path(chosen).is_dir()):
+    if chosen:
+        if Path(chosen).is_absolute() and Path(chosen).is_dir():
+            return
         raise MlrunError(
             f"DAGSTER_HOME is {chosen}: export the absolute path of a directory that exists, or "
             "unset it"
         )
-    if not chosen:
-        home = config.directory / ".dagster"
-        try:
-            home.mkdir(exist_ok=True)
-            settings = home / "dagster.yaml"
-            if not settings.exists():
-                settings.write_text(DAGSTER_YAML, encoding="utf-8")
-        except OSError as error:
-            raise MlrunError(
-                f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
-                "DAGSTER_HOME as the absolute path of a directory that can be written"
-            ) from None
-        os.environ["DAGSTER_HOME"] = str(home)
+    home = config.directory / ".dagster"
+    try:
+        home.mkdir(exist_ok=True)
+        settings = home / "dagster.yaml"
+        if not settings.exists():
+            settings.write_text(DAGSTER_YAML, encoding="utf-8")
+    except OSError as error:
+        raise MlrunError(
+            f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
+            "DAGSTER_HOME as the absolute path of a directory that can be written"
+        ) from None
+    os.environ["DAGSTER_HOME"] = str(home)
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:

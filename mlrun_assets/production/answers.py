@@ -5,9 +5,11 @@ Only the rows of one window are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,9 @@ MOST_INFLUENCES = 5
 WINDOW_CHARACTERS = 1 << 23
 _LEAST = 1e-300
 
+T = TypeVar("T")
+Answer = dict[str, Any]
+
 
 class Classifier(Protocol):
     """A model that gives probabilities to texts, in the order of ``labels``."""
@@ -34,32 +39,13 @@ class Classifier(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Influence:
-    """Words of a text, starting at the word ``position``, and the label's probability without them.
-
-    ``change`` is in log-probability: below zero, the words support the label.
-    """
-
-    words: str
-    position: int
-    change: float
-    probability: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The influence as it is written to an answer."""
-        return {
-            "words": self.words,
-            "position": self.position,
-            "change": round(self.change, 4),
-            "probability": round(self.probability, 6),
-        }
-
-
 def explain(
     texts: list[str], chosen: LabelIds, probabilities: Probabilities, classifier: Classifier
-) -> list[list[Influence]]:
+) -> list[list[Answer]]:
     """For each text the words that moved its label most, the strongest first (occlusion).
+
+    Each has the ``words``, the ``position`` of the first, the ``probability`` of the label without
+    them, and its ``change`` in log-probability: below zero, the words support the label.
 
     Args:
         texts: in normal form, so that a space separates words.
@@ -74,27 +60,15 @@ def explain(
         for words, spans in zip(split, parts, strict=True)
         for start, end in spans
     )
-    answers = np.concatenate([classifier.probabilities(batch) for batch in _batches(without)])
+    # In pieces, because they are copies of long texts.
+    batches = windows(without, len, most=math.inf, first=math.inf)
+    answers = np.concatenate([classifier.probabilities(batch) for batch in batches])
     explained, row = [], 0
     for words, spans, label, whole in zip(split, parts, chosen, probabilities, strict=True):
         left = answers[row : row + len(spans), label]
         explained.append(_strongest(words, spans, left, float(whole[label])))
         row += len(spans)
     return explained
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """``texts`` in lists of a few million characters, because they are copies of long texts."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= WINDOW_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 def _windows(words: list[str]) -> list[tuple[int, int]]:
@@ -106,16 +80,18 @@ def _windows(words: list[str]) -> list[tuple[int, int]]:
 
 def _strongest(
     words: list[str], spans: list[tuple[int, int]], left: FloatArray, whole: float
-) -> list[Influence]:
+) -> list[Answer]:
     changes = np.log(np.maximum(left, _LEAST)) - np.log(max(whole, _LEAST))
-    found = [
-        Influence(" ".join(words[start:end]), start, float(change), float(probability))
-        for (start, end), change, probability in zip(spans, changes, left, strict=True)
+    return [
+        {
+            "words": " ".join(words[slice(*spans[place])]),
+            "position": spans[place][0],
+            "change": round(float(changes[place]), 4),
+            "probability": round(float(left[place]), 6),
+        }
+        for place in np.argsort(-np.abs(changes), kind="stable")[:MOST_INFLUENCES]
     ]
-    return sorted(found, key=lambda each: -abs(each.change))[:MOST_INFLUENCES]
 
-
-Answer = dict[str, Any]
 
 # The classifier sorts a window by length. The first window is small, so that a pipe answers soon.
 FIRST_ROWS = 64
@@ -148,11 +124,6 @@ class PredictOptions:
     explanation: bool = False
     skip_invalid: bool = False
 
-    @property
-    def exact(self) -> bool:
-        """Whether float32 is needed: single words change less than the error of bfloat16."""
-        return self.explanation
-
 
 def answer_rows(
     rows: Iterable[TextRow | None], classifier: Classifier, options: PredictOptions
@@ -166,7 +137,8 @@ def answer_rows(
     Raises:
         DataError: a row has no text to label; all rows before it have been answered.
     """
-    for window in windows(rows, WINDOW_ROWS // MOST_OCCLUSIONS if options.explanation else None):
+    most = WINDOW_ROWS // MOST_OCCLUSIONS if options.explanation else WINDOW_ROWS
+    for window in windows(rows, attrgetter("size"), most):
         bad = None if options.skip_invalid else next((row for row in window if row.problem), None)
         yield _answers(window[: window.index(bad)] if bad else window, classifier, options)
         if bad:
@@ -175,26 +147,29 @@ def answer_rows(
             )
 
 
-def windows(rows: Iterable[TextRow | None], most: int | None = None) -> Iterator[list[TextRow]]:
-    """``rows`` in lists that end at ``most`` rows, at a few million characters, or at None.
+def windows(
+    items: Iterable[T | None],
+    size: Callable[[T], int],
+    most: float = WINDOW_ROWS,
+    first: float = FIRST_ROWS,
+) -> Iterator[list[T]]:
+    """``items`` in lists that end at ``most`` of them, at a few million characters, or at None.
 
     The lists grow, because longer ones are faster when rows come faster than they are answered.
     """
-    most = most or WINDOW_ROWS
-    limit = min(FIRST_ROWS, most)
-    window: list[TextRow] = []
+    limit = min(first, most)
+    window: list[T] = []
     characters = 0
-    for row in rows:
-        if row is None:
-            if window:
-                yield window
-            window, characters = [], 0
-            continue
-        window.append(row)
-        characters += row.size
-        if len(window) >= limit or characters >= WINDOW_CHARACTERS:
+    for item in items:
+        if item is not None:
+            window.append(item)
+            characters += size(item)
+            if len(window) < limit and characters < WINDOW_CHARACTERS:
+                continue
+            limit = min(2 * limit, most)
+        if window:
             yield window
-            window, characters, limit = [], 0, min(2 * limit, most)
+        window, characters = [], 0
     if window:
         yield window
 
@@ -204,17 +179,19 @@ def _answers(
 ) -> list[Answer]:
     usable = [row.text for row in window if not row.problem]
     given = iter(_predicted(usable, classifier, options) if usable else [])
-    return [
-        _with(row.keys, {"error": row.problem} if row.problem else next(given)) for row in window
-    ]
+    answers = []
+    for row in window:
+        kept = {_free_name(key, row.keys): value for key, value in row.keys.items()}
+        answers.append(kept | ({"error": row.problem} if row.problem else next(given)))
+    return answers
 
 
 def _predicted(texts: list[str], classifier: Classifier, options: PredictOptions) -> list[Answer]:
     """The model's answer to each text."""
     probabilities = classifier.probabilities(texts)
     chosen = probabilities.argmax(axis=1)
-    digits = probabilities.round(DECIMALS) if options.exact else draft_digits(probabilities)
-    rounded = digits.tolist()
+    exact = options.explanation
+    rounded = (probabilities.round(DECIMALS) if exact else draft_digits(probabilities)).tolist()
     answers: list[Answer] = [
         {"label": classifier.labels[label], "probability": row[label]}
         for label, row in zip(chosen, rounded, strict=True)
@@ -223,9 +200,9 @@ def _predicted(texts: list[str], classifier: Classifier, options: PredictOptions
         for answer, row in zip(answers, rounded, strict=True):
             answer["probabilities"] = dict(zip(classifier.labels, row, strict=True))
     if options.explanation:
-        influences = explain(texts, chosen, probabilities, classifier)
-        for answer, found in zip(answers, influences, strict=True):
-            answer["words"] = [influence.as_json() for influence in found]
+        explained = explain(texts, chosen, probabilities, classifier)
+        for answer, words in zip(answers, explained, strict=True):
+            answer["words"] = words
     return answers
 
 
@@ -240,15 +217,9 @@ def draft_digits(probabilities: Probabilities) -> Probabilities:
     return np.asarray(np.round(probabilities * 10**decimals) / 10**decimals)
 
 
-def _with(keys: Answer, added: Answer) -> Answer:
-    return {**{_free_name(key, keys): value for key, value in keys.items()}, **added}
-
-
 def _free_name(key: str, taken: Answer) -> str:
     """``key``, or, if it is one of ours, ``key`` with enough ``input_`` to be free."""
-    if key not in OUR_KEYS:
-        return key
-    name = f"input_{key}"
-    while name in taken:
+    name = f"input_{key}" if key in OUR_KEYS else key
+    while name != key and name in taken:
         name = f"input_{name}"
     return name

@@ -11,12 +11,9 @@ from mlrun_assets.experiment import find_experiment, run_records
 from mlrun_assets.production.pointer import read_production, served_before
 from mlrun_assets.production.versions import Move, find_version, last_move_to, versions
 from mlrun_assets.records import (
-    DatasetRecord,
-    EvaluationRecord,
     ExportRecord,
     ProductionVersion,
     RunRecords,
-    TrainingPlan,
 )
 from mlrun_assets.reports.formatting import (
     NOTHING,
@@ -50,77 +47,57 @@ class Side:
 
 def list_differences(first: Side, second: Side) -> str:
     """What differs, in columns; then what is the same, and whether scores can be compared."""
-    header = ("", first.name, second.name)
-    rows = [header, *_differences(first, second)]
-    widths = [max(len(row[place]) for row in rows) for place in range(2)]
-    lines = [
-        f"{name.ljust(widths[0])}  {left.ljust(widths[1])}  {right}".rstrip()
-        for name, left, right in rows
-    ]
-    return "\n".join([*lines, "", *_conclusions(first, second)])
+    rows, conclusions = _compared(first, second)
+    rows = [("", first.name, second.name), *rows]
+    names, cells = (max(len(row[place]) for row in rows) for place in range(2))
+    lines = [f"{row[0].ljust(names)}  {row[1].ljust(cells)}  {row[2]}".rstrip() for row in rows]
+    return "\n".join([*lines, "", *conclusions])
 
 
 def differences_table(first: Side, second: Side) -> str:
     """The same as Markdown."""
-    body = table(["", first.name, second.name], _differences(first, second))
-    return "\n\n".join([body, *_conclusions(first, second)]) + "\n"
+    rows, conclusions = _compared(first, second)
+    return "\n\n".join([table(["", first.name, second.name], rows), *conclusions]) + "\n"
 
 
-def _differences(first: Side, second: Side) -> list[tuple[str, str, str]]:
-    """Each fact that differs, with a dash where one of the two does not have it."""
+def _compared(first: Side, second: Side) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """The facts that differ, with a dash where a side does not have one; and the conclusions."""
     left, right = dict(_facts(first)), dict(_facts(second))
-    names = dict.fromkeys([*left, *right])
-    rows = ((name, left.get(name, NOTHING), right.get(name, NOTHING)) for name in names)
-    return [
+    both = {
+        name: (left.get(name, NOTHING), right.get(name, NOTHING))
+        for name in dict.fromkeys([*left, *right])
+    }
+    rows = [
         (name, clean(one, CELL_WIDTH), clean(other, CELL_WIDTH))
-        for name, one, other in rows
+        for name, (one, other) in both.items()
         if one != other
+    ]
+    same = [name for name, value in left.items() if right.get(name) == value]
+    gone = [side.name for side in (first, second) if side.run is None]
+    return rows, [
+        f"the same in both: {', '.join(same) or 'nothing'}",
+        *(f"the experiment of {name} is gone: only what production keeps of it" for name in gone),
+        *_comparability(first, second),
     ]
 
 
-def _conclusions(first: Side, second: Side) -> list[str]:
-    left, right = dict(_facts(first)), dict(_facts(second))
-    same = [name for name, value in left.items() if right.get(name) == value]
-    gone = [side.name for side in (first, second) if side.run is None]
-    said = [f"the same in both: {', '.join(same) or 'nothing'}"]
-    said += [f"the experiment of {name} is gone: only what production keeps of it" for name in gone]
-    return said + _comparability(first, second)
-
-
-def _comparability(first: Side, second: Side) -> list[str]:
+def _comparability(first: Side, second: Side) -> Iterator[str]:
     """Whether the scores are of the same rows, and the paired difference where one was recorded."""
     left, right = (side.run.evaluation if side.run else None for side in (first, second))
     if left is None or right is None:
-        return []
+        return
     if left.test_digest != right.test_digest:
-        return ["the scores are of different test splits: they can't be compared"]
+        yield "the scores are of different test splits: they can't be compared"
+        return
     said = f"the scores are of the same {integer(left.test.rows)} test rows"
     paired = right.production
     if first.version and paired and paired.against == first.version.version:
         gain = difference(paired.f1_difference)
         said += f"; {second.name} less {first.name}, row by row: {right.f1_kind}-F1 {gain}"
-    return [said]
+    yield said
 
 
 def _facts(side: Side) -> Facts:
-    yield from _origin(side)
-    run = side.run
-    if run is None:
-        yield from _kept_by_production(side.version)
-        return
-    if run.evaluation:
-        yield from _scores(run.evaluation)
-    if run.dataset:
-        yield from _data(run.dataset)
-    if run.plan:
-        yield from _recipe(run.plan)
-    if run.checkpoint:
-        yield "parameters", integer(run.checkpoint.parameters)
-    if run.export:
-        yield from _sizes(run.export)
-
-
-def _origin(side: Side) -> Facts:
     if side.run:
         yield "experiment", side.run.manifest.id
         yield "run", side.run.manifest.name
@@ -130,44 +107,44 @@ def _origin(side: Side) -> Facts:
         yield "serves since", side.move.when
         yield "by", side.move.by
         yield "why", f"{side.move.why}{' (forced)' if side.move.forced else ''}"
-    if side.run and side.run.decision:
-        yield "verdict", str(side.run.decision.verdict)
+    if side.run:
+        yield from _recorded(side.run)
+    elif side.version:
+        yield "accuracy", score(side.version.accuracy)
+        yield "labels", ", ".join(side.version.labels)
+        yield "max_length", integer(side.version.max_length)
 
 
-def _kept_by_production(version: ProductionVersion | None) -> Facts:
-    if version:
-        yield "accuracy", score(version.accuracy)
-        yield "labels", ", ".join(version.labels)
-        yield "max_length", integer(version.max_length)
-
-
-def _scores(evaluation: EvaluationRecord) -> Facts:
-    test = evaluation.test
-    yield "accuracy", score(test.accuracy)
-    yield "macro-F1", score(test.f1_macro)
-    yield "weighted-F1", score(test.f1_weighted)
-    yield "calibration error", score(evaluation.calibration.error)
-    yield "test split", f"{integer(test.rows)} rows, {_short(evaluation.test_digest)}"
-
-
-def _data(dataset: DatasetRecord) -> Facts:
-    yield "labels", ", ".join(dataset.labels)
-    yield "data", f"{dataset.name}, {_short(dataset.digest)}"
-    for name, split in dataset.splits.items():
-        yield f"{name} rows", integer(split.rows_kept)
-
-
-def _recipe(plan: TrainingPlan) -> Facts:
-    for name, value in plan.recipe.model_dump(mode="json", exclude={"seed"}).items():
-        yield name, _setting(value)
-    yield "seeds", ", ".join(str(recipe.seed) for recipe in plan.recipes)
+def _recorded(run: RunRecords) -> Facts:
+    """The facts of the run's decision, scores, data, recipe and model."""
+    if run.decision:
+        yield "verdict", str(run.decision.verdict)
+    if run.evaluation:
+        test = run.evaluation.test
+        yield "accuracy", score(test.accuracy)
+        yield "macro-F1", score(test.f1_macro)
+        yield "weighted-F1", score(test.f1_weighted)
+        yield "calibration error", score(run.evaluation.calibration.error)
+        yield "test split", f"{integer(test.rows)} rows, {_short(run.evaluation.test_digest)}"
+    if run.dataset:
+        yield "labels", ", ".join(run.dataset.labels)
+        yield "data", f"{run.dataset.name}, {_short(run.dataset.digest)}"
+        for name, split in run.dataset.splits.items():
+            yield f"{name} rows", integer(split.rows_kept)
+    if run.plan:
+        for name, value in run.plan.recipe.model_dump(mode="json", exclude={"seed"}).items():
+            yield name, _setting(value)
+        yield "seeds", ", ".join(str(recipe.seed) for recipe in run.plan.recipes)
+    if run.checkpoint:
+        yield "parameters", integer(run.checkpoint.parameters)
+    if run.export:
+        yield from _sizes(run.export)
 
 
 def _sizes(export: ExportRecord) -> Facts:
     yield "exported files", f"{megabytes(export.size_bytes)}, {_short(export.digest)}"
     yield "latency p95", f"{number(export.latency_ms_p95)} ms"
-    form = export.kept_onnx
-    if form:
+    if form := export.kept_onnx:
         latency = number(form.latency_ms_p95)
         yield f"ONNX {form.precision}", f"{megabytes(form.size_bytes)}, p95 {latency} ms"
 
@@ -199,8 +176,7 @@ def two_sides(config: LoadedConfig, names: tuple[str, ...]) -> tuple[Side, Side]
         ProductionError: production is to be compared, and there is nothing to compare.
     """
     if len(names) == 2:
-        first, second = names
-        return _side(config, first), _side(config, second)
+        return _side(config, names[0]), _side(config, names[1])
     serving = read_production(config.production_dir)
     if serving is None:
         raise ProductionError(
@@ -220,21 +196,14 @@ def two_sides(config: LoadedConfig, names: tuple[str, ...]) -> tuple[Side, Side]
 
 def _side(config: LoadedConfig, name: str) -> Side:
     version = find_version(config.production_dir, name)
-    if version:
-        move = last_move_to(config.production_dir, name)
-        return Side(name, version, move, _run_of(config, version))
+    move = last_move_to(config.production_dir, name) if version else None
+    sought = version.experiment if version else name
     try:
-        experiment = find_experiment(config.experiments_dir, name, ())
+        experiment = find_experiment(config.experiments_dir, sought, ())
     except ExperimentError as error:
+        if version:
+            return Side(name, version, move, None)
         known = ", ".join(each.version for each in versions(config.production_dir)) or "none"
         raise ExperimentError(f"{error}; versions of production: {known}") from None
-    return Side(experiment.id, None, None, run_records(experiment.manifest, experiment))
-
-
-def _run_of(config: LoadedConfig, version: ProductionVersion) -> RunRecords | None:
-    """What the experiment of a version recorded; None: it is no longer there."""
-    try:
-        experiment = find_experiment(config.experiments_dir, version.experiment, ())
-    except ExperimentError:
-        return None
-    return run_records(experiment.manifest, experiment)
+    run = run_records(experiment.manifest, experiment)
+    return Side(name if version else experiment.id, version, move, run)

@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,23 +28,20 @@ from mlrun_assets.records import (
     DecisionRecord,
     EvaluationRecord,
     ExportRecord,
-    Scores,
+    Record,
     TrainingPlan,
 )
 from mlrun_assets.registries.registry import report_file
 from mlrun_assets.types import ProgressCallback
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
 
 VALUE_CHARACTERS = 500  # MLflow truncates longer values
-Point = tuple[str, float, int, int]
-"""Name, value, milliseconds since 1970, step."""
 EXPERIMENT_TAG = "mlrun.experiment"
-CHALLENGER, CHAMPION = "challenger", "champion"
 STORE_FILE, ARTEFACTS_DIR = "mlflow.db", "mlflow-artifacts"
 REACH_SECONDS = 5
 # Set before MLflow is imported: no telemetry.
@@ -56,10 +52,22 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
+# Prefix of the metric, record, and its field with scores.
+_SCORES: tuple[tuple[str, type[Record], str], ...] = (
+    ("test", EvaluationRecord, "test"),
+    ("val", EvaluationRecord, "val"),
+    ("baseline_test", BaselineRecord, "linear"),
+)
+# Prefix of the metrics, record, and its fields with numbers.
+_COSTS: tuple[tuple[str, type[Record], tuple[str, ...]], ...] = (
+    ("training", CheckpointRecord, ("seconds", "tokens_per_second", "peak_memory_mb")),
+    ("export", ExportRecord, ("agreement", "size_bytes", "latency_ms_p95")),
+)
+_HISTORY = ("train_loss", "val_loss", "val_accuracy", "val_f1_macro")
 _warn = logging.getLogger(__name__).warning
 
 
-def check_mlflow(config: LoadedConfig, progress: ProgressCallback = _warn) -> None:
+def check_mlflow(config: LoadedConfig, progress: ProgressCallback) -> None:
     """Check, before a run starts, that it can be copied to MLflow, if `tracking.mlflow` is on.
 
     A server that does not answer is only reported: it may answer at the end of the run.
@@ -86,23 +94,21 @@ def check_mlflow(config: LoadedConfig, progress: ProgressCallback = _warn) -> No
         )
 
 
-def mirror_run(
-    experiment: Experiment, config: LoadedConfig, progress: ProgressCallback = _warn
-) -> None:
+def mirror_run(experiment: Experiment, config: LoadedConfig, progress: ProgressCallback) -> None:
     """Copy a run to MLflow; its exported model becomes the challenger."""
 
     def copy(client: MlflowClient) -> None:
-        name, version = _register(client, experiment, config)
+        version = _register(client, experiment, config)
         if version:
-            client.set_registered_model_alias(name, CHALLENGER, version.version)
-        _move_champion(client, config, name)
+            client.set_registered_model_alias(version.name, "challenger", version.version)
+        _move_champion(client, config)
 
     _mirror(config, progress, copy)
 
 
 def mirror_production(config: LoadedConfig, progress: ProgressCallback = _warn) -> None:
     """Set the alias `champion` to the model in production."""
-    _mirror(config, progress, lambda client: _move_champion(client, config, model_name(config)))
+    _mirror(config, progress, lambda client: _move_champion(client, config))
 
 
 def store_uri(config: LoadedConfig) -> str:
@@ -127,23 +133,19 @@ def _mirror(
     try:
         if why := _unreachable(uri):
             raise MlrunError(why)
-        work(_client(uri, config.experiments_dir))
+        os.environ.update(_QUIET)
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        from mlflow.tracking import MlflowClient
+
+        config.experiments_dir.mkdir(parents=True, exist_ok=True)
+        work(MlflowClient(tracking_uri=uri, registry_uri=uri))
     except Exception as error:  # noqa: BLE001 - no error of a store may stop a run
         lines = str(error).strip().splitlines() or [type(error).__name__]
         progress(
             f"MLflow at {public_name(uri)} was not updated: {lines[0]}; nothing is lost here: "
             "materialize deployment_report again, or promote, to mirror it later"
         )
-
-
-def _client(uri: str, experiments_dir: Path) -> MlflowClient:
-    os.environ.update(_QUIET)
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
-
-    experiments_dir.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _unreachable(uri: str) -> str | None:
@@ -161,39 +163,34 @@ def _unreachable(uri: str) -> str | None:
 
 def _register(
     client: MlflowClient, experiment: Experiment, config: LoadedConfig
-) -> tuple[str, ModelVersion | None]:
+) -> ModelVersion | None:
     """Copy a run and register its exported model; None without an export."""
+    from mlflow.exceptions import MlflowException
+
     name = model_name(config)
     run = _copy_run(client, experiment, config)
     export = experiment.find(ExportRecord)
     if export is None:
-        return name, None
+        return None
     known = _version_of(client, name, experiment.id, export.digest)
     if known:
-        return name, known
-    _make_model(client, name)
+        return known
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     model_dir = experiment.directory / export.model_dir
     source = model_dir.as_uri()
     if store_uri(config).startswith("http"):  # a server accepts only uploaded files
         client.log_artifacts(run.info.run_id, str(model_dir), "model")
         source = f"{run.info.artifact_uri}/model"
     tags = {EXPERIMENT_TAG: experiment.id, "mlrun.digest": export.digest}
-    return name, client.create_model_version(name, source, run.info.run_id, tags=tags)
-
-
-def _make_model(client: MlflowClient, name: str) -> None:
-    """Create the registered model unless it exists."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    return client.create_model_version(name, source, run.info.run_id, tags=tags)
 
 
 def _version_of(
-    client: MlflowClient, name: str, experiment: str, digest: str | None = None
+    client: MlflowClient, name: str, experiment: str, digest: str
 ) -> ModelVersion | None:
     """The newest MLflow version of the model of an experiment.
 
@@ -202,12 +199,12 @@ def _version_of(
     found = [
         version
         for version in client.search_model_versions(f"tags.`{EXPERIMENT_TAG}` = '{experiment}'")
-        if version.name == name and digest in (None, version.tags.get("mlrun.digest"))
+        if version.name == name and digest == version.tags.get("mlrun.digest")
     ]
     return max(found, key=lambda version: int(version.version), default=None)
 
 
-def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> None:
+def _move_champion(client: MlflowClient, config: LoadedConfig) -> None:
     """Set the alias to the model in production, and register that model first if needed.
 
     Raises:
@@ -216,33 +213,42 @@ def _move_champion(client: MlflowClient, config: LoadedConfig, name: str) -> Non
     champion = read_production(config.production_dir)
     if champion is None:
         return
-    version = _version_of(client, name, champion.experiment, champion.exported)
+    version = _version_of(client, model_name(config), champion.experiment, champion.exported)
     if version is None:
         experiment = find_experiment(config.experiments_dir, champion.experiment, ())
-        _, version = _register(client, experiment, config)
+        version = _register(client, experiment, config)
     if version:
-        client.set_registered_model_alias(name, CHAMPION, version.version)
+        client.set_registered_model_alias(version.name, "champion", version.version)
 
 
 def _copy_run(client: MlflowClient, experiment: Experiment, config: LoadedConfig) -> Run:
     """Update the MLflow run of an experiment; changed parameters make a new run."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
-    params, tags = run_params(experiment), run_tags(experiment)
+    manifest, decision = experiment.manifest, experiment.find(DecisionRecord)
+    params, tags = _params(experiment), {EXPERIMENT_TAG: experiment.id}
+    tags |= {"mlrun.report": manifest.report, "mlrun.status": str(manifest.status)}
+    if decision:
+        tags["mlrun.verdict"] = str(decision.verdict)
     group = _experiment_id(client, config)
     known = client.search_runs([group], f"tags.`{EXPERIMENT_TAG}` = '{experiment.id}'")
     run = next((run for run in known if run.data.params == params), None)
     fresh = run is None
     if run is None:
-        run = client.create_run(group, tags=tags, run_name=experiment.manifest.name)
+        run = client.create_run(group, tags=tags, run_name=manifest.name)
     client.log_batch(
         run.info.run_id,
-        [Metric(*each) for each in run_metrics(experiment, run.data.metrics)],
+        _metrics(experiment, run.data.metrics),
         [Param(*each) for each in params.items() if fresh],
         [RunTag(*each) for each in tags.items()],
     )
-    for file, folder in run_artefacts(experiment, config.reports_dir):
-        client.log_artifact(run.info.run_id, str(file), folder)
+    page = report_file(config.reports_dir, manifest.report).with_suffix(".html")
+    for file in (experiment.paths.report, page, experiment.paths.config):
+        if file.is_file():
+            client.log_artifact(run.info.run_id, str(file))
+    for folder in (experiment.paths.records, experiment.paths.plots):
+        for file in sorted(folder.glob("*.*")):
+            client.log_artifact(run.info.run_id, str(file), folder.name)
     client.set_terminated(run.info.run_id)
     return run
 
@@ -258,18 +264,7 @@ def _experiment_id(client: MlflowClient, config: LoadedConfig) -> str:
     return str(client.create_experiment(name, artefacts))
 
 
-# The content of an MLflow run
-
-
-def run_tags(experiment: Experiment) -> dict[str, str]:
-    """The names of the run, its status and its verdict."""
-    manifest, decision = experiment.manifest, experiment.find(DecisionRecord)
-    tags = {EXPERIMENT_TAG: experiment.id, "mlrun.report": manifest.report}
-    verdict = {"mlrun.verdict": str(decision.verdict)} if decision else {}
-    return {**tags, "mlrun.status": str(manifest.status), **verdict}
-
-
-def run_params(experiment: Experiment) -> dict[str, str]:
+def _params(experiment: Experiment) -> dict[str, str]:
     """The recipe and the data of the run."""
     params: dict[str, object] = {}
     plan, dataset = experiment.find(TrainingPlan), experiment.find(DatasetRecord)
@@ -282,62 +277,41 @@ def run_params(experiment: Experiment) -> dict[str, str]:
     return {name: str(value)[:VALUE_CHARACTERS] for name, value in params.items()}
 
 
-def run_metrics(experiment: Experiment, logged: Mapping[str, float]) -> list[Point]:
+def _metrics(experiment: Experiment, logged: Mapping[str, float]) -> list[Metric]:
     """Scores, costs of training and export, and the training history by step.
 
     Metrics that MLflow has ``logged`` with the same value are left out, and so is a history that
     it has logged.
     """
+    from mlflow.entities import Metric
+
     now = int(time.time() * 1000)
     points = [
-        (name, float(value), now, 0)
+        Metric(name, float(value), now, 0)
         for name, value in _numbers(experiment)
         if logged.get(name) != value
     ]
     checkpoint = experiment.find(CheckpointRecord)
     for epoch in checkpoint.history if checkpoint else ():
-        for name in ("train_loss", "val_loss", "val_accuracy", "val_f1_macro"):
+        for name in _HISTORY:
             value = getattr(epoch, name)
             if value is not None and f"history_{name}" not in logged:
-                points.append((f"history_{name}", float(value), now, epoch.step))
+                points.append(Metric(f"history_{name}", float(value), now, epoch.step))
     return points
 
 
 def _numbers(experiment: Experiment) -> Iterator[tuple[str, float]]:
-    evaluation, baseline = experiment.find(EvaluationRecord), experiment.find(BaselineRecord)
-    export, checkpoint = experiment.find(ExportRecord), experiment.find(CheckpointRecord)
-    if evaluation:
-        yield from _scores("test", evaluation.test)
-        yield from _scores("val", evaluation.val)
+    for prefix, kind, field in _SCORES:
+        if record := experiment.find(kind):
+            scores = getattr(record, field)
+            for name in ("accuracy", "f1_macro", "f1_weighted"):
+                score = getattr(scores, name)
+                yield f"{prefix}_{name}", score.value
+                yield f"{prefix}_{name}_low", score.low
+                yield f"{prefix}_{name}_high", score.high
+            yield f"{prefix}_mcc", scores.mcc
+    if evaluation := experiment.find(EvaluationRecord):
         yield "test_calibration_error", evaluation.calibration.error
-    if baseline:
-        yield from _scores("baseline_test", baseline.linear)
-    if checkpoint:
-        yield "training_seconds", checkpoint.seconds
-        yield "training_tokens_per_second", checkpoint.tokens_per_second
-        yield "training_peak_memory_mb", checkpoint.peak_memory_mb
-    if export:
-        yield "export_agreement", export.agreement
-        yield "export_size_bytes", export.size_bytes
-        yield "export_latency_ms_p95", export.latency_ms_p95
-
-
-def _scores(prefix: str, scores: Scores) -> Iterator[tuple[str, float]]:
-    for name in ("accuracy", "f1_macro", "f1_weighted"):
-        score = getattr(scores, name)
-        yield f"{prefix}_{name}", score.value
-        yield f"{prefix}_{name}_low", score.low
-        yield f"{prefix}_{name}_high", score.high
-    yield f"{prefix}_mcc", scores.mcc
-
-
-def run_artefacts(experiment: Experiment, reports_dir: Path) -> Iterator[tuple[Path, str | None]]:
-    """The report, the config, the records and the plots, each with its MLflow folder."""
-    page = report_file(reports_dir, experiment.manifest.report).with_suffix(".html")
-    paths = experiment.paths
-    for file in (paths.report, page, paths.config):
-        if file.is_file():
-            yield file, None
-    for folder in (paths.records, paths.plots):
-        for file in sorted(folder.glob("*.*")):
-            yield file, folder.name
+    for prefix, kind, fields in _COSTS:
+        if record := experiment.find(kind):
+            yield from ((f"{prefix}_{field}", getattr(record, field)) for field in fields)

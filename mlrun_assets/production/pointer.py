@@ -14,31 +14,17 @@ Versions are never changed or removed. A reader that opens several files resolve
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mlrun_assets.errors import ExportError, ProductionError
-from mlrun_assets.files import locked, sync_directory
-from mlrun_assets.production.versions import (
-    MODEL_DIR,
-    VERSIONS_DIR,
-    Action,
-    Challenger,
-    Move,
-    Probe,
-    append,
-    discard,
-    history,
-    in_force,
-    install,
-    load_version,
-    model_dir_of,
-    names,
-    verify,
-    verify_files,
-)
+from mlrun_assets.files import append_line, locked, sync_directory
+from mlrun_assets.production import versions
+from mlrun_assets.production.versions import MODEL_DIR, VERSIONS_DIR, Challenger, Move, Probe
 from mlrun_assets.records import ProductionRecord, ProductionVersion, timestamp
 
 LINK = "current"
@@ -62,13 +48,9 @@ Approve = Callable[[str | None, ProductionVersion | None], Reason]
 
 
 def read_production(production_dir: Path) -> ProductionVersion | None:
-    """The version in production; None: nothing is deployed.
-
-    Raises:
-        ProductionError: the pointer leads to no version, or its record can't be read.
-    """
+    """The version in production, as `load_version`; None: nothing is deployed."""
     name = read(production_dir)
-    return None if name is None else load_version(production_dir, name)
+    return None if name is None else versions.load_version(production_dir, name)
 
 
 def promote(
@@ -86,17 +68,18 @@ def promote(
     """
     with _moving(production_dir, f"{challenger.experiment} was not promoted"):
         name, before = _current(production_dir)
-        if before and _is_same(production_dir, before, challenger):
-            return _unmoved(before)
+        if before and before.is_export(challenger.experiment, challenger.digest):
+            with suppress(ProductionError):  # a damaged version is replaced
+                versions.verify(production_dir, before)
+                return _unmoved(before)
         reason = approve(name, before)
-        after = install(production_dir, challenger, probe)
+        after = versions.install(production_dir, challenger, probe)
         try:
-            move(production_dir, "promote", (before, after), reason)
+            return _move(production_dir, "promote", before, after, reason)
         except BaseException:
             if read(production_dir) != after.version:
-                discard(production_dir, after)
+                shutil.rmtree(versions.model_dir_of(production_dir, after.version).parent)
             raise
-    return _moved(name, before, after, reason)
 
 
 def rollback(
@@ -111,22 +94,22 @@ def rollback(
             another process holds the lock. The pointer has not moved.
     """
     with _moving(production_dir, "no rollback was made"):
-        name, before = _current(production_dir)
-        after = load_version(production_dir, to or _predecessor(production_dir))
-        probe(verify(production_dir, after))
+        _, before = _current(production_dir)
+        after = versions.load_version(production_dir, to or _predecessor(production_dir))
+        probe(versions.verify(production_dir, after))
         if before == after:
             return _unmoved(after)
-        move(production_dir, "rollback", (before, after), reason)
-    return _moved(name, before, after, reason)
+        return _move(production_dir, "rollback", before, after, reason)
 
 
-def move(
+def _move(
     production_dir: Path,
-    action: Action,
-    versions: tuple[ProductionVersion | None, ProductionVersion],
+    action: Literal["promote", "rollback"],
+    before: ProductionVersion | None,
+    after: ProductionVersion,
     reason: Reason,
-) -> None:
-    """Point to the second of ``versions`` and append the move to the history: both or neither.
+) -> ProductionRecord:
+    """Point to ``after`` and append the move to the history: both or neither.
 
     In between, all files are read back through the pointer, as a reader would find them.
 
@@ -135,26 +118,28 @@ def move(
         ProductionError: the path of the pointer is something else, or the files behind it are not
             those of the version.
     """
-    before, after = versions
+    name = read(production_dir)
     entry = Move(
         when=timestamp(),
         action=action,
-        before=read(production_dir),
+        before=name,
         after=after.version,
-        why=reason.why,
-        by=reason.by,
-        forced=reason.forced,
         digests={version.version: version.digest for version in (before, after) if version},
+        **vars(reason),
     )
     link = production_dir / LINK
     old = link.readlink() if link.is_symlink() else None
     try:
-        _point(link, model_dir_of(Path(), after.version))
-        verify_files(link, after.digest)
-        append(production_dir, entry)
+        _point(link, versions.model_dir_of(Path(), after.version))
+        versions.verify_files(link, after.digest)
+        append_line(production_dir / versions.HISTORY_FILE, entry.model_dump_json())
     except BaseException:
         _point(link, old)
         raise
+    unreadable = "" if before else ", which can't be read"
+    replaced = f"replaces {name}{unreadable}" if name else "is the first version"
+    sentence = f"{after.version} is in production and {replaced}: {reason.why}"
+    return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 
 
 def _point(link: Path, target: Path | None) -> None:
@@ -171,11 +156,7 @@ def _point(link: Path, target: Path | None) -> None:
 
 
 def read(production_dir: Path) -> str | None:
-    """The name of the version that the pointer leads to, even if that version is missing.
-
-    Raises:
-        ProductionError: the path of the pointer is something else.
-    """
+    """The name in the pointer, even of a missing version; `ProductionError` if it is no link."""
     link = production_dir / LINK
     if link.is_symlink():
         return str(link.readlink()).removeprefix(f"{VERSIONS_DIR}/").removesuffix(f"/{MODEL_DIR}")
@@ -187,18 +168,23 @@ def read(production_dir: Path) -> str | None:
 
 
 def served_before(production_dir: Path, current: str) -> str | None:
-    """The version that ``current`` replaced when it was deployed; None: it was the first."""
+    """The version that ``current`` replaced when it was deployed; None: it was the first.
+
+    A move to a version on the stack goes back to it: those above it were left, and a rollback never
+    returns to them.
+    """
+    stack: list[str] = []
     # The last line of the history may be lost; the pointer is always right.
-    stack = in_force([*(move.after for move in history(production_dir)), current])
+    for version in [*(move.after for move in versions.history(production_dir)), current]:
+        if version in stack:
+            del stack[stack.index(version) + 1 :]
+        else:
+            stack.append(version)
     return stack[-2] if len(stack) > 1 else None
 
 
 def _predecessor(production_dir: Path) -> str:
-    """The version that a rollback goes back to.
-
-    Raises:
-        ProductionError: nothing is in production, or the current version is the first.
-    """
+    """The version that a rollback goes back to."""
     current = read(production_dir)
     if current is None:
         raise ProductionError(
@@ -207,7 +193,7 @@ def _predecessor(production_dir: Path) -> str:
         )
     before = served_before(production_dir, current)
     if before is None:
-        others = [name for name in names(production_dir) if name != current]
+        others = [name for name in versions.names(production_dir) if name != current]
         fix = f"name one with --to ({', '.join(others)})" if others else "promote an experiment"
         raise ProductionError(f"{production_dir}: nothing was deployed before {current}; {fix}")
     return before
@@ -217,28 +203,9 @@ def _current(production_dir: Path) -> tuple[str | None, ProductionVersion | None
     """The name in the pointer, and its version; None if unreadable, which a move repairs."""
     name = read(production_dir)
     try:
-        return name, None if name is None else load_version(production_dir, name)
+        return name, None if name is None else versions.load_version(production_dir, name)
     except ProductionError:
         return name, None
-
-
-def _is_same(production_dir: Path, champion: ProductionVersion, challenger: Challenger) -> bool:
-    if not champion.is_export(challenger.experiment, challenger.digest):
-        return False
-    try:
-        verify(production_dir, champion)
-    except ProductionError:
-        return False
-    return True
-
-
-def _moved(
-    name: str | None, before: ProductionVersion | None, after: ProductionVersion, reason: Reason
-) -> ProductionRecord:
-    unreadable = "" if before else ", which can't be read"
-    replaced = f"replaces {name}{unreadable}" if name else "is the first version"
-    sentence = f"{after.version} is in production and {replaced}: {reason.why}"
-    return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 
 
 def _unmoved(champion: ProductionVersion) -> ProductionRecord:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -32,20 +33,15 @@ _DIGITS = 12
 
 
 def version_to_ask(config: LoadedConfig, wanted: str | None = None) -> ProductionVersion:
-    """The version in production, or the version named ``wanted``.
-
-    Raises:
-        ProductionError: nothing is in production, or there is no such version.
-    """
+    """The version named ``wanted``, else that in production; `ProductionError` if there is none."""
     directory = config.production_dir
     if wanted is None:
-        version = read_production(directory)
-        if version is None:
-            raise ProductionError(
-                f"{directory}: nothing is in production; run `mlrun-assets promote "
-                "EXPERIMENT`, after `mlrun-assets run` if there is no experiment yet"
-            )
-        return version
+        if version := read_production(directory):
+            return version
+        raise ProductionError(
+            f"{directory}: nothing is in production; run `mlrun-assets promote "
+            "EXPERIMENT`, after `mlrun-assets run` if there is no experiment yet"
+        )
     known = {version.version: version for version in versions(directory)}
     if wanted not in known:
         raise ProductionError(
@@ -57,12 +53,8 @@ def version_to_ask(config: LoadedConfig, wanted: str | None = None) -> Productio
 
 def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
     """``data`` with the text columns and the language that the model was trained on."""
-    return data.model_copy(
-        update={
-            "text_columns": version.text_columns or data.text_columns,
-            "language": version.language or data.language,
-        }
-    )
+    learned = {"text_columns": version.text_columns, "language": version.language}
+    return data.model_copy(update={name: value for name, value in learned.items() if value})
 
 
 def load_classifier(
@@ -79,25 +71,16 @@ def load_classifier(
     """
     from mlrun_assets.models.predictor import Predictor
 
+    class ReadablePredictor(Predictor):
+        """A predictor whose `OSError` is reported as the model's, not as the output file's."""
+
+        def probabilities(self, texts: list[str]) -> Probabilities:
+            with _readable(version):
+                return super().probabilities(texts)
+
     with _readable(version):
         model_dir = verify(config.production_dir, version)
-        return _VersionClassifier(version, Predictor(model_dir, version.max_length, exact=exact))
-
-
-class _VersionClassifier:
-    """The model of a version. Its `OSError` is reported as the model's, not the output file's."""
-
-    def __init__(self, version: ProductionVersion, classifier: Classifier) -> None:
-        self._version, self._classifier = version, classifier
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._classifier.labels
-
-    def probabilities(self, texts: list[str]) -> Probabilities:
-        """Probabilities of shape (texts, labels)."""
-        with _readable(self._version):
-            return self._classifier.probabilities(texts)
+        return ReadablePredictor(model_dir, version.max_length, exact=exact)
 
 
 @contextmanager
@@ -118,20 +101,18 @@ def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
         DataError: the file is missing, can't be read, or is no data file.
     """
     if path.is_fifo():
-        return rows_of_stream(path.open("rb"), str(path), data)
+        return text_rows(read_stream(path.open("rb"), str(path)), str(path), data)
     file = data_file(path)
     return text_rows(read_whole_rows(file, data), file.name, data)
-
-
-def rows_of_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[TextRow | None]:
-    """The rows of a pipe of JSON Lines; None where no further row has come for a while."""
-    return text_rows(read_stream(stream, name), name, data)
 
 
 def text_rows(
     parsed: Iterable[ParsedRow | None], name: str, data: DataConfig
 ) -> Iterator[TextRow | None]:
-    """Rows with their texts in the normal form that the model was trained on."""
+    """Rows with their texts in the normal form that the model was trained on.
+
+    None where a pipe has given no further row for a while.
+    """
     steps = language_profile(data.language).steps
     for each in parsed:
         if each is None:
@@ -144,9 +125,8 @@ def text_rows(
                 raise row
             text = normalise(joined_text(row, data.text_columns), steps).text
             if not text:
-                raise QuarantinedRowError(
-                    "empty text", "nothing is left after white space is stripped"
-                )
+                why = "nothing is left after white space is stripped"
+                raise QuarantinedRowError("empty text", why)
             yield TextRow(place, row, text, max(size, len(text)))
         except QuarantinedRowError as error:
             keys = row if isinstance(row, dict) else {"line": each.line, "raw": each.shown()}
@@ -155,15 +135,12 @@ def text_rows(
 
 def write_answers(windows: Iterable[list[Answer]], file: BinaryIO) -> Iterator[list[Answer]]:
     """Write answers as JSON Lines, flush after each window, and yield the window."""
+    # Parquet types that JSON lacks (decimals, bytes) are written as text.
+    line_of = partial(orjson.dumps, default=str, option=orjson.OPT_APPEND_NEWLINE)
     for window in windows:
-        file.writelines(map(_json_line, window))
+        file.writelines(map(line_of, window))
         file.flush()
         yield window
-
-
-def _json_line(answer: Answer) -> bytes:
-    # Parquet types that JSON lacks (decimals, bytes) are written as text.
-    return orjson.dumps(answer, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def label_sources(config: LoadedConfig, progress: ProgressCallback) -> PredictionsRecord:
@@ -213,19 +190,16 @@ def _label(
     files: tuple[DataFile, ...], classifier: Classifier, data: DataConfig, output: BinaryIO
 ) -> tuple[Counter[str], int]:
     """Write the answers; returns the rows of each label, and the rows without a text."""
-    rows = chain.from_iterable(
-        text_rows(read_whole_rows(file, data), file.name, data) for file in files
-    )
+    parsed = (text_rows(read_whole_rows(file, data), file.name, data) for file in files)
+    options = PredictOptions(skip_invalid=True)
+    windows = answer_rows(chain.from_iterable(parsed), classifier, options)
     labels: Counter[str] = Counter()
     unusable, example = 0, "they are empty"
-    for window in write_answers(
-        answer_rows(rows, classifier, PredictOptions(skip_invalid=True)), output
-    ):
-        for answer in window:
-            if "error" in answer:
-                unusable, example = unusable + 1, answer["error"]
-            else:
-                labels[answer["label"]] += 1
+    for answer in chain.from_iterable(write_answers(windows, output)):
+        if "error" in answer:
+            unusable, example = unusable + 1, answer["error"]
+        else:
+            labels[answer["label"]] += 1
     if not labels:
         raise DataError(
             f"{', '.join(file.name for file in files)}: no row has a text to label ({example}); "

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import (
     ComparisonError,
     ConfigError,
@@ -24,7 +26,7 @@ from mlrun_assets.experiment import Experiment, all_experiments, is_locked
 from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.production.mlflow_mirror import mirror_production
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
-from mlrun_assets.production.versions import Challenger, find_version, last_move_to, model_dir_of
+from mlrun_assets.production.versions import Challenger, last_move_to, load_version, model_dir_of
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -36,9 +38,6 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.reports.model_card import write_model_card
 from mlrun_assets.runs.closing import refresh_registry_and_report
-
-PROBE_TEXT = "Tani waa tijaabo."
-PROBE_TOKENS = 32
 
 
 def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
@@ -64,7 +63,7 @@ def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> Producti
         record = promote(config.production_dir, challenger, approve, probe)
     except ComparisonError as error:
         return _unmoved(read_production(config.production_dir), str(error))
-    update_reports_of_move(config, record)
+    _update_reports(config, record)
     return record
 
 
@@ -98,11 +97,7 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
 
 
 def deployed_model(config: LoadedConfig) -> Deployed | None:
-    """The champion, as the evaluation compares with it; None: nothing is deployed.
-
-    Raises:
-        ProductionError: the production pointer leads nowhere.
-    """
+    """The champion, as `read_production`, for the evaluation; None: nothing is deployed."""
     version = read_production(config.production_dir)
     if version is None:
         return None
@@ -117,11 +112,11 @@ def challenger_of(experiment: Experiment, config: LoadedConfig) -> Challenger:
     export = experiment.load(ExportRecord)
     dataset = experiment.load(DatasetRecord)
     evaluation = experiment.load(EvaluationRecord)
-    try:
-        trained_on: DataConfig | None = experiment.config(config).settings.data
-        card: str | None = write_model_card(experiment, config)
-    except ConfigError:
-        trained_on, card = None, None
+    known: dict[str, Any] = {}
+    with suppress(ConfigError):
+        data = experiment.config(config).settings.data
+        card = write_model_card(experiment, config)
+        known = {"card": card, "text_columns": data.text_columns, "language": data.language}
     return Challenger(
         model_dir=experiment.directory / export.model_dir,
         experiment=experiment.id,
@@ -131,9 +126,7 @@ def challenger_of(experiment: Experiment, config: LoadedConfig) -> Challenger:
         max_length=dataset.max_length,
         accuracy=evaluation.test.accuracy.value,
         f1=evaluation.f1.value,
-        card=card,
-        text_columns=trained_on.text_columns if trained_on else None,
-        language=trained_on.language if trained_on else None,
+        **known,
     )
 
 
@@ -146,12 +139,8 @@ def user_name() -> str:
 
 
 def probe(model_dir: Path) -> None:
-    """Load the model in a fresh process and predict one text.
-
-    Raises:
-        ExportError: this fails.
-    """
-    probe_transformers(model_dir, [PROBE_TEXT], PROBE_TOKENS)
+    """Load the model in a fresh process and predict one text; raises `ExportError` if it fails."""
+    probe_transformers(model_dir, ["Tani waa tijaabo."], max_length=32)
 
 
 def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
@@ -198,7 +187,15 @@ def _unmoved(champion: ProductionVersion | None, why: str) -> ProductionRecord:
 # After a move: records, registry lines, reports, MLflow
 
 
-def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> None:
+def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
+    """Update MLflow last: it copies the reports, even if one of them could not be updated."""
+    try:
+        _update_reports(config, record)
+    finally:
+        mirror_production(config)
+
+
+def _update_reports(config: LoadedConfig, record: ProductionRecord) -> None:
     """Update record, registry line and report of the new champion and of the one it replaced.
 
     An experiment that no longer exists is skipped. One that is running gets its record only; its
@@ -212,7 +209,12 @@ def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> No
     champion = record.after.version
     try:
         for experiment in _experiments_concerned(config, record.after):
-            _update_experiment(experiment, config, record)
+            known = experiment.find(ProductionRecord)
+            # Repeating a move must not overwrite the first record, which has the reason.
+            if record.moved or known is None or known.after != record.after:
+                experiment.save(record)
+            if not is_locked(experiment.directory):
+                refresh_registry_and_report(experiment, config)
     except (MlrunError, OSError) as error:
         raise ReportUpdateError(
             f"{champion} is in production, and {config.production_dir} records the move; but a "
@@ -222,40 +224,13 @@ def update_reports_of_move(config: LoadedConfig, record: ProductionRecord) -> No
         ) from error
 
 
-def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
-    """Update MLflow last: it copies the reports, even if one of them could not be updated."""
-    try:
-        update_reports_of_move(config, record)
-    finally:
-        mirror_production(config)
-
-
-def _update_experiment(
-    experiment: Experiment, config: LoadedConfig, record: ProductionRecord
-) -> None:
-    known = experiment.find(ProductionRecord)
-    # Repeating a move must not overwrite the record of the first time, which has the reason.
-    if record.moved or known is None or known.after != record.after:
-        experiment.save(record)
-    if not is_locked(experiment.directory):
-        refresh_registry_and_report(experiment, config)
-
-
 def _experiments_concerned(config: LoadedConfig, champion: ProductionVersion) -> list[Experiment]:
     """Experiments of the champion and its predecessor; one without a decision is being re-run."""
-    versions = (champion, _replaced(config, champion))
-    ids = dict.fromkeys(version.experiment for version in versions if version)
-    existing = {experiment.id: experiment for experiment in all_experiments(config.experiments_dir)}
-    found = (existing[each] for each in ids if each in existing)
-    return [experiment for experiment in found if experiment.find(DecisionRecord)]
-
-
-def _replaced(config: LoadedConfig, champion: ProductionVersion) -> ProductionVersion | None:
-    """The version before the last move; None: there was none, or it can't be read."""
+    ids = {champion.experiment: None}
     move = last_move_to(config.production_dir, champion.version)
-    if move is None or move.before is None:
-        return None
-    try:
-        return find_version(config.production_dir, move.before)
-    except ProductionError:  # a damaged version is a reason to move away from it
-        return None
+    if move and move.before:
+        with suppress(ProductionError):  # a damaged version is a reason to move away from it
+            ids[load_version(config.production_dir, move.before).experiment] = None
+    existing = {experiment.id: experiment for experiment in all_experiments(config.experiments_dir)}
+    found = [existing[each] for each in ids if each in existing]
+    return [experiment for experiment in found if experiment.find(DecisionRecord)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +20,14 @@ from mlrun_assets.experiment import find_experiment
 from mlrun_assets.files import new_directory, write_atomically
 from mlrun_assets.machine import telemetry_off
 from mlrun_assets.production.pointer import read_production
-from mlrun_assets.production.versions import find_version, verify, verify_files
-from mlrun_assets.records import ExportRecord, ProductionVersion
+from mlrun_assets.production.versions import CARD_FILE, find_version, verify, verify_files
+from mlrun_assets.records import ExportRecord
 from mlrun_assets.reports.model_card import write_model_card
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-CARD_FILE = "README.md"
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not the token
 HUB_SECONDS = 10.0
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -47,13 +47,9 @@ class PushedModel:
 
 
 def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -> str:
-    """Verify and push a version or an experiment's model, with its card; returns where it is now.
+    """Verify and push a version or an experiment's model, with its card; see `publish`.
 
-    Args:
-        config: gives the directories of production and experiments.
-        target: a directory or a repository of the Hub.
-        name: a version of production or an experiment; None: the version in production.
-        public: whether a repository of the Hub is public.
+    ``name`` is of a version or an experiment; None: the version in production.
 
     Raises:
         ExperimentError: there is neither a version nor an experiment of that name.
@@ -61,15 +57,15 @@ def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -
         PublishError: the target can't be pushed to.
         RecordError: the experiment has no exported and evaluated model.
     """
-    return publish(_find_model(config, name), target, public=public)
-
-
-def _find_model(config: LoadedConfig, name: str | None) -> PushedModel:
     production = config.production_dir
     version = read_production(production) if name is None else find_version(production, name)
     if version:
-        model_dir = verify(production, version)
-        return PushedModel(version.version, model_dir, _card_of(config, version))
+        model_dir, card = verify(production, version), None
+        if version.export_digest is None:  # it contains no card
+            with suppress(MlrunError):  # the experiment was deleted, or its records can't be read
+                experiment = find_experiment(config.experiments_dir, version.experiment, ())
+                card = write_model_card(experiment, config)
+        return publish(PushedModel(version.version, model_dir, card), target, public=public)
     if name is None:
         raise PublishError(
             f"{production}: nothing is in production; name an experiment with --version"
@@ -78,19 +74,8 @@ def _find_model(config: LoadedConfig, name: str | None) -> PushedModel:
     export = experiment.load(ExportRecord)
     model_dir = experiment.directory / export.model_dir
     verify_files(model_dir, export.digest)
-    return PushedModel(experiment.id, model_dir, write_model_card(experiment, config))
-
-
-def _card_of(config: LoadedConfig, version: ProductionVersion) -> str | None:
-    """A card for a version that contains none; None: it contains one, or none can be written."""
-    if version.export_digest is not None:
-        return None
-    try:
-        return write_model_card(
-            find_experiment(config.experiments_dir, version.experiment, ()), config
-        )
-    except MlrunError:  # the experiment was deleted, or its records can't be read
-        return None
+    card = write_model_card(experiment, config)
+    return publish(PushedModel(experiment.id, model_dir, card), target, public=public)
 
 
 def publish(model: PushedModel, target: str, *, public: bool) -> str:
@@ -131,43 +116,34 @@ def _to_directory(model: PushedModel, target: Path) -> str:
 
 
 def _to_hub(model: PushedModel, repository: str, *, public: bool) -> str:
-    _check_name(repository)
+    telemetry_off()
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    valid = False
+    with suppress(ValueError):
+        validate_repo_id(repository)
+        valid = bool(_REPOSITORY.fullmatch(repository))
+    if not valid:
+        raise PublishError(
+            f"{repository!r}: neither a repository of the Hub (`user/name`) nor a directory; a new "
+            "directory is named by a path that begins with `./` or `/`"
+        )
     token = os.environ.get(TOKEN_VARIABLE)
     if not token:
         raise PublishError(
             f"{repository}: the Hub needs a token; export {TOKEN_VARIABLE} with one that may "
             "write, or name a directory, as in ./model"
         )
-    telemetry_off()
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
     api = HfApi(token=token)
     try:
         _make_repository(api, repository, public=public)
         return _commit(api, repository, model)
-    except RuntimeError as error:  # the library raises it for a file that it can't upload
-        why = _reason(error.__cause__ or error)
-        raise PublishError(f"{repository}: not pushed: {why}") from error
-    except (OSError, ValueError, HTTPError) as error:
-        raise PublishError(f"{repository}: not pushed: {_reason(error)}") from error
-
-
-def _check_name(repository: str) -> None:
-    telemetry_off()
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(repository)
-        valid = bool(_REPOSITORY.fullmatch(repository))
-    except HFValidationError:
-        valid = False
-    if not valid:
-        raise PublishError(
-            f"{repository!r}: neither a repository of the Hub (`user/name`) nor a directory; a new "
-            "directory is named by a path that begins with `./` or `/`"
-        )
+    except (OSError, ValueError, HTTPError, RuntimeError) as error:
+        # The library raises RuntimeError for a file that it can't upload.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None
+        raise PublishError(f"{repository}: not pushed: {_reason(cause or error)}") from error
 
 
 def _make_repository(api: HfApi, repository: str, *, public: bool) -> None:

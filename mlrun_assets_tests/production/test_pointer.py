@@ -14,7 +14,6 @@ from mlrun_assets import files
 from mlrun_assets.errors import ExportError, FileBusyError, ProductionError
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production import pointer as production
-from mlrun_assets.production import versions as moves
 from mlrun_assets.production.pointer import Reason, promote, read_production, rollback
 from mlrun_assets.production.versions import Challenger, history, versions
 from mlrun_assets.records import ProductionVersion
@@ -175,7 +174,7 @@ def test_a_model_that_does_not_load_is_not_promoted(tmp_path, root, serve):
 
 
 def test_a_first_promotion_that_fails_leaves_nothing_deployed(tmp_path, root, monkeypatch):
-    monkeypatch.setattr(production, "append", disk_full)
+    monkeypatch.setattr(production, "append_line", disk_full)
     with pytest.raises(ProductionError, match="No space left"):
         promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert read_production(root) is None
@@ -203,7 +202,7 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_half_made(
         "copy": (shutil, "copyfile", half),
         "record": (ProductionVersion, "save", disk_full),
         "pointer": (production, "sync_directory", disk_full),
-        "history": (production, "append", disk_full),
+        "history": (production, "append_line", disk_full),
     }
     with monkeypatch.context() as patch:
         patch.setattr(*targets[step])
@@ -344,10 +343,9 @@ def test_a_half_written_line_is_passed_over_and_not_extended(root, serve):
 def test_a_line_that_can_not_be_finished_is_taken_out_again(root, serve, monkeypatch):
     serve("exp_1")
     before = (root / "history.jsonl").read_bytes()
-    move = history(root)[0]
     monkeypatch.setattr(files.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        moves.append(root, move)
+        files.append_line(root / "history.jsonl", "{}")
     assert (root / "history.jsonl").read_bytes() == before
 
 
