@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from mlrun_assets.runs.stage import ResumedRun
 
-
 EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CANCELLED: 130}
 INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 DAGSTER_YAML = """\

@@ -266,7 +266,7 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )
     # The run is complete here; an error of MLflow does not change that.
-    mlflow_mirror.mirror_run(stage.experiment, stage.config, context.log.warning)
+    mlflow_mirror.mirror(stage.config, stage.experiment, context.log.warning)
     return result
 
 

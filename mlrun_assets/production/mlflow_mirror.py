@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
-
 
 VALUE_CHARACTERS = 500  # MLflow truncates longer values
 EXPERIMENT_TAG = "mlrun.experiment"
@@ -94,39 +93,13 @@ def check_mlflow(config: LoadedConfig, progress: ProgressCallback) -> None:
         )
 
 
-def mirror_run(experiment: Experiment, config: LoadedConfig, progress: ProgressCallback) -> None:
-    """Copy a run to MLflow; its exported model becomes the challenger."""
-
-    def copy(client: MlflowClient) -> None:
-        version = _register(client, experiment, config)
-        if version:
-            client.set_registered_model_alias(version.name, "challenger", version.version)
-        _move_champion(client, config)
-
-    _mirror(config, progress, copy)
-
-
-def mirror_production(config: LoadedConfig, progress: ProgressCallback = _warn) -> None:
-    """Set the alias `champion` to the model in production."""
-    _mirror(config, progress, lambda client: _move_champion(client, config))
-
-
-def store_uri(config: LoadedConfig) -> str:
-    """The server or store that the config names, else a SQLite file beside the experiments."""
-    uri = config.settings.tracking.mlflow_uri
-    return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
-
-
-def model_name(config: LoadedConfig) -> str:
-    """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
-    name = config.settings.tracking.registered_model or data_name(config)
-    return name.replace("/", "-").replace(":", "-")
-
-
-def _mirror(
-    config: LoadedConfig, progress: ProgressCallback, work: Callable[[MlflowClient], None]
+def mirror(
+    config: LoadedConfig, experiment: Experiment | None = None, progress: ProgressCallback = _warn
 ) -> None:
-    """Run ``work`` if `tracking.mlflow` is on, and report its failure."""
+    """Set the alias `champion` to the model in production, if `tracking.mlflow` is on.
+
+    The run of ``experiment`` is copied first; its exported model becomes the challenger.
+    """
     if not config.settings.tracking.mlflow:
         return
     uri = store_uri(config)
@@ -139,13 +112,28 @@ def _mirror(
         from mlflow.tracking import MlflowClient
 
         config.experiments_dir.mkdir(parents=True, exist_ok=True)
-        work(MlflowClient(tracking_uri=uri, registry_uri=uri))
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if experiment and (version := _register(client, experiment, config)):
+            client.set_registered_model_alias(version.name, "challenger", version.version)
+        _move_champion(client, config)
     except Exception as error:  # noqa: BLE001 - no error of a store may stop a run
         lines = str(error).strip().splitlines() or [type(error).__name__]
         progress(
             f"MLflow at {public_name(uri)} was not updated: {lines[0]}; nothing is lost here: "
             "materialize deployment_report again, or promote, to mirror it later"
         )
+
+
+def store_uri(config: LoadedConfig) -> str:
+    """The server or store that the config names, else a SQLite file beside the experiments."""
+    uri = config.settings.tracking.mlflow_uri
+    return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
+
+
+def model_name(config: LoadedConfig) -> str:
+    """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
+    name = config.settings.tracking.registered_model or data_name(config)
+    return name.replace("/", "-").replace(":", "-")
 
 
 def _unreachable(uri: str) -> str | None:

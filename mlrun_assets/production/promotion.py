@@ -24,7 +24,7 @@ from mlrun_assets.errors import (
 from mlrun_assets.evaluation.comparison import Deployed
 from mlrun_assets.experiment import Experiment, all_experiments, is_locked
 from mlrun_assets.models.probe import probe_transformers
-from mlrun_assets.production.mlflow_mirror import mirror_production
+from mlrun_assets.production.mlflow_mirror import mirror
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
 from mlrun_assets.production.versions import Challenger, last_move_to, load_version, model_dir_of
 from mlrun_assets.records import (
@@ -184,15 +184,12 @@ def _unmoved(champion: ProductionVersion | None, why: str) -> ProductionRecord:
     )
 
 
-# After a move: records, registry lines, reports, MLflow
-
-
 def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -> None:
     """Update MLflow last: it copies the reports, even if one of them could not be updated."""
     try:
         _update_reports(config, record)
     finally:
-        mirror_production(config)
+        mirror(config)
 
 
 def _update_reports(config: LoadedConfig, record: ProductionRecord) -> None:

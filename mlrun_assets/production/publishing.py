@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile, copytree
 from typing import TYPE_CHECKING
 
 from mlrun_assets.config import LoadedConfig
@@ -26,7 +26,6 @@ from mlrun_assets.reports.model_card import write_model_card
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not the token
 HUB_SECONDS = 10.0
@@ -102,9 +101,7 @@ def _to_directory(model: PushedModel, target: Path) -> str:
         raise PublishError(f"{target}: is not an empty directory; name an empty or a new one")
     try:
         with new_directory(target) as directory:
-            shutil.copytree(
-                model.model_dir, directory, copy_function=shutil.copyfile, dirs_exist_ok=True
-            )
+            copytree(model.model_dir, directory, copy_function=copyfile, dirs_exist_ok=True)
             if model.card is not None:
                 write_atomically(directory / CARD_FILE, model.card)
     except OSError as error:

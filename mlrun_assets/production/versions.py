@@ -65,10 +65,10 @@ def names(production_dir: Path) -> list[str]:
 
 def versions(production_dir: Path) -> tuple[ProductionVersion, ...]:
     """All versions, the oldest first; `ProductionError` if the record of one can't be read."""
-    stored = (load_version(production_dir, name) for name in names(production_dir))
+    found = (load_version(production_dir, name) for name in names(production_dir))
     # Names of one second differ by their suffix: -10 must come after -2.
     return tuple(
-        sorted(stored, key=lambda each: (each.promoted_at, len(each.version), each.version))
+        sorted(found, key=lambda each: (each.promoted_at, len(each.version), each.version))
     )
 
 
@@ -126,15 +126,13 @@ def install(production_dir: Path, challenger: Challenger, probe: Probe) -> Produ
     root = production_dir / VERSIONS_DIR
     root.mkdir(exist_ok=True)
     remove_unfinished(root)  # safe: the caller holds the lock
-    if not re.fullmatch(r"\w[\w.-]*", challenger.experiment):
+    experiment, source, card = challenger.experiment, challenger.model_dir, challenger.card
+    if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ProductionError(
-            f"{challenger.experiment!r}: can't be a directory name; promote an experiment by its id"
+            f"{experiment!r}: can't be a directory name; promote an experiment by its id"
         )
-    numbered = (f"{challenger.experiment}-{number}" for number in count(2))
-    name = next(
-        each for each in chain([challenger.experiment], numbered) if not (root / each).exists()
-    )
-    source, card = challenger.model_dir, challenger.card
+    numbered = (f"{experiment}-{number}" for number in count(2))
+    name = next(each for each in chain([experiment], numbered) if not (root / each).exists())
     if not source.is_dir():
         raise ProductionError(f"{source}: no such model directory; materialize exported_model")
     with new_directory(root / name) as incoming:
