@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from mlrun_assets.config import Config
 from mlrun_assets.encoders.loading import (
@@ -127,26 +127,16 @@ class ChosenValue:
     source: str = "rule"
 
 
-Rule = Callable[[PlanningInputs], ChosenValue]
-
-
-def choose(key: str, rule: Rule, inputs: PlanningInputs) -> ChosenValue:
+def choose(key: str, by_rule: ChosenValue, inputs: PlanningInputs) -> ChosenValue:
     """The config's value at ``key`` (``training.epochs``); if that is ``auto``, the rule's.
 
     A key without a section is not in the config: the rule always decides it.
     """
-    by_rule = rule(inputs)
-    value = configured(inputs.config, key) if "." in key else "auto"
+    value = attrgetter(key)(inputs.config) if "." in key else "auto"
     if value == "auto":
         return by_rule
     evidence = f"the rule gives {as_yaml(by_rule.value)}: {by_rule.evidence}"
     return ChosenValue(value, "set in the config", evidence, source="config")
-
-
-def configured(config: Config, key: str) -> object:
-    """The value at a path of the config, such as ``training.epochs``."""
-    section, _, name = key.partition(".")
-    return getattr(getattr(config, section), name)
 
 
 def as_yaml(value: object) -> str:
@@ -166,66 +156,52 @@ def best_learning_rate(inputs: PlanningInputs, recipe: Recipe) -> ChosenValue | 
 
     Runs count if they used this val split and ``recipe`` with any learning rate.
     """
-    best: dict[float, PriorRun] = {}
-    for run in _runs_on_this_data(inputs):
-        comparable = (
-            run.comparable_digest == recipe.comparable_digest
-            and run.val_digest == inputs.dataset.splits["val"].source_digest
-        )
-        if comparable and run.learning_rate is not None and run.val_f1_macro is not None:
-            known = best.get(run.learning_rate)
-            if known is None or run.val_f1_macro > (known.val_f1_macro or 0.0):
-                best[run.learning_rate] = run
+    dataset = inputs.dataset
+    wanted = (dataset.name, dataset.splits["val"].source_digest, recipe.comparable_digest)
+    best: dict[float, tuple[float, str]] = {}
+    for run in inputs.prior_runs:
+        rate, f1 = run.learning_rate, run.val_f1_macro
+        comparable = (run.data_name, run.val_digest, run.comparable_digest) == wanted
+        if comparable and rate is not None and f1 is not None and f1 > best.get(rate, (-1.0,))[0]:
+            best[rate] = f1, run.report
     if len(best) < 2:
         return None
-    rate, *others = sorted(best, key=lambda each: -(best[each].val_f1_macro or 0.0))
-    listed = ", ".join(f"{other:g}: {best[other].val_f1_macro:.3f}" for other in others)
+    (rate, (f1, report)), *others = sorted(best.items(), key=lambda each: -each[1][0])
+    listed = ", ".join(f"{other:g}: {score:.3f}" for other, (score, _) in others)
     return ChosenValue(
         rate,
         "the best on val of the learning rates that earlier runs on this data have tried",
-        f"val macro-F1 {best[rate].val_f1_macro:.3f} in {best[rate].report}; {listed}",
+        f"val macro-F1 {f1:.3f} in {report}; {listed}",
         source="earlier run",
     )
 
 
-def seen_before(inputs: PlanningInputs, recipe_digest: str) -> tuple[str, ...]:
-    """The earlier runs of the same recipe on the same data, with their results."""
-    return tuple(
-        f"{run.report}: the same recipe on the same data gave {run.summary or 'no metrics'}"
-        for run in _same_runs(inputs, recipe_digest)
+def same_runs(inputs: PlanningInputs, recipe_digest: str) -> list[PriorRun]:
+    """The earlier runs of the same recipe on the same data, newest first."""
+    wanted = (recipe_digest, inputs.dataset.digest)
+    return [run for run in inputs.prior_runs if (run.recipe_digest, run.data_digest) == wanted]
+
+
+def reusable_run(inputs: PlanningInputs, same: list[PriorRun]) -> str | None:
+    """The newest experiment of ``same`` with a checkpoint, if ``training.reuse`` is on."""
+    trained = (
+        run.experiment
+        for run in same
+        if run.experiment and run.val_f1_macro is not None and run.labels == inputs.dataset.labels
     )
-
-
-def reusable_run(inputs: PlanningInputs, recipe_digest: str) -> str | None:
-    """The newest experiment whose checkpoint can be reused, if ``training.reuse`` is on."""
-    if not inputs.config.training.reuse:
-        return None
-    for run in _same_runs(inputs, recipe_digest):
-        trained = run.val_f1_macro is not None
-        if run.experiment and trained and run.labels == inputs.dataset.labels:
-            return run.experiment
-    return None
+    return next(trained, None) if inputs.config.training.reuse else None
 
 
 def rejected_recipes(inputs: PlanningInputs) -> tuple[str, ...]:
     """The newest recipes on this data that were not approved, with the reason."""
-    not_approved = (Verdict.REJECTED, Verdict.INCONCLUSIVE)
-    rejected = [run for run in _runs_on_this_data(inputs) if run.verdict in not_approved]
+    rejected = [
+        run
+        for run in inputs.prior_runs
+        if run.data_name == inputs.dataset.name
+        and run.verdict in (Verdict.REJECTED, Verdict.INCONCLUSIVE)
+    ]
     return tuple(
         f"{run.report}: {run.verdict}, with {run.recipe_summary or 'a recipe that is not known'}: "
         f"{run.verdict_reason or run.summary or 'no reason is recorded'}"
         for run in rejected[:MAX_REJECTED]
     )
-
-
-def _same_runs(inputs: PlanningInputs, recipe_digest: str) -> list[PriorRun]:
-    data = inputs.dataset.digest
-    return [
-        run
-        for run in inputs.prior_runs
-        if run.recipe_digest == recipe_digest and run.data_digest == data
-    ]
-
-
-def _runs_on_this_data(inputs: PlanningInputs) -> list[PriorRun]:
-    return [run for run in inputs.prior_runs if run.data_name == inputs.dataset.name]

@@ -1,8 +1,4 @@
-"""The rules: one function per choice, from the `PlanningInputs` to a `ChosenValue`.
-
-The sections are batch size, labels (class weights, label smoothing), schedule (learning rate,
-epochs, early stopping, warm-up, decay) and encoder (freezing, memory, pooling, trimming, bf16).
-"""
+"""The rules: from the `PlanningInputs` to a `ChosenValue` for every choice, by section."""
 
 from __future__ import annotations
 
@@ -11,79 +7,59 @@ from mlrun_assets.errors import ConfigError, count
 from mlrun_assets.plan.choice import ChosenValue, PlanningInputs, choose
 from mlrun_assets.records import DatasetRecord
 
-# Batch size
 
-SMALL_BATCH = 16
-
-
-def batch_size(inputs: PlanningInputs) -> ChosenValue:
-    """Small batches for small data, so that an epoch has enough steps."""
-    return ChosenValue(
-        _batch_size_by_rule(inputs),
-        "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
-        inputs.rows_evidence,
-    )
-
-
-def _batch_size_by_rule(inputs: PlanningInputs) -> int:
-    rows = SMALL_BATCH if inputs.is_small else 2 * SMALL_BATCH
-    workers = inputs.config.training.num_workers
-    return -(-rows // workers) * workers  # every worker gets the same number of rows
-
-
-# Labels: class weights and label smoothing
-
-# Training rows of the largest label per row of the smallest.
-BALANCED_FROM, SQRT_FROM = 3.0, 10.0
-MAX_SQRT_WEIGHT = 5.0
-
-
-def class_weights(inputs: PlanningInputs) -> ChosenValue:
-    """The kind of class weights: ``none``, ``balanced`` or ``sqrt``."""
-    imbalance = inputs.dataset.imbalance
-    kind = "balanced" if imbalance >= BALANCED_FROM else "none"
-    return ChosenValue(
-        "sqrt" if imbalance >= SQRT_FROM else kind,
-        "imbalance of 3 or more: weights are inverse frequencies; 10 or more: their square roots",
-        f"the largest label has {imbalance:.1f} times the rows of the smallest",
-    )
-
-
-def weight_per_label(dataset: DatasetRecord, kind: object) -> tuple[float, ...] | None:
-    """The class weights of a ``kind``, in the order of the labels; None without weights.
-
-    ``balanced``: inverse frequencies with mean 1 over the rows. ``sqrt``: their square roots, at
-    most 5. A label without training rows, which the data checks block, weighs like one with a row.
-    """
-    if kind == "none":
-        return None
-    label_rows = dataset.splits["train"].label_rows
-    counts = [max(1, label_rows[label]) for label in dataset.labels]
-    inverse = [sum(counts) / (len(counts) * rows) for rows in counts]
-    if kind == "balanced":
-        return tuple(inverse)
-    return tuple(min(MAX_SQRT_WEIGHT, weight**0.5) for weight in inverse)
-
-
-def label_smoothing(inputs: PlanningInputs) -> ChosenValue:
-    """A tenth of the probability mass on small data."""
-    return ChosenValue(
-        0.1 if inputs.is_small else 0.0,
-        "0.1 below 2,000 rows: models trained on few rows are overconfident",
-        inputs.rows_evidence,
-    )
+def apply_rules(inputs: PlanningInputs) -> dict[str, ChosenValue]:
+    """What the rules give for every choice that is not simply the config's, by its key."""
+    return {**_schedule(inputs), **_labels(inputs), **_encoder(inputs)}
 
 
 # Schedule
 
+SMALL_BATCH = 16
 VERY_SMALL_DATA_ROWS = 1_000
 LONG_TEXT_TOKENS = 128
 NARROW_ENCODER = 512
 
 
-def learning_rate(inputs: PlanningInputs) -> ChosenValue:
+def _schedule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
+    return {
+        # Small batches for small data, so that an epoch has enough steps.
+        "training.batch_size": ChosenValue(
+            _batch_size(inputs),
+            "16 below 2,000 rows, which need many steps (Mosbach et al., 2021), else 32",
+            inputs.rows_evidence,
+        ),
+        "training.learning_rate": _learning_rate(inputs),
+        "training.epochs": _epochs(inputs),
+        # Val is small and its F1 is noisy.
+        "training.early_stopping_patience": ChosenValue(
+            4,
+            "stops when val macro-F1 has not risen for some epochs; the best epoch is kept",
+            f"{inputs.dataset.splits['val'].rows_kept:,} val rows",
+        ),
+        "training.warmup_fraction": ChosenValue(
+            0.1,
+            "a short warm-up protects the pretrained weights in the first steps",
+            f"a tenth of the steps (Mosbach et al., 2021); {inputs.rows_evidence}",
+        ),
+        "training.layerwise_decay": ChosenValue(
+            0.9 if inputs.is_small else 1.0,
+            "0.9 below 2,000 rows: a lower learning rate protects the pretrained lower layers "
+            "(Zhang et al., 2021)",
+            inputs.rows_evidence,
+        ),
+    }
+
+
+def _batch_size(inputs: PlanningInputs) -> int:
+    rows = SMALL_BATCH if inputs.is_small else 2 * SMALL_BATCH
+    workers = inputs.config.training.num_workers
+    return -(-rows // workers) * workers  # every worker gets the same number of rows
+
+
+def _learning_rate(inputs: PlanningInputs) -> ChosenValue:
     """By the trained part and the encoder's width; `best_learning_rate` may replace it."""
-    if choose("training.freeze", freeze, inputs).value == "encoder":
+    if choose("training.freeze", _freeze(inputs), inputs).value == "encoder":
         return ChosenValue(
             1e-2,
             "a linear head alone starts from nothing and has nothing to forget",
@@ -97,7 +73,7 @@ def learning_rate(inputs: PlanningInputs) -> ChosenValue:
     )
 
 
-def epochs(inputs: PlanningInputs) -> ChosenValue:
+def _epochs(inputs: PlanningInputs) -> ChosenValue:
     """More passes over fewer rows, fewer over long texts."""
     median = inputs.dataset.splits["train"].tokens_median
     read = min(median, inputs.config.model.max_length)
@@ -117,43 +93,45 @@ def epochs(inputs: PlanningInputs) -> ChosenValue:
     )
 
 
-def early_stopping_patience(inputs: PlanningInputs) -> ChosenValue:
-    """Four epochs: val is small and its F1 is noisy."""
-    return ChosenValue(
-        4,
-        "stops when val macro-F1 has not risen for some epochs; the best epoch is kept",
-        f"{inputs.dataset.splits['val'].rows_kept:,} val rows",
-    )
+# Labels: label smoothing and class weights
+
+# Training rows of the largest label per row of the smallest.
+BALANCED_FROM, SQRT_FROM = 3.0, 10.0
+MAX_SQRT_WEIGHT = 5.0
 
 
-def warmup_fraction(inputs: PlanningInputs) -> ChosenValue:
-    """A tenth of the steps, whatever the data."""
-    return ChosenValue(
-        0.1,
-        "a short warm-up protects the pretrained weights in the first steps",
-        f"a tenth of the steps (Mosbach et al., 2021); {inputs.rows_evidence}",
-    )
+def _labels(inputs: PlanningInputs) -> dict[str, ChosenValue]:
+    imbalance = inputs.dataset.imbalance
+    kind = "balanced" if imbalance >= BALANCED_FROM else "none"
+    return {
+        "training.label_smoothing": ChosenValue(
+            0.1 if inputs.is_small else 0.0,
+            "0.1 below 2,000 rows: models trained on few rows are overconfident",
+            inputs.rows_evidence,
+        ),
+        "training.class_weights": ChosenValue(
+            "sqrt" if imbalance >= SQRT_FROM else kind,
+            "imbalance of 3 or more: weights are inverse frequencies; 10 or more: their square "
+            "roots",
+            f"the largest label has {imbalance:.1f} times the rows of the smallest",
+        ),
+    }
 
 
-def layerwise_decay(inputs: PlanningInputs) -> ChosenValue:
-    """Lower layers learn more slowly on small data."""
-    return ChosenValue(
-        0.9 if inputs.is_small else 1.0,
-        "0.9 below 2,000 rows: a lower learning rate protects the pretrained lower layers "
-        "(Zhang et al., 2021)",
-        inputs.rows_evidence,
-    )
+def weight_per_label(dataset: DatasetRecord, kind: object) -> tuple[float, ...] | None:
+    """The class weights of a ``kind``, in the order of the labels; None without weights.
 
-
-def group_by_length(inputs: PlanningInputs) -> ChosenValue:
-    """Always: it costs nothing, and padding takes as long as text."""
-    train = inputs.dataset.splits["train"]
-    return ChosenValue(
-        True,
-        "texts of similar length share a batch, so that little of it is padding",
-        f"tokens of a training text: median {train.tokens_median:.0f}, 95th percentile "
-        f"{train.tokens_p95:.0f}",
-    )
+    ``balanced``: inverse frequencies with mean 1 over the rows. ``sqrt``: their square roots, at
+    most 5. A label without training rows, which the data checks block, weighs like one with a row.
+    """
+    if kind == "none":
+        return None
+    label_rows = dataset.splits["train"].label_rows
+    counts = [max(1, label_rows[label]) for label in dataset.labels]
+    inverse = [sum(counts) / (len(counts) * rows) for rows in counts]
+    if kind == "balanced":
+        return tuple(inverse)
+    return tuple(min(MAX_SQRT_WEIGHT, weight**0.5) for weight in inverse)
 
 
 # Encoder
@@ -171,15 +149,55 @@ PROCESS_GB = 0.7
 DIGEST_SHOWN = 23
 
 
-def freeze(inputs: PlanningInputs) -> ChosenValue:
+def _encoder(inputs: PlanningInputs) -> dict[str, ChosenValue]:
+    hardware, train = inputs.hardware, inputs.dataset.splits["train"]
+    name, by_mean = inputs.config.model.name, hardware.trained_by_mean
+    return {
+        "training.freeze": _freeze(inputs),
+        "model.pooling": ChosenValue(
+            "mean" if by_mean else "first",
+            "the pooling that the encoder was pretrained with",
+            f"{name} was trained on the {'mean' if by_mean else 'first token'}",
+        ),
+        "model.trim_vocabulary": _trim_vocabulary(inputs),
+        "training.bf16": ChosenValue(
+            hardware.bf16_speedup >= WORTHWHILE_BF16_SPEEDUP,
+            f"bfloat16 where this machine multiplies it {WORTHWHILE_BF16_SPEEDUP} times as fast as "
+            "float32",
+            f"a matrix product in bfloat16 is {hardware.bf16_speedup:.1f} times as fast as in "
+            "float32",
+        ),
+        # The files in a directory or a branch of the hub can change.
+        "encoder_digest": ChosenValue(
+            hardware.encoder_digest[:DIGEST_SHOWN],
+            "an earlier run can be reused only if the encoder files are the same",
+            name,
+        ),
+        # It costs nothing, and padding takes as long as text.
+        "group_by_length": ChosenValue(
+            True,
+            "texts of similar length share a batch, so that little of it is padding",
+            f"tokens of a training text: median {train.tokens_median:.0f}, 95th percentile "
+            f"{train.tokens_p95:.0f}",
+        ),
+        "attention_dropout": ChosenValue(
+            hardware.accelerator is not None,
+            "off on a CPU: drawing the mask takes longer than the attention; dropout of the hidden "
+            "states stays on",
+            hardware.accelerator or "no accelerator",
+        ),
+    }
+
+
+def _freeze(inputs: PlanningInputs) -> ChosenValue:
     """The encoder if a label is rare; the embeddings if memory is short."""
-    rarest = inputs.rarest_label_rows
-    if rarest < HEAD_ONLY_ROWS:
+    rarest = f"the rarest label has {count(inputs.rarest_label_rows, 'training row')}"
+    if inputs.rarest_label_rows < HEAD_ONLY_ROWS:
         return ChosenValue(
             "encoder",
             f"below {HEAD_ONLY_ROWS} rows of a label a linear head on the frozen encoder is the "
             "safer model",
-            f"the rarest label has {count(rarest, 'training row')}",
+            rarest,
         )
     needed, available = needed_memory_gb(inputs), inputs.hardware.available_memory_gb
     if needed > available:
@@ -191,8 +209,7 @@ def freeze(inputs: PlanningInputs) -> ChosenValue:
     return ChosenValue(
         "none",
         "every label has enough rows, and memory is not short",
-        f"the rarest label has {count(rarest, 'training row')}; about {needed:.1f} of "
-        f"{available:.1f} GB are needed",
+        f"{rarest}; about {needed:.1f} of {available:.1f} GB are needed",
     )
 
 
@@ -205,17 +222,29 @@ def needed_memory_gb(inputs: PlanningInputs) -> float:
     """
     hardware, training = inputs.hardware, inputs.config.training
     pieces = hardware.vocabulary
-    if choose("model.trim_vocabulary", trim_vocabulary, inputs).value:
+    if choose("model.trim_vocabulary", _trim_vocabulary(inputs), inputs).value:
         pieces = min(pieces, VOCABULARY_BUDGET)
     hidden = hardware.hidden_size
     parameters = pieces * hidden + hardware.layers * 12 * hidden**2
-    rows = _batch_size_by_rule(inputs) if training.batch_size == "auto" else training.batch_size
+    rows = _batch_size(inputs) if training.batch_size == "auto" else training.batch_size
     tokens = rows * inputs.config.model.max_length
     activations = tokens * hidden * hardware.layers * ACTIVATION_BYTES / 2**30
     process = parameters * BYTES_PER_TRAINED_PARAMETER / 2**30 + PROCESS_GB
     if hardware.accelerator is None and training.ray_address is None:
         return process * training.num_workers + activations
     return process + activations / training.num_workers
+
+
+def _trim_vocabulary(inputs: PlanningInputs) -> ChosenValue:
+    hardware = inputs.hardware
+    on_cpu, can_trim = hardware.accelerator is None, hardware.untrimmable is None
+    evidence = f"{hardware.vocabulary:,} pieces, {hardware.accelerator or 'no accelerator'}"
+    return ChosenValue(
+        on_cpu and can_trim and hardware.vocabulary > LARGE_VOCABULARY,
+        f"on if training is on a CPU and the vocabulary has over {LARGE_VOCABULARY:,} pieces: "
+        "unused pieces cost time and memory",
+        evidence if can_trim else f"{evidence}; {hardware.untrimmable}",
+    )
 
 
 def check_frozen_layers(inputs: PlanningInputs) -> None:
@@ -230,57 +259,3 @@ def check_frozen_layers(inputs: PlanningInputs) -> None:
             f"training.freeze is {wanted}, and {inputs.config.model.name} has {layers} layers: "
             f"set it to {layers} or less, or to `encoder`"
         )
-
-
-def pooling(inputs: PlanningInputs) -> ChosenValue:
-    """The pooling that the encoder was pretrained with."""
-    by_mean = inputs.hardware.trained_by_mean
-    return ChosenValue(
-        "mean" if by_mean else "first",
-        "the pooling that the encoder was pretrained with",
-        f"{inputs.config.model.name} was trained on the {'mean' if by_mean else 'first token'}",
-    )
-
-
-def trim_vocabulary(inputs: PlanningInputs) -> ChosenValue:
-    """Large vocabularies on a CPU, where updating unused pieces takes time and memory."""
-    hardware = inputs.hardware
-    on_cpu, can_trim = hardware.accelerator is None, hardware.untrimmable is None
-    evidence = f"{hardware.vocabulary:,} pieces, {hardware.accelerator or 'no accelerator'}"
-    return ChosenValue(
-        on_cpu and can_trim and hardware.vocabulary > LARGE_VOCABULARY,
-        f"on if training is on a CPU and the vocabulary has over {LARGE_VOCABULARY:,} pieces: "
-        "unused pieces cost time and memory",
-        evidence if can_trim else f"{evidence}; {hardware.untrimmable}",
-    )
-
-
-def bf16(inputs: PlanningInputs) -> ChosenValue:
-    """Bfloat16 if a short probe showed that it is faster."""
-    speedup = inputs.hardware.bf16_speedup
-    return ChosenValue(
-        speedup >= WORTHWHILE_BF16_SPEEDUP,
-        f"bfloat16 where this machine multiplies it {WORTHWHILE_BF16_SPEEDUP} times as fast as "
-        "float32",
-        f"a matrix product in bfloat16 is {speedup:.1f} times as fast as in float32",
-    )
-
-
-def attention_dropout(inputs: PlanningInputs) -> ChosenValue:
-    """Off on a CPU, where drawing the mask takes longer than the attention."""
-    accelerator = inputs.hardware.accelerator
-    return ChosenValue(
-        accelerator is not None,
-        "off on a CPU: drawing the mask takes longer than the attention; dropout of the hidden "
-        "states stays on",
-        accelerator or "no accelerator",
-    )
-
-
-def encoder_digest(inputs: PlanningInputs) -> ChosenValue:
-    """Identify the encoder's files: those in a directory or a branch of the hub can change."""
-    return ChosenValue(
-        inputs.hardware.encoder_digest[:DIGEST_SHOWN],
-        "an earlier run can be reused only if the encoder files are the same",
-        inputs.config.model.name,
-    )

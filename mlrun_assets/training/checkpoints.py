@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl
 
 from mlrun_assets.files import digest_file, write_atomically
 
@@ -31,23 +31,17 @@ class SealedCheckpoints(TrainerCallback):
         self._job_digest, self._time_taken = job_digest, time_taken
         self._last = time.monotonic()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         within_epoch = (state.epoch or 0.0) % 1 > 0
         due = time.monotonic() - self._last >= SECONDS_BETWEEN_CHECKPOINTS
         if within_epoch and due and args.world_size == 1:
             # A checkpoint lacks the loss since the last log entry, so the loss is logged first.
             control.should_log = control.should_save = True
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         control.should_log = True
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         # The other processes write their random state into the checkpoint.
         args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
@@ -89,16 +83,11 @@ def seal(checkpoint: Path, job_digest: str) -> None:
     digests = {}
     for file in sorted(checkpoint.iterdir()):
         if file.is_file() and file.name != SEAL_FILE:
-            _flush(file)
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())  # a power cut must not leave the seal without the file
             digests[file.name] = digest_file(file)
     content = json.dumps({"job": job_digest, "files": digests}, indent=2)
     write_atomically(checkpoint / SEAL_FILE, f"{content}\n")
-
-
-def _flush(file: Path) -> None:
-    """Write a file to the disk: its seal must not survive a power cut that the file does not."""
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
 
 
 def is_sound(checkpoint: Path, job_digest: str) -> bool:

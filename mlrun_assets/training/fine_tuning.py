@@ -17,7 +17,6 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PrinterCallback,
     TrainerCallback,
     TrainerState,
     TrainingArguments,
@@ -56,7 +55,6 @@ from mlrun_assets.training.trainer import (
     Collator,
     FineTuningTrainer,
     explain_errors,
-    sum_over_processes,
     tokenize_split,
     training_arguments,
 )
@@ -79,12 +77,11 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
     """
     time_taken = TrainingTime()
     job = replace(job, report_to=resolve_trackers(job.report_to))
-    arguments = _arguments(job)
-    set_seed(job.recipe.seed)
+    recipe, arguments = job.recipe, _arguments(job)
+    set_seed(recipe.seed)
     adapted = job.pretraining.weights if job.pretraining else None
     model, tokenizer, trimmed = load_initial_model(job, adapted)
-    freeze(model, job.recipe.freeze)
-    recipe = job.recipe
+    freeze(model, recipe.freeze)
     with arguments.main_process_first(local=False):
         train = tokenize_split(job.train_file, tokenizer, job.labels, recipe.max_length)
         val = tokenize_split(job.val_file, tokenizer, job.labels, recipe.max_length)
@@ -103,12 +100,17 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         finish_wandb_run(),
         explain_errors(trainer, job),
     ):
-        _train(trainer, checkpoint)
+        if checkpoint and had_ended:  # only the epoch that it kept is left to load
+            trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+            load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if arguments.should_save:
             _save(trainer.model, tokenizer, job.model_dir)
     trainer.accelerator.wait_for_everyone()
     history = epoch_history(trainer.state.log_history)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
+    peak = torch.tensor(peak_memory_mb(), device=arguments.device)
     return FineTuningResult(
         history=history,
         best_epoch=max(history, key=lambda entry: entry.val_f1_macro).epoch,
@@ -119,7 +121,7 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tokens=round(sum(train["length"]) * epochs),
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
-        peak_memory_mb=sum_over_processes(peak_memory_mb(), arguments.device),
+        peak_memory_mb=float(trainer.accelerator.reduce(peak)),
         trim=trimmed,
     )
 
@@ -152,9 +154,8 @@ def load_initial_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
     """The classifier that ``job`` starts from, its tokenizer, and the record of the trimming.
 
-    Args:
-        job: the job. A trimmed vocabulary also keeps the pieces of its unlabelled texts.
-        adapted: weights of the encoder, by name, that replace its own.
+    A trimmed vocabulary also keeps the pieces of the unlabelled texts. The weights in the file
+    ``adapted`` replace those of the encoder.
 
     Raises:
         EncoderError: the encoder can't be loaded.
@@ -175,23 +176,16 @@ def load_initial_model(
         if job.pretraining and job.pretraining.unlabelled_file:
             seen += _texts(job.pretraining.unlabelled_file)
         tokenizer, trimmed = trim(tokenizer, model, seen, _texts(job.val_file))
-    _copy_weights(model)
+    # Loaded weights are views into the encoder's file. While one of them exists, all pages of the
+    # file that were read count as memory, also those of vocabulary rows that were trimmed, and
+    # training would crash if the file were truncated.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     return model, tokenizer, trimmed
 
 
 def _texts(file: Path) -> list[str]:
     return pl.read_parquet(file, columns=["text"])["text"].to_list()
-
-
-def _copy_weights(model: PreTrainedModel) -> None:
-    """Copy the weights into memory of their own.
-
-    Loaded weights are views into the encoder's file. While one of them exists, all pages of the
-    file that were read count as memory, also those of vocabulary rows that were trimmed, and
-    training would crash if the file were truncated.
-    """
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
 
 
 def _find_checkpoint(
@@ -224,9 +218,13 @@ def _trainer(
     splits: tuple[Dataset, Dataset],
 ) -> FineTuningTrainer:
     train, val = splits
-    recipe = job.recipe
-    trainer = FineTuningTrainer(
-        recipe,
+    callbacks: list[TrainerCallback] = [MetricsLog(job.logs_dir / "metrics.jsonl")]
+    if TENSORBOARD in job.report_to:
+        callbacks.append(TrainingCurves(job.logs_dir))
+    if job.recipe.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(job.recipe.early_stopping_patience))
+    return FineTuningTrainer(
+        job.recipe,
         pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
         model=model,
         args=arguments,
@@ -234,33 +232,13 @@ def _trainer(
         eval_dataset=val.remove_columns("row"),
         data_collator=Collator(tokenizer),
         compute_metrics=_compute_metrics,
-        callbacks=_callbacks(job),
-        optimizers=(build_optimizer(model, recipe), None),
+        callbacks=callbacks,
+        optimizers=(build_optimizer(model, job.recipe), None),
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     return val_metrics(prediction.label_ids, np.argmax(prediction.predictions, axis=1))
-
-
-def _callbacks(job: FineTuningJob) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [MetricsLog(job.metrics_file)]
-    if TENSORBOARD in job.report_to:
-        callbacks.append(TrainingCurves(job.logs_dir))
-    if job.recipe.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(job.recipe.early_stopping_patience))
-    return callbacks
-
-
-def _train(trainer: FineTuningTrainer, checkpoint: Path | None) -> None:
-    """Train to the end; if an earlier attempt got there, load the epoch that it kept."""
-    if checkpoint and is_last(checkpoint):
-        trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
-        load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
-    else:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:

@@ -34,10 +34,6 @@ class PretrainingFiles:
     unlabelled_file: Path | None = None
 
     @property
-    def checkpoints(self) -> Path:
-        return self.directory / "checkpoints"
-
-    @property
     def weights(self) -> Path:
         """The encoder's weights that pretraining changed."""
         return self.directory / "encoder.safetensors"
@@ -70,21 +66,6 @@ class FineTuningJob:
     report_to: tuple[str, ...]
     pretraining: PretrainingFiles | None = None
     name: str | None = None
-
-    @property
-    def metrics_file(self) -> Path:
-        """The Trainer's log of the fine-tuning, one JSON object per line."""
-        return self.logs_dir / "metrics.jsonl"
-
-    @property
-    def pretraining_metrics_file(self) -> Path:
-        """The Trainer's log of the pretraining, one JSON object per line."""
-        return self.logs_dir / "pretraining.jsonl"
-
-    @property
-    def finished_file(self) -> Path:
-        """The record of the finished job, if it is one of several seeds."""
-        return self.model_dir.with_name("finished.json")
 
     @property
     def digest(self) -> str:
@@ -136,16 +117,11 @@ class TrainedSeed:
         return next(each for each in self.result.history if each.epoch == self.result.best_epoch)
 
     @property
-    def val_f1_macro(self) -> float:
-        """Of the deployed model: of the ensemble if there is one."""
-        ensemble = self.result.ensemble
-        return ensemble.val_f1_ensemble if ensemble else self.best.val_f1_macro
-
-    @property
-    def val_accuracy(self) -> float:
-        """Of the deployed model: of the ensemble if there is one."""
-        ensemble = self.result.ensemble
-        return ensemble.val_accuracy_ensemble if ensemble else self.best.val_accuracy
+    def val_scores(self) -> tuple[float, float]:
+        """Macro-F1 and accuracy of the deployed model: of the ensemble if there is one."""
+        if ensemble := self.result.ensemble:
+            return ensemble.val_f1_ensemble, ensemble.val_accuracy_ensemble
+        return self.best.val_f1_macro, self.best.val_accuracy
 
 
 def train_seeds(
@@ -158,16 +134,16 @@ def train_seeds(
     trained = []
     for number, job in enumerate(jobs, 1):
         line = f"training: seed {job.recipe.seed}, {number} of {len(jobs)}"
-        finished = find_finished(FinishedFineTuning, job, job.finished_file, job.model_dir)
+        record = job.model_dir.with_name("finished.json")
+        finished = find_finished(FinishedFineTuning, job, record, job.model_dir)
         if finished:
             progress(f"{line}, was trained before")
         else:
             progress(line)
             result = run(job)
-            finished = FinishedFineTuning(
-                job=job.digest, output=digest_directory(job.model_dir), result=result
-            )
-            finished.save(job.finished_file)
+            output = digest_directory(job.model_dir)
+            finished = FinishedFineTuning(job=job.digest, output=output, result=result)
+            finished.save(record)
         shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
         trained.append(TrainedSeed(job, finished.result, finished.output))
     return trained
@@ -175,7 +151,7 @@ def train_seeds(
 
 def best_on_val(trained: Sequence[TrainedSeed]) -> TrainedSeed:
     """The seed with the highest val macro-F1; if equal, the one with the lowest val loss."""
-    return max(trained, key=lambda each: (each.val_f1_macro, -each.best.val_loss))
+    return max(trained, key=lambda each: (each.val_scores[0], -each.best.val_loss))
 
 
 # Records of finished trainings
@@ -232,43 +208,39 @@ class JobFiles:
         """The output of the processes."""
         return self.directory / "output.log"
 
+    @property
+    def _result(self) -> Path:
+        return self.directory / "result.json"
+
     def job(self) -> FineTuningJob:
         content = (self.directory / "job.json").read_bytes()
         return TypeAdapter(FineTuningJob).validate_json(content)
 
     def add_progress(self, line: str) -> None:
         """Pass on a progress line; only one process may call this."""
-        with self._progress_file.open("a", encoding="utf-8") as file:
+        with (self.directory / "progress.txt").open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
     def progress_lines(self) -> list[str]:
         """All complete progress lines so far; they must never stop a training."""
         try:
-            content = self._progress_file.read_bytes()
+            content = (self.directory / "progress.txt").read_bytes()
         except OSError:
             return []
         return content[: content.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
 
-    @property
-    def _progress_file(self) -> Path:
-        return self.directory / "progress.txt"
-
     def finish(self, result: FineTuningResult) -> None:
-        content = TypeAdapter(FineTuningResult).dump_json(result)
-        write_atomically(self.directory / "result.json", content)
+        write_atomically(self._result, TypeAdapter(FineTuningResult).dump_json(result))
 
     def fail(self, error: MlrunError) -> None:
         """Record an error; the first one is kept, as later ones follow from it."""
-        content = json.dumps({"kind": type(error).__name__, "message": str(error)})
-        if not self.failed:
-            write_atomically(self._error_file, content)
+        if not self.error.exists():
+            content = json.dumps({"kind": type(error).__name__, "message": str(error)})
+            write_atomically(self.error, content)
 
     @property
-    def failed(self) -> bool:
-        return self._error_file.exists()
-
-    @property
-    def _error_file(self) -> Path:
+    def error(self) -> Path:
+        """The first error of the processes."""
         return self.directory / "error.json"
 
     def outcome(self) -> FineTuningResult:
@@ -278,17 +250,15 @@ class JobFiles:
             TrainingError: a process failed, or ended without a result.
             EncoderError: the encoder can't be loaded.
         """
-        if self.failed:
-            error = json.loads(self._error_file.read_bytes())
+        if self.error.exists():
+            error = json.loads(self.error.read_bytes())
             raise getattr(errors, error["kind"])(error["message"])
-        try:
-            content = (self.directory / "result.json").read_bytes()
-        except FileNotFoundError:
+        if not self._result.exists():
             raise TrainingError(
                 f"the training processes ended without a result; {self.log} has their last output. "
                 "A killed process (exit code -9) usually ran out of memory: lower "
                 "training.num_workers and `mlrun-assets run --resume` this experiment, which "
                 "continues from its newest checkpoint, or start a new run with a smaller "
                 "training.batch_size"
-            ) from None
-        return TypeAdapter(FineTuningResult).validate_json(content)
+            )
+        return TypeAdapter(FineTuningResult).validate_json(self._result.read_bytes())

@@ -38,8 +38,9 @@ def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decayed = parameter.ndim >= 2
-            key = (_distance_from_head(model, name, depth), decayed)
-            groups.setdefault(key, []).append(parameter)
+            layer = _layer(model, name)
+            distance = 0 if layer is None else depth - layer
+            groups.setdefault((distance, decayed), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
@@ -54,14 +55,6 @@ def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW
     )
 
 
-def _distance_from_head(model: PreTrainedModel, name: str, depth: int) -> int:
-    """Layers between a parameter and the head: 0 for the head, ``depth + 1`` for embeddings."""
-    layer = layer_of(name)
-    if layer is not None:
-        return depth - layer
-    return depth + 1 if is_below_layers(model, name) else 0
-
-
 def freeze(model: PreTrainedModel, part: str | int) -> None:
     """Exclude ``part`` from training.
 
@@ -74,40 +67,29 @@ def freeze(model: PreTrainedModel, part: str | int) -> None:
     Raises:
         TrainingError: the encoder has fewer layers with names of their own.
     """
-    if isinstance(part, int):
-        _freeze_layers(model, part)
-    elif part == "embeddings":
+    if part == "embeddings":
         model.get_input_embeddings().requires_grad_(False)
     elif part == "encoder":
         model.base_model.requires_grad_(False)
+    elif isinstance(part, int):
+        layers = set()
+        for name, parameter in model.named_parameters():
+            layer = _layer(model, name)
+            layers.add(layer)
+            if layer is not None and layer < part:
+                parameter.requires_grad_(False)
+        found = len(layers - {None, -1})
+        if found < part:
+            raise TrainingError(
+                f"training.freeze is {part}, and the {model.config.model_type} encoder has {found} "
+                f"layers with weights of their own: set it to {found} or less, or to `encoder`"
+            )
 
 
-def _freeze_layers(model: PreTrainedModel, lowest: int) -> None:
-    found = set()
-    for name, parameter in model.named_parameters():
-        layer = layer_of(name)
-        if layer is not None:
-            found.add(layer)
-        if is_below_layers(model, name) or (layer is not None and layer < lowest):
-            parameter.requires_grad_(False)
-    if len(found) < lowest:
-        raise TrainingError(
-            f"training.freeze is {lowest}, and the {model.config.model_type} encoder has "
-            f"{len(found)} layers with weights of their own: set it to {len(found)} or less, or to "
-            "`encoder`"
-        )
-
-
-# The layer of a parameter
-
-
-def layer_of(name: str) -> int | None:
-    """The layer of the parameter ``name``, from 0; None if it is in no layer."""
-    layer = LAYER_NAME.search(name)
-    return int(layer[1]) if layer else None
-
-
-def is_below_layers(model: PreTrainedModel, name: str) -> bool:
-    """True for embeddings and other parameters that feed the first layer, or all layers."""
+def _layer(model: PreTrainedModel, name: str) -> int | None:
+    """The layer of a parameter, from 0; -1 if it feeds the first or every layer; else None."""
+    if layer := LAYER_NAME.search(name):
+        return int(layer[1])
     modules = ("embeddings", *BELOW_LAYERS.get(model.config.model_type, ()))
-    return name.startswith(tuple(f"{model.base_model_prefix}.{module}." for module in modules))
+    below = tuple(f"{model.base_model_prefix}.{module}." for module in modules)
+    return -1 if name.startswith(below) else None

@@ -10,16 +10,17 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import polars as pl
 import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from mlrun_assets.files import digest_file
 from mlrun_assets.machine import quiet_transformers
@@ -67,48 +68,37 @@ def pretrain(
         progress("pretraining: was done before")
         return finished.result
     time_taken = TrainingTime()
-    trainer = _train(job, files, progress, time_taken)
-    losses = list(epoch_losses(trainer.state.log_history).values())
-    texts = len(trainer.train_dataset)
-    record = PretrainingRecord(
-        texts=texts,
-        pairs=texts * job.recipe.pretraining_epochs,
-        epochs=job.recipe.pretraining_epochs,
-        first_loss=losses[0],
-        last_loss=losses[-1],
-        seconds=time_taken.seconds,
-    )
-    weights = digest_file(files.weights)
-    FinishedPretraining(job=job.digest, output=weights, result=record).save(files.finished)
-    shutil.rmtree(files.checkpoints)
-    return record
-
-
-def _train(
-    job: FineTuningJob,
-    files: PretrainingFiles,
-    progress: ProgressCallback,
-    time_taken: TrainingTime,
-) -> ContrastiveTrainer:
-    """Train, from the newest sound checkpoint if there is one, and write the weights."""
-    own = replace(job, checkpoints_dir=files.checkpoints)
-    checkpoint, _ = newest_sound(files.checkpoints, job.digest)
+    job = replace(job, checkpoints_dir=files.directory / "checkpoints")
+    checkpoint, _ = newest_sound(job.checkpoints_dir, job.digest)
     if checkpoint:
         progress(f"pretraining: continues from {checkpoint.name}")
         time_taken.continue_from(checkpoint)
     else:
-        shutil.rmtree(files.checkpoints, ignore_errors=True)
+        shutil.rmtree(job.checkpoints_dir, ignore_errors=True)
     progress_bar = Progress(progress, "pretraining")
-    trainer = _trainer(own, files)
+    trainer = _trainer(job, files)
     trainer.add_callback(progress_bar)
-    trainer.add_callback(MetricsLog(job.pretraining_metrics_file))
+    trainer.add_callback(MetricsLog(job.logs_dir / "pretraining.jsonl"))
     trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
     set_seed(job.recipe.seed)
-    with quiet_transformers(), closing(progress_bar), explain_errors(trainer, own):
+    with quiet_transformers(), closing(progress_bar), explain_errors(trainer, job):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         _save(trainer.model, files.weights)
+    losses = list(epoch_losses(trainer.state.log_history).values())
+    epochs, texts = job.recipe.pretraining_epochs, len(trainer.train_dataset)
+    record = PretrainingRecord(
+        texts=texts,
+        pairs=texts * epochs,
+        epochs=epochs,
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        seconds=time_taken.seconds,
+    )
+    output = digest_file(files.weights)
+    FinishedPretraining(job=job.digest, output=output, result=record).save(files.finished)
+    shutil.rmtree(job.checkpoints_dir)
     torch.cuda.empty_cache()  # fine-tuning may run in another process
-    return trainer
+    return record
 
 
 def _trainer(job: FineTuningJob, files: PretrainingFiles) -> ContrastiveTrainer:
@@ -126,7 +116,7 @@ def _trainer(job: FineTuningJob, files: PretrainingFiles) -> ContrastiveTrainer:
         if file
     )
     steady = {"learning_rate": LEARNING_RATE, "layerwise_decay": 1.0}
-    trainer = ContrastiveTrainer(
+    return ContrastiveTrainer(
         texts["id"].to_list(),
         model=encoder,
         args=training_arguments(
@@ -139,33 +129,29 @@ def _trainer(job: FineTuningJob, files: PretrainingFiles) -> ContrastiveTrainer:
         ),
         # About half of `max_length` words fit into `max_length` tokens.
         train_dataset=SpanPairs(texts["text"].to_list(), recipe.max_length // 2, recipe.seed),
-        data_collator=PairCollator(tokenizer, recipe.max_length),
+        data_collator=partial(collate_pairs, tokenizer=tokenizer, max_length=recipe.max_length),
         optimizers=(build_optimizer(encoder, recipe.model_copy(update=steady)), None),
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _save(encoder: PreTrainedModel, weights: Path) -> None:
     """Write the trained weights; the other weights are the encoder's own."""
     weights.parent.mkdir(parents=True, exist_ok=True)
-    trained = {
-        name: parameter.detach().cpu()
-        for name, parameter in encoder.named_parameters()
-        if parameter.requires_grad
-    }
-    save_file(trained, weights)
+    named = encoder.named_parameters()
+    save_file({name: each.detach().cpu() for name, each in named if each.requires_grad}, weights)
 
 
 class ContrastiveTrainer(HaltingTrainer):
     """Trainer of an encoder without a head, which never evaluates."""
 
+    message = (
+        "the {what} of the pretraining is {where}: look at these texts, or {bf16}set "
+        "training.pretraining_epochs to 0, in a new run"
+    )
+    message_on_bf16 = "set training.bf16 to false, or "
+
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any
     ) -> torch.Tensor:
         """The contrastive loss of a batch."""
         self.note_batch(inputs)
@@ -176,13 +162,6 @@ class ContrastiveTrainer(HaltingTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochsOfPairs:
         lengths = self.train_dataset.lengths
         return EpochsOfPairs(lengths, self.args.train_batch_size, self.args.seed)
-
-    def not_finite_message(self, what: str, where: str) -> str:
-        exactly = "set training.bf16 to false, or " if self.args.bf16 else ""
-        return (
-            f"the {what} of the pretraining is {where}: look at these texts, or {exactly}set "
-            "training.pretraining_epochs to 0, in a new run"
-        )
 
 
 def info_nce(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -207,12 +186,8 @@ def info_nce(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 # Pairs of spans
 
 
-class Pair(NamedTuple):
-    """Two spans of the text in a row."""
-
-    row: int
-    first: str
-    second: str
+# The number of a row, and two spans of its text.
+Pair: TypeAlias = tuple[int, str, str]
 
 
 def draw_spans(text: str, longest: int, generator: Random) -> tuple[str, str]:
@@ -244,7 +219,7 @@ class SpanPairs(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         epoch, row = divmod(index, len(self))
         generator = Random(f"{self._seed} {epoch} {row}")  # noqa: S311 - no secret
-        return Pair(row, *draw_spans(self._texts[row], self._longest, generator))
+        return row, *draw_spans(self._texts[row], self._longest, generator)
 
     @property
     def lengths(self) -> list[int]:
@@ -264,21 +239,21 @@ class EpochsOfPairs(SeededLengthGroups):
         return iter([before + row for row in super().__iter__()])
 
 
-class PairCollator:
-    """Pairs as one batch: all first spans, then all second ones."""
+def collate_pairs(
+    pairs: list[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, torch.Tensor]:
+    """Pairs as one batch, all first spans before all second ones, with the numbers of the rows.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        self._tokenizer, self._max_length = tokenizer, max_length
-
-    def __call__(self, pairs: list[Pair]) -> dict[str, torch.Tensor]:
-        """Ids and attention mask (2 x pairs, tokens), and the numbers of the rows (pairs)."""
-        encoded = self._tokenizer(
-            [pair.first for pair in pairs] + [pair.second for pair in pairs],
-            truncation=True,
-            max_length=self._max_length,
-            padding=True,
-            pad_to_multiple_of=8,
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
-        return {**encoded, "row": torch.tensor([pair.row for pair in pairs])}
+    Ids and attention mask have the shape (2 x pairs, tokens), the numbers (pairs).
+    """
+    rows, first, second = zip(*pairs, strict=True)
+    encoded = tokenizer(
+        [*first, *second],
+        truncation=True,
+        max_length=max_length,
+        padding=True,
+        pad_to_multiple_of=8,
+        return_token_type_ids=False,
+        return_tensors="pt",
+    )
+    return {**encoded, "row": torch.tensor(rows)}

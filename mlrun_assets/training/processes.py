@@ -38,9 +38,8 @@ def train_with_torchrun(
         TrainingError: training fails.
         EncoderError: the encoder can't be loaded.
     """
-    threads = min(
-        threads_per_worker(workers), int(os.environ.get("OMP_NUM_THREADS") or sys.maxsize)
-    )
+    limit = int(os.environ.get("OMP_NUM_THREADS") or sys.maxsize)
+    threads = min(threads_per_worker(workers), limit)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         f"--nproc-per-node={workers}",
@@ -100,7 +99,12 @@ def launch(
         try:
             _wait(process, files, progress)
         except BaseException:
-            _stop(process)
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             raise
     return files.outcome()
 
@@ -118,15 +122,6 @@ def _wait(process: subprocess.Popen[bytes], files: JobFiles, progress: ProgressC
         passed_on = len(lines)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 # The launched processes
 
 
@@ -140,17 +135,13 @@ def work(files: JobFiles) -> None:
 
     first = os.environ["RANK"] == "0"
     try:
-        result = fine_tune(files.job(), files.add_progress if first else _ignore)
+        result = fine_tune(files.job(), files.add_progress if first else lambda _: None)
     except MlrunError as error:
         with suppress(OSError):  # on a full disk only the log has the error
             files.fail(error)
         raise
     if first:
         files.finish(result)
-
-
-def _ignore(_: str) -> None:
-    pass
 
 
 def exit_with_launcher() -> None:

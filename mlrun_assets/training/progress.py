@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
     TensorBoardCallback,
@@ -50,66 +51,50 @@ class Progress(TrainerCallback):
         self._bar: tqdm[Any] | None = None
         self._loss = ""
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if not state.is_world_process_zero:
             return
         epochs = math.ceil(args.num_train_epochs)
         self._progress(f"{self._activity}: {state.max_steps:,} steps, at most {epochs} epochs")
         self._started, self._first_step = time.perf_counter(), state.global_step
-        columns = terminal_columns()
-        if columns:
+        columns = os.environ.get(COLUMNS_VARIABLE, "")
+        if sys.stderr.isatty():
+            columns = str(os.get_terminal_size(sys.stderr.fileno()).columns)
+        if columns.isdecimal() and int(columns):
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
                 desc=self._activity,
                 bar_format=BAR,
                 file=sys.stderr,
-                ncols=columns,
+                ncols=int(columns),
                 mininterval=0.5,
                 smoothing=0,  # the mean rate: the last one leaves out the pause after an epoch
                 unit=" steps",
             )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        if logs and "loss" in logs:
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        if "loss" in logs:
             self._loss = f"loss {logs['loss']:.3f}"
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if not state.is_world_process_zero:
             return
         if self._bar is not None:
             self._bar.set_postfix_str(self._loss, refresh=False)
             self._bar.update()
-        elif _tenth(state.global_step, state) > _tenth(state.global_step - 1, state):
-            elapsed = time.perf_counter() - self._started
-            rate = (state.global_step - self._first_step) / elapsed
-            left = tqdm.format_interval((state.max_steps - state.global_step) / rate)
-            line = (
-                f"{self._activity}: step {state.global_step:,} of {state.max_steps:,}, "
-                f"{rate:.2f} steps/s, about {left} left"
-            )
-            self._progress(f"{line}, {self._loss}" if self._loss else line)
+            return
+        step, steps = state.global_step, state.max_steps
+        if step * 10 // steps > (step - 1) * 10 // steps:
+            rate = (step - self._first_step) / (time.perf_counter() - self._started)
+            left = tqdm.format_interval((steps - step) / rate)
+            line = f"step {step:,} of {steps:,}, {rate:.2f} steps/s, about {left} left"
+            self._progress(f"{self._activity}: {line}{self._loss and f', {self._loss}'}")
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **_: Any,
+        self, args: Any, state: TrainerState, *_: Any, metrics: dict[str, float], **__: Any
     ) -> None:
-        if metrics and state.is_world_process_zero:
+        if state.is_world_process_zero:
             with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
                 self._progress(
                     f"training: epoch {state.epoch:.0f}, "
@@ -121,18 +106,6 @@ class Progress(TrainerCallback):
         """Keep the bar on the screen, so that the next output starts on a line of its own."""
         if self._bar is not None:
             self._bar.close()
-
-
-def _tenth(step: int, state: TrainerState) -> int:
-    return step * 10 // int(state.max_steps)
-
-
-def terminal_columns() -> int | None:
-    """The width of the terminal behind standard error; None if it is not a terminal."""
-    if sys.stderr.isatty():
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    columns = os.environ.get(COLUMNS_VARIABLE, "")
-    return int(columns) if columns.isdecimal() else None
 
 
 # The metrics log and its history
@@ -148,23 +121,16 @@ class MetricsLog(TrainerCallback):
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if state.is_world_process_zero:
             write_atomically(self._file, "".join(_line(entry) for entry in state.log_history))
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
+        self, args: Any, state: TrainerState, *_: Any, logs: dict[str, float], **__: Any
     ) -> None:
         if state.is_world_process_zero:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(_line({"step": state.global_step, **(logs or {})}))
+                file.write(_line({"step": state.global_step, **logs}))
 
 
 def _line(entry: dict[str, float]) -> str:
@@ -173,15 +139,15 @@ def _line(entry: dict[str, float]) -> str:
 
 def epoch_losses(log: list[dict[str, float]]) -> dict[int, float]:
     """The mean training loss per epoch, from 1; a log entry is the mean since the one before."""
-    sums: dict[int, float] = {}
-    steps: dict[int, int] = {}
+    sums: defaultdict[int, float] = defaultdict(float)
+    steps: defaultdict[int, int] = defaultdict(int)
     last = 0
     for entry in log:
         if "loss" in entry:
-            epoch, covered = math.ceil(entry["epoch"]), int(entry["step"]) - last
-            last = int(entry["step"])
-            sums[epoch] = sums.get(epoch, 0.0) + entry["loss"] * covered
-            steps[epoch] = steps.get(epoch, 0) + covered
+            epoch, step = math.ceil(entry["epoch"]), int(entry["step"])
+            sums[epoch] += entry["loss"] * (step - last)
+            steps[epoch] += step - last
+            last = step
     return {epoch: total / steps[epoch] for epoch, total in sums.items()}
 
 
@@ -241,12 +207,10 @@ class TrainingCurves(TensorBoardCallback):
         super().__init__()
         self._logs_dir = logs_dir
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *others: Any, **more: Any) -> None:
         if state.is_world_process_zero:
             self.tb_writer = SummaryWriter(str(self._logs_dir), purge_step=state.global_step + 1)
-            super().on_train_begin(args, state, control, **more)
+            super().on_train_begin(args, state, *others, **more)
 
 
 @contextmanager

@@ -98,11 +98,9 @@ def _ask_cluster(address: str, answer_seconds: float) -> None:
 
 def _unreachable(address: str, reason: str) -> TrainingError:
     """The error for a cluster that can't be used; it names the config's key."""
-    if "AuthenticationError" in reason:
-        return TrainingError(
-            f"training.ray_address {address}: {reason} Set RAY_AUTH_MODE=token for the run too."
-        )
-    return TrainingError(f"training.ray_address {address}: {reason}; {REMEDY}")
+    token = "AuthenticationError" in reason
+    remedy = " Set RAY_AUTH_MODE=token for the run too." if token else f"; {REMEDY}"
+    return TrainingError(f"training.ray_address {address}: {reason}{remedy}")
 
 
 # The driver's process
@@ -110,6 +108,8 @@ def _unreachable(address: str, reason: str) -> TrainingError:
 
 def _drive(files: JobFiles, workers: int, address: str | None) -> None:
     import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
 
     try:
         if address:
@@ -130,13 +130,7 @@ def _drive(files: JobFiles, workers: int, address: str | None) -> None:
                 f"training.num_workers is {workers}, and the Ray cluster has "
                 f"{resources.get(kind, 0):.0f} {kind}s, one for each worker: lower it"
             )
-    _fit(files, workers, use_gpu, 1 if address else threads_per_worker(workers))
-
-
-def _fit(files: JobFiles, workers: int, use_gpu: bool, cores: int) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
+    cores = 1 if address else threads_per_worker(workers)
     TorchTrainer(
         _train,
         train_loop_config={"directory": str(files.directory)},
@@ -154,9 +148,8 @@ def _fit(files: JobFiles, workers: int, use_gpu: bool, cores: int) -> None:
 def _train(settings: dict[str, Any]) -> None:
     """The function that every worker runs, and runs again after another worker died."""
     files = JobFiles(Path(settings["directory"]))
-    if files.failed:
-        return  # our own error would only occur again
-    work(files)
+    if not files.error.exists():  # our own error would only occur again
+        work(files)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mlrun_assets.config import TrainingConfig
@@ -65,34 +66,32 @@ def train_checkpoint(
         )
     not_reused = None
     if request.reuse:
-        taken = _take(directory, request.reuse, progress)
-        if isinstance(taken, CheckpointRecord):
+        try:
+            taken = take_checkpoint(directory.parent / request.reuse, directory)
+        except RecordError as error:
+            not_reused = f"{request.reuse} is not reused: {error}"
+            progress(f"training: {not_reused}")
+        else:
+            progress(f"training: the checkpoint of {request.reuse} is reused")
             return taken
-        not_reused = taken
     _require_planned_encoder(request.recipes[0], request.encoder)
     jobs = [_job(directory, dataset, request, recipe) for recipe in request.recipes]
-
-    def train(job: FineTuningJob) -> FineTuningResult:
-        return _train(job, run, progress)
-
-    if len(jobs) > 1:
-        trained = train_seeds(jobs, train, progress)
-    else:
+    train = partial(_train, run=run, progress=progress)
+    if len(jobs) == 1:
         trained = [TrainedSeed(jobs[0], train(jobs[0]), digest_directory(jobs[0].model_dir))]
-    chosen = best_on_val(trained)
-    if len(jobs) > 1:
+    else:
+        trained = train_seeds(jobs, train, progress)
         paths = ExperimentPaths(directory)
-        link_directory(chosen.job.model_dir, paths.model)
+        link_directory(best_on_val(trained).job.model_dir, paths.model)
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    seeds = tuple(_seed_result(each, directory) for each in trained)
-    return _record(chosen, directory, seeds).model_copy(update={"not_reused": not_reused})
+    return _record(directory, trained).model_copy(update={"not_reused": not_reused})
 
 
 def remove_checkpoints(directory: Path) -> None:
     """Remove the checkpoints; call it only after the record of the stage is saved."""
     paths = ExperimentPaths(directory)
-    for each in (paths.checkpoints, paths.pretraining):
-        shutil.rmtree(each, ignore_errors=True)
+    shutil.rmtree(paths.checkpoints, ignore_errors=True)
+    shutil.rmtree(paths.pretraining, ignore_errors=True)
 
 
 def _require_planned_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
@@ -161,59 +160,33 @@ def _train(job: FineTuningJob, run: JobRunner, progress: ProgressCallback) -> Fi
     return replace(result, ensemble=ensemble)
 
 
-def _record(
-    chosen: TrainedSeed, directory: Path, seeds: tuple[SeedResult, ...]
-) -> CheckpointRecord:
-    result, paths = chosen.result, ExperimentPaths(directory)
+def _record(directory: Path, trained: list[TrainedSeed]) -> CheckpointRecord:
+    paths, chosen = ExperimentPaths(directory), best_on_val(trained)
+    result = dict(vars(chosen.result))
     return CheckpointRecord(
+        tokens_per_second=result.pop("tokens") / result["seconds"],
         model_dir=paths.relative(paths.model),
         digest=chosen.digest,
         size_bytes=size_in_bytes(paths.model),
-        parameters=result.parameters,
-        history=result.history,
-        best_epoch=result.best_epoch,
-        stopped_early=result.stopped_early,
-        resumed_from_step=result.resumed_from_step,
-        passed_over=result.passed_over,
-        steps=result.steps,
-        seconds=result.seconds,
-        tokens_per_second=result.tokens / result.seconds,
-        peak_memory_mb=result.peak_memory_mb,
-        trim=result.trim,
         seed=chosen.job.recipe.seed,
-        seeds=seeds,
-        ensemble=result.ensemble,
-        pretraining=result.pretraining,
-    )
-
-
-def _seed_result(trained: TrainedSeed, directory: Path) -> SeedResult:
-    best = trained.best
-    return SeedResult(
-        seed=trained.job.recipe.seed,
-        val_f1_macro=trained.val_f1_macro,
-        val_accuracy=trained.val_accuracy,
-        val_loss=best.val_loss,
-        best_epoch=best.epoch,
-        seconds=trained.result.seconds,
-        model_dir=ExperimentPaths(directory).relative(trained.job.model_dir),
-        digest=trained.digest,
+        seeds=tuple(
+            SeedResult(
+                seed=each.job.recipe.seed,
+                val_f1_macro=each.val_scores[0],
+                val_accuracy=each.val_scores[1],
+                val_loss=each.best.val_loss,
+                best_epoch=each.best.epoch,
+                seconds=each.result.seconds,
+                model_dir=paths.relative(each.job.model_dir),
+                digest=each.digest,
+            )
+            for each in trained
+        ),
+        **result,
     )
 
 
 # Reuse of an earlier checkpoint
-
-
-def _take(directory: Path, earlier: str, progress: ProgressCallback) -> CheckpointRecord | str:
-    """The record of the earlier experiment if its checkpoint is taken, else the reason."""
-    try:
-        record = take_checkpoint(directory.parent / earlier, directory)
-    except RecordError as error:
-        reason = f"{earlier} is not reused: {error}"
-        progress(f"training: {reason}")
-        return reason
-    progress(f"training: the checkpoint of {earlier} is reused")
-    return record
 
 
 def take_checkpoint(earlier: Path, directory: Path) -> CheckpointRecord:

@@ -16,21 +16,19 @@ from __future__ import annotations
 import errno
 import math
 import shutil
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from datasets import Dataset, disable_progress_bars
 from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
 )
@@ -61,12 +59,7 @@ def training_arguments(
 ) -> SingleGpuArguments:
     """The settings that fine-tuning and pretraining share, and the ``settings`` of one of them.
 
-    Args:
-        job: the job; its recipe gives batch size, seed and precision.
-        rows: the number of training rows.
-        epochs: the number of epochs.
-        warmup_fraction: the share of the steps in which the learning rate rises.
-        settings: further fields of `TrainingArguments`.
+    ``warmup_fraction`` is the share of the steps in which the learning rate rises.
     """
     recipe = job.recipe
     on_cpu = not torch.cuda.is_available()
@@ -95,34 +88,25 @@ def training_arguments(
 
 # The Trainers
 
-
-@dataclass(frozen=True)
-class Batch:
-    """The last batch that the model got, for error messages; rows of val have no ids."""
-
-    rows: int
-    tokens: int
-    ids: tuple[str, ...]
-
-    def __str__(self) -> str:
-        size = f"{self.rows} rows x {self.tokens} tokens"
-        if not self.ids:
-            return f"a batch of the val split ({size})"
-        shown = 10
-        more = f" and {len(self.ids) - shown} more" if len(self.ids) > shown else ""
-        return f"the batch ({size}) of rows {', '.join(self.ids[:shown])}{more}"
+MAX_NAMED = 10  # rows of a batch in an error message
 
 
-class HaltingTrainer(Trainer, ABC):
+class HaltingTrainer(Trainer):
     """A Trainer that stops with an error when its loss or a gradient is not finite.
 
     In training every row has its number (``row``), so that an error can name the rows of the batch.
+    A subclass gives the error message, with ``what`` for loss or gradient, ``where`` for step and
+    batch, and ``bf16`` for what is said about bf16 where it is on.
     """
+
+    message: str
+    message_on_bf16: str
 
     def __init__(self, row_ids: list[str], **settings: Any) -> None:
         super().__init__(**settings)
+        self.remove_callback(PrinterCallback)
         self._row_ids = row_ids
-        self.batch: Batch | None = None
+        self.batch: str | None = None  # the last batch that the model got, for error messages
         # The loss is the mean of a batch; the Trainer divides it when it accumulates.
         self.loss_is_scaled_for_ga = False
 
@@ -130,8 +114,13 @@ class HaltingTrainer(Trainer, ABC):
         """Keep the ids of the batch, and remove the row numbers from the model's inputs."""
         numbers = inputs.pop("row", None)
         rows, tokens = inputs["input_ids"].shape
-        ids = [] if numbers is None else [self._row_ids[number] for number in numbers.tolist()]
-        self.batch = Batch(rows, tokens, tuple(ids))
+        size = f"({rows} rows x {tokens} tokens)"
+        if numbers is None:
+            self.batch = f"a batch of the val split {size}"
+        else:
+            named = ", ".join(self._row_ids[number] for number in numbers[:MAX_NAMED].tolist())
+            more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
+            self.batch = f"the batch {size} of rows {named}{more}"
 
     def require_finite(self, loss: torch.Tensor) -> None:
         if not torch.isfinite(loss):
@@ -146,11 +135,8 @@ class HaltingTrainer(Trainer, ABC):
     def _not_finite(self, what: str) -> TrainingError:
         step = self.state.global_step + (1 if self.model.training else 0)
         where = f"not finite at step {step}, in {self.batch}"
-        return TrainingError(self.not_finite_message(what, where))
-
-    @abstractmethod
-    def not_finite_message(self, what: str, where: str) -> str:
-        """The error message; ``what`` is loss or gradient, ``where`` gives step and batch."""
+        bf16 = self.message_on_bf16 if self.args.bf16 else ""
+        return TrainingError(self.message.format(what=what, where=where, bf16=bf16))
 
 
 class FineTuningTrainer(HaltingTrainer):
@@ -163,6 +149,12 @@ class FineTuningTrainer(HaltingTrainer):
     processes. The remaining differences to one process: sums in another order, padding to the
     longest row of a part of the batch, and dropout, which every process draws for itself.
     """
+
+    message = (
+        "the {what} is {where}: look at these rows, and lower training.learning_rate{bf16}, in a "
+        "new run; earlier checkpoints stay"
+    )
+    message_on_bf16 = ", or set training.bf16 to false"
 
     def __init__(self, recipe: Recipe, row_ids: list[str], **settings: Any) -> None:
         super().__init__(row_ids, **settings)
@@ -218,9 +210,7 @@ class FineTuningTrainer(HaltingTrainer):
             if self._weights is None
             else self._weights[labels].sum()
         )
-        whole = own.clone()
-        dist.all_reduce(whole)
-        return own * self.args.world_size / whole
+        return own * self.args.world_size / self.accelerator.reduce(own)
 
     def evaluation_loop(self, *args: Any, **settings: Any) -> EvalLoopOutput:
         """Evaluate, with the loss of all rows: the Trainer's also counts the filled-up rows."""
@@ -236,22 +226,6 @@ class FineTuningTrainer(HaltingTrainer):
             return super()._get_train_sampler(rows)
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return SeededLengthGroups(list(rows["length"]), size, self.args.seed)
-
-    def not_finite_message(self, what: str, where: str) -> str:
-        exactly = ", or set training.bf16 to false" if self.args.bf16 else ""
-        return (
-            f"the {what} is {where}: look at these rows, and lower training.learning_rate{exactly},"
-            " in a new run; earlier checkpoints stay"
-        )
-
-
-def sum_over_processes(value: float, device: torch.device) -> float:
-    """The sum of the values of all training processes."""
-    if not dist.is_initialized():
-        return value
-    total = torch.tensor(value, device=device)
-    dist.all_reduce(total)
-    return float(total)
 
 
 # Batches
@@ -284,7 +258,6 @@ def tokenize_split(
         with_indices=True,
         remove_columns=split.column_names,
         load_from_cache_file=False,
-        keep_in_memory=False,
     )
 
 
@@ -339,11 +312,28 @@ def explain_errors(trainer: HaltingTrainer, job: FineTuningJob) -> Iterator[None
     try:
         yield
     except (MemoryError, RuntimeError, OSError, SafetensorError) as error:
+        step = trainer.state.global_step
         if _is_out_of_memory(error):
-            raise TrainingError(_out_of_memory(trainer)) from error
+            raise TrainingError(
+                f"memory ran out at step {step + 1}, in {trainer.batch}: close other programs and "
+                "resume, or start a new run with a smaller training.batch_size or "
+                "model.max_length, with training.freeze: embeddings, or with "
+                "model.trim_vocabulary: true"
+            ) from error
         if _is_out_of_space(error):
             remove_unsound(job.checkpoints_dir, job.digest)
-            raise TrainingError(_out_of_space(trainer, job.checkpoints_dir)) from error
+            directory = job.checkpoints_dir.parent
+            free = shutil.disk_usage(directory).free
+            # The weights, and for every trained one the two moments of AdamW.
+            taken = sum(
+                parameter.nbytes * (3 if parameter.requires_grad else 1)
+                for parameter in trainer.model.parameters()
+            )
+            raise TrainingError(
+                f"{directory}: no disk space left at step {step}: a checkpoint takes "
+                f"{taken // MIB:,} MiB, {free // MIB:,} MiB are free. Free space, or raise your "
+                "quota, and resume; earlier checkpoints stay"
+            ) from error
         raise
 
 
@@ -364,28 +354,3 @@ def _is_out_of_space(error: Exception) -> bool:
     if isinstance(error, SafetensorError):
         return any(f"(os error {number})" in str(error) for number in NO_SPACE)
     return "inline_container.cc" in str(error)
-
-
-def _out_of_memory(trainer: HaltingTrainer) -> str:
-    return (
-        f"memory ran out at step {trainer.state.global_step + 1}, in {trainer.batch}: close other "
-        "programs and resume, or start a new run with a smaller training.batch_size or "
-        "model.max_length, with training.freeze: embeddings, or with model.trim_vocabulary: true"
-    )
-
-
-def _out_of_space(trainer: HaltingTrainer, directory: Path) -> str:
-    free = shutil.disk_usage(directory.parent).free
-    return (
-        f"{directory.parent}: no disk space left at step {trainer.state.global_step}: a checkpoint "
-        f"takes {_checkpoint_bytes(trainer.model) // MIB:,} MiB, {free // MIB:,} MiB are free. "
-        "Free space, or raise your quota, and resume; earlier checkpoints stay"
-    )
-
-
-def _checkpoint_bytes(model: torch.nn.Module) -> int:
-    """The weights, and for every trained one the two moments of AdamW."""
-    return sum(
-        parameter.numel() * parameter.element_size() * (3 if parameter.requires_grad else 1)
-        for parameter in model.parameters()
-    )

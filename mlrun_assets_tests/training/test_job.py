@@ -39,8 +39,12 @@ class Trainer:
         return fine_tuning_result(job.recipe.seed / 100)
 
 
+def record_of(job: FineTuningJob) -> Path:
+    return job.model_dir.with_name("finished.json")
+
+
 def finished(job: FineTuningJob) -> object:
-    return find_finished(FinishedFineTuning, job, job.finished_file, job.model_dir)
+    return find_finished(FinishedFineTuning, job, record_of(job), job.model_dir)
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_each_seed_is_trained_and_keeps_its_model(jobs: list[FineTuningJob]) -> 
     assert lines[1] == "training: seed 42, 2 of 3"
     for job in jobs:
         assert not job.checkpoints_dir.exists()
-        assert (job.finished_file).is_file()
+        assert record_of(job).is_file()
 
 
 def test_a_seed_that_is_finished_is_not_trained_again(jobs: list[FineTuningJob]) -> None:
@@ -80,7 +84,7 @@ def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTun
     assert finished(replace(jobs[0], data_digest="sha256:other")) is None
     assert finished(replace(jobs[0], labels=("a", "c"))) is None
     (jobs[1].model_dir / "model.safetensors").write_text("cut off")
-    (jobs[2].finished_file).write_text('{"job": ')
+    record_of(jobs[2]).write_text('{"job": ')
     again = Trainer()
     train_seeds(jobs, again, ignore)
     assert again.trained == [42, 87]
@@ -127,4 +131,4 @@ def test_an_ensemble_counts_with_its_own_scores(jobs: list[FineTuningJob]) -> No
     trained = train_seeds(jobs, Trainer(killed_at=13), ignore)
     assert trained[0].result.ensemble == ensemble
     assert best_on_val(trained).job.recipe.seed == 13
-    assert trained[0].val_accuracy == 0.95
+    assert trained[0].val_scores == (0.9, 0.95)

@@ -96,15 +96,15 @@ def loss_of(encoder: Path, weights: dict[str, Any]) -> float:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from mlrun_assets.training.pretraining import PairCollator, SpanPairs, info_nce
+    from mlrun_assets.training.pretraining import SpanPairs, collate_pairs, info_nce
 
     model = AutoModel.from_pretrained(str(encoder)).eval()
     model.load_state_dict(
         {name: torch.from_numpy(value) for name, value in weights.items()}, strict=False
     )
     pairs = SpanPairs([row["text"] for row in sample_rows("train")[:TEXTS]], 16, seed=1)
-    collate = PairCollator(AutoTokenizer.from_pretrained(str(encoder)), 32)
-    batch = collate([pairs[row] for row in range(TEXTS)])
+    tokenizer = AutoTokenizer.from_pretrained(str(encoder))
+    batch = collate_pairs([pairs[row] for row in range(TEXTS)], tokenizer, 32)
     del batch["row"]
     with torch.no_grad():
         return float(info_nce(model(**batch).last_hidden_state, batch["attention_mask"]))
@@ -265,4 +265,4 @@ def test_each_epoch_draws_other_spans_and_the_same_ones_again() -> None:
         epochs.append([pairs[index] for index in groups])
     assert epochs[1] == epochs[2] != epochs[0]
     for drawn in epochs:
-        assert sorted(pair.row for pair in drawn) == list(range(10))
+        assert sorted(row for row, _, _ in drawn) == list(range(10))

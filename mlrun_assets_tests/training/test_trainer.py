@@ -18,11 +18,7 @@ from mlrun_assets.training import trainer as loss
 from mlrun_assets.training.checkpoints import is_sound, seal
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob
-from mlrun_assets.training.trainer import (
-    Batch,
-    SeededLengthGroups,
-    SingleGpuArguments,
-)
+from mlrun_assets.training.trainer import SeededLengthGroups, SingleGpuArguments
 from mlrun_assets_tests.examples import changed, tiny_job
 
 
@@ -191,12 +187,17 @@ def test_other_errors_pass_as_they_are(job: FineTuningJob, at_step: Callable[...
         fine_tune(job)
 
 
-def test_at_most_ten_rows_are_named() -> None:
-    ids = tuple(f"r{number}" for number in range(12))
-    assert str(Batch(12, 64, ids)).endswith(
-        "of rows r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 2 more"
-    )
-    assert str(Batch(2, 64, ids[:2])) == "the batch (2 rows x 64 tokens) of rows r0, r1"
+@pytest.mark.parametrize(("size", "named"), [(2, 2), (12, 10)])
+def test_at_most_ten_rows_are_named(
+    job: FineTuningJob, at_step: Callable[..., None], size: int, named: int
+) -> None:
+    at_step(1, nan)
+    with pytest.raises(TrainingError) as raised:
+        fine_tune(changed(job, batch_size=size))
+    message = str(raised.value)
+    assert f"the batch ({size} rows x " in message
+    assert message.count("sample-") == named
+    assert (" and 2 more: look at" in message) == (size > named)
 
 
 @pytest.fixture
