@@ -230,7 +230,7 @@ def _trainer(
         args=arguments,
         train_dataset=train,
         eval_dataset=val.remove_columns("row"),
-        data_collator=Collator(tokenizer),
+        data_collator=Collator(tokenizer, pad_to_multiple_of=8),
         compute_metrics=_compute_metrics,
         callbacks=callbacks,
         optimizers=(build_optimizer(model, job.recipe), None),

@@ -56,13 +56,11 @@ def build_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.AdamW
 
 
 def freeze(model: PreTrainedModel, part: str | int) -> None:
-    """Exclude ``part`` from training.
+    """Exclude ``part`` of a classifier from training.
 
-    Args:
-        model: a classifier.
-        part: ``none``, ``embeddings`` (of the word pieces), ``encoder`` (all but the head), or the
-            number of the lowest layers, which are frozen together with all embeddings, also those
-            of relative positions, which every layer reads.
+    It is ``none``, ``embeddings`` (of the word pieces), ``encoder`` (all but the head), or the
+    number of the lowest layers, which are frozen together with all embeddings, also those of
+    relative positions, which every layer reads.
 
     Raises:
         TrainingError: the encoder has fewer layers with names of their own.

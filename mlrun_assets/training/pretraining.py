@@ -168,11 +168,9 @@ def info_nce(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The loss of a batch (van den Oord et al., 2018, "InfoNCE"; Gao et al., 2021).
 
     A span is the mean state of its tokens. Among all second spans of the batch the one of the same
-    text has to be the nearest to a first span by cosine, and the other way round.
-
-    Args:
-        states: of the tokens, shape (2 x pairs, tokens, width), all first spans before all second.
-        mask: 1 for tokens, 0 for padding, shape (2 x pairs, tokens).
+    text has to be the nearest to a first span by cosine, and the other way round. ``states`` have
+    the shape (2 x pairs, tokens, width), all first spans before all second ones; ``mask`` (2 x
+    pairs, tokens) is 1 for tokens and 0 for padding.
     """
     with torch.autocast(states.device.type, enabled=False):
         weights = mask.unsqueeze(-1).float()

@@ -32,12 +32,7 @@ PROGRESS_SECONDS = 0.5
 def train_with_torchrun(
     files: JobFiles, workers: int, progress: ProgressCallback
 ) -> FineTuningResult:
-    """Run the job with ``workers`` processes: with GPUs one GPU each and NCCL, otherwise gloo.
-
-    Raises:
-        TrainingError: training fails.
-        EncoderError: the encoder can't be loaded.
-    """
+    """Run the job with ``workers`` processes: with GPUs one GPU each and NCCL, otherwise gloo."""
     limit = int(os.environ.get("OMP_NUM_THREADS") or sys.maxsize)
     threads = min(threads_per_worker(workers), limit)
     command = [
@@ -79,11 +74,7 @@ def launch(
 
     The command runs in a session of its own, so that Ctrl-C in a terminal reaches this process
     only, which passes it on once. Its standard input stays open while this process lives: see
-    `exit_with_launcher`.
-
-    Raises:
-        TrainingError: a process failed, or ended without a result.
-        EncoderError: the encoder can't be loaded.
+    `exit_with_launcher`. Errors are those of `JobFiles.outcome`.
     """
     with (
         files.log.open("wb") as log,

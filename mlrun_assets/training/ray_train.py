@@ -41,10 +41,6 @@ def train_with_ray(
     """Run the job with ``workers`` processes of the cluster at ``address``; None: a local one.
 
     If a worker dies, all are restarted and continue from the newest sound checkpoint.
-
-    Raises:
-        TrainingError: training fails.
-        EncoderError: the encoder can't be loaded.
     """
     command = [sys.executable, "-m", __name__, str(files.directory), str(workers)]
     return launch([*command, *([address] if address else [])], files, QUIET, progress)
@@ -113,10 +109,9 @@ def _drive(files: JobFiles, workers: int, address: str | None) -> None:
 
     try:
         if address:
-            ray.init(address=address, log_to_driver=True)
+            ray.init(address=address)
         else:
-            cores = threads_per_worker(1)
-            ray.init(num_cpus=max(cores, workers), include_dashboard=False, log_to_driver=True)
+            ray.init(num_cpus=max(threads_per_worker(1), workers), include_dashboard=False)
     except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         if address:
             reason = f"Ray can't connect to it: {type(error).__name__}: {error}"

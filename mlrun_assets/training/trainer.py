@@ -163,11 +163,7 @@ class FineTuningTrainer(HaltingTrainer):
         self._weights = torch.tensor(weights, device=self.args.device) if weights else None
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, **_: Any
     ) -> Any:
         """The loss of a batch; in training, this process's part of it. Outputs if asked."""
         shares_batch = model.training and self.args.world_size > 1
@@ -220,12 +216,11 @@ class FineTuningTrainer(HaltingTrainer):
         output.metrics[f"{prefix}_loss"] = float(cross_entropy(logits, labels))
         return output
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = self.train_dataset if train_dataset is None else train_dataset
+    def _get_train_sampler(self, train_dataset: Dataset) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(rows)
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return SeededLengthGroups(list(rows["length"]), size, self.args.seed)
+            return super()._get_train_sampler(train_dataset)
+        lengths = list(train_dataset["length"])
+        return SeededLengthGroups(lengths, self.args.train_batch_size, self.args.seed)
 
 
 # Batches
@@ -261,17 +256,14 @@ def tokenize_split(
     )
 
 
-class Collator:
-    """Pads a batch to its longest row, rounded up to a multiple of eight tokens."""
+class Collator(DataCollatorWithPadding):
+    """Pads a batch to its longest row."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch as tensors: ids (rows x tokens), labels and row numbers (rows)."""
         kept = ("input_ids", "attention_mask", "labels", "row")
-        batch = self._pad([{name: row[name] for name in kept if name in row} for row in rows])
-        return dict(batch)
+        rows = [{name: row[name] for name in kept if name in row} for row in features]
+        return dict(super().__call__(rows))
 
 
 class SeededLengthGroups(LengthGroupedSampler):
