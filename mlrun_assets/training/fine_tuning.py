@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,8 @@ from mlrun_assets.training.progress import (
     resolve_trackers,
 )
 from mlrun_assets.training.trainer import (
-    Collator,
     FineTuningTrainer,
+    collate,
     explain_errors,
     tokenize_split,
     training_arguments,
@@ -230,7 +231,7 @@ def _trainer(
         args=arguments,
         train_dataset=train,
         eval_dataset=val.remove_columns("row"),
-        data_collator=Collator(tokenizer, pad_to_multiple_of=8),
+        data_collator=partial(collate, tokenizer=tokenizer),
         compute_metrics=_compute_metrics,
         callbacks=callbacks,
         optimizers=(build_optimizer(model, job.recipe), None),

@@ -256,14 +256,16 @@ def tokenize_split(
     )
 
 
-class Collator(DataCollatorWithPadding):
-    """Pads a batch to its longest row."""
+def collate(
+    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, torch.Tensor]:
+    """A batch as tensors: ids (rows x tokens), labels and row numbers (rows).
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch as tensors: ids (rows x tokens), labels and row numbers (rows)."""
-        kept = ("input_ids", "attention_mask", "labels", "row")
-        rows = [{name: row[name] for name in kept if name in row} for row in features]
-        return dict(super().__call__(rows))
+    It is padded to its longest row, rounded up to a multiple of eight tokens.
+    """
+    kept = ("input_ids", "attention_mask", "labels", "row")
+    pad = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)
+    return dict(pad([{name: row[name] for name in kept if name in row} for row in rows]))
 
 
 class SeededLengthGroups(LengthGroupedSampler):
