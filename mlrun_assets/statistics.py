@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
+from mlrun_assets.records import Score
 from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds
 
 Average = Literal["macro", "weighted"]
+POWER = 0.8
 
 
 def confusion_matrix(truth: LabelIds, guess: LabelIds, labels: int) -> IntArray:
@@ -66,12 +69,10 @@ def bootstrap_f1(
 def _unseen_row(support: IntArray, average: Average) -> FloatArray:
     """Pseudo-counts per label for rows that could have been drawn and were not.
 
-    The labels whose rows move the F1 most have the largest: what was not seen there would change
-    it most.
+    The labels whose rows move the F1 most have the largest.
     """
-    parts = np.zeros(len(support))
-    present = support > 0
-    parts[present] = 1.0 / support[present] ** 2 if average == "macro" else 1.0
+    rows = support**2 if average == "macro" else 1
+    parts = np.divide(1.0, rows, out=np.zeros(len(support)), where=support > 0)
     return np.asarray(parts / parts.sum())
 
 
@@ -104,20 +105,12 @@ def _expanded(confidence: float, support: IntArray, average: Average) -> float:
     return float(1 - 2 * norm.sf(reach))
 
 
-class PairedDifference(NamedTuple):
-    """An F1 difference, first model minus second, with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def paired_f1_difference(
     truth: LabelIds,
     guesses: tuple[LabelIds, LabelIds],
     average: Average,
     bootstrap: tuple[int, float, int],
-) -> PairedDifference:
+) -> Score:
     """The difference of the F1 of two models on the same rows, with a paired bootstrap interval.
 
     Args:
@@ -135,37 +128,24 @@ def paired_f1_difference(
     resamples, confidence, seed = bootstrap
     labels = max(2, int(max(truth.max(), guesses[0].max(), guesses[1].max())) + 1)
     generator = np.random.default_rng(seed)
-    pairs = _joint_counts(truth, guesses, labels)
+    flat = (truth * labels + guesses[0]) * labels + guesses[1]
+    pairs = np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
     support = pairs.sum(axis=(1, 2))
     drawn = np.zeros((2, resamples, labels, labels), dtype=np.int64)
     extra = _unseen_row(support, average)[:, None] * _mistakes(support)
     for label in np.flatnonzero(support):
-        cells, chances = _chances(pairs[label], label, extra[label])
-        sample = generator.multinomial(support[label], chances, size=resamples)
+        rows = pairs[label].astype(np.float64)
+        rows[label] += extra[label]
+        rows[:, label] += extra[label]
+        cells = np.nonzero(rows)
+        sample = generator.multinomial(support[label], rows[cells] / rows.sum(), size=resamples)
         for side in range(2):
             for number, predicted in enumerate(cells[side]):
                 drawn[side, :, label, predicted] += sample[:, number]
     first, second = (float(f1_of_confusion(pairs.sum(axis=axis), average)) for axis in (2, 1))
     ours, theirs = (f1_of_confusion(each, average, support > 0) for each in drawn)
-    return PairedDifference(first - second, *percentile_interval(ours - theirs, confidence))
-
-
-def _joint_counts(truth: LabelIds, guesses: tuple[LabelIds, LabelIds], labels: int) -> IntArray:
-    """Counts by true label and the two predictions, shape (labels, labels, labels)."""
-    flat = (truth * labels + guesses[0]) * labels + guesses[1]
-    return np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
-
-
-def _chances(pairs: IntArray, label: np.intp, extra: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The possible pairs of predictions for a row of ``label``, shape (2, cells), with their prior.
-
-    ``extra`` are the parts, one a label, of the row more that only one of them gets right.
-    """
-    rows = pairs.astype(np.float64)
-    rows[label] += extra
-    rows[:, label] += extra
-    cells = np.nonzero(rows)
-    return np.stack(cells), rows[cells] / rows.sum()
+    low, high = percentile_interval(ours - theirs, confidence)
+    return Score(value=first - second, low=low, high=high)
 
 
 def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
@@ -176,11 +156,9 @@ def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, f
 
 
 def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson, 1927); (0, 1) for no trials."""
+    """Wilson's score interval of a proportion (Wilson, 1927)."""
     from scipy.stats import binomtest
 
-    if trials == 0:
-        return 0.0, 1.0
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -198,9 +176,7 @@ def formatted_p(p: float) -> str:
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def paired_proportion_difference(
-    outcomes: tuple[int, int, int, int], confidence: float
-) -> PairedDifference:
+def paired_proportion_difference(outcomes: tuple[int, int, int, int], confidence: float) -> Score:
     """The difference of two proportions on the same rows, first model minus second.
 
     Args:
@@ -211,46 +187,34 @@ def paired_proportion_difference(
     score intervals, joined by their correlation. Unlike a bootstrap's it has a width where the
     models agree on every row, and it never leaves -1 to 1.
     """
-    both, first, second, _ = outcomes
+    both, first, second, neither = outcomes
     rows = sum(outcomes)
-    if rows == 0:
-        return PairedDifference(0.0, -1.0, 1.0)
     bounds = [wilson_interval(both + each, rows, confidence) for each in (first, second)]
     values = [(both + each) / rows for each in (first, second)]
     below = [value - low for value, (low, _) in zip(values, bounds, strict=True)]
     above = [high - value for value, (_, high) in zip(values, bounds, strict=True)]
-    correlation = _continuity_corrected_phi(outcomes)
-    difference = values[0] - values[1]
+    # Phi, corrected for continuity.
+    excess = float(both * neither - first * second)
+    if excess > 0:
+        excess = max(0.0, excess - rows / 2)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    correlation = excess / math.sqrt(margins) if margins else 0.0
 
     def width(one: float, other: float) -> float:
         return math.sqrt(one**2 - 2 * correlation * one * other + other**2)
 
-    return PairedDifference(
-        difference,
-        difference - width(below[0], above[1]),
-        difference + width(above[0], below[1]),
-    )
+    difference = values[0] - values[1]
+    low, high = width(below[0], above[1]), width(above[0], below[1])
+    return Score(value=difference, low=difference - low, high=difference + high)
 
 
-def _continuity_corrected_phi(outcomes: tuple[int, int, int, int]) -> float:
-    both, first, second, neither = outcomes
-    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if margins == 0:
-        return 0.0
-    excess = float(both * neither - first * second)
-    if excess > 0:
-        excess = max(0.0, excess - sum(outcomes) / 2)
-    return excess / math.sqrt(margins)
-
-
-def mcnemar_power(rows: int, difference: float, discordance: float, alpha: float = 0.05) -> float:
-    """Power of McNemar's exact two-sided test, by enumeration.
+def mcnemar_power(rows: int, difference: float, discordance: float) -> float:
+    """Power of McNemar's exact two-sided test at the level of 0.05, by enumeration.
 
     Args:
         rows: rows that both models are judged on.
         difference: accuracy of the better model less that of the other.
         discordance: share of rows that just one of the two gets right; at least ``difference``.
-        alpha: level of the test.
 
     The discordant rows are binomial, and of those the ones that the better model gets right are
     binomial again (Connor, 1987); counts further than nine standard deviations away are left out.
@@ -262,54 +226,54 @@ def mcnemar_power(rows: int, difference: float, discordance: float, alpha: float
     low, high = max(0, int(middle - spread)), min(rows, int(middle + spread))
     discordant = np.arange(low, high + 1)
     # The largest count that is rejected on the lower side; by symmetry also on the upper one.
-    limit = binom.ppf(alpha / 2, discordant, 0.5)
-    limit -= binom.cdf(limit, discordant, 0.5) > alpha / 2
+    limit = binom.ppf(0.05 / 2, discordant, 0.5)
+    limit -= binom.cdf(limit, discordant, 0.5) > 0.05 / 2
     better = (1 + difference / discordance) / 2
     rejected = binom.cdf(limit, discordant, better) + binom.cdf(limit, discordant, 1 - better)
     return float((binom.pmf(discordant, rows, discordance) * rejected).sum())
 
 
-def smallest_difference(rows: int, discordance: float, power: float = 0.8) -> float | None:
-    """The smallest difference of accuracy that McNemar's exact test finds with ``power``.
+def smallest_difference(rows: int, discordance: float) -> float | None:
+    """The smallest difference of accuracy that McNemar's exact test finds with `POWER`.
 
     To one part in a thousand of a point. A difference larger than ``discordance`` needs that many
     discordant rows itself. None: these rows can show no difference at all.
     """
-    low, high = 0.0, 1.0
-    if mcnemar_power(rows, 1.0, 1.0) < power:
+    if mcnemar_power(rows, 1.0, 1.0) < POWER:
         return None
-    while high - low > 1e-5:
-        middle = (low + high) / 2
-        if mcnemar_power(rows, middle, max(middle, discordance)) >= power:
-            high = middle
-        else:
-            low = middle
-    return high
+
+    def shown(steps: int) -> bool:
+        difference = steps / 2**17
+        return mcnemar_power(rows, difference, max(difference, discordance)) >= POWER
+
+    return _first(shown, 0, 2**17) / 2**17
 
 
-def rows_to_show(difference: float, discordance: float, power: float = 0.8) -> int:
-    """How many rows McNemar's exact test needs to find ``difference`` with ``power``.
+def rows_to_show(difference: float, discordance: float) -> int:
+    """How many rows McNemar's exact test needs to find ``difference`` with `POWER`.
 
     The exact power has a fine saw-tooth in the rows; the answer is right within a tooth.
     """
-    discordance = max(difference, discordance)
+
+    def shown(rows: int) -> bool:
+        return mcnemar_power(rows, difference, max(difference, discordance)) >= POWER
+
     high = 8
-    while mcnemar_power(high, difference, discordance) < power:
+    while not shown(high):
         high *= 2
-    low = high // 2
+    return _first(shown, high // 2, high)
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest number for which ``holds``, as it does for ``high`` and not for ``low``."""
     while high - low > 1:
         middle = (low + high) // 2
-        if mcnemar_power(middle, difference, discordance) >= power:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 
-def rows_to_settle(
-    rows: int, difference: PairedDifference, limit: float, confidence: float
-) -> int | None:
-    """The number of rows that settle on which side of ``limit`` a difference is, with power 0.8.
+def rows_to_settle(rows: int, difference: Score, limit: float, confidence: float) -> int | None:
+    """The number of rows that settle on which side of ``limit`` a difference is, with `POWER`.
 
     Args:
         rows: rows that the difference was measured on.
@@ -323,8 +287,7 @@ def rows_to_settle(
     """
     distance = abs(difference.value - limit)
     bound = difference.low if difference.value > limit else difference.high
-    normal = NormalDist()
-    tail, power = normal.inv_cdf((1 + confidence) / 2), normal.inv_cdf(0.8)
+    tail, power = map(NormalDist().inv_cdf, ((1 + confidence) / 2, POWER))
     reach = abs(difference.value - bound) * (tail + power) / tail
     if distance <= reach / 10:
         return None

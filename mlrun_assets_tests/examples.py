@@ -66,6 +66,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExportRecord,
     LabelNext,
+    LookCount,
     OnnxExport,
     PriorRun,
     QualityCheck,
@@ -454,6 +455,7 @@ def evaluation_record(
         predictions_file="records/predictions.parquet",
         rows_per_second=100.0,
         calibration=CALIBRATION,
+        test_looks=LookCount(looks=1, max_looks=10, confidence=0.95),
         label_next_file="records/label_next.jsonl",
         label_next=LabelNext(split="val", candidates=100, rows=10, doubted=1),
     )

@@ -7,6 +7,7 @@ To add a rule: a function here, its texts in `verdict.SCORE_RULES` or `EXPORT_RU
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -14,16 +15,14 @@ from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     MIN_ROWS_JUDGED,
-    Comparison,
     EvaluationRecord,
     ExportRecord,
     RuleOutcome,
     RuleResult,
     Score,
-    Scores,
     SliceComparison,
 )
-from mlrun_assets.statistics import PairedDifference, formatted_p, rows_to_settle, scarce_label
+from mlrun_assets.statistics import formatted_p, rows_to_settle, scarce_label
 
 # The thresholds
 
@@ -43,21 +42,16 @@ def min_f1(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult
 def _threshold(
     rule: str, name: str, score: Score, limit: float, config: DeploymentConfig
 ) -> RuleResult:
-    strict = config.gate_on == "ci_lower"
-    gated = score.low if strict else score.value
-    what = f"the lower bound of the test {name}" if strict else f"test {name}"
-    outcome = passed_if(gated >= limit)
-    says = "reaches" if outcome is RuleOutcome.PASSED else "is below"
-    digits = _digits_that_differ(gated, limit)
-    shown = Score(value=gated, low=score.low, high=score.high)
+    gated, what = score.value, f"test {name}"
+    if config.gate_on == "ci_lower":
+        gated, what = score.low, f"the lower bound of the test {name}"
+    # Three digits, or as many as make the two differ: 0.850 is not below 0.850.
+    differ = (n for n in range(3, 7) if f"{gated:.{n}f}" != f"{limit:.{n}f}")
+    digits = next(differ, 3)
+    says = "reaches" if gated >= limit else "is below"
     sentence = f"{what} {gated:.{digits}f} {says} {limit:.{digits}f}"
-    return measured(rule, outcome, sentence, shown, limit)
-
-
-def _digits_that_differ(value: float, limit: float) -> int:
-    """Three digits, or as many as make the two differ: 0.850 is not below 0.850."""
-    differ = (n for n in range(3, 7) if f"{value:.{n}f}" != f"{limit:.{n}f}")
-    return next(differ, 3)
+    shown = Score(value=gated, low=score.low, high=score.high)
+    return _measured(rule, _passed_if(gated >= limit), sentence, shown, limit)
 
 
 # The n-gram baseline and the model in production
@@ -65,20 +59,18 @@ def _digits_that_differ(value: float, limit: float) -> int:
 
 def beats_baseline(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
     """The model is shown to beat the n-gram baseline."""
-    mode, comparison = config.beats_baseline, evaluation.baseline
-    difference = comparison.f1_difference
+    mode, difference = config.beats_baseline, evaluation.baseline.f1_difference
     if mode == "off" or difference is None:
-        return off("beats_baseline", "turned off in deployment.beats_baseline")
-    shown = _points(difference)
+        return _off("beats_baseline", "turned off in deployment.beats_baseline")
     if difference.high < 0:
-        outcome, says = RuleOutcome.FAILED, f"shown to be worse than the n-gram baseline: {shown}"
+        outcome, says = RuleOutcome.FAILED, "shown to be worse than the n-gram baseline"
     elif difference.low > 0:
-        outcome, says = RuleOutcome.PASSED, f"shown to beat the n-gram baseline: {shown}"
+        outcome, says = RuleOutcome.PASSED, "shown to beat the n-gram baseline"
     else:
         outcome = RuleOutcome.INCONCLUSIVE if mode == "strict" else RuleOutcome.WARNED
-        says = f"not shown to beat the n-gram baseline: {shown}"
-    result = measured("beats_baseline", outcome, says, difference, 0.0)
-    return _with_rows_needed(result, comparison, evaluation)
+        says = "not shown to beat the n-gram baseline"
+    sentence = f"{says}: {_points(difference)}"
+    return _f1_difference("beats_baseline", outcome, sentence, difference, 0.0, evaluation)
 
 
 def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -89,38 +81,34 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
     """
     policy, comparison = config.policy, evaluation.production
     if comparison is None:
-        return off("versus_production", "nothing is in production yet")
-    difference = comparison.f1_difference
-    incomparable = not comparison.comparable or difference is None
-    if incomparable and (policy != "off" or config.max_recall_loss < 1):
+        return _off("versus_production", "nothing is in production yet")
+    difference, p = comparison.f1_difference, comparison.mcnemar_p
+    if policy == "off" and (config.max_recall_loss >= 1 or difference is not None):
+        return _off("versus_production", "turned off in deployment.policy")
+    if difference is None or p is None:
         guarded = " (deployment.max_recall_loss: 1 turns off what compares labels and slices)"
-        return RuleResult(
-            rule="versus_production",
-            outcome=RuleOutcome.INCOMPARABLE,
-            value=None,
-            limit=None,
-            sentence=comparison.reason + (guarded if policy == "off" else ""),
-        )
-    if policy == "off" or difference is None:
-        return off("versus_production", "turned off in deployment.policy")
+        says = comparison.reason + (guarded if policy == "off" else "")
+        return _unmeasured("versus_production", RuleOutcome.INCOMPARABLE, says)
     outcome = judge_difference(config, difference)
     says = {
-        RuleOutcome.PASSED: f"{_POLICY_SAYS[policy]}: {_points(difference)}",
-        RuleOutcome.FAILED: f"worse than production: {_points(difference)}",
+        RuleOutcome.PASSED: _POLICY_SAYS[policy],
+        RuleOutcome.FAILED: "worse than production",
         RuleOutcome.INCONCLUSIVE: (
-            f"{comparison.rows:,} test rows do not show whether it is {_POLICY_SAYS[policy]}: "
-            f"{_points(difference)}"
+            f"{comparison.rows:,} test rows do not show whether it is {_POLICY_SAYS[policy]}"
         ),
     }[outcome]
-    says += _mcnemar(comparison)
-    result = measured("versus_production", outcome, says, difference, _limit(config))
-    return _with_rows_needed(result, comparison, evaluation)
+    says += (
+        f": {_points(difference)}; {comparison.only_challenger_right} rows only this model gets "
+        f"right, {comparison.only_other_right} only production (McNemar p {formatted_p(p)})"
+    )
+    limit = _limit(config)
+    return _f1_difference("versus_production", outcome, says, difference, limit, evaluation)
 
 
 def judge_difference(config: DeploymentConfig, difference: Score) -> RuleOutcome:
     """Apply ``deployment.policy`` to an F1 difference, challenger minus production."""
     if config.policy == "no_worse":
-        return passed_if(difference.value >= 0)
+        return _passed_if(difference.value >= 0)
     if difference.low > _limit(config):
         return RuleOutcome.PASSED
     shown = difference.high < _limit(config)
@@ -138,61 +126,57 @@ _POLICY_SAYS = {
 }
 
 
-def _with_rows_needed(
-    result: RuleResult, comparison: Comparison, evaluation: EvaluationRecord
-) -> RuleResult:
-    """``result``; if it is inconclusive, with the number of rows that would settle it."""
-    difference, limit = comparison.f1_difference, result.limit
-    if result.outcome is not RuleOutcome.INCONCLUSIVE or difference is None or limit is None:
-        return result
-    interval = PairedDifference(difference.value, difference.low, difference.high)
-    needed = rows_to_settle(comparison.rows, interval, limit, evaluation.confidence)
-    return result.model_copy(
-        update={"rows_needed": needed, "scarce_label": _scarce_label(evaluation)}
-    )
-
-
-def _scarce_label(evaluation: EvaluationRecord) -> str | None:
-    """The label whose few test rows dominate the variance of macro-F1; None: there is none."""
-    if evaluation.f1_kind != "macro":
-        return None
-    per_class = evaluation.test.per_class
-    scarce = scarce_label(np.array([one.support for one in per_class]))
-    return None if scarce is None else per_class[scarce].label
-
-
 def _points(difference: Score) -> str:
-    return (
-        f"{difference.value * 100:+.1f} points of F1 "
-        f"[{difference.low * 100:+.1f}, {difference.high * 100:+.1f}]"
+    value, low, high = (
+        f"{each * 100:+.1f}" for each in (difference.value, difference.low, difference.high)
     )
+    return f"{value} points of F1 [{low}, {high}]"
 
 
-def _mcnemar(comparison: Comparison) -> str:
-    if comparison.mcnemar_p is None:
-        return ""
-    return (
-        f"; {comparison.only_challenger_right} rows only this model gets right, "
-        f"{comparison.only_other_right} only production "
-        f"(McNemar p {formatted_p(comparison.mcnemar_p)})"
-    )
+def _f1_difference(
+    rule: str,
+    outcome: RuleOutcome,
+    sentence: str,
+    difference: Score,
+    limit: float,
+    evaluation: EvaluationRecord,
+) -> RuleResult:
+    """The result; if it is inconclusive, with the number of rows that would settle it.
+
+    If the few rows of one label dominate the variance of the macro-F1, it has that label too.
+    """
+    result = _measured(rule, outcome, sentence, difference, limit)
+    if outcome is not RuleOutcome.INCONCLUSIVE:
+        return result
+    test = evaluation.test
+    needed = rows_to_settle(test.rows, difference, limit, evaluation.confidence)
+    scarce = None
+    if evaluation.f1_kind == "macro":
+        scarce = scarce_label(np.array([one.support for one in test.per_class]))
+    label = None if scarce is None else test.per_class[scarce].label
+    return result.model_copy(update={"rows_needed": needed, "scarce_label": label})
 
 
 # Labels and slices against production
 
 
 def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
-    """No label loses too much recall against production, and every label is predicted."""
+    """No label loses too much recall against production, and every label is predicted.
+
+    With 30 rows and a recall of 0.2, a label is predicted at least once 999 times in 1,000.
+    """
     losses = _losses("class_guard", "label", evaluation, config)
-    outcome, silent = _never_predicted(evaluation.test)
+    silent = [one for one in evaluation.test.per_class if one.support and not one.predicted]
     if not silent:
         return losses
+    enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
+    outcome = RuleOutcome.FAILED if enough else RuleOutcome.WARNED
+    named = ", ".join(f"{one.label} ({one.support:,} test rows)" for one in silent)
+    says = f"never predicted: {named}"
     if losses.outcome in (RuleOutcome.OFF, RuleOutcome.PASSED):
-        return RuleResult(
-            rule="class_guard", outcome=outcome, value=None, limit=None, sentence=silent
-        )
-    worst = min(outcome, losses.outcome, key=_SEVEREST_FIRST.index)
-    return losses.model_copy(update={"outcome": worst, "sentence": f"{silent}; {losses.sentence}"})
+        return _unmeasured("class_guard", outcome, says)
+    worst = min(outcome, losses.outcome, key=list(_SAYS).index)
+    return losses.model_copy(update={"outcome": worst, "sentence": f"{says}; {losses.sentence}"})
 
 
 def slice_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -205,27 +189,38 @@ def _losses(
 ) -> RuleResult:
     limit, production = config.max_recall_loss, evaluation.production
     if limit >= 1:
-        return off(rule, "turned off in deployment.max_recall_loss")
+        return _off(rule, "turned off in deployment.max_recall_loss")
     if production is None:
-        return off(rule, "there is no model in production to compare with")
+        return _off(rule, "there is no model in production to compare with")
     if not production.comparable:
-        return off(rule, "production can't be compared, as versus_production says")
+        return _off(rule, "production can't be compared, as versus_production says")
     parts = production.labels if kind == "label" else production.slices
     judged = [part for part in parts if part.rows >= MIN_ROWS_JUDGED]
     if not judged:
-        return off(rule, f"no {kind} has {MIN_ROWS_JUDGED} test rows: insufficient evidence")
+        return _off(rule, f"no {kind} has {MIN_ROWS_JUDGED} test rows: insufficient evidence")
     outcome, named = grade_losses(judged, limit)
-    says = f"{_SAYS[outcome].format(limit)}: {', '.join(map(_recalls, named))}"
+    recalls = (
+        f"{part.name} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
+        for part in named
+    )
+    says = f"{_SAYS[outcome].format(limit)}: {', '.join(recalls)}"
     few = len(parts) - len(judged)
     says += f"; {few} with fewer than {MIN_ROWS_JUDGED} rows not judged" if few else ""
-    result = measured(rule, outcome, says, named[0].loss, limit)
-    return result.model_copy(
-        update={
-            "rows_needed": _rows_needed(
-                result, named, production.joint_confidence or evaluation.confidence
-            )
-        }
-    )
+    result = _measured(rule, outcome, says, named[0].loss, limit)
+    if outcome is not RuleOutcome.INCONCLUSIVE:
+        return result
+    confidence = production.joint_confidence or evaluation.confidence
+    needed = rows_to_settle(named[0].rows, named[0].loss, limit, confidence)
+    return result.model_copy(update={"rows_needed": needed})
+
+
+# From the severest on.
+_SAYS = {
+    RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
+    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
+    RuleOutcome.WARNED: "lost more than {:.2f} recall, but the loss is not significant",
+    RuleOutcome.PASSED: "largest recall loss against production (limit {:.2f})",
+}
 
 
 def grade_losses(
@@ -242,45 +237,8 @@ def grade_losses(
         (RuleOutcome.INCONCLUSIVE, [part for part in beyond if part.loss.low > 0]),
         (RuleOutcome.WARNED, beyond),
     )
-    for outcome, found in grades:
-        if found:
-            return outcome, found
-    return RuleOutcome.PASSED, by_loss[:1]
-
-
-_SEVEREST_FIRST = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.WARNED)
-_SAYS = {
-    RuleOutcome.FAILED: "shown to lose more than {:.2f} recall against production",
-    RuleOutcome.INCONCLUSIVE: "shown to lose recall against production, perhaps more than {:.2f}",
-    RuleOutcome.WARNED: "lost more than {:.2f} recall, but the loss is not significant",
-    RuleOutcome.PASSED: "largest recall loss against production (limit {:.2f})",
-}
-
-
-def _rows_needed(
-    result: RuleResult, parts: Sequence[SliceComparison], confidence: float
-) -> int | None:
-    """Rows of the label or slice with the largest loss that would settle the rule."""
-    if result.outcome is not RuleOutcome.INCONCLUSIVE or result.limit is None:
-        return None
-    loss = PairedDifference(parts[0].loss.value, parts[0].loss.low, parts[0].loss.high)
-    return rows_to_settle(parts[0].rows, loss, result.limit, confidence)
-
-
-def _recalls(part: SliceComparison) -> str:
-    return f"{part.name} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
-
-
-def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:
-    """The outcome for labels that have test rows and are never predicted; "" if there is none.
-
-    With 30 rows and a recall of 0.2, a label is predicted at least once 999 times in 1,000.
-    """
-    silent = [one for one in test.per_class if one.support and not one.predicted]
-    enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
-    named = ", ".join(f"{one.label} ({one.support:,} test rows)" for one in silent)
-    outcome = RuleOutcome.FAILED if enough else RuleOutcome.WARNED
-    return outcome, f"never predicted: {named}" if silent else ""
+    found = (grade for grade in grades if grade[1])
+    return next(found, (RuleOutcome.PASSED, by_loss[:1]))
 
 
 # Looks at the test split
@@ -289,14 +247,12 @@ def _never_predicted(test: Scores) -> tuple[RuleOutcome, str]:
 def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
     """The test split was used for at most ``evaluation.max_looks`` models."""
     use = evaluation.test_looks
-    if use is None:
-        return off("test_reuse", "how often the test split was used is not recorded")
     models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
     says = f"{models} been judged on this test split, this one included"
     if use.used_up:
         says += f": it is used up, so all intervals are widened to {use.confidence:.2%} confidence"
     outcome = RuleOutcome.WARNED if use.used_up else RuleOutcome.PASSED
-    return measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
+    return _measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
 
 
 # The exported model
@@ -306,61 +262,60 @@ def export_parity(export: ExportRecord) -> RuleResult:
     """The exported model predicts the labels of the checkpoint."""
     agreement, rows = export.agreement, export.rows_compared
     says = f"a fresh process gives the checkpoint's label for {agreement:.1%} of {rows:,} val rows"
-    return measured(
-        "export_parity", passed_if(agreement >= MIN_AGREEMENT), says, agreement, MIN_AGREEMENT
-    )
+    outcome = _passed_if(agreement >= MIN_AGREEMENT)
+    return _measured("export_parity", outcome, says, agreement, MIN_AGREEMENT)
 
 
 def latency(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
     """The p95 latency of the fastest form is within ``deployment.max_latency_ms``."""
-    forms = {"transformers": export.latency_ms_p95}
-    forms |= {f"ONNX {one.precision}": one.latency_ms_p95 for one in export.onnx if one.kept}
-    fastest = min(forms, key=forms.__getitem__)
-    found, limit = forms[fastest], config.max_latency_ms
+    fastest, found = _least(export, "latency_ms_p95")
     says = f"the fastest form, {fastest}, has a p95 latency of {found:.1f} ms for one text"
-    if limit is None:
-        return off("latency", f"{says}; deployment.max_latency_ms is not set", found)
-    return measured("latency", passed_if(found <= limit), says, found, limit)
+    return _within("latency", "max_latency_ms", says, found, config)
 
 
 def size(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
     """The smallest form takes no more than ``deployment.max_size_mb``."""
-    forms = {"transformers": export.size_bytes}
-    forms |= {f"ONNX {one.precision}": one.size_bytes for one in export.onnx if one.kept}
-    smallest = min(forms, key=forms.__getitem__)
-    found, limit = forms[smallest] / 1e6, config.max_size_mb
-    says = f"the smallest form, {smallest}, takes {found:.1f} MB"
+    smallest, size_bytes = _least(export, "size_bytes")
+    says = f"the smallest form, {smallest}, takes {size_bytes / 1e6:.1f} MB"
+    return _within("size", "max_size_mb", says, size_bytes / 1e6, config)
+
+
+def _least(export: ExportRecord, measure: str) -> tuple[str, float]:
+    """The form in the directory with the lowest ``measure``, and its value."""
+    forms = {"transformers": getattr(export, measure)}
+    forms |= {f"ONNX {one.precision}": getattr(one, measure) for one in export.onnx if one.kept}
+    return min(forms.items(), key=itemgetter(1))
+
+
+def _within(rule: str, key: str, says: str, found: float, config: DeploymentConfig) -> RuleResult:
+    limit: float | None = getattr(config, key)
     if limit is None:
-        return off("size", f"{says}; deployment.max_size_mb is not set", found)
-    return measured("size", passed_if(found <= limit), says, found, limit)
+        return _off(rule, f"{says}; deployment.{key} is not set", found)
+    return _measured(rule, _passed_if(found <= limit), says, found, limit)
 
 
 # Results
 
 
-def measured(
+def _measured(
     rule: str, outcome: RuleOutcome, sentence: str, value: Score | float, limit: float
 ) -> RuleResult:
     """The result of a rule that compares a value, with its interval if any, with a limit."""
-    score = value if isinstance(value, Score) else None
-    return RuleResult(
-        rule=rule,
-        outcome=outcome,
-        value=score.value if score else value,
-        limit=limit,
-        low=score.low if score else None,
-        high=score.high if score else None,
-        sentence=sentence,
-    )
+    measured = value.model_dump() if isinstance(value, Score) else {"value": value}
+    return RuleResult(rule=rule, outcome=outcome, limit=limit, sentence=sentence, **measured)
 
 
-def off(rule: str, sentence: str, value: float | None = None) -> RuleResult:
+def _unmeasured(
+    rule: str, outcome: RuleOutcome, sentence: str, value: float | None = None
+) -> RuleResult:
+    """The result of a rule that compares nothing with a limit."""
+    return RuleResult(rule=rule, outcome=outcome, value=value, limit=None, sentence=sentence)
+
+
+def _off(rule: str, sentence: str, value: float | None = None) -> RuleResult:
     """The result of a rule that is turned off or does not apply."""
-    return RuleResult(
-        rule=rule, outcome=RuleOutcome.OFF, value=value, limit=None, sentence=sentence
-    )
+    return _unmeasured(rule, RuleOutcome.OFF, sentence, value)
 
 
-def passed_if(holds: bool) -> RuleOutcome:
-    """PASSED if ``holds``, else FAILED."""
+def _passed_if(holds: bool) -> RuleOutcome:
     return RuleOutcome.PASSED if holds else RuleOutcome.FAILED

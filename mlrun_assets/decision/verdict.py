@@ -15,7 +15,12 @@ from mlrun_assets.records import (
     Verdict,
 )
 
-DECISIVE = (RuleOutcome.FAILED, RuleOutcome.INCONCLUSIVE, RuleOutcome.INCOMPARABLE)
+# The first of these outcomes that a rule has decides the verdict.
+DECISIVE = {
+    RuleOutcome.FAILED: Verdict.REJECTED,
+    RuleOutcome.INCOMPARABLE: Verdict.INCOMPARABLE,
+    RuleOutcome.INCONCLUSIVE: Verdict.INCONCLUSIVE,
+}
 
 
 class RuleText(NamedTuple):
@@ -84,7 +89,6 @@ EXPORT_RULES = {
         "(deployment.onnx).",
     ),
 }
-GUARDS = ("class_guard", "slice_guard")
 RULES = SCORE_RULES | EXPORT_RULES
 
 
@@ -92,7 +96,7 @@ def decide(
     evaluation: EvaluationRecord, export: ExportRecord, config: DeploymentConfig, experiment: str
 ) -> DecisionRecord:
     """Apply all rules to one decision; ``experiment`` is the id that ``promote`` takes."""
-    rules = (*judge_scores(evaluation, config), *judge_export(export, config))
+    rules = judge_scores(evaluation, config) + judge_export(export, config)
     return conclude(rules, config, experiment)
 
 
@@ -118,25 +122,23 @@ def judge_export(export: ExportRecord, config: DeploymentConfig) -> tuple[RuleRe
     )
 
 
-# The first of these outcomes that a rule has decides the verdict.
-_VERDICTS = {
-    RuleOutcome.FAILED: Verdict.REJECTED,
-    RuleOutcome.INCOMPARABLE: Verdict.INCOMPARABLE,
-    RuleOutcome.INCONCLUSIVE: Verdict.INCONCLUSIVE,
-}
-
-
 def conclude(
     rules: tuple[RuleResult, ...], config: DeploymentConfig, experiment: str
 ) -> DecisionRecord:
     """The verdict of ``rules``; only APPROVED with ``auto_deploy`` deploys."""
     found = {rule.outcome for rule in rules}
-    decisive = next((outcome for outcome in _VERDICTS if outcome in found), None)
-    verdict = _VERDICTS[decisive] if decisive else Verdict.APPROVED
+    decisive = next((outcome for outcome in DECISIVE if outcome in found), None)
+    if decisive:
+        verdict = DECISIVE[decisive]
+        sentence = "; ".join(rule.sentence for rule in rules if rule.outcome is decisive)
+    else:
+        warned = sum(rule.outcome is RuleOutcome.WARNED for rule in rules)
+        verdict = Verdict.APPROVED
+        sentence = "every rule holds" + (f", {warned} with a warning" if warned else "")
     deploys = verdict is Verdict.APPROVED and config.auto_deploy
     return DecisionRecord(
         verdict=verdict,
-        sentence=_sentence(decisive, rules),
+        sentence=sentence,
         rules=rules,
         deploys=deploys,
         next_steps=_next_steps(verdict, rules, deploys, experiment),
@@ -145,20 +147,10 @@ def conclude(
 
 def blocked(why: str) -> DecisionRecord:
     """The verdict BLOCKED: the data does not meet the standards, so there is no model."""
+    sentence = f"the data does not meet the standards: {why}"
     return DecisionRecord(
-        verdict=Verdict.BLOCKED,
-        sentence=f"the data does not meet the standards: {why}",
-        rules=(),
-        deploys=False,
-        next_steps=(),
+        verdict=Verdict.BLOCKED, sentence=sentence, rules=(), deploys=False, next_steps=()
     )
-
-
-def _sentence(decisive: RuleOutcome | None, rules: tuple[RuleResult, ...]) -> str:
-    if decisive:
-        return "; ".join(rule.sentence for rule in rules if rule.outcome is decisive)
-    warned = sum(rule.outcome is RuleOutcome.WARNED for rule in rules)
-    return "every rule holds" + (f", {warned} with a warning" if warned else "")
 
 
 def _next_steps(
@@ -172,9 +164,8 @@ def _next_steps(
     promote = f"mlrun-assets promote {experiment}"
     if verdict is Verdict.APPROVED:
         return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)
-    steps = [_remedy(rule) for rule in rules if rule.outcome in DECISIVE]
-    steps.append(f"To deploy it anyway, give a reason: `{promote} --reason WHY`.")
-    return tuple(dict.fromkeys(steps))
+    steps = dict.fromkeys(_remedy(rule) for rule in rules if rule.outcome in DECISIVE)
+    return (*steps, f"To deploy it anyway, give a reason: `{promote} --reason WHY`.")
 
 
 def _remedy(rule: RuleResult) -> str:
@@ -190,7 +181,8 @@ def _remedy(rule: RuleResult) -> str:
             f"More test rows will not settle {rule.rule}: the difference is too close to the limit "
             "(over 100 times the rows would be needed). Train a better model, or decide by hand."
         )
-    part = " of the first label or slice that it names" if rule.rule in GUARDS else ""
+    guards = ("class_guard", "slice_guard")
+    part = " of the first label or slice that it names" if rule.rule in guards else ""
     return (
         f"To settle {rule.rule}, label test rows until there are about {rule.rows_needed:,}{part}: "
         "if the difference is as measured, that many show it with 80 % power."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,85 +19,89 @@ DRAWS = 2000
 _ROWS_AT_ONCE = 1 << 21
 
 
-class Bin(NamedTuple):
-    """Rows whose highest probability is between ``low`` and ``high``."""
+def calibrate(
+    val: tuple[Probabilities, LabelIds],
+    test: tuple[Probabilities, LabelIds],
+    confidence: float,
+    seed: int,
+) -> Calibration:
+    """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
 
-    low: float
-    high: float
-    rows: int
-    confidence: float
-    accuracy: float
-
-
-class ByChance(NamedTuple):
-    """The error of a perfectly calibrated model on as many rows: mean and 95th percentile."""
-
-    mean: float
-    p95: float
-
-
-def reliability_bins(probabilities: Probabilities, truth: LabelIds, bins: int = BINS) -> list[Bin]:
-    """Mean confidence and accuracy in the non-empty bins of equal width.
+    Test rows do not influence the temperature, so the improvement is not overstated.
 
     Args:
-        probabilities: shape (rows, labels).
-        truth: true labels, shape (rows,).
-        bins: number of bins between 0 and 1.
+        val: probabilities of shape (rows, labels), and the true labels of shape (rows,).
+        test: the same of the test rows.
+        confidence: of the intervals of the bins.
+        seed: of the draws that tell what chance does.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == truth
-    number = _bin_numbers(confidence, bins)
-    return [
-        Bin(
-            low=float(each / bins),
-            high=float((each + 1) / bins),
-            rows=int((number == each).sum()),
-            confidence=float(confidence[number == each].mean()),
-            accuracy=float(correct[number == each].mean()),
+    temperature = fit_temperature(*val)
+    probabilities, truth = test
+    measured: dict[str, Any] = {}
+    for suffix, each in (("", probabilities), ("_scaled", scale(probabilities, temperature))):
+        bins = reliability_bins(each, truth, confidence)
+        measured |= {
+            f"error{suffix}": expected_calibration_error(bins),
+            f"brier{suffix}": brier_score(each, truth),
+            f"bins{suffix}": bins,
+            f"chance{suffix}": calibration_error_by_chance(each, seed),
+        }
+    return Calibration(temperature=temperature, **measured)
+
+
+def reliability_bins(
+    probabilities: Probabilities, truth: LabelIds, confidence: float
+) -> tuple[ReliabilityBin, ...]:
+    """The non-empty of `BINS` bins of equal width; ``confidence`` is that of their intervals.
+
+    ``probabilities`` has the shape (rows, labels), ``truth`` the shape (rows,).
+    """
+    highest = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    numbers = _bin_numbers(highest)
+    bins = []
+    for number in np.unique(numbers).tolist():
+        held = right[numbers == number]
+        low, high = wilson_interval(int(held.sum()), len(held), confidence)
+        bins.append(
+            ReliabilityBin(
+                low=number / BINS,
+                high=(number + 1) / BINS,
+                rows=len(held),
+                confidence=float(highest[numbers == number].mean()),
+                accuracy=float(held.mean()),
+                accuracy_low=low,
+                accuracy_high=high,
+            )
         )
-        for each in np.unique(number)
-    ]
+    return tuple(bins)
 
 
-def expected_calibration_error(
-    probabilities: Probabilities, truth: LabelIds, bins: int = BINS
-) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins (Guo et al., 2017).
-
-    The arguments are those of `reliability_bins`.
-    """
-    found = reliability_bins(probabilities, truth, bins)
-    gap = sum(each.rows * abs(each.confidence - each.accuracy) for each in found)
-    return gap / max(1, len(truth))
+def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Mean gap between confidence and accuracy over the rows of ``bins`` (Guo et al., 2017)."""
+    gap = sum(each.rows * abs(each.confidence - each.accuracy) for each in bins)
+    return gap / sum(each.rows for each in bins)
 
 
-def calibration_error_by_chance(
-    probabilities: Probabilities, seed: int, bins: int = BINS, draws: int = DRAWS
-) -> ByChance:
-    """The expected calibration error of a perfectly calibrated model, by simulation.
+def calibration_error_by_chance(probabilities: Probabilities, seed: int) -> ErrorByChance:
+    """The expected calibration error of a perfectly calibrated model, from `DRAWS` simulations.
 
     It is not zero: in a bin of few rows the share that is right is off by chance, and the error
     takes each gap without its sign. So rows are drawn right with the model's own confidence, again
     and again, and the error of each draw is taken (consistency resampling, Broecker and Smith,
     Weather and Forecasting 22, 2007, 651-661).
-
-    Args:
-        probabilities: shape (rows, labels).
-        seed: of the draws.
-        bins: number of bins between 0 and 1.
-        draws: how often the rows are drawn.
     """
     confidence = np.sort(probabilities.max(axis=1))
-    starts = np.unique(_bin_numbers(confidence, bins), return_index=True)[1]
+    starts = np.unique(_bin_numbers(confidence), return_index=True)[1]
     generator = np.random.default_rng(seed)
-    gaps = np.zeros((draws, len(starts)))
+    gaps = np.zeros((DRAWS, len(starts)))
     step = max(1, _ROWS_AT_ONCE // len(confidence))
-    for first in range(0, draws, step):
+    for first in range(0, DRAWS, step):
         some = gaps[first : first + step]
         right = generator.random((len(some), len(confidence))) < confidence
         some[:] = np.add.reduceat(confidence - right, starts, axis=1)
     errors = np.abs(gaps).sum(axis=1) / len(confidence)
-    return ByChance(float(errors.mean()), float(np.quantile(errors, 0.95)))
+    return ErrorByChance(mean=float(errors.mean()), p95=float(np.quantile(errors, 0.95)))
 
 
 def brier_score(probabilities: Probabilities, truth: LabelIds) -> float:
@@ -114,7 +119,7 @@ def fit_temperature(probabilities: Probabilities, truth: LabelIds) -> float:
     """The temperature with the least log-loss (Guo et al., 2017), between `TEMPERATURES`.
 
     The loss is convex in the inverse of the temperature, so it has one minimum, which may lie on a
-    bound. The arguments are those of `reliability_bins`.
+    bound.
     """
     from scipy.optimize import minimize_scalar
 
@@ -138,51 +143,9 @@ def scale(probabilities: Probabilities, temperature: float) -> Probabilities:
     return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
 
-def _bin_numbers(confidence: FloatArray, bins: int) -> IntArray:
-    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
+def _bin_numbers(confidence: FloatArray) -> IntArray:
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
 def _logarithms(probabilities: Probabilities) -> FloatArray:
     return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))
-
-
-class SplitProbabilities(NamedTuple):
-    """Probabilities of shape (rows, labels), and the true label of each row."""
-
-    probabilities: Probabilities
-    truth: LabelIds
-
-
-def calibrate(
-    val: SplitProbabilities, test: SplitProbabilities, confidence: float, seed: int
-) -> Calibration:
-    """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
-
-    Test rows do not influence the temperature, so the improvement is not overstated. ``confidence``
-    is that of the intervals of the bins, ``seed`` of the draws that tell what chance does.
-    """
-    temperature = fit_temperature(*val)
-    scaled = SplitProbabilities(scale(test.probabilities, temperature), test.truth)
-    return Calibration(
-        temperature=temperature,
-        error=expected_calibration_error(*test),
-        error_scaled=expected_calibration_error(*scaled),
-        brier=brier_score(*test),
-        brier_scaled=brier_score(*scaled),
-        bins=_bins(test, confidence),
-        bins_scaled=_bins(scaled, confidence),
-        chance=_by_chance(test, seed),
-        chance_scaled=_by_chance(scaled, seed),
-    )
-
-
-def _bins(believed: SplitProbabilities, confidence: float) -> tuple[ReliabilityBin, ...]:
-    bins = []
-    for each in reliability_bins(*believed):
-        low, high = wilson_interval(round(each.accuracy * each.rows), each.rows, confidence)
-        bins.append(ReliabilityBin(**each._asdict(), accuracy_low=low, accuracy_high=high))
-    return tuple(bins)
-
-
-def _by_chance(believed: SplitProbabilities, seed: int) -> ErrorByChance:
-    return ErrorByChance(**calibration_error_by_chance(believed.probabilities, seed)._asdict())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,6 @@ from mlrun_assets.evaluation.slices import (
     Slice,
     compare_slice,
     joint_confidence,
-    labels_of,
     score_slice,
     slices_of,
 )
@@ -29,28 +29,27 @@ from mlrun_assets.records import (
     ProductionVersion,
     Score,
     Scores,
-    SliceComparison,
     SliceScores,
 )
-from mlrun_assets.statistics import Average, mcnemar_exact, paired_f1_difference
+from mlrun_assets.statistics import mcnemar_exact, paired_f1_difference
 from mlrun_assets.types import BoolArray, LabelIds, Probabilities
 
 
 @dataclass(frozen=True)
 class ChallengerPredictions:
-    """The test split with the challenger's predictions."""
+    """A split with the challenger's probabilities."""
 
     frame: pl.DataFrame
     truth: LabelIds
-    predicted_ids: LabelIds
+    probabilities: Probabilities
     labels: tuple[str, ...]
     config: Config
 
-    @property
-    def average(self) -> Average:
-        return self.config.evaluation.f1
+    @cached_property
+    def predicted_ids(self) -> LabelIds:
+        return np.asarray(self.probabilities.argmax(axis=1))
 
-    @property
+    @cached_property
     def right(self) -> BoolArray:
         return np.asarray(self.predicted_ids == self.truth)
 
@@ -58,27 +57,27 @@ class ChallengerPredictions:
     def slices(self) -> tuple[Slice, ...]:
         return slices_of(self.frame, self.config.data, self.config.model.max_length)
 
-    def names(self, numbers: LabelIds) -> pl.Series:
-        """The labels of label indices."""
-        return pl.Series([self.labels[number] for number in numbers], dtype=pl.String)
-
     def compare(self, against: str, other: LabelIds) -> Comparison:
         """Compare the challenger with the predictions of another model on the same rows."""
-        evaluation = self.config.evaluation
-        difference = paired_f1_difference(
-            self.truth,
-            (self.predicted_ids, other),
-            self.average,
-            (evaluation.resamples, evaluation.confidence, self.config.training.seed),
+        evaluation, seed = self.config.evaluation, self.config.training.seed
+        right = (self.right, other == self.truth)
+        only_challenger = int((right[0] & ~right[1]).sum())
+        only_other = int((right[1] & ~right[0]).sum())
+        scores = score(self.truth, other, self.labels, evaluation, seed)
+        f1: Score = getattr(scores, f"f1_{evaluation.f1}")
+        by_label = {
+            label: np.flatnonzero(self.truth == number) for number, label in enumerate(self.labels)
+        }
+        by_slice = {each.name: each.rows for each in self.slices}
+        judged = [
+            {name: rows for name, rows in parts.items() if len(rows) >= MIN_ROWS_JUDGED}
+            for parts in (by_label, by_slice)
+        ]
+        together = joint_confidence(evaluation.confidence, sum(map(len, judged)))
+        labels, slices = (
+            tuple(compare_slice(name, rows, right, together) for name, rows in parts.items())
+            for parts in judged
         )
-        right, other_right = self.right, other == self.truth
-        only_challenger = int((right & ~other_right).sum())
-        only_other = int((other_right & ~right).sum())
-        scores = score(self.truth, other, self.labels, evaluation, self.config.training.seed)
-        f1 = scores.f1_macro if self.average == "macro" else scores.f1_weighted
-        labels = _with_rows({each.value: each for each in labels_of(self.truth, self.labels)})
-        slices = _with_rows({each.name: each for each in self.slices})
-        together = joint_confidence(evaluation.confidence, len(labels) + len(slices))
         return Comparison(
             against=against,
             comparable=True,
@@ -86,13 +85,18 @@ class ChallengerPredictions:
             rows=len(self.truth),
             other_f1=f1.value,
             other_accuracy=scores.accuracy.value,
-            f1_difference=Score(value=difference.value, low=difference.low, high=difference.high),
-            accuracy_difference=float(right.mean() - other_right.mean()),
+            f1_difference=paired_f1_difference(
+                self.truth,
+                (self.predicted_ids, other),
+                evaluation.f1,
+                (evaluation.resamples, evaluation.confidence, seed),
+            ),
+            accuracy_difference=float(right[0].mean() - right[1].mean()),
             only_challenger_right=only_challenger,
             only_other_right=only_other,
             mcnemar_p=mcnemar_exact(only_challenger, only_other),
-            labels=_compare_slices(labels, (right, other_right), together),
-            slices=_compare_slices(slices, (right, other_right), together),
+            labels=labels,
+            slices=slices,
             joint_confidence=together,
         )
 
@@ -100,6 +104,10 @@ class ChallengerPredictions:
         """The challenger's accuracy on each slice."""
         confidence = self.config.evaluation.confidence
         return tuple(score_slice(each, self.right, confidence) for each in self.slices)
+
+    def score(self) -> Scores:
+        """Scores on all rows."""
+        return self._score(np.ones(len(self.truth), dtype=bool))
 
     def score_without_leaks(self) -> Scores | None:
         """Scores on the test rows that do not leak from another split.
@@ -109,48 +117,28 @@ class ChallengerPredictions:
         if "leaks" not in self.frame.columns:
             return None
         clean = ~self.frame["leaks"].to_numpy()
-        if clean.all() or not clean.any():
-            return None
+        return None if clean.all() or not clean.any() else self._score(clean)
+
+    def _score(self, rows: BoolArray) -> Scores:
         evaluation, seed = self.config.evaluation, self.config.training.seed
-        return score(self.truth[clean], self.predicted_ids[clean], self.labels, evaluation, seed)
-
-
-def _with_rows(slices: dict[str, Slice]) -> dict[str, Slice]:
-    """The labels or slices with enough rows, by name."""
-    return {name: each for name, each in slices.items() if len(each.rows) >= MIN_ROWS_JUDGED}
-
-
-def _compare_slices(
-    slices: dict[str, Slice], right: tuple[BoolArray, BoolArray], confidence: float
-) -> tuple[SliceComparison, ...]:
-    return tuple(compare_slice(name, each.rows, right, confidence) for name, each in slices.items())
+        return score(self.truth[rows], self.predicted_ids[rows], self.labels, evaluation, seed)
 
 
 BASELINE = "n-gram baseline"
 
 
-@dataclass(frozen=True)
-class Deployed:
+class Deployed(NamedTuple):
     """The model in production: its record and its directory."""
 
     version: ProductionVersion
     model_dir: Path
 
 
-@dataclass(frozen=True)
-class ReferenceModel:
+class ReferenceModel(NamedTuple):
     """A model to compare with; ``predict`` returns indices of the challenger's labels."""
 
     name: str
     predict: Callable[[list[str]], LabelIds]
-
-
-@dataclass(frozen=True)
-class Incomparable:
-    """A model that can't be compared with the challenger, and why."""
-
-    name: str
-    reason: str
 
 
 def read_baseline_predictions(file: Path) -> pl.DataFrame:
@@ -193,59 +181,49 @@ def _lost(place: Path, error: Exception) -> RecordError:
 
 def open_production(
     deployed: Deployed, labels: tuple[str, ...], data: DataConfig
-) -> ReferenceModel | Incomparable:
-    """The model in production, or the reason why it can't be compared."""
+) -> ReferenceModel | Comparison:
+    """The model in production, or the record of why it can't be compared."""
     from mlrun_assets.models.predictor import Predictor
 
     version = deployed.version
+    reason = _why_incomparable(deployed, labels, data)
+    if reason is None:
+        try:
+            predictor = Predictor(deployed.model_dir, version.max_length)
+        except ExportError as error:
+            reason = f"the model in production can't be used: {error}"
+        else:
+            if set(predictor.labels) == set(labels):
+                predict = _predicting(predictor.probabilities, predictor.labels, labels)
+                return ReferenceModel(version.version, predict)
+            reason = "the labels of the model in production are not its record's"
+    return Comparison(against=version.version, comparable=False, reason=reason, rows=0)
 
-    def incomparable(reason: str) -> Incomparable:
-        return Incomparable(version.version, reason)
 
+def _why_incomparable(deployed: Deployed, labels: tuple[str, ...], data: DataConfig) -> str | None:
+    """The difference from the challenger in labels, columns or language, or changed files."""
+    version = deployed.version
     if set(version.labels) != set(labels):
         theirs, ours = ", ".join(version.labels), ", ".join(labels)
-        return incomparable(f"production knows the labels {theirs}; this model {ours}")
-    if reason := _other_texts(version, data) or _harmed(deployed):
-        return incomparable(reason)
-    try:
-        predictor = Predictor(deployed.model_dir, version.max_length)
-    except ExportError as error:
-        return incomparable(f"the model in production can't be used: {error}")
-    if set(predictor.labels) != set(labels):
-        return incomparable("the labels of the model in production are not its record's")
-    return ReferenceModel(
-        version.version, _predicting(predictor.probabilities, predictor.labels, labels)
-    )
-
-
-def _harmed(deployed: Deployed) -> str | None:
-    """Why the files in production are not those that were promoted; None: they are."""
-    try:
-        digest = digest_directory(deployed.model_dir)
-    except OSError as error:
-        return f"the files of the model in production can't be read: {error.strerror}"
-    version = deployed.version
-    if digest == version.digest:
-        return None
-    return (
-        f"the files of the model in production were changed since {version.version} was promoted; "
-        "roll back to a version that is whole, or promote one"
-    )
-
-
-def _other_texts(version: ProductionVersion, data: DataConfig) -> str | None:
-    """Why a version was trained on other columns or another language; None: it was not."""
-    theirs, ours = version.text_columns, data.text_columns
-    if theirs and theirs != ours:
-        return (
-            f"production reads the text columns {', '.join(theirs)}; this model {', '.join(ours)}"
-        )
+        return f"production knows the labels {theirs}; this model {ours}"
+    if version.text_columns and version.text_columns != data.text_columns:
+        theirs, ours = ", ".join(version.text_columns), ", ".join(data.text_columns)
+        return f"production reads the text columns {theirs}; this model {ours}"
     language = version.language or data.language
     if language_profile(language).steps != language_profile(data.language).steps:
         return (
             f"production reads texts in the normal form of {language}; this model {data.language}"
         )
-    return None
+    try:
+        changed = digest_directory(deployed.model_dir) != version.digest
+    except OSError as error:
+        return f"the files of the model in production can't be read: {error.strerror}"
+    if not changed:
+        return None
+    return (
+        f"the files of the model in production were changed since {version.version} was promoted; "
+        "roll back to a version that is whole, or promote one"
+    )
 
 
 def _predicting(

@@ -94,17 +94,16 @@ def rank(rows: pl.DataFrame, others: Sequence[str]) -> pl.DataFrame:
 
 
 def write_label_next(
-    directory: Path, ranked: pl.DataFrame, others: Sequence[str], *, show_text: bool
-) -> int:
-    """Write the first `MOST_ROWS` rows to ``records/label_next.jsonl``; returns how many.
+    directory: Path, rows: pl.DataFrame, others: Sequence[str], *, show_text: bool
+) -> LabelNext:
+    """Write the first `MOST_ROWS` of the ranked rows to ``records/label_next.jsonl``.
 
     A line gives file and line of the row, each prediction, and why it was chosen. It has the text
     only with ``show_text``.
     """
-    columns = [name for name in (*_PLACE, *_SAID, *others, "priority") if name in ranked.columns]
-    rounded = ranked.head(MOST_ROWS).with_columns(
-        pl.col("probability", "margin", "priority").round(4)
-    )
+    listed = rank(rows, others).head(MOST_ROWS)
+    wanted = (*_PLACE, *_SAID, *others, "priority")
+    columns = [name for name in wanted if name in listed.columns]
     lines = [
         orjson.dumps(
             {name: row[name] for name in columns}
@@ -112,19 +111,16 @@ def write_label_next(
             | ({"text": row["text"]} if show_text else {}),
             option=orjson.OPT_APPEND_NEWLINE,
         )
-        for row in rounded.iter_rows(named=True)
+        for row in listed.with_columns(
+            pl.col("probability", "margin", "priority").round(4)
+        ).iter_rows(named=True)
     ]
     write_atomically(ExperimentPaths(directory).label_next, b"".join(lines))
-    return len(lines)
-
-
-def summarise(candidates: pl.DataFrame, ranked: pl.DataFrame, written: int) -> LabelNext:
-    """A summary of the file for the report."""
     return LabelNext(
-        split=candidates["split"][0],
-        candidates=candidates.height,
-        rows=written,
-        doubted=int(ranked["doubted"].head(written).sum()),
+        split=rows["split"][0],
+        candidates=rows.height,
+        rows=len(lines),
+        doubted=int(listed["doubted"].sum()),
     )
 
 

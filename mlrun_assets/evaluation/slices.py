@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.records import MIN_ROWS_JUDGED, Score, SliceComparison, SliceScores
 from mlrun_assets.statistics import paired_proportion_difference, wilson_interval
-from mlrun_assets.types import BoolArray, LabelIds, RowNumbers
+from mlrun_assets.types import BoolArray, RowNumbers
 
 
 class Slice(NamedTuple):
@@ -29,29 +28,25 @@ class Slice(NamedTuple):
 def slices_of(frame: pl.DataFrame, data: DataConfig, max_length: int) -> tuple[Slice, ...]:
     """Terciles of the length, truncated or not, code-switched or not, and `data.slice_columns`.
 
-    ``frame`` is a validated split. A row without a value in a column is in none of its slices;
-    if all rows are truncated, or none is, there is no ``truncated`` slice. The same holds for
-    code-switching.
+    ``frame`` is a validated split. Rows of equal length keep their order. A row without a value in
+    a column is in none of its slices; if all rows are truncated, or none is, there is no
+    ``truncated`` slice. The same holds for code-switching.
     """
+    order = np.argsort(frame["tokens"].to_numpy(), kind="stable")
+    terciles = zip(("short", "medium", "long"), np.array_split(order, 3), strict=True)
+    found = [Slice("length", value, np.sort(rows)) for value, rows in terciles]
+    in_two = {"truncated": frame["tokens"] > max_length, "code-switched": frame["code_switched"]}
     columns = {
-        **_in_two(
-            {
-                "truncated": frame["tokens"] > max_length,
-                "code-switched": frame["code_switched"],
-            }
-        ),
-        **{column: frame[extra_column(column)] for column in data.slice_columns},
+        name: pl.Series(["no", "yes"], dtype=pl.String).gather(values.cast(pl.UInt32))
+        for name, values in in_two.items()
+        if values.any() and not values.all()
     }
-    by_value = (each for column, values in columns.items() for each in _slices(column, values))
-    return (*_terciles(frame["tokens"]), *by_value)
-
-
-def labels_of(truth: LabelIds, labels: tuple[str, ...]) -> tuple[Slice, ...]:
-    """The rows of each label."""
-    return tuple(
-        Slice("label", label, np.flatnonzero(truth == number))
-        for number, label in enumerate(labels)
-    )
+    columns |= {column: frame[extra_column(column)] for column in data.slice_columns}
+    for column, values in columns.items():
+        rows = pl.DataFrame({"value": values, "row": np.arange(len(values))}).drop_nulls("value")
+        for (value,), part in sorted(rows.group_by(["value"], maintain_order=True)):
+            found.append(Slice(column, str(value), part["row"].to_numpy()))
+    return tuple(found)
 
 
 def score_slice(part: Slice, right: BoolArray, confidence: float) -> SliceScores:
@@ -76,43 +71,13 @@ def compare_slice(
     name: str, rows: RowNumbers, right: tuple[BoolArray, BoolArray], confidence: float
 ) -> SliceComparison:
     """The recall that the first of two models loses against the second on ``rows``."""
-    challenger, other = (each[rows] for each in right)
-    loss = paired_proportion_difference(
-        (
-            int((challenger & other).sum()),
-            int((other & ~challenger).sum()),
-            int((challenger & ~other).sum()),
-            int((~challenger & ~other).sum()),
-        ),
-        confidence,
-    )
+    ours, other = (each[rows] for each in right)
+    outcomes = (ours & other, other & ~ours, ours & ~other, ~ours & ~other)
+    both, only_other, only_ours, neither = (int(each.sum()) for each in outcomes)
     return SliceComparison(
         name=name,
         rows=len(rows),
-        recall=float(challenger.mean()),
+        recall=float(ours.mean()),
         other_recall=float(other.mean()),
-        loss=Score(value=loss.value, low=loss.low, high=loss.high),
+        loss=paired_proportion_difference((both, only_other, only_ours, neither), confidence),
     )
-
-
-def _terciles(tokens: pl.Series) -> Iterator[Slice]:
-    """Terciles of the rows; ties keep the order of the rows."""
-    order = np.argsort(tokens.to_numpy(), kind="stable")
-    for value, rows in zip(("short", "medium", "long"), np.array_split(order, 3), strict=True):
-        yield Slice("length", value, np.sort(rows))
-
-
-def _in_two(columns: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
-    """Two slices, yes and no, of each boolean column that has both values."""
-    return {
-        name: pl.Series(["yes" if each else "no" for each in values], dtype=pl.String)
-        for name, values in columns.items()
-        if values.any() and not values.all()
-    }
-
-
-def _slices(column: str, values: pl.Series) -> Iterator[Slice]:
-    """The rows of each value, in the order of the values."""
-    rows = pl.DataFrame({"value": values, "row": np.arange(len(values))}).drop_nulls("value")
-    for (value,), found in sorted(rows.group_by(["value"], maintain_order=True)):
-        yield Slice(column, str(value), found["row"].to_numpy())

@@ -179,23 +179,16 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores with intervals, compared with the baseline and the production model."""
     with ml_run.stage(context) as stage:
-        config, dataset = stage.config.settings, stage.load(DatasetRecord)
-        checkpoint = stage.load(CheckpointRecord)
-        looks = evaluation.note_look(
-            stage.config.experiments_dir,
-            stage.experiment.id,
-            (dataset.splits["test"].source_digest, checkpoint.digest),
+        config = stage.config.settings
+        evaluated = evaluation.evaluate_checkpoint(
+            stage.directory,
+            stage.load(DatasetRecord),
+            stage.load(CheckpointRecord),
+            stage.load(BaselineRecord),
+            promotion.deployed_model(stage.config),
             config,
         )
-        candidates = evaluation.ComparedModels(
-            checkpoint=checkpoint,
-            baseline=stage.load(BaselineRecord),
-            production=promotion.deployed_model(stage.config),
-        )
-        evaluated = evaluation.evaluate_checkpoint(
-            stage.directory, dataset, candidates, evaluation.corrected(config, looks)
-        )
-        record = stage.save(evaluated.model_copy(update={"test_looks": looks}))
+        record = stage.save(evaluated)
         return dg.MaterializeResult(
             metadata=metadata.evaluation_metadata(record, stage.experiment),
             check_results=checks.rule_results(verdict.judge_scores(record, config.deployment)),

@@ -136,13 +136,12 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
 
 def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Metadata:
     """Test scores, calibration, slices, rows to label next and pictures."""
-    looks = {"test_looks": record.test_looks.looks} if record.test_looks else {}
     spread = record.over_seeds.model_dump() if record.over_seeds else {}
     calibration = record.calibration
     return {
         "summary": markdown(summaries.summarise_evaluation(record)),
         "test_rows": record.test.rows,
-        **looks,
+        "test_looks": record.test_looks.looks,
         **_rounded(
             {
                 "accuracy": record.test.accuracy.value,

@@ -139,7 +139,7 @@ class EvaluationRecord(Record):
     """Scores of the checkpoint on val and test, and of each seed where several were trained.
 
     ``test_without_leaks`` leaves out the test rows that another split contains; None if there are
-    none. ``test_looks`` is None until the look is counted.
+    none.
     """
 
     asset: ClassVar[str] = "evaluation_metrics"
@@ -159,7 +159,7 @@ class EvaluationRecord(Record):
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None
     calibration: Calibration
-    test_looks: LookCount | None = None
+    test_looks: LookCount
     label_next_file: str
     label_next: LabelNext
 

@@ -175,7 +175,7 @@ def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
     others = ", ".join(clean(one.label) for one in test.per_class if not one.support)
     if others:
         found.append(f"Labels without test rows were not measured: {others}.")
-    if looks and looks.used_up:
+    if looks.used_up:
         found.append(
             f"{count(looks.looks, 'model')} were judged on this test split, so the scores are "
             "probably too high."

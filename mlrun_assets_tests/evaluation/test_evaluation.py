@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from mlrun_assets.config import Config
 from mlrun_assets.errors import RecordError
 from mlrun_assets.evaluation.comparison import Deployed
-from mlrun_assets.evaluation.evaluation import ComparedModels, evaluate_checkpoint
+from mlrun_assets.evaluation.evaluation import evaluate_checkpoint
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.models.ngrams import measure_baseline
@@ -24,11 +25,11 @@ from mlrun_assets.records import (
     ProductionVersion,
     UnlabelledTexts,
 )
-from mlrun_assets.statistics import wilson_interval
 from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,
     sample_rows,
+    seed_result,
     split_profile,
 )
 
@@ -88,33 +89,34 @@ def evaluate(experiment: Path) -> Evaluate:
     def run(
         production: Deployed | None = None,
         unlabelled: UnlabelledTexts | None = None,
+        seeds: tuple[int, ...] = (42,),
         **sections: Any,
     ) -> EvaluationRecord:
-        candidates = ComparedModels(
-            checkpoint=checkpoint_record(),
-            baseline=BaselineRecord.load(experiment / "baseline.json"),
-            production=production,
+        return evaluate_checkpoint(
+            experiment,
+            _dataset().model_copy(update={"unlabelled": unlabelled}),
+            checkpoint_record(seeds=tuple(map(seed_result, seeds))),
+            BaselineRecord.load(experiment / "baseline.json"),
+            production,
+            Config(**sections),
         )
-        dataset = _dataset().model_copy(update={"unlabelled": unlabelled})
-        return evaluate_checkpoint(experiment, dataset, candidates, Config(**sections))
 
     return run
 
 
-def deployed(model_dir: Path, labels: tuple[str, ...] = LABELS, **learned: Any) -> Deployed:
-    version = ProductionVersion(
-        version="exp_1",
-        experiment="exp_1",
-        report="impl-ml-run-first-20261101",
-        digest=digest_directory(model_dir),
-        labels=labels,
-        max_length=32,
-        promoted_at="2026-11-01T00:00:00Z",
-        accuracy=0.8,
-        f1=0.8,
-        **learned,
-    )
-    return Deployed(version, model_dir)
+def deployed(model_dir: Path, **learned: Any) -> Deployed:
+    facts: dict[str, Any] = {
+        "version": "exp_1",
+        "experiment": "exp_1",
+        "report": "impl-ml-run-first-20261101",
+        "digest": digest_directory(model_dir),
+        "labels": LABELS,
+        "max_length": 32,
+        "promoted_at": "2026-11-01T00:00:00Z",
+        "accuracy": 0.8,
+        "f1": 0.8,
+    }
+    return Deployed(ProductionVersion(**{**facts, **learned}), model_dir)
 
 
 def listed(directory: Path, record: EvaluationRecord) -> list[dict[str, Any]]:
@@ -128,8 +130,7 @@ def test_what_every_model_says_to_every_test_row_is_kept(
     # The labels of production stand in another order: names are compared, not numbers.
     other = classifier(tiny_encoder, tmp_path / "production", LABELS[::-1], seed=5)
     record = evaluate(deployed(other))
-    assert record.production is not None
-    assert record.production.comparable
+    assert record.production is not None and record.production.comparable
     predictions = pl.read_parquet(experiment / record.predictions_file)
     assert predictions["id"].to_list() == [f"test-{number}" for number in range(ROWS)]
     assert predictions["right"].mean() == pytest.approx(record.test.accuracy.value)
@@ -141,23 +142,27 @@ def test_what_every_model_says_to_every_test_row_is_kept(
     assert named.tolist() == probabilities.argmax(axis=1).tolist()
     assert predictions["confidence"].to_list() == probabilities.max(axis=1).tolist()
     assert predictions["leaks"].sum() == 4
-    assert record.test_without_leaks is not None
-    assert record.test_without_leaks.rows == ROWS - 4
+    clean = record.test_without_leaks
+    assert clean is not None and clean.rows == ROWS - 4
     assert "text" not in predictions.columns
 
 
-def test_calibration_is_recorded_and_agrees_with_the_error(evaluate: Evaluate) -> None:
+def test_calibration_is_recorded_and_the_same_again(evaluate: Evaluate) -> None:
     record = evaluate()
-    assert record.calibration is not None
-    for bins in (record.calibration.bins, record.calibration.bins_scaled):
-        assert sum(each.rows for each in bins) == ROWS
-        for each in bins:
-            interval = wilson_interval(round(each.rows * each.accuracy), each.rows, 0.95)
-            assert (each.accuracy_low, each.accuracy_high) == interval
     chance = record.calibration.chance
-    assert chance is not None and 0.0 < chance.mean < chance.p95 < 1.0
+    assert 0.0 < chance.mean < chance.p95 < 1.0
     assert chance != record.calibration.chance_scaled
     assert evaluate().calibration == record.calibration
+    assert record.test_looks.looks == 1
+
+
+def test_the_predictions_of_each_seed_are_kept_and_scored(
+    experiment: Path, evaluate: Evaluate
+) -> None:
+    record = evaluate(seeds=(42, 87))
+    assert [seed.accuracy for seed in record.seeds] == [record.test.accuracy.value] * 2
+    predictions = pl.read_parquet(experiment / record.predictions_file)
+    assert predictions["seed_87"].to_list() == predictions["prediction"].to_list()
 
 
 def test_scores_are_those_of_float32(
@@ -175,7 +180,6 @@ def test_scores_are_those_of_float32(
     assert drafted.calibration.error != exact.calibration.error
     for part in ("val", "test", "test_without_leaks", "slices", "baseline", "production"):
         assert getattr(drafted, part) == getattr(exact, part)
-    assert drafted.calibration is not None and exact.calibration is not None
     assert drafted.calibration.brier == pytest.approx(exact.calibration.brier, abs=0.002)
 
 
@@ -184,7 +188,6 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
 ) -> None:
     record = evaluate()
     rows = listed(experiment, record)
-    assert record.label_next is not None
     assert (record.label_next.split, record.label_next.candidates) == ("val", ROWS)
     assert record.label_next.rows == len(rows) > 0
     labels = dict(pl.read_parquet(experiment / "data/val.parquet").select("id", "label").rows())
@@ -201,16 +204,12 @@ def test_val_rows_are_listed_where_there_are_no_texts_without_labels(
 def test_texts_without_labels_are_listed_before_val_rows(
     experiment: Path, evaluate: Evaluate
 ) -> None:
-    file = experiment / "data/more.parquet"
-    texts = [row["text"] for row in sample_rows("train")[-20:]]
-    pl.DataFrame(
-        {
-            "id": [f"u{number}" for number in range(20)],
-            "text": texts,
-            "file": ["more.jsonl"] * 20,
-            "line": list(range(1, 21)),
-        }
-    ).write_parquet(file)
+    pl.DataFrame(sample_rows("train")[-20:]).select(
+        "text",
+        id=pl.format("u{}", pl.int_range(pl.len())),
+        file=pl.lit("more.jsonl"),
+        line=pl.int_range(1, pl.len() + 1),
+    ).write_parquet(experiment / "data/more.parquet")
     record = evaluate(
         unlabelled=UnlabelledTexts(
             files=(),
@@ -221,7 +220,6 @@ def test_texts_without_labels_are_listed_before_val_rows(
             left_out={},
         )
     )
-    assert record.label_next is not None
     assert (record.label_next.split, record.label_next.candidates) == ("unlabelled", 20)
     for row in listed(experiment, record):
         assert row["id"].startswith("u")
@@ -231,100 +229,73 @@ def test_texts_without_labels_are_listed_before_val_rows(
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"),
-    [
-        (
-            "baseline",
-            r"experiment/baseline: what the n-gram baseline left can't be read: it is gone",
-        ),
-        ("records/baseline_predictions.parquet", r"baseline_predictions\.parquet: .* it is gone"),
-    ],
+    "lost", ["baseline/ngrams/model.safetensors", "records/baseline_predictions.parquet"]
 )
-def test_what_the_baseline_left_and_is_gone_is_one_error_before_anything_is_predicted(
-    experiment: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+@pytest.mark.parametrize(("left", "why"), [(None, "it is gone"), (b"NOT", "")])
+def test_what_the_baseline_left_and_is_lost_is_one_error_before_anything_is_predicted(
+    experiment: Path,
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+    left: bytes | None,
+    why: str,
 ) -> None:
-    moved = (experiment / lost).rename(experiment / "elsewhere")
     monkeypatch.setattr("mlrun_assets.models.predictor.Predictor.probabilities", None)
+    file = experiment / lost
+    whole = file.read_bytes()
+    file.unlink()
+    if left:
+        file.write_bytes(left)
     try:
-        with pytest.raises(RecordError, match=f"{said}; materialize baseline_metrics again"):
+        told = rf"can't be read: {why}.*; materialize baseline_metrics again"
+        with pytest.raises(RecordError, match=told) as raised:
             evaluate()
+        assert "\n" not in str(raised.value)
     finally:
-        moved.rename(experiment / lost)
-
-
-@pytest.mark.parametrize(
-    "damaged", ["baseline/ngrams/model.safetensors", "records/baseline_predictions.parquet"]
-)
-def test_what_the_baseline_left_and_is_damaged_is_one_error(
-    experiment: Path, evaluate: Evaluate, damaged: str
-) -> None:
-    whole = (experiment / damaged).read_bytes()
-    (experiment / damaged).write_bytes(whole[:20])
-    try:
-        with pytest.raises(
-            RecordError, match=r"can't be read: .*materialize baseline_metrics"
-        ) as told:
-            evaluate()
-        assert "\n" not in str(told.value)
-    finally:
-        (experiment / damaged).write_bytes(whole)
-
-
-def test_production_of_other_labels_is_incomparable(evaluate: Evaluate, experiment: Path) -> None:
-    record = evaluate(deployed(experiment / "model", ("farming", "trade")))
-    assert record.production is not None
-    assert not record.production.comparable
-    assert record.production.reason == (
-        "production knows the labels farming, trade; this model farming, health, sports"
-    )
-    assert "production" not in pl.read_parquet(experiment / record.predictions_file).columns
+        file.write_bytes(whole)
 
 
 @pytest.mark.parametrize(
     ("learned", "reason"),
     [
         (
+            {"labels": ("farming", "trade")},
+            "production knows the labels farming, trade; this model farming, health, sports",
+        ),
+        (
             {"text_columns": ("headline", "text")},
             "production reads the text columns headline, text; this model text",
         ),
         ({"language": "swa"}, "production reads texts in the normal form of swa; this model som"),
         ({"text_columns": ("text",), "language": "so"}, "the same rows, aligned by id"),
+        ({"digest": "sha256:other"}, "the files of the model in production were changed since "),
     ],
 )
-def test_production_that_learned_other_texts_is_incomparable(
+def test_production_that_learned_otherwise_or_was_changed_is_incomparable(
     evaluate: Evaluate, experiment: Path, learned: dict[str, Any], reason: str
 ) -> None:
-    production = evaluate(deployed(experiment / "model", **learned)).production
-    assert production is not None
-    assert production.reason == reason
-    assert production.comparable == reason.startswith("the same rows")
-
-
-def test_production_whose_files_were_changed_is_incomparable(
-    evaluate: Evaluate, experiment: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(experiment / "model", tmp_path / "model")
-    production = deployed(tmp_path / "model")
-    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
-    record = evaluate(production)
+    record = evaluate(deployed(experiment / "model", **learned))
     assert record.production is not None
-    assert not record.production.comparable
-    assert record.production.reason.startswith(
-        "the files of the model in production were changed since exp_1 was promoted; roll back"
-    )
+    assert record.production.reason.startswith(reason)
+    assert record.production.comparable == reason.startswith("the same rows")
+    predictions = pl.read_parquet(experiment / record.predictions_file)
+    assert ("production" in predictions.columns) == record.production.comparable
 
 
 def test_production_that_does_not_load_or_is_of_other_labels_than_said_is_incomparable(
-    evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path
+    evaluate: Evaluate, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
     broken = evaluate(deployed(tmp_path / "model")).production
-    assert broken is not None
-    assert not broken.comparable
+    assert broken is not None and not broken.comparable
     assert broken.reason.startswith("the model in production can't be used: ")
     assert "\n" not in broken.reason
     mistaken = classifier(tiny_encoder, tmp_path / "other", ("one", "two", "three"))
     other = evaluate(deployed(mistaken)).production
-    assert other is not None
-    assert other.reason == "the labels of the model in production are not its record's"
+    assert other and other.reason == "the labels of the model in production are not its record's"
+    production = deployed(mistaken)
+    unreadable = Mock(side_effect=OSError(5, "Input/output error"))
+    monkeypatch.setattr("mlrun_assets.evaluation.comparison.digest_directory", unreadable)
+    unread = evaluate(production).production
+    assert unread is not None and unread.reason.endswith("can't be read: Input/output error")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from mlrun_assets import records
 from mlrun_assets.config import Config, EvaluationConfig
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.evaluation.evaluation import LOOKS_FILE, MOST_RESAMPLES, corrected, note_look
+from mlrun_assets.records import LookCount
 
 CONFIG = Config(evaluation=EvaluationConfig(max_looks=3))
 
 
-def look(directory: Path, model: str, test: str = "sha256:test") -> records.LookCount:
-    return note_look(directory, "exp_1", (test, model), CONFIG)
+def look(directory: Path, model: str, test: str = "sha256:test") -> LookCount:
+    return note_look(directory / "exp_1", (test, model), CONFIG)
 
 
 def test_each_model_is_a_look_and_the_same_one_again_is_not(tmp_path: Path) -> None:
@@ -34,13 +34,12 @@ def test_past_the_limit_the_miss_is_shared_by_all_looks(tmp_path: Path) -> None:
 
 
 def test_a_worn_split_widens_the_intervals_of_the_evaluation() -> None:
-    fresh = records.LookCount(looks=3, max_looks=3, confidence=0.95)
+    fresh = LookCount(looks=3, max_looks=3, confidence=0.95)
     assert corrected(CONFIG, fresh) is CONFIG
-    changed = corrected(
-        CONFIG, records.LookCount(looks=4, max_looks=3, confidence=0.9875)
-    ).evaluation
+    worn = LookCount(looks=4, max_looks=3, confidence=0.9875)
+    changed = corrected(CONFIG, worn).evaluation
     assert (changed.confidence, changed.resamples) == (0.9875, 8000)
-    long = records.LookCount(looks=10_000, max_looks=3, confidence=0.999995)
+    long = LookCount(looks=10_000, max_looks=3, confidence=0.999995)
     assert corrected(CONFIG, long).evaluation.resamples == MOST_RESAMPLES
 
 

@@ -4,21 +4,23 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets import records
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.decision import rules as guards
-from mlrun_assets.decision.rules import class_guard, slice_guard
+from mlrun_assets.decision import rules
+from mlrun_assets.decision.rules import class_guard, latency, size, slice_guard
 from mlrun_assets.decision.verdict import decide
-from mlrun_assets.records import EvaluationRecord, RuleOutcome, Score, SliceComparison, Verdict
-from mlrun_assets_tests.examples import comparison, evaluation_record, export_record, score
+from mlrun_assets.records import EvaluationRecord, LookCount, RuleOutcome, SliceComparison, Verdict
+from mlrun_assets_tests.examples import (
+    comparison,
+    evaluation_record,
+    export_record,
+    onnx_export,
+    part_comparison,
+    score,
+)
 
 
-def part(name: str, loss: tuple[float, float, float], rows: int = 60) -> SliceComparison:
-    low, value, high = loss
-    interval = Score(value=value, low=low, high=high)
-    return SliceComparison(
-        name=name, rows=rows, recall=0.9 - value, other_recall=0.9, loss=interval
-    )
+def part(name: str, loss: float, half: float, rows: int = 60) -> SliceComparison:
+    return part_comparison(name, score(loss, half), rows)
 
 
 def against(**parts: tuple[SliceComparison, ...]) -> EvaluationRecord:
@@ -34,20 +36,20 @@ def with_silent_label(evaluation: EvaluationRecord, support: int) -> EvaluationR
 
 
 @pytest.mark.parametrize(
-    ("loss", "outcome"),
+    ("loss", "half", "outcome"),
     [
-        ((0.12, 0.25, 0.38), RuleOutcome.FAILED),
-        ((0.05, 0.20, 0.35), RuleOutcome.INCONCLUSIVE),
-        ((-0.01, 0.13, 0.27), RuleOutcome.WARNED),
-        ((0.02, 0.08, 0.14), RuleOutcome.PASSED),
-        ((-0.1, 0.0, 0.1), RuleOutcome.PASSED),
+        (0.25, 0.13, RuleOutcome.FAILED),
+        (0.2, 0.15, RuleOutcome.INCONCLUSIVE),
+        (0.13, 0.14, RuleOutcome.WARNED),
+        (0.08, 0.06, RuleOutcome.PASSED),
+        (0.0, 0.1, RuleOutcome.PASSED),
     ],
 )
 @pytest.mark.parametrize(("guard", "parts"), [(class_guard, "labels"), (slice_guard, "slices")])
 def test_a_loss_of_recall(
-    guard: Any, parts: str, loss: tuple[float, float, float], outcome: RuleOutcome
+    guard: Any, parts: str, loss: float, half: float, outcome: RuleOutcome
 ) -> None:
-    evaluation = against(**{parts: (part("fine", (-0.1, 0.0, 0.1)), part("sports", loss))})
+    evaluation = against(**{parts: (part("fine", 0.0, 0.1), part("sports", loss, half))})
     result = guard(evaluation, DeploymentConfig())
     assert result.outcome is outcome
     assert result.limit == 0.10
@@ -58,32 +60,25 @@ def test_a_loss_of_recall(
 
 
 def test_the_intervals_hold_together_and_are_not_widened_again() -> None:
-    loss = part("sports", (0.01, 0.15, 0.29))
-    others = tuple(part(f"label {number}", (-0.1, 0.0, 0.1)) for number in range(9))
+    loss = part("sports", 0.15, 0.14)
+    others = tuple(part(f"label {number}", 0.0, 0.1) for number in range(9))
     alone = class_guard(against(labels=(loss,)), DeploymentConfig())
     among_ten = class_guard(against(labels=(loss, *others)), DeploymentConfig())
     assert alone.outcome is among_ten.outcome is RuleOutcome.INCONCLUSIVE
 
 
 def test_few_rows_judge_nobody() -> None:
-    few = part("rare", (0.2, 0.5, 0.8), rows=29)
+    few = part("rare", 0.5, 0.3, rows=29)
     result = class_guard(against(labels=(few,)), DeploymentConfig())
     assert result.outcome is RuleOutcome.OFF
     assert "insufficient evidence" in result.sentence
-    both = class_guard(against(labels=(few, part("b", (-0.1, 0.0, 0.1)))), DeploymentConfig())
+    both = class_guard(against(labels=(few, part("b", 0.0, 0.1))), DeploymentConfig())
     assert both.outcome is RuleOutcome.PASSED
     assert "1 with fewer than 30 rows not judged" in both.sentence
 
 
-def test_any_loss_is_tolerated_where_the_config_says_so() -> None:
-    lost = against(labels=(part("a", (0.7, 0.8, 0.9)),))
-    assert class_guard(lost, DeploymentConfig(max_recall_loss=1.0)).outcome is RuleOutcome.OFF
-
-
 def test_without_production_nothing_is_lost() -> None:
     assert slice_guard(evaluation_record(), DeploymentConfig()).outcome is RuleOutcome.OFF
-    other_labels = evaluation_record(production=comparison(None, "exp_0"))
-    assert class_guard(other_labels, DeploymentConfig()).outcome is RuleOutcome.OFF
 
 
 @pytest.mark.parametrize(
@@ -93,7 +88,7 @@ def test_a_label_that_is_never_predicted(support: int, outcome: RuleOutcome) -> 
     alone = class_guard(with_silent_label(evaluation_record(), support), DeploymentConfig())
     assert alone.outcome is outcome
     assert "never predicted: a" in alone.sentence
-    fine = against(labels=(part("b", (-0.1, 0.0, 0.1)),))
+    fine = against(labels=(part("b", 0.0, 0.1),))
     beside = class_guard(with_silent_label(fine, support), DeploymentConfig())
     assert beside == alone, "what held is no reason"
 
@@ -103,17 +98,11 @@ def test_a_label_without_test_rows_need_not_be_predicted() -> None:
     assert result.outcome is RuleOutcome.OFF
 
 
-def test_the_worse_of_two_findings_counts() -> None:
-    lost = against(labels=(part("b", (0.2, 0.4, 0.6)),))
-    result = class_guard(with_silent_label(lost, 5), DeploymentConfig())
-    assert result.outcome is RuleOutcome.FAILED
-    assert "never predicted: a" in result.sentence and "b 0.90" in result.sentence
-
-
-def test_a_guard_that_fails_rejects_a_model_that_is_better_on_the_whole() -> None:
-    lost = against(labels=(part("b", (0.2, 0.4, 0.6)),))
+def test_the_worse_of_two_findings_counts_and_rejects_a_model_that_is_better_on_the_whole() -> None:
+    lost = with_silent_label(against(labels=(part("b", 0.4, 0.2),)), 5)
     record = decide(lost, export_record(), DeploymentConfig(auto_deploy=True), "exp_1")
     assert record.verdict is Verdict.REJECTED
+    assert "never predicted: a" in record.sentence
     assert "b 0.90 → 0.50 of 60 rows" in record.sentence
 
 
@@ -122,11 +111,30 @@ def test_a_guard_that_fails_rejects_a_model_that_is_better_on_the_whole() -> Non
     [(1, RuleOutcome.PASSED), (10, RuleOutcome.PASSED), (11, RuleOutcome.WARNED)],
 )
 def test_a_worn_test_split_warns(looks: int, outcome: RuleOutcome) -> None:
-    use = records.LookCount(looks=looks, max_looks=10, confidence=0.95)
-    result = guards.test_reuse(evaluation_record().model_copy(update={"test_looks": use}))
+    use = LookCount(looks=looks, max_looks=10, confidence=0.95)
+    result = rules.test_reuse(evaluation_record().model_copy(update={"test_looks": use}))
     assert result.outcome is outcome
     assert (result.value, result.limit) == (looks, 10)
 
 
-def test_a_record_without_a_count_is_no_rule() -> None:
-    assert guards.test_reuse(evaluation_record()).outcome is RuleOutcome.OFF
+@pytest.mark.parametrize(("key", "found"), [("max_latency_ms", 8.0), ("max_size_mb", 23.0)])
+def test_the_fastest_and_the_smallest_form_of_those_that_are_kept_count(
+    key: str, found: float
+) -> None:
+    rule = latency if key == "max_latency_ms" else size
+    forms = (
+        onnx_export(precision="fp32", latency_ms_p95=12.0, size_bytes=91_000_000),
+        onnx_export(precision="int8", latency_ms_p95=8.0, size_bytes=23_000_000),
+        onnx_export(precision="fp16", latency_ms_p95=1.0, size_bytes=1_000_000, kept=False),
+    )
+    export = export_record().model_copy(
+        update={"latency_ms_p95": 20.0, "size_bytes": 90_000_000, "onnx": forms}
+    )
+    reached, missed = (rule(export, DeploymentConfig(**{key: found - less})) for less in (0, 0.1))
+    assert (reached.outcome, reached.value, reached.limit) == (RuleOutcome.PASSED, found, found)
+    assert "ONNX int8" in reached.sentence
+    assert missed.outcome is RuleOutcome.FAILED
+    unlimited = rule(export.model_copy(update={"onnx": ()}), DeploymentConfig())
+    assert (unlimited.outcome, unlimited.limit) == (RuleOutcome.OFF, None)
+    assert unlimited.value == (20.0 if rule is latency else 90.0)
+    assert "transformers" in unlimited.sentence and "is not set" in unlimited.sentence
