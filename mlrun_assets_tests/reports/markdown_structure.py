@@ -1,7 +1,5 @@
 """What Markdown a text really is, as a CommonMark parser that lets HTML through sees it."""
 
-from __future__ import annotations
-
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 

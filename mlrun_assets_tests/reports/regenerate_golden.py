@@ -4,8 +4,8 @@
     python -m mlrun_assets_tests.reports.regenerate_golden rendered   # no training, seconds
 
 The first run deploys its model. The second, with dirty data, two seeds and pretraining, is the
-example: `example_run.json` holds its records, and `golden_report.md` and `golden_model_card.md` are
-rendered from them. Read the changes in both: people see these texts.
+example: `example_run.json` holds its records, and `golden_*.md` are rendered from them. Read the
+changes in them: people see these texts.
 
 ``rendered`` keeps the models and scores of the stored run. It validates the data, plans and decides
 again, which is enough after a change of sentences, checks or rules. The tests do the same and
@@ -13,8 +13,6 @@ compare. They do not train: on another CPU the sums differ in their last digits,
 of the test split. `masked` replaces values that differ from run to run (times, memory, versions,
 paths).
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -31,8 +29,11 @@ from ruamel.yaml import YAML
 from mlrun_assets.config import DataConfig
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import DatasetRecord, RunRecords, StageRun
+from mlrun_assets.reports import summaries
+from mlrun_assets.reports.data_section import list_checks, render_datasheet
 from mlrun_assets.reports.model_card import render_model_card
 from mlrun_assets.reports.report import CAPTIONS, render_report
+from mlrun_assets.reports.sentences import STAGES
 from mlrun_assets_tests.examples import (
     EXAMPLE_RUN,
     build_encoder,
@@ -42,12 +43,9 @@ from mlrun_assets_tests.examples import (
     write_dirty_project,
 )
 
-GOLDEN_REPORT = Path(__file__).with_name("golden_report.md")
-GOLDEN_CARD = Path(__file__).with_name("golden_model_card.md")
 PICTURES = {name: f"../plots/{name}.png" for name in CAPTIONS}
 DATA, BASE_MODEL = DataConfig(licence="cc-by-4.0"), "FacebookAI/xlm-roberta-base"
 RUN = TypeAdapter(RunRecords)
-_COMPARES_RUNS = ("drift_from_previous",)
 # Fields that depend on the machine or the time, with fixed values for the example.
 MEASURED = {
     "seconds": 12.5,
@@ -87,18 +85,28 @@ def validate_again(run: RunRecords, directory: Path) -> DatasetRecord:
     config = load_config(write_dirty_project(directory))
     count_tokens = token_counter(resolve_encoder("./encoder", None, directory))
     found = validate_dataset(config, directory / "experiment", count_tokens)
-    earlier = {check.name: check for check in run.dataset.checks if check.name in _COMPARES_RUNS}
-    checks = tuple(earlier.get(check.name, check) for check in found.checks)
+    (drift,) = (check for check in run.dataset.checks if check.name == "drift_from_previous")
+    checks = tuple(drift if check.name == drift.name else check for check in found.checks)
     facts = found.model_copy(update={"checks": checks}).model_dump(mode="json")
     return DatasetRecord.model_validate(masked(facts, directory))
 
 
-def golden_report() -> str:
-    return render_report(full_run(), PICTURES, "../records/model_card.md")
+def summarise(stage: str, run: RunRecords) -> str:
+    return str(getattr(summaries, f"summarise_{stage}")(getattr(run, stage)))
 
 
-def golden_card() -> str:
-    return render_model_card(full_run(), DATA, BASE_MODEL)
+def golden() -> dict[Path, str]:
+    """The documents of the example, by their files."""
+    run = full_run()
+    assert run.dataset
+    texts = {
+        "report": render_report(run, PICTURES, "../records/model_card.md"),
+        "model_card": render_model_card(run, DATA, BASE_MODEL),
+        "datasheet": render_datasheet(run.dataset, DATA),
+        "checks": list_checks(run.dataset) + "\n",
+        "summaries": "".join(summarise(stage, run).partition("\n")[0] + "\n" for stage in STAGES),
+    }
+    return {Path(__file__).with_name(f"golden_{name}.md"): text for name, text in texts.items()}
 
 
 def run_example(directory: Path) -> RunRecords:
@@ -112,17 +120,15 @@ def run_example(directory: Path) -> RunRecords:
     build_encoder(directory / "encoder")
     file = write_dirty_project(directory)
     settings = YAML(typ="safe").load(file)
-    first = {
-        **settings,
-        "deployment": {
-            **settings["deployment"],
-            "auto_deploy": True,
-            "min_accuracy": 0.0,
-            "min_f1": 0.0,
-            "beats_baseline": "off",
-        },
-        "training": {**settings["training"], "seeds": [13], "pretraining_epochs": 0, "epochs": 2},
+    deployment = {
+        **settings["deployment"],
+        "auto_deploy": True,
+        "min_accuracy": 0.0,
+        "min_f1": 0.0,
+        "beats_baseline": "off",
     }
+    training = {**settings["training"], "seeds": [13], "pretraining_epochs": 0, "epochs": 2}
+    first = {**settings, "deployment": deployment, "training": training}
     for name, config in (("first", first), ("Tiny encoder v2", settings)):
         file.write_text(json.dumps(config), encoding="utf-8")
         defs.resolve_job_def("ml_run").execute_in_process(
@@ -135,26 +141,21 @@ def run_example(directory: Path) -> RunRecords:
         with (directory / ".claude/reports/_registry.md").open("a", encoding="utf-8") as registry:
             registry.write("- impl-ml-run-by-hand\n")
     newest = all_experiments(load_config(file).experiments_dir)[0]
-    manifest = newest.manifest
     # The report sees its own stage like this.
-    stages = {**manifest.stages, "deployment_report": StageRun(status="running")}
-    return run_records(manifest.model_copy(update={"stages": stages}), newest)
+    stages = {**newest.manifest.stages, "deployment_report": StageRun(status="running")}
+    return run_records(newest.manifest.model_copy(update={"stages": stages}), newest)
 
 
 def masked(records: dict[str, Any], directory: Path) -> dict[str, Any]:
     """The records with fixed values in place of those that differ from run to run."""
     text = json.dumps(records, ensure_ascii=False).replace(str(directory), "/home/asha/topics")
-    text = re.sub(r"20\d{6}T\d{6}Z(-\d)?", lambda found: _dates(text)[found[0]], text)
+    found = sorted(set(re.findall(r"20\d{6}T\d{6}Z(?:-\d)?", text)))
+    dates = {date: f"202611{22 + place}T031500Z" for place, date in enumerate(found)}
+    text = re.sub(r"20\d{6}T\d{6}Z(-\d)?", lambda found: dates[found[0]], text)
     text = re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z", "2026-11-23T03:24:41Z", text)
     text = re.sub(r"-20\d{6}\b", "-20261123", text)
     steady: dict[str, Any] = _steady(json.loads(text))
     return steady
-
-
-def _dates(text: str) -> dict[str, str]:
-    """The identifiers of the experiments in their order, each with a fixed one."""
-    found = sorted(set(re.findall(r"20\d{6}T\d{6}Z(?:-\d)?", text)))
-    return {date: f"202611{22 + place}T031500Z" for place, date in enumerate(found)}
 
 
 def _steady(value: Any) -> Any:
@@ -184,5 +185,5 @@ if __name__ == "__main__":
             run = replace(run, dataset=validate_again(run, Path(place)))
     run = replace(run, plan=plan_again(run), decision=decide_again(run))
     write_atomically(EXAMPLE_RUN, RUN.dump_json(run, indent=1).decode() + "\n")
-    write_atomically(GOLDEN_REPORT, golden_report())
-    write_atomically(GOLDEN_CARD, golden_card())
+    for file, text in golden().items():
+        write_atomically(file, text)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -10,7 +8,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.reports.model_card import render_model_card
 from mlrun_assets_tests.examples import changed_run, full_run, onnx_export, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, uneven_rows
-from mlrun_assets_tests.reports.regenerate_golden import BASE_MODEL, DATA, golden_card
+from mlrun_assets_tests.reports.regenerate_golden import BASE_MODEL, DATA
 
 
 def card_with(stage: str, **changes: object) -> str:
@@ -24,30 +22,21 @@ def python_blocks(card: str) -> list[str]:
 def test_the_library_of_the_hub_reads_the_head() -> None:
     run = full_run()
     assert run.evaluation
-    card = ModelCard(card_with("dataset", name="masakhanews: som"))
-    head = card.data
-    assert (head.language, head.license, head.base_model) == (
-        "som", "cc-by-4.0", "FacebookAI/xlm-roberta-base",
-    )  # fmt: skip
-    assert (head.library_name, head.pipeline_tag) == ("transformers", "text-classification")
-    assert head.model_name == run.manifest.name
-    found = {each.metric_name: each for each in head.eval_results}
     test = run.evaluation.test
+    card = ModelCard(card_with("dataset", name="masakhanews: som"))
+    found = {each.metric_name: each for each in card.data.eval_results}
     assert {name: each.metric_value for name, each in found.items()} == {
         "Accuracy": pytest.approx(test.accuracy.value),
         "Macro-F1": pytest.approx(test.f1_macro.value),
         "Weighted-F1": pytest.approx(test.f1_weighted.value),
     }
-    assert {(each.dataset_name, each.dataset_split) for each in found.values()} == {
-        ("masakhanews: som", "test")
-    }
+    assert {each.dataset_name for each in found.values()} == {"masakhanews: som"}
     assert card.text.startswith(f"\n# {run.manifest.name}\n")
 
 
 def test_unknown_facts_are_left_out_of_the_head() -> None:
     card = render_model_card(full_run(), DataConfig(), None)
-    head = ModelCard(card).data.to_dict()
-    assert not {"license", "base_model"} & set(head)
+    assert not {"license", "base_model"} & set(ModelCard(card).data.to_dict())
     assert "Licence: not stated." in card
     assert "Fine-tuned from a local encoder on" in card
     assert "None" not in card
@@ -79,8 +68,7 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     absent = first.model_copy(update={"support": 0, "f1": 0.0})
     test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
     card = card_with("evaluation", test=test)
-    assert f"not measured: {first.label}." in card
-    assert "on 0 test rows" not in card
+    assert f"not measured: {first.label}." in card and "on 0 test rows" not in card
 
 
 def test_an_ensemble_asks_for_consent_to_its_code() -> None:
@@ -93,7 +81,7 @@ def test_an_ensemble_asks_for_consent_to_its_code() -> None:
         val_f1_ensemble=0.76,
         val_accuracy_ensemble=0.78,
     )
-    card, plain = card_with("checkpoint", ensemble=ensemble), golden_card()
+    card, plain = card_with("checkpoint", ensemble=ensemble), card_with("checkpoint")
     assert "trust_remote_code=True" in python_blocks(card)[0]
     assert "words and short phrases of the training texts" in card
     assert "trust_remote_code" not in plain and "short phrases" not in plain
@@ -110,17 +98,12 @@ def test_the_kept_onnx_form_comes_with_code_that_runs_it() -> None:
 
 @pytest.mark.parametrize("value", ["a\n---\nlicense: mit", "x: [", "'\"", "- yes", "**\u202e"])
 def test_no_name_changes_the_head_or_the_structure(value: str) -> None:
-    run = full_run()
-    assert run.dataset
-    named = replace(
-        run,
-        dataset=run.dataset.model_copy(update={"name": value}),
-        manifest=run.manifest.model_copy(update={"name": value}),
-    )
+    manifest = changed_run("manifest", name=value).manifest
+    named = replace(changed_run("dataset", name=value), manifest=manifest)
     card = ModelCard(render_model_card(named, DATA, BASE_MODEL))
     assert card.data.license == "cc-by-4.0"
     assert card.text.count("\n# ") == 1
-    assert list(card.data.to_dict()) == [*ModelCard(golden_card()).data.to_dict()]
+    assert list(card.data.to_dict()) == [*ModelCard(card_with("dataset")).data.to_dict()]
 
 
 def test_no_string_of_a_record_breaks_a_table() -> None:
