@@ -212,7 +212,7 @@ def list_checks(dataset: DatasetRecord) -> str:
         message = clean(check.message)
         rows.append((check.name, _result(check), value, limit, f"{check.rows:,}", message))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    widths[-1] = 0
+    widths[-1] = 0  # no spaces after the message
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -40,7 +40,7 @@ from mlrun_assets.reports.formatting import (
     score,
     template,
 )
-from mlrun_assets.reports.scores import SCORES_HEADER, scores_row
+from mlrun_assets.reports.scores import scores_rows_table
 from mlrun_assets.reports.tables import bullets, table
 
 TASK = "text-classification"
@@ -104,7 +104,7 @@ def results_table(evaluation: EvaluationRecord, baseline: BaselineRecord | None)
     if baseline:
         measured["n-gram baseline, test"] = baseline.linear
         measured["majority class, test"] = baseline.majority
-    return table(SCORES_HEADER, (scores_row(name, scores) for name, scores in measured.items()))
+    return scores_rows_table(measured)
 
 
 def built_in_slices(evaluation: EvaluationRecord) -> list[SliceScores]:

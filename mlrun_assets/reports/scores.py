@@ -43,7 +43,7 @@ MOST_CLASSES = 25
 MOST_SLICES = 20
 MOST_PARTS = 15
 LABEL_LIMIT = 48
-SCORES_HEADER = ["", ">accuracy", ">macro-F1", ">weighted-F1"]
+_SCORES_HEADER = ["", ">accuracy", ">macro-F1", ">weighted-F1"]
 
 
 def scores_table(records: RunRecords) -> Markdown:
@@ -57,15 +57,14 @@ def scores_table(records: RunRecords) -> Markdown:
             leaks = count(evaluation.test.rows - clean.rows, "test row")
             rows.append(scores_row(f"this model, without {leaks} that other splits contain", clean))
     if baseline:
-        chosen, majority = baseline.chosen, baseline.majority_label
-        linear = f"n-gram baseline ({escape(chosen, LABEL_LIMIT)})"
+        linear = f"n-gram baseline ({escape(baseline.chosen, LABEL_LIMIT)})"
+        majority = f"majority class ({escape(baseline.majority_label, LABEL_LIMIT)})"
         rows.append(scores_row(linear, baseline.linear))
-        always = f"majority class ({escape(majority, LABEL_LIMIT)})"
-        rows.append(scores_row(always, baseline.majority))
+        rows.append(scores_row(majority, baseline.majority))
     if evaluation:
         rows += _reference_rows(evaluation, records.decision)
         rows.append(scores_row("this model on val", evaluation.val))
-    return table(SCORES_HEADER, rows)
+    return table(_SCORES_HEADER, rows)
 
 
 def _reference_rows(
@@ -88,8 +87,8 @@ def _reference_rows(
 
 
 def scores_rows_table(scores: dict[str, Scores]) -> Markdown:
-    """The scores of one model on several splits, by name."""
-    return table(SCORES_HEADER, (scores_row(name, one) for name, one in scores.items()))
+    """Scores by the name of the model or split, which is Markdown."""
+    return table(_SCORES_HEADER, (scores_row(name, one) for name, one in scores.items()))
 
 
 def scores_row(name: str, scores: Scores) -> list[Markdown]:
@@ -260,12 +259,9 @@ def missing_slices_sentence(
     # Without the check no row is tagged, whatever its languages.
     switched = "all test rows mix languages, or none does" if checked else "that check is off"
     reasons = {"truncated": "all test rows are truncated, or none is", "code-switched": switched}
-    missing = reasons.keys() - {part.column for part in evaluation.slices}
-    return Markdown(
-        " ".join(
-            f"No {code(name)} slice: {reasons[name]}." for name in sorted(missing, reverse=True)
-        )
-    )
+    known = {part.column for part in evaluation.slices}
+    missing = (f"No {code(name)} slice: {reasons[name]}." for name in reasons if name not in known)
+    return Markdown(" ".join(missing))
 
 
 def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
@@ -302,10 +298,9 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
             "be a random sample."
         )
     doubted = f" ({integer(found.doubted)} with a label that no model predicts)"
-    rows = f"the labels of these rows too{doubted if found.doubted else ''}"
     return Markdown(
         f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
-        f"listed in {file}. {why}. Check {rows}. With "
-        f"{code('data.unlabelled_path')} set, texts to label are listed instead. Test rows are "
-        "never listed, so that the test split stays fair."
+        f"listed in {file}. {why}. Check the labels of these rows too"
+        f"{doubted if found.doubted else ''}. With {code('data.unlabelled_path')} set, texts to "
+        "label are listed instead. Test rows are never listed, so that the test split stays fair."
     )
