@@ -43,13 +43,11 @@ KINDS: dict[str, type[Vocabulary]] = {
 
 def can_trim(tokenizer: PreTrainedTokenizerFast) -> str | None:
     """The reason why the vocabulary can't be trimmed; None: it can."""
-    if not tokenizer.is_fast:
-        return "its tokenizer is not backed by the tokenizers library"
     backend = tokenizer.backend_tokenizer
     kind = type(backend.model).__name__
     if kind not in KINDS:
         return f"its tokenizer is a {kind} model, and only {', '.join(KINDS)} can lose pieces"
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= FRONT:
+    if tokenizer.pad_token_id >= FRONT:
         return "its padding token is not at the front of the vocabulary"
     return KINDS[kind].refusal(backend)
 
@@ -81,13 +79,6 @@ def trim(
     ``val_texts`` need at most 1 % more tokens than before and contain no more unknown tokens: a
     small training split uses too few pieces. At worst all pieces are kept.
 
-    Args:
-        tokenizer: the tokenizer of the whole vocabulary.
-        model: a classifier or a language model.
-        texts: the training texts.
-        val_texts: the val texts.
-        budget: number of pieces to start with.
-
     Returns:
         The new tokenizer, and a record of sizes and token counts before and after.
 
@@ -112,7 +103,7 @@ def trim(
         if fits or len(kept) == len(vocabulary.pieces):
             break
         budget = math.ceil(len(kept) * BUDGET_STEP)
-    trim_embeddings(model, kept)
+    _trim_embeddings(model, kept)
     return trimmed, VocabularyTrim(
         pieces_before=len(vocabulary.pieces),
         pieces_after=len(kept),
@@ -178,39 +169,23 @@ def _ranked_ids(
     return needed, order[~np.isin(order, needed)]
 
 
-def trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
-    """Keep the rows ``kept_ids`` of all parameters of ``model`` that have a row for every piece.
-
-    These are the input embeddings and, in a language model, the output layer with its bias, tied or
-    not. (In DeBERTa's newer head, the output layer is followed by a product with the input
-    embeddings, and only its bias has a row for every piece.) The config gets the new vocabulary
-    size and special ids. ``model`` is changed in place.
-
-    Raises:
-        EncoderError: the model has fewer rows than the tokenizer has ids.
-    """
+def _trim_embeddings(model: PreTrainedModel, kept_ids: IntArray) -> None:
+    """Keep the rows ``kept_ids`` of the word embeddings; the config gets the new size and ids."""
     import torch
     from torch import nn
 
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    rows, width = inputs.weight.shape
-    if rows <= kept_ids[-1]:
+    inputs = model.get_input_embeddings()
+    words = inputs.weight
+    if (rows := len(words)) <= kept_ids[-1]:
         raise EncoderError(
             f"the model has {rows} embeddings and the tokenizer has an id {kept_ids[-1]}: they do "
             "not belong together."
         )
-    index, words, cut = torch.from_numpy(kept_ids), inputs.weight, {}
-    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
-        in_head = outputs is not None and not name.startswith(f"{model.base_model_prefix}.")
-        if parameter is words or (in_head and parameter.shape in {(rows,), (rows, width)}):
-            if id(parameter) not in cut:  # tied parameters stay tied
-                trained = parameter.requires_grad
-                cut[id(parameter)] = nn.Parameter(parameter.detach()[index], requires_grad=trained)
-            owner, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(owner), attribute, cut[id(parameter)])
-    inputs.num_embeddings = len(kept_ids)
-    if outputs is not None and outputs.weight.shape[0] == len(kept_ids):
-        outputs.out_features = len(kept_ids)
+    kept_words = nn.Parameter(words.detach()[torch.from_numpy(kept_ids)])
+    for module in model.modules():
+        if getattr(module, "weight", None) is words:  # some families use it in several places
+            module.weight = kept_words
+            module.num_embeddings = len(kept_ids)
     new_ids = {old_id: new_id for new_id, old_id in enumerate(kept_ids.tolist())}
     if inputs.padding_idx is not None:
         inputs.padding_idx = new_ids.get(inputs.padding_idx)
