@@ -13,7 +13,7 @@ from mlrun_assets_tests.encoders import tiny_encoders
 
 @pytest.fixture(scope="session")
 def unigram_tokenizer() -> Any:
-    return tiny_encoders.unigram_tokenizer()
+    return tiny_encoders.xlmr_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -154,35 +153,27 @@ def test_the_real_tokenizer_gives_every_reference_id(
     assert tokenizer.model_max_length == 512
 
 
-def mean_pooled(source: EncoderSource, texts: list[str]) -> Any:
+@pytest.mark.slow
+def test_the_real_encoder_finds_the_translation(embedded: EncoderSource) -> None:
     import torch
     from transformers import AutoModel
 
-    tokenizer = load_tokenizer(source)
-    model = AutoModel.from_pretrained(source.location).eval()
-    batch = tokenizer([f"query: {text}" for text in texts], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        states = model(**batch).last_hidden_state
-    mask = batch["attention_mask"][..., None]
-    means = (states * mask).sum(1) / mask.sum(1)
-    return torch.nn.functional.normalize(means).numpy()
-
-
-@pytest.mark.slow
-def test_the_real_encoder_finds_the_translation(embedded: EncoderSource) -> None:
-    somali = [
+    texts = [
         "Kooxda kubbadda cagta ayaa ku guuleysatay ciyaarta ugu dambeysay.",
         "Dhakhaatiirtu waxay sheegeen in tallaalku badbaado yahay.",
         "Doorashada madaxweynaha waxaa la qaban doonaa sanadka soo socda.",
         "Qiimaha shidaalka ayaa kor u kacay suuqyada.",
-    ]
-    english = [
         "The football team won the final match.",
         "Doctors said that the vaccine is safe.",
         "The presidential election will be held next year.",
         "The price of fuel has risen on the markets.",
     ]
-    vectors = mean_pooled(embedded, somali + english)
+    tokenizer = load_tokenizer(embedded)
+    batch = tokenizer([f"query: {text}" for text in texts], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(embedded.location).eval()(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None]
+    vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1)).numpy()
     cosines = vectors[:4] @ vectors[4:].T
     pairs, others = np.diag(cosines), cosines[~np.eye(4, dtype=bool)]
     assert pairs.mean() > 0.8

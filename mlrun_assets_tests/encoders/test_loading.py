@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.numpy import load_file, save_file
 
 from mlrun_assets.encoders.loading import (
     check_max_length,
@@ -28,8 +31,6 @@ def edit_config(directory: Path, **changes: Any) -> None:
 
 
 def edit_weights(directory: Path, *, drop: str = "", shorten: str = "") -> None:
-    from safetensors.numpy import load_file, save_file
-
     file = directory / "model.safetensors"
     weights = {name: value for name, value in load_file(file).items() if name != drop}
     if shorten:
@@ -37,35 +38,20 @@ def edit_weights(directory: Path, *, drop: str = "", shorten: str = "") -> None:
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def test_the_classifier_knows_its_labels(tiny_xlmr: Path) -> None:
-    import torch
-
+def test_the_classifier_has_the_encoder_s_weights_and_knows_its_labels(tiny_xlmr: Path) -> None:
     model = load_classifier(directory_source(tiny_xlmr), LABELS)
     assert model.config.id2label == dict(enumerate(LABELS))
     assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
-    assert model.config.problem_type == "single_label_classification"
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    logits = model(input_ids=torch.tensor([[0, 5, 6, 2]])).logits
-    assert logits.shape == (1, 3)
-
-
-def test_the_encoder_s_weights_are_the_directory_s(tiny_xlmr: Path) -> None:
-    import numpy as np
-    from safetensors.numpy import load_file
-
+    assert model(input_ids=torch.tensor([[0, 5, 6, 2]])).logits.shape == (1, 3)
     saved = load_file(tiny_xlmr / "model.safetensors")
-    model = load_classifier(directory_source(tiny_xlmr), LABELS)
-    loaded = {
-        name: value for name, value in model.state_dict().items() if name.startswith("roberta.")
-    }
+    loaded = {name: value for name, value in model.state_dict().items() if "roberta." in name}
     assert len(loaded) > 20
     for name, value in loaded.items():
         np.testing.assert_array_equal(value.numpy(), saved[name])
 
 
 def test_the_head_follows_the_seed(tiny_xlmr: Path) -> None:
-    import torch
-
     heads = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -79,8 +65,6 @@ def test_the_head_follows_the_seed(tiny_xlmr: Path) -> None:
 def test_a_classifier_for_other_labels_gets_fresh_logits(
     xlmr_copy: Path, labels: tuple[str, ...]
 ) -> None:
-    import torch
-
     source = directory_source(xlmr_copy)
     trained = load_classifier(source, ("x", "y", "z"))
     with torch.no_grad():
@@ -94,10 +78,6 @@ def test_a_classifier_for_other_labels_gets_fresh_logits(
     assert logits.weight.shape == (len(labels), 16)
     assert logits.weight.abs().max() < 1.0
     assert logits.bias.eq(0.0).all()
-    assert torch.equal(
-        model.roberta.embeddings.word_embeddings.weight,
-        trained.roberta.embeddings.word_embeddings.weight,
-    )
     assert model.config.problem_type == "single_label_classification"
     assert list(model.config.id2label.values()) == list(labels)
 
@@ -148,12 +128,17 @@ def test_a_broken_file_is_one_error(xlmr_copy: Path, file: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def each_load_refuses(directory: Path, message: str) -> None:
+    source = directory_source(directory)
+    for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
+        with pytest.raises(EncoderError, match=message) as raised:
+            load(source)
+        assert "trust_remote_code" not in str(raised.value)
+
+
 def test_a_model_without_a_classifier_is_refused(xlmr_copy: Path) -> None:
     edit_config(xlmr_copy, model_type="vit")
-    source = directory_source(xlmr_copy)
-    for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
-        with pytest.raises(EncoderError, match=r"is of type vit.*no sequence classifier"):
-            load(source)
+    each_load_refuses(xlmr_copy, r"is of type vit.*no sequence classifier")
 
 
 @pytest.mark.parametrize("model_type", ["unheard-of", None])
@@ -163,31 +148,24 @@ def test_a_type_that_is_not_known_is_refused(xlmr_copy: Path, model_type: str | 
         load_config(directory_source(xlmr_copy))
 
 
+CODE = {"AutoConfig": "custom.C", "AutoModelForSequenceClassification": "custom.M"}
+
+
 def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
     marker = xlmr_copy / "ran"
     (xlmr_copy / "custom.py").write_text(f"open({str(marker)!r}, 'w')")
-    names = {"AutoConfig": "custom.C", "AutoModelForSequenceClassification": "custom.M"}
-    edit_config(xlmr_copy, model_type="custom", auto_map=names)
-    source = directory_source(xlmr_copy)
-    for load in (load_config, load_tokenizer, lambda source: load_classifier(source, LABELS)):
-        with pytest.raises(EncoderError, match=r"config of .* needs code of its own") as raised:
-            load(source)
-        assert "trust_remote_code" not in str(raised.value)
-    assert not marker.exists()
-
-
-def test_code_that_transformers_has_itself_is_not_needed(xlmr_copy: Path) -> None:
-    """Models that came with code before they entered transformers still name it."""
-    (xlmr_copy / "custom.py").write_text("raise SystemExit")
-    names = {"AutoConfig": "custom.C", "AutoModelForSequenceClassification": "custom.M"}
-    edit_config(xlmr_copy, auto_map=names)
+    edit_config(xlmr_copy, model_type="custom", auto_map=CODE)
+    each_load_refuses(xlmr_copy, r"config of .* needs code of its own")
+    # Models that came with code before they entered transformers still name it.
+    edit_config(xlmr_copy, model_type="xlm-roberta", auto_map=CODE)
     model = load_classifier(directory_source(xlmr_copy), LABELS)
     assert type(model).__module__.startswith("transformers.")
+    assert not marker.exists()
 
 
 def test_a_tokenizer_must_be_able_to_pad(xlmr_copy: Path) -> None:
     file = xlmr_copy / "tokenizer_config.json"
-    settings = json.loads(file.read_text())
+    settings = json.loads(file.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
     del settings["pad_token"]
     file.write_text(json.dumps(settings))
     with pytest.raises(EncoderError, match="has no padding token"):
@@ -223,7 +201,6 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(xlmr_copy: Path) ->
 def test_the_maximum_length_is_what_the_model_can_read(
     unigram_tokenizer: Any, tmp_path: Path, name: str, positions: int
 ) -> None:
-    import torch
     from transformers import AutoModel
 
     model = AutoModel.from_config(tiny_config(name, len(unigram_tokenizer)))
@@ -249,8 +226,10 @@ def test_relative_positions_set_no_limit(tmp_path: Path) -> None:
 # Mean pooling
 
 
-def test_the_first_token_holds_the_mean_of_the_unpadded_states(tiny_encoder: Path) -> None:
-    import torch
+def test_the_first_token_holds_the_mean_of_the_unpadded_states(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(0)
     source = directory_source(tiny_encoder)
@@ -269,18 +248,9 @@ def test_the_first_token_holds_the_mean_of_the_unpadded_states(tiny_encoder: Pat
     expected = torch.nn.functional.layer_norm(expected, mean.shape[-1:])
     first = pooled.bert(**batch).last_hidden_state[:, 0]
     assert torch.allclose(first, expected, atol=1e-4)
-
-
-def test_mean_pooling_is_saved_as_a_stock_model(tiny_encoder: Path, tmp_path: Path) -> None:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    model = load_classifier(directory_source(tiny_encoder), ("a", "b")).eval()
-    pool_by_mean(model)
-    model.save_pretrained(str(tmp_path / "saved"))
-    loaded = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "saved")).eval()
-    ids = torch.tensor([[0, 10, 11, 2]])
-    assert torch.equal(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
+    pooled.save_pretrained(tmp_path)  # as a stock model
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(**batch).logits, pooled(**batch).logits)
 
 
 def test_mean_pooling_of_other_families_is_refused(tiny_encoder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from mlrun_assets.config import Config
@@ -20,47 +21,24 @@ def asked(**settings: Any) -> Config:
     return Config.model_validate({"model": {"max_length": 62, **settings}})
 
 
-@pytest.mark.parametrize("trim", [True, False, "auto"])
-def test_an_encoder_that_can_do_it_passes(tiny_xlmr: Path, trim: bool | str) -> None:
-    check_requirements(directory_source(tiny_xlmr), asked(trim_vocabulary=trim))
-
-
-def test_the_positions_must_do(tiny_xlmr: Path) -> None:
-    with pytest.raises(EncoderError, match=r"set model\.max_length to 62 or less"):
-        check_requirements(directory_source(tiny_xlmr), asked(max_length=63))
-
-
-def test_no_weights_are_read(xlmr_copy: Path) -> None:
+def test_the_positions_must_do_and_no_weights_are_read(xlmr_copy: Path) -> None:
     (xlmr_copy / "model.safetensors").unlink()
-    check_requirements(directory_source(xlmr_copy), asked(trim_vocabulary=True))
+    source = directory_source(xlmr_copy)
+    for trim in (True, False, "auto"):
+        check_requirements(source, asked(trim_vocabulary=trim))
+    with pytest.raises(EncoderError, match=r"set model\.max_length to 62 or less"):
+        check_requirements(source, asked(max_length=63))
 
 
 def test_trimming_that_is_asked_for_must_be_possible(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models
-
     words = models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "waa": 4}, "<unk>")
     wrapped(Tokenizer(words)).save_pretrained(tmp_path)
     tiny_config("bert", 30).save_pretrained(tmp_path)
     source = directory_source(tmp_path)
-    with pytest.raises(
-        EncoderError, match=r"is a WordLevel model.*model\.trim_vocabulary to false"
-    ):
+    with pytest.raises(EncoderError, match=r"a WordLevel model.*model\.trim_vocabulary to false"):
         check_requirements(source, asked(trim_vocabulary=True))
     check_requirements(source, asked(trim_vocabulary="auto"))
     check_requirements(source, asked(trim_vocabulary=False))
-
-
-def test_labels_that_the_config_names_must_be_as_many_as_the_head_s(xlmr_copy: Path) -> None:
-    source = directory_source(xlmr_copy)
-    check_requirements(source, asked(num_labels=3))
-    load_classifier(source, ("ciyaaro", "caafimaad")).save_pretrained(xlmr_copy)
-    check_requirements(source, asked(num_labels=2))
-    check_requirements(source, asked())
-    with pytest.raises(EncoderError, match=r"and model\.num_labels gives 3\. Set model\.name to"):
-        check_requirements(source, asked(num_labels=3))
-    config = Config.model_validate({"data": {"labels": ["a", "b", "c"]}, "model": asked().model})
-    with pytest.raises(EncoderError, match=r"and data\.labels gives 3\. Set"):
-        check_requirements(source, config)
 
 
 # A trained head of the encoder
@@ -75,25 +53,29 @@ def classifier(xlmr_copy: Path) -> Path:
     return xlmr_copy
 
 
+def test_labels_that_the_config_names_must_be_as_many_as_the_head_s(classifier: Path) -> None:
+    source = directory_source(classifier)
+    for passes in (asked(num_labels=5), asked()):
+        check_requirements(source, passes)
+    with pytest.raises(EncoderError, match=r"and model\.num_labels gives 3\. Set model\.name to"):
+        check_requirements(source, asked(num_labels=3))
+    config = Config.model_validate({"data": {"labels": ["a", "b", "c"]}, "model": asked().model})
+    with pytest.raises(EncoderError, match=r"and data\.labels gives 3\. Set"):
+        check_requirements(source, config)
+
+
 def test_a_head_for_another_number_of_labels(classifier: Path, tmp_path: Path) -> None:
     source = directory_source(classifier)
-    with pytest.raises(
-        EncoderError,
-        match=r"of 5 labels \(ciyaaro, .*\), and the data gives 3\. .*save it without its head",
-    ):
+    message = r"of 5 labels \(ciyaaro, .*\), and the data gives 3\. .*save it without its head"
+    with pytest.raises(EncoderError, match=message):
         check_head(source, 3, "the data")
+    check_head(source, 5, "the data")
+    assert f"is a classifier of 5 labels ({', '.join(LABELS)}): its" in str(describe_head(source))
     bare = tmp_path / "bare"
     AutoModel.from_pretrained(classifier).save_pretrained(bare)
     AutoTokenizer.from_pretrained(classifier).save_pretrained(str(bare))
     check_head(directory_source(bare), 3, "the data")
     assert describe_head(directory_source(bare)) is None
-
-
-def test_a_head_for_as_many_labels_is_mentioned(classifier: Path) -> None:
-    source = directory_source(classifier)
-    check_head(source, 5, "the data")
-    note = str(describe_head(source))
-    assert "classifier of 5 labels (ciyaaro, caafimaad, siyaasad, dhaqaale, waxbarasho)" in note
 
 
 def test_weights_in_several_files(classifier: Path) -> None:

@@ -7,7 +7,6 @@ and, as for mDeBERTa and E5, more rows of embeddings than the tokenizer has ids.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -62,48 +61,13 @@ def wrapped(backend: Any, **more: Any) -> Any:
     )
 
 
-def unigram_tokenizer() -> Any:
-    """Like XLM-R's: four special pieces in front, Metaspace, `<mask>` behind the pieces."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    words = [f"▁{word}" for text in (*SOMALI * 3, *OTHERS) for word in text.split()]
-    counts = Counter(
-        word[start:end]
-        for word in words
-        for start in range(len(word))
-        for end in range(start + 1, min(start + 6, len(word)) + 1)
-    )
-    pieces = [(piece, 0.0) for piece in SPECIAL]
-    pieces += [
-        (piece, math.log(count / counts.total()))
-        for piece, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if count > 3 or len(piece) == 1
-    ]
-    backend = Tokenizer(models.Unigram(pieces, unk_id=3))
-    backend.normalizer = normalizers.NFKC()
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[("<s>", 0), ("</s>", 2)],
-    )
-    return wrapped(backend)
-
-
-def tiny_config(name: str, vocabulary: int) -> Any:
+def tiny_config(name: str, vocabulary: int, **more: Any) -> Any:
     from transformers import CONFIG_MAPPING
 
-    return CONFIG_MAPPING[name](
-        vocab_size=vocabulary,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=64,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-    )
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 24, "max_position_embeddings": 64, "vocab_size": vocabulary}
+    special = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    return CONFIG_MAPPING[name](**(sizes | special | more))
 
 
 def pieces_of(tokenizer: Any, text: str) -> list[str]:
@@ -257,34 +221,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(family: str, tokenizer: Any, **more: Any) -> Any:
-    from transformers import CONFIG_MAPPING
-
-    return CONFIG_MAPPING[family](
-        vocab_size=len(tokenizer) + SPARE_ROWS,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=POSITIONS,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        **SETTINGS[family],
-        **more,
-    )
-
-
 def write_encoder(family: str, directory: Path) -> Any:
     """A directory as a download would be; returns its tokenizer."""
     import torch
-    from transformers import AutoModelForMaskedLM
+    from transformers import AutoModel
 
     tokenizer = TOKENIZERS[family]()
+    names = ("pad_token_id", "bos_token_id", "eos_token_id")
+    special = {name: getattr(tokenizer, name) for name in names}
+    rows = len(tokenizer) + SPARE_ROWS
+    config = tiny_config(
+        family, rows, max_position_embeddings=POSITIONS, **special, **SETTINGS[family]
+    )
     torch.manual_seed(0)
-    model = AutoModelForMaskedLM.from_config(config(family, tokenizer))
+    model = AutoModel.from_config(config)
     with torch.no_grad():  # as pretraining leaves it: no row is like another
-        model.get_output_embeddings().bias.normal_()
         model.get_input_embeddings().weight.normal_()
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
