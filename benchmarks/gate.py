@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.decision.rules import grade_losses, judge_difference
 from mlrun_assets.evaluation.slices import joint_confidence
-from mlrun_assets.records import RuleOutcome, Score, SliceComparison
+from mlrun_assets.records import RuleOutcome, SliceComparison
 from mlrun_assets.statistics import (
     bootstrap_f1,
     confusion_matrix,
@@ -84,12 +85,8 @@ def world_with(setting: Setting, accuracy: float) -> World:
     low, high = -accuracy, 1 - accuracy
     for _ in range(40):
         middle = (low + high) / 2
-        if world(shares, accuracy, setting.discordance, middle * where).difference < (
-            setting.difference
-        ):
-            low = middle
-        else:
-            high = middle
+        found = world(shares, accuracy, setting.discordance, middle * where)
+        low, high = (middle, high) if found.difference < setting.difference else (low, middle)
     return world(shares, accuracy, setting.discordance, high * where)
 
 
@@ -140,13 +137,12 @@ def trial(truth: World, rows: int, seed: int) -> Counter[str]:
     split = draw(truth, rows, np.random.default_rng([rows, seed]))
     settings = (EVALUATION.resamples, EVALUATION.confidence, seed)
     difference = paired_f1_difference(split.truth, (split.ours, split.theirs), "macro", settings)
-    score = Score(value=difference.value, low=difference.low, high=difference.high)
     confusion = confusion_matrix(split.truth, split.ours, len(truth.chances))
     f1 = bootstrap_f1(confusion, "macro", *settings)
     right = int(np.trace(confusion))
     accuracy = wilson_interval(right, rows, EVALUATION.confidence)
     judged = {
-        policy: judge_difference(DEPLOYMENT.model_copy(update={"policy": policy}), score)
+        policy: judge_difference(DEPLOYMENT.model_copy(update={"policy": policy}), difference)
         for policy in ("non_inferior", "superior", "no_worse")
     }
     return Counter(
@@ -193,38 +189,41 @@ def part(
     theirs = (max(discordance, loss) + loss) / 2
     ours, both = theirs - loss, 0.85 - theirs
     counts = generator.multinomial(rows, [both, theirs, ours, 1 - both - theirs - ours])
-    outcomes = tuple(counts.tolist())
+    both_right, other_only, ours_only, _ = outcomes = tuple(counts.tolist())
     together = joint_confidence(EVALUATION.confidence, GUARDED)
-    low_high = paired_proportion_difference(outcomes, together)
-    both_right, other_only, ours_only, _ = outcomes
     return SliceComparison(
-        part="label",
+        name="label",
         rows=rows,
         recall=(both_right + ours_only) / rows,
         other_recall=(both_right + other_only) / rows,
-        loss=Score(value=low_high.value, low=low_high.low, high=low_high.high),
+        loss=paired_proportion_difference(outcomes, together),
     )
 
 
+def print_heads(*names: str) -> None:
+    print_row(*names)
+    print("| --- " * len(names) + "|")
+
+
+def print_row(*cells: str | float) -> None:
+    shown = (each if isinstance(each, str) else f"{each:.3f}" for each in cells)
+    print("| " + " | ".join(shown) + " |", flush=True)
+
+
 def print_guards(trials: int) -> None:
-    print("| rows a label, discordant | loss in one | measured | warned | inconclusive | failed |")
-    print("| --- " * 6 + "|")
-    for rows in (30, 50, 100):
-        for discordance in (0.10, 0.20):
-            for loss in (0.0, 0.1, 0.2, 0.3):
-                found = guard_rates(rows, discordance, loss, trials).values()
-                cells = " | ".join(f"{rate:.3f}" for rate in found)
-                print(f"| {rows}, {discordance:.0%} | {loss:.2f} | {cells} |", flush=True)
+    outcomes = ("measured", "warned", "inconclusive", "failed")
+    print_heads("rows a label, discordant", "loss in one", *outcomes)
+    for rows, discordance, loss in product((30, 50, 100), (0.10, 0.20), (0.0, 0.1, 0.2, 0.3)):
+        found = guard_rates(rows, discordance, loss, trials).values()
+        print_row(f"{rows}, {discordance:.0%}", f"{loss:.2f}", *found)
 
 
 def print_coverage(trials: int) -> None:
-    print("| labels, true accuracy | " + " | ".join(f"{rows} rows" for rows in FEW_ROWS) + " |")
-    print("| --- " * (len(FEW_ROWS) + 1) + "|")
-    for labels, shares in LABELS.items():
-        for accuracy in HIGH_ACCURACIES:
-            truth = world(shares, accuracy, 0.0, np.zeros(len(shares)))
-            held = " | ".join(f"{f1_coverage(truth, rows, trials):.3f}" for rows in FEW_ROWS)
-            print(f"| {labels}, {accuracy:.2f} | {held} |", flush=True)
+    print_heads("labels, true accuracy", *(f"{rows} rows" for rows in FEW_ROWS))
+    for (labels, shares), accuracy in product(LABELS.items(), HIGH_ACCURACIES):
+        truth = world(shares, accuracy, 0.0, np.zeros(len(shares)))
+        held = (f1_coverage(truth, rows, trials) for rows in FEW_ROWS)
+        print_row(f"{labels}, {accuracy:.2f}", *held)
 
 
 def f1_coverage(truth: World, rows: int, trials: int) -> float:
@@ -249,17 +248,15 @@ def main() -> None:
     print_coverage(options.trials)
     gates = ("non_inferior", "superior", "no_worse", "threshold")
     held = ("covers_difference", "covers_f1", "covers_accuracy")
-    print(
-        "| labels, discordant, difference in | rows | truth | "
-        + " | ".join(f"{gate} promotes" for gate in gates)
-        + " | non_inferior rejects | difference held | F1 held | accuracy held |"
+    print_heads(
+        *("labels, discordant, difference in", "rows", "truth"),
+        *(f"{gate} promotes" for gate in gates),
+        *("non_inferior rejects", "difference held", "F1 held", "accuracy held"),
     )
-    print("| --- " * 11 + "|")
-    for setting in settings():
-        for rows in options.sizes:
-            found = rates(worlds(setting), rows, options.trials)
-            cells = " | ".join(f"{found[name]:.3f}" for name in (*gates, "failed", *held))
-            print(f"| {setting} | {rows:,} | {setting.difference:+.2f} | {cells} |", flush=True)
+    for setting, rows in product(settings(), options.sizes):
+        found = rates(worlds(setting), rows, options.trials)
+        cells = (found[name] for name in (*gates, "failed", *held))
+        print_row(str(setting), f"{rows:,}", f"{setting.difference:+.2f}", *cells)
     print(f"{options.trials} trials a row, {time.perf_counter() - started:.0f} s")
 
 

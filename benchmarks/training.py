@@ -211,17 +211,11 @@ def compare(arguments: argparse.Namespace) -> None:
     stock, plan = found["stock"], found["plan"]
     print(f"{arguments.directory.name}, at most {arguments.max_length} tokens")
     print(f"{'':34}{'stock':>12}{'plan':>12}{'ratio':>10}")
-    for key, digits in (
-        ("epoch_seconds", 1),
-        ("tokens_per_second", 0),
-        ("peak_memory_mb", 0),
-        ("total_seconds", 0),
-    ):
+    for key in ("epoch_seconds", "tokens_per_second", "peak_memory_mb", "total_seconds"):
         a, b = stock[key], plan[key]
-        ratio = max(a, b) / min(a, b)
+        digits, ratio = int(key == "epoch_seconds"), max(a, b) / min(a, b)
         print(f"{key:34}{a:12,.{digits}f}{b:12,.{digits}f}{ratio:9.1f}x")
-    for key in ("val_f1_macro",):
-        print(f"{key:34}{stock[key]:12.3f}{plan[key]:12.3f}")
+    print(f"{'val_f1_macro':34}{stock['val_f1_macro']:12.3f}{plan['val_f1_macro']:12.3f}")
     print(f"{f'share of {peak:,.0f} bf16 GFLOPS':34}", end="")
     print("".join(f"{one['gflops'] / peak:12.1%}" for one in (stock, plan)))
     target = stock["epochs"][-1]["f1"]
