@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlrun_assets.evaluation.comparison import ChallengerPredictions
 from mlrun_assets.records import Calibration, ErrorByChance, ReliabilityBin
 from mlrun_assets.statistics import wilson_interval
 from mlrun_assets.types import FloatArray, IntArray, LabelIds, Probabilities
@@ -19,30 +20,20 @@ DRAWS = 2000
 _ROWS_AT_ONCE = 1 << 21
 
 
-def calibrate(
-    val: tuple[Probabilities, LabelIds],
-    test: tuple[Probabilities, LabelIds],
-    confidence: float,
-    seed: int,
-) -> Calibration:
+def calibrate(val: ChallengerPredictions, test: ChallengerPredictions) -> Calibration:
     """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
 
     Test rows do not influence the temperature, so the improvement is not overstated.
-
-    Args:
-        val: probabilities of shape (rows, labels), and the true labels of shape (rows,).
-        test: the same of the test rows.
-        confidence: of the intervals of the bins.
-        seed: of the draws that tell what chance does.
     """
-    temperature = fit_temperature(*val)
-    probabilities, truth = test
+    temperature = fit_temperature(val.probabilities, val.truth)
+    confidence, seed = test.config.evaluation.confidence, test.config.training.seed
     measured: dict[str, Any] = {}
-    for suffix, each in (("", probabilities), ("_scaled", scale(probabilities, temperature))):
-        bins = reliability_bins(each, truth, confidence)
+    scaled = scale(test.probabilities, temperature)
+    for suffix, each in (("", test.probabilities), ("_scaled", scaled)):
+        bins = reliability_bins(each, test.truth, confidence)
         measured |= {
             f"error{suffix}": expected_calibration_error(bins),
-            f"brier{suffix}": brier_score(each, truth),
+            f"brier{suffix}": brier_score(each, test.truth),
             f"bins{suffix}": bins,
             f"chance{suffix}": calibration_error_by_chance(each, seed),
         }

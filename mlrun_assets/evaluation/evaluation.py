@@ -79,21 +79,16 @@ def evaluate_checkpoint(
     # What the baseline says to the test rows was stored by its stage.
     known = test.frame.select("id").join(baseline_said, on="id", how="left", maintain_order="left")
     predicted = {"baseline": label_numbers(known["prediction"], labels)}
-    if isinstance(production, ReferenceModel):
-        predicted["production"] = production.predict(test.frame["text"].to_list())
-    compared = {name: test.compare(models[name].name, predicted[name]) for name in models}
+    if "production" in models:
+        predicted["production"] = models["production"].predict(test.frame["text"].to_list())
+    compared = {name: test.compare(model.name, predicted[name]) for name, model in models.items()}
     if isinstance(production, Comparison):
         compared["production"] = production
     by_seed = _seed_guesses(directory, checkpoint, test, dataset.max_length)
     predicted |= {f"seed_{seed}": predicted_ids for seed, predicted_ids in by_seed.items()}
     write_predictions(directory, test, predicted)
     seeds = tuple(seed_scores(seed, test.truth, said) for seed, said in by_seed.items())
-    calibration = calibrate(
-        (val.probabilities, val.truth),
-        (test.probabilities, test.truth),
-        config.evaluation.confidence,
-        config.training.seed,
-    )
+    calibration = calibrate(val, test)
     paths = ExperimentPaths(directory)
     return EvaluationRecord(
         test_digest=dataset.splits["test"].source_digest,

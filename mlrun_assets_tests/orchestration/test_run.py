@@ -117,7 +117,7 @@ def test_a_second_run_knows_the_first_and_gives_the_same_model(two_runs: TwoRuns
     assert again.production is not None and again.production.comparable
     assert again.production.only_challenger_right == again.production.only_other_right == 0
     # The same model on the same test split is the same look at it.
-    assert [each.test_looks.looks for each in (scores, again) if each.test_looks] == [1, 1]
+    assert [each.test_looks.looks for each in (scores, again)] == [1, 1]
     debt = second.load(TechDebtRecord)
     assert debt.numbers("repeated") and not debt.numbers("new")
 
