@@ -41,7 +41,7 @@ from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import CHECKS, run_check
 from mlrun_assets.data.reading import SplitRows, normalise_rows
-from mlrun_assets.data.text import duplicate_key, language_profile
+from mlrun_assets.data.text import language_profile
 from mlrun_assets.decision.verdict import blocked, conclude, decide
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.experiment import Experiment, create_experiment, take_directory
@@ -135,8 +135,7 @@ def split_of(name: str, texts: Sequence[str], data: DataConfig, **columns: Any) 
     )
     rows = SplitRows(name, f"{name}.jsonl", len(texts), frame)
     rows, _ = normalise_rows(rows, language_profile(data.language).steps)
-    keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
-    rows.frame = add_language(rows.frame.with_columns(keys), data).with_columns(
+    rows.frame = add_language(rows.frame, data).with_columns(
         tokens=pl.col("text").str.count_matches(r"\S+").cast(pl.Int64),
         unknown=pl.lit(0, dtype=pl.Int64),
     )

@@ -60,8 +60,7 @@ def open_content(path: Path, name: str) -> Iterator[BinaryIO]:
         OSError: the file can't be read.
     """
     with path.open("rb") as opened:
-        bounded = _BoundedFile(opened, os.fstat(opened.fileno()).st_size)
-        plain = _decompressed(io.BufferedReader(bounded, _BUFFER_BYTES), name)
+        plain = _decompressed(_buffered(_bounded(opened, os.fstat(opened.fileno()).st_size)), name)
         start = plain.peek(16)[:16]
         for mark, meaning in _FOREIGN.items():
             if start.startswith(mark):
@@ -71,81 +70,69 @@ def open_content(path: Path, name: str) -> Iterator[BinaryIO]:
         yield plain
 
 
+def _bounded(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The first ``size`` bytes of a file, so that reading ends even if the file grows."""
+    while content := file.read(min(_BUFFER_BYTES, size)):
+        size -= len(content)
+        yield content
+
+
 def _decompressed(file: io.BufferedReader, name: str) -> io.BufferedReader:
     start = file.peek(4)
-    new_member: Callable[[], Any]
     if start.startswith(_GZIP):
         # 31: the largest window, and gzip's own header and checksum.
-        new_member = partial(zlib.decompressobj, 31)
-    elif start.startswith(_ZSTD):
+        return _buffered(_members(file, name, partial(zlib.decompressobj, 31)))
+    if start.startswith(_ZSTD):
         from zstandard import ZstdDecompressor
 
-        new_member = ZstdDecompressor().decompressobj
-    else:
-        return file
-    return io.BufferedReader(_DecompressedFile(file, name, new_member), _BUFFER_BYTES)
+        return _buffered(_members(file, name, ZstdDecompressor().decompressobj))
+    return file
 
 
-class _BoundedFile(io.RawIOBase):
-    """The first ``size`` bytes of a file, so that reading ends even if the file grows."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._file.read(min(len(buffer), self._left))
-        self._left -= len(content)
-        buffer[: len(content)] = content
-        return len(content)
-
-
-class _DecompressedFile(io.RawIOBase):
+def _members(file: BinaryIO, name: str, new_member: Callable[[], Any]) -> Iterator[bytes]:
     """The content of all gzip or zstd members; a truncated member is an error.
 
     The streaming reader of `zstandard` accepts a truncated frame, so it is not used.
     """
+    from zstandard import ZstdError
 
-    def __init__(self, file: BinaryIO, name: str, new_member: Callable[[], Any]) -> None:
-        self._file, self._name, self._new_member = file, name, new_member
-        self._member: Any = None
-        self._compressed = b""
-        self._ready = memoryview(b"")
+    member, compressed = None, b""
+    while compressed := compressed or file.read(_CHUNK_BYTES):
+        member = member or new_member()
+        try:
+            content = member.decompress(compressed)
+        except (zlib.error, ZstdError) as error:
+            why = f"its compressed data is damaged ({error}); write it again"
+            raise DataError(f"{name}: {why}") from None
+        yield content
+        compressed = b""
+        if member.eof:
+            # Some tools pad the file with zero bytes after the last member.
+            compressed, member = member.unused_data.lstrip(b"\0"), None
+    if member is not None:
+        raise DataError(f"{name}: the compressed data is truncated; copy or write it again")
+
+
+def _buffered(chunks: Iterator[bytes]) -> io.BufferedReader:
+    return io.BufferedReader(_Stream(chunks), _BUFFER_BYTES)
+
+
+class _Stream(io.RawIOBase):
+    """A file of the bytes that an iterator yields."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._ready = chunks, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready and self._decompress():
-            pass
+        while not self._ready:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._ready = memoryview(chunk)
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
         return size
-
-    def _decompress(self) -> bool:
-        """Decompress one chunk; False at the end of the file."""
-        from zstandard import ZstdError
-
-        chunk = self._compressed or self._file.read(_CHUNK_BYTES)
-        self._compressed = b""
-        if not chunk:
-            if self._member is not None:
-                raise DataError(
-                    f"{self._name}: the compressed data is truncated; copy or write it again"
-                )
-            return False
-        self._member = self._member or self._new_member()
-        try:
-            self._ready = memoryview(self._member.decompress(chunk))
-        except (zlib.error, ZstdError) as error:
-            raise DataError(
-                f"{self._name}: its compressed data is damaged ({error}); write it again"
-            ) from None
-        if self._member.eof:
-            # Some tools pad the file with zero bytes after the last member.
-            self._compressed = self._member.unused_data.lstrip(b"\0")
-            self._member = None
-        return True

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -28,14 +28,9 @@ _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 # orjson writes 254 levels but reads 1,024: rows with more brackets than this are tried.
 _SAFE_LEVELS = 200
+_TOO_DEEP = ("nested too deeply", "hundreds of levels of objects or lists")
 
 
-@overload
-def parse_json_lines(lines: Iterable[bytes], *, whole: bool = False) -> Iterator[ParsedRow]: ...
-@overload
-def parse_json_lines(
-    lines: Iterable[bytes | None], *, whole: bool = False
-) -> Iterator[ParsedRow | None]: ...
 def parse_json_lines(
     lines: Iterable[bytes | None], *, whole: bool = False
 ) -> Iterator[ParsedRow | None]:
@@ -73,48 +68,12 @@ def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     except orjson.JSONDecodeError as error:
         return QuarantinedRowError("not JSON", error.msg)
     if not isinstance(row, dict):
-        return QuarantinedRowError(
-            "not an object", f"a JSON {type(row).__name__}, not an object with keys"
-        )
+        detail = f"a JSON {type(row).__name__}, not an object with keys"
+        return QuarantinedRowError("not an object", detail)
     # orjson silently keeps the last of two equal keys. The slow parser finds them; it runs only on
     # rows with more quotes before a colon than keys.
-    if len(_KEY_END.findall(content)) > len(row):
-        return _without_repeated_keys(content, row)
-    return row
-
-
-def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
-    row = _parse_object(content)
-    if content.count(b"[") + content.count(b"{") > _SAFE_LEVELS:
-        try:
-            orjson.dumps(row, default=str)
-        except TypeError:
-            return _nested_too_deeply()
-    if isinstance(row, dict) and _LONG_INTEGER.search(content) and _loses_digits(content):
-        detail = "an integer of more than 64 bits, which would lose digits; put it in quotes"
-        return QuarantinedRowError("number too large", detail)
-    return row
-
-
-def _loses_digits(content: bytes) -> bool:
-    """True if orjson reads an integer of the row as a float."""
-    lost: list[str] = []
-
-    def note(digits: str) -> None:
-        if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
-            lost.append(digits)
-
-    json.loads(content, parse_int=note)
-    return bool(lost)
-
-
-def _nested_too_deeply() -> QuarantinedRowError:
-    return QuarantinedRowError("nested too deeply", "hundreds of levels of objects or lists")
-
-
-def _without_repeated_keys(
-    content: bytes, row: dict[str, Any]
-) -> dict[str, Any] | QuarantinedRowError:
+    if len(_KEY_END.findall(content)) <= len(row):
+        return row
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -126,9 +85,26 @@ def _without_repeated_keys(
         # Numbers stay text: Python refuses to parse thousands of digits.
         json.loads(content, object_pairs_hook=note, parse_int=str)
     except RecursionError:
-        return _nested_too_deeply()
+        return QuarantinedRowError(*_TOO_DEEP)
     if repeated:
         return QuarantinedRowError("duplicate key", f"the key `{repeated[0][:60]}` is repeated")
+    return row
+
+
+def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
+    row = _parse_object(content)
+    if content.count(b"[") + content.count(b"{") > _SAFE_LEVELS:
+        try:
+            orjson.dumps(row, default=str)
+        except TypeError:
+            return QuarantinedRowError(*_TOO_DEEP)
+    if isinstance(row, dict) and _LONG_INTEGER.search(content):
+        integers: list[str] = []
+        json.loads(content, parse_int=integers.append)
+        # orjson reads these as floats.
+        if any(len(each) > 20 or not -(2**63) <= int(each) < 2**64 for each in integers):
+            detail = "an integer of more than 64 bits, which would lose digits; put it in quotes"
+            return QuarantinedRowError("number too large", detail)
     return row
 
 
@@ -149,15 +125,15 @@ def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> 
     """
     csv.field_size_limit(_FIELD_CHARACTERS)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    lines = _RecordLines(text)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    record: list[str] = []
+    reader = csv.reader(_recorded(text, record), delimiter=delimiter, strict=True)
     header = _header(reader, name)
     if header is None:
         return
     check_columns(header, data, name)
     while True:
         first = reader.line_num + 1
-        lines.record.clear()
+        record.clear()
         try:
             row = _row(header, next(reader))
         except StopIteration:
@@ -165,25 +141,16 @@ def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> 
         except csv.Error as error:
             row = QuarantinedRowError("not a table row", str(error))
         if isinstance(row, QuarantinedRowError):
-            yield from _quarantine_lines(first, lines.record, row)
+            yield from _quarantine_lines(first, record, row)
         elif row:
-            yield ParsedRow(first, "".join(lines.record), row)
+            yield ParsedRow(first, "".join(record), row)
 
 
-class _RecordLines:
-    """An iterator over lines that keeps the lines of the current record."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self.record: list[str] = []
-
-    def __iter__(self) -> _RecordLines:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.record.append(line)
-        return line
+def _recorded(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    """``lines``, each also appended to ``record``."""
+    for line in lines:
+        record.append(line)
+        yield line
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:
@@ -208,9 +175,8 @@ def _row(header: list[str], values: list[str]) -> dict[str, Any] | QuarantinedRo
     if not values or (len(values) == 1 < len(header) and not values[0].strip()):
         return {}
     if len(values) != len(header):
-        return QuarantinedRowError(
-            "wrong number of columns", f"{len(values)} values under {len(header)} headings"
-        )
+        detail = f"{len(values)} values under {len(header)} headings"
+        return QuarantinedRowError("wrong number of columns", detail)
     if any(_not_utf8(value) for value in values):
         return QuarantinedRowError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
     return dict(zip(header, values, strict=True))
@@ -220,19 +186,17 @@ def _quarantine_lines(
     first: int, record: list[str], error: QuarantinedRowError
 ) -> Iterator[ParsedRow]:
     """One error for every line of the record that is not blank; at least one."""
-    reason, detail = error.reason, error.detail
+    detail = error.detail
     if len(record) > 1:
-        detail = f"{detail} (a quote joins lines {first} to {first + len(record) - 1})"
+        detail += f" (a quote joins lines {first} to {first + len(record) - 1})"
     filled = [(line, raw) for line, raw in enumerate(record, first) if raw.strip()]
     for line, raw in filled or [(first, "")]:
-        yield ParsedRow(line, printable(raw), QuarantinedRowError(reason, detail))
+        yield ParsedRow(line, printable(raw), QuarantinedRowError(error.reason, detail))
 
 
 def _not_utf8(text: str) -> bool:
     """True if bytes of ``text`` were not UTF-8: ``surrogateescape`` makes surrogates of them."""
-    if text.isascii():
-        return False
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # Reading Parquet
@@ -255,12 +219,16 @@ def parse_parquet(
         DataError: the file is damaged, is not Parquet, or lacks a column.
     """
     import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
     line = 0
     try:
-        with _opened(path) as file:
+        # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
+        with ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             columns = check_columns(file.schema_arrow.names, data, name)
-            rows = _rows_at_once(file.metadata)
+            groups = map(file.metadata.row_group, range(file.num_row_groups))
+            sizes = [group.total_byte_size / max(1, group.num_rows) for group in groups]
+            rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max([1, *sizes]))))
             for batch in file.iter_batches(rows, columns=None if whole else columns):
                 size = batch.nbytes // max(1, batch.num_rows)
                 for row in batch.to_pylist():
@@ -272,17 +240,3 @@ def parse_parquet(
         raise DataError(
             f"{name}: not a Parquet file that can be read (after row {line}): {why}; write it again"
         ) from None
-
-
-def _opened(path: Path) -> Any:
-    from pyarrow.parquet import ParquetFile
-
-    # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
-    return ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-
-
-def _rows_at_once(metadata: Any) -> int:
-    """Rows per batch, from the largest mean size of a row over the groups."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
-    return max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, largest))))

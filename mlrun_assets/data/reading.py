@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from mlrun_assets.data.rows import (
     QuarantinedRowError,
     row_values,
 )
-from mlrun_assets.data.text import Step, normalise, shorten
+from mlrun_assets.data.text import Step, duplicate_key, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
 from mlrun_assets.records import SourceFile
@@ -68,13 +69,10 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
         with _unchanged(file):
-            frame, quarantined = _read_file(file, data, place)
+            frame, quarantined = _read_file(split, file, data, place)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         frames.append(frame)
-        rows.quarantined += [
-            QuarantinedRow(split, each.line, error.reason, error.detail, each.shown(), file.name)
-            for each, error in quarantined
-        ]
+        rows.quarantined += quarantined
         read = frame.height + len(quarantined)
         rows.rows_read += read
         rows.files += (SourceFile(name=file.name, digest=digest, size_bytes=size, rows_read=read),)
@@ -82,35 +80,25 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     return rows
 
 
-_Quarantined = tuple[ParsedRow, QuarantinedRowError]
-
-
 def _read_file(
-    file: DataFile, data: DataConfig, place: str
-) -> tuple[pl.DataFrame, list[_Quarantined]]:
+    split: str, file: DataFile, data: DataConfig, place: str
+) -> tuple[pl.DataFrame, list[QuarantinedRow]]:
     kept: list[dict[str, Any]] = []
-    quarantined: list[_Quarantined] = []
+    quarantined = []
     for parsed in parse_file(file, data):
+        line = parsed.line
         try:
             if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
-            kept.append(
-                {**row_values(parsed.row, f"{place}-{parsed.line}", data), "line": parsed.line}
+            kept.append({**row_values(parsed.row, f"{place}-{line}", data), "line": line})
+        except QuarantinedRowError as bad:
+            quarantined.append(
+                QuarantinedRow(split, file.name, line, bad.reason, bad.detail, parsed.shown())
             )
-        except QuarantinedRowError as error:
-            quarantined.append((parsed._replace(raw=parsed.shown()), error))
-    frame = pl.DataFrame(kept, schema=_columns(data), orient="row")
+    extra = map(extra_column, data.extra_columns)
+    schema = {name: pl.String() for name in ("id", "text", "label", "line", *extra)}
+    frame = pl.DataFrame(kept, schema={**schema, "line": pl.Int64()}, orient="row")
     return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined
-
-
-def _columns(data: DataConfig) -> dict[str, pl.DataType]:
-    return {
-        "id": pl.String(),
-        "text": pl.String(),
-        "label": pl.String(),
-        "line": pl.Int64(),
-        **{extra_column(name): pl.String() for name in data.extra_columns},
-    }
 
 
 def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[ParsedRow]:
@@ -126,7 +114,7 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         return
     with open_content(file.path, file.name) as content:
         if kind == "jsonl":
-            yield from parse_json_lines(content, whole=whole)
+            yield from filter(None, parse_json_lines(content, whole=whole))
         else:
             yield from parse_table(content, "," if kind == "csv" else "\t", data, file.name)
 
@@ -134,26 +122,34 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
 @contextmanager
 def _unchanged(file: DataFile) -> Iterator[None]:
     """Fail if the file changes, so that its rows and its digest come from the same bytes."""
-    try:
-        before = _state(file.path)
+    state = attrgetter("st_ino", "st_size", "st_mtime_ns")
+    with readable(file.name):
+        before = state(file.path.stat())
         yield
-        after = _state(file.path)
-    except OSError as error:
-        raise DataError(f"{file.name}: can't be read: {error.strerror or error}") from None
+        after = state(file.path.stat())
     if before != after:
         raise DataError(f"{file.name}: was written to while it was read; run again later")
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn an OSError of the block into the DataError that ``name`` can't be read."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{name}: can't be read: {error.strerror or error}") from None
 
 
 # The columns of all formats: labels, schema, normal form
 
 # At most 18 digits: Python refuses to convert thousands of them.
 _NUMBER = re.compile(r"-?\d{1,18}")
-_REASONS = {"text": "empty text", "label": "unknown label", "id": "id seen before"}
+# Reason and detail by column; the detail names the value.
+_REASONS = {
+    "text": ("empty text", "empty after white space is stripped"),
+    "label": ("unknown label", "`{}` is not a known label"),
+    "id": ("id seen before", "an earlier row has the id `{}`"),
+}
 
 
 def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -164,9 +160,8 @@ def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[
     if configured:
         return configured
     found = train["label"].unique().to_list()
-    if all(_NUMBER.fullmatch(label) for label in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    numbers = all(_NUMBER.fullmatch(label) for label in found)
+    return tuple(sorted(found, key=int if numbers else None))
 
 
 def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
@@ -187,42 +182,23 @@ def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
     )
     try:
         schema.validate(rows.frame, lazy=True)
+        return rows
     except SchemaErrors as error:
-        return _quarantine(rows, error.failure_cases)
-    return rows
-
-
-def _quarantine(rows: SplitRows, failures: pl.DataFrame) -> SplitRows:
-    reasons: dict[int, str] = {}
-    first_of_id = set(
-        rows.frame.with_row_index().group_by("id").agg(pl.col("index").min())["index"]
-    )
-    for column, index in failures.select("column", "index").iter_rows():
+        failures = error.failure_cases.select("column", "index").iter_rows()
+    first_of_id = set(rows.frame["id"].is_first_distinct().arg_true())
+    columns: dict[int, str] = {}
+    for column, index in failures:
         if column != "id" or index not in first_of_id:
-            reasons.setdefault(index, column)
-    added = [
-        _quarantined_row(rows.split, rows.frame.row(index, named=True), reasons[index])
-        for index in sorted(reasons)
-    ]
-    keep = pl.Series([index not in reasons for index in range(rows.frame.height)], dtype=pl.Boolean)
+            columns.setdefault(index, column)
+    added = []
+    for index, column in sorted(columns.items()):
+        row = rows.frame.row(index, named=True)
+        reason, detail = _REASONS[column]
+        detail = detail.format(shorten(row[column], 60))
+        raw = shorten(row["text"], RAW_CHARACTERS)
+        added.append(QuarantinedRow(rows.split, row["file"], row["line"], reason, detail, raw))
+    keep = pl.Series([index not in columns for index in range(rows.frame.height)], dtype=pl.Boolean)
     return replace(rows, frame=rows.frame.filter(keep), quarantined=[*rows.quarantined, *added])
-
-
-def _quarantined_row(split: str, row: dict[str, object], column: str) -> QuarantinedRow:
-    value = shorten(str(row[column]), 60)
-    detail = {
-        "text": "empty after white space is stripped",
-        "label": f"`{value}` is not a known label",
-        "id": f"an earlier row has the id `{value}`",
-    }[column]
-    return QuarantinedRow(
-        split=split,
-        line=int(str(row["line"])),
-        reason=_REASONS[column],
-        detail=detail,
-        raw=shorten(str(row["text"]), RAW_CHARACTERS),
-        file=str(row["file"]),
-    )
 
 
 # Printable ASCII with single spaces and without backticks is normal in any orthography.
@@ -233,17 +209,15 @@ _PERHAPS_IRREGULAR = r"[^ -~]|`|  |^ | $"
 def normalise_rows(rows: SplitRows, steps: frozenset[Step]) -> tuple[SplitRows, Counter[str]]:
     """Normalise the texts and count the changes by kind.
 
-    The column ``raw`` keeps the original text for the checks.
+    The column ``raw`` keeps the original text for the checks; ``key`` is what equal texts share.
     """
     texts = rows.frame["text"]
     positions = texts.str.contains(_PERHAPS_IRREGULAR).arg_true()
     results = [normalise(text, steps) for text in texts.gather(positions)]
     changes: Counter[str] = Counter()
     for result in results:
-        for step, count in result.changes.items():
-            changes[step.value] += count
+        changes.update({step.value: count for step, count in result.changes.items()})
     normal = pl.Series([result.text for result in results], dtype=pl.String)
-    frame = rows.frame.with_columns(
-        texts.alias("raw"), texts.clone().scatter(positions, normal).alias("text")
-    )
-    return replace(rows, frame=frame), changes
+    stored = texts.clone().scatter(positions, normal)
+    keys = pl.Series([duplicate_key(text) for text in stored], dtype=pl.String)
+    return replace(rows, frame=rows.frame.with_columns(raw=texts, text=stored, key=keys)), changes

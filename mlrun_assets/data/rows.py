@@ -20,11 +20,11 @@ class QuarantinedRow:
     """A row that is not used: its place, its content and the reason."""
 
     split: str
+    file: str
     line: int
     reason: str
     detail: str
     raw: str
-    file: str = ""
 
 
 class QuarantinedRowError(Exception):
@@ -119,9 +119,8 @@ def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
 def _value(row: dict[str, Any], column: str) -> Any:
     if column not in row:
         known = ", ".join(f"`{shorten(key, 40)}`" for key in list(row)[:10])
-        raise QuarantinedRowError(
-            "missing column", f"no `{column}`; the row has {known or 'no key'}"
-        )
+        detail = f"no `{column}`; the row has {known or 'no key'}"
+        raise QuarantinedRowError("missing column", detail)
     return row[column]
 
 
@@ -139,15 +138,12 @@ def _label(row: dict[str, Any], data: DataConfig) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise QuarantinedRowError("missing label", f"`{data.label_column}` is empty")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise QuarantinedRowError(
-            "label of a wrong type",
-            f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer",
-        )
+        detail = f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer"
+        raise QuarantinedRowError("label of a wrong type", detail)
     label, names = str(value), data.labels
     # At most nine digits: Python refuses to convert thousands of them.
-    if names and label not in names and label.isdecimal() and len(label) <= 9:
-        return names[int(label)] if int(label) < len(names) else label
-    return label
+    is_number = names and label not in names and label.isdecimal() and len(label) <= 9
+    return names[int(label)] if names and is_number and int(label) < len(names) else label
 
 
 def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:

@@ -7,7 +7,6 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,10 +19,17 @@ from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.leakage import holders
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, find_near_matches
 from mlrun_assets.data.formats import parse_json_lines
-from mlrun_assets.data.reading import DataFile, SplitRows, normalise_rows, parse_file, read_split
+from mlrun_assets.data.reading import (
+    DataFile,
+    SplitRows,
+    normalise_rows,
+    parse_file,
+    read_split,
+    readable,
+)
 from mlrun_assets.data.rows import ParsedRow
 from mlrun_assets.data.sources import UNLABELLED
-from mlrun_assets.data.text import duplicate_key, language_profile
+from mlrun_assets.data.text import language_profile
 from mlrun_assets.errors import DataError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import UnlabelledTexts
@@ -55,8 +61,7 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
     Raises:
         DataError: no text is left.
     """
-    keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
-    kept = rows.frame.with_columns(keys).select("id", "text", "file", "line", "key")
+    kept = rows.frame.select("id", "text", "file", "line", "key")
     left_out = {"can't be read": len(rows.quarantined)}
     unwanted: dict[str, Callable[[pl.Series], pl.Series]] = {
         "empty": lambda keys: keys == "",
@@ -75,13 +80,16 @@ def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> Unlab
             f"{count(rows.rows_read, 'text')} is left ({reasons}); name texts that are not in "
             "the splits"
         )
+    digest = hashlib.sha256()
+    for text in kept["text"]:
+        digest.update(orjson.dumps(text) + b"\n")
     paths = ExperimentPaths(directory)
     paths.data.mkdir(parents=True, exist_ok=True)
     kept.drop("key").write_parquet(paths.unlabelled)
     return UnlabelledTexts(
         files=rows.files,
         file=paths.relative(paths.unlabelled),
-        digest=_digest(kept["text"]),
+        digest=f"sha256:{digest.hexdigest()}",
         rows_read=rows.rows_read,
         rows_kept=kept.height,
         left_out={reason: texts for reason, texts in left_out.items() if texts},
@@ -106,13 +114,6 @@ def _known(keys: pl.Series, dataset: Dataset) -> pl.Series:
     return pl.Series(known)
 
 
-def _digest(texts: pl.Series) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(orjson.dumps(text) + b"\n")
-    return f"sha256:{digest.hexdigest()}"
-
-
 # Rows to predict
 
 
@@ -122,7 +123,7 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
     Raises:
         DataError: the file can't be read, or lacks a text column.
     """
-    with _readable(file.name):
+    with readable(file.name):
         yield from parse_file(file, data.texts_only(), whole=True)
 
 
@@ -132,7 +133,7 @@ def read_stream(stream: BinaryIO, name: str) -> Iterator[ParsedRow | None]:
     Raises:
         DataError: the pipe can't be read.
     """
-    with _readable(name):
+    with readable(name):
         yield from parse_json_lines(pipe_lines(stream), whole=True)
 
 
@@ -167,11 +168,3 @@ def pipe_lines(stream: BinaryIO, patience: float = 1.0) -> Iterator[bytes | None
             begun.clear()
         begun.append(rest)
     yield b"".join(begun)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{name}: can't be read: {error.strerror or error}") from None

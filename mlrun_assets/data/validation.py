@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import nan
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.checks.base import CheckResult, Dataset, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
@@ -28,7 +29,7 @@ from mlrun_assets.data.reading import (
 )
 from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
 from mlrun_assets.data.sources import UNLABELLED, fetch_sources, join_digests, source_paths
-from mlrun_assets.data.text import duplicate_key, language_profile, shorten
+from mlrun_assets.data.text import language_profile, shorten
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
@@ -77,18 +78,16 @@ def validate_dataset(
     without_labels = files.pop(UNLABELLED, None)
     unlabelled = read_unlabelled(without_labels, data) if without_labels else None
     normalised: Counter[str] = Counter()
-    read = {}
+    read, steps = {}, language_profile(data.language).steps
     for split, each in files.items():
-        rows, changes = normalise_rows(
-            read_split(split, each, data), language_profile(data.language).steps
-        )
-        read[split] = rows
+        read[split], changes = normalise_rows(read_split(split, each, data), steps)
         normalised += changes
     labels = label_set(read["train"].frame, data.labels)
-    splits = {
-        split: _with_columns(enforce_schema(rows, labels), count_tokens, data)
-        for split, rows in read.items()
-    }
+    splits = {}
+    for split, rows in read.items():
+        known = enforce_schema(rows, labels)
+        frame = add_counts(add_language(known.frame, data), count_tokens)
+        splits[split] = replace(known, frame=frame)
     dataset = Dataset(
         splits=splits,
         labels=labels,
@@ -103,12 +102,14 @@ def validate_dataset(
     texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
     results = run_checks(dataset)
     checks = tuple(found.check for found in results)
-    splits = {split: _with_check_columns(rows, split, results) for split, rows in splits.items()}
+    for split, rows in splits.items():
+        added = [column for result in results for column in result.columns.get(split, ())]
+        splits[split] = replace(rows, frame=rows.frame.with_columns(added))
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
-        splits = _quarantine_conflicts(splits)
-    _write_splits(splits, paths)
-    _write_quarantine(splits, paths)
-    _write_review(results, paths)
+        keys = conflicting_keys(dataset)
+        splits = {split: _without(rows, keys) for split, rows in splits.items()}
+    _write(splits, results, paths)
+    reasons = Counter(row.reason for rows in splits.values() for row in rows.quarantined)
     return DatasetRecord(
         name=data_name(config),
         ready=not any(check.blocks for check in checks),
@@ -119,22 +120,12 @@ def validate_dataset(
             for split, rows in splits.items()
         },
         checks=checks,
-        quarantine_reasons=dict(
-            Counter(
-                row.reason for rows in splits.values() for row in rows.quarantined
-            ).most_common()
-        ),
+        quarantine_reasons=dict(reasons.most_common()),
         quarantine_file=paths.relative(paths.quarantine),
         max_length=model.max_length,
         normalised=dict(normalised.most_common()),
         unlabelled=texts,
     )
-
-
-def _with_columns(rows: SplitRows, count_tokens: CountTokens | None, data: DataConfig) -> SplitRows:
-    keys = pl.Series("key", [duplicate_key(text) for text in rows.frame["text"]], dtype=pl.String)
-    frame = add_language(rows.frame.with_columns(keys), data)
-    return replace(rows, frame=add_counts(frame, count_tokens))
 
 
 def _digest(splits: dict[str, SplitRows]) -> str:
@@ -147,63 +138,37 @@ def _digest(splits: dict[str, SplitRows]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _with_check_columns(rows: SplitRows, split: str, results: tuple[CheckResult, ...]) -> SplitRows:
-    """``rows`` with the columns that checks add."""
-    added = [column for result in results for column in result.columns.get(split, ())]
-    return replace(rows, frame=rows.frame.with_columns(added))
-
-
-def _quarantine_conflicts(splits: dict[str, SplitRows]) -> dict[str, SplitRows]:
-    """Quarantine the rows whose text also has another label."""
-    keys = conflicting_keys(rows.frame for rows in splits.values())
-    return {split: _without(rows, split, keys) for split, rows in splits.items()}
-
-
-def _without(rows: SplitRows, split: str, keys: pl.DataFrame) -> SplitRows:
-    conflicting = rows.frame.join(keys, on="key", how="semi")
+def _without(rows: SplitRows, keys: pl.DataFrame) -> SplitRows:
+    """``rows`` with those that have one of ``keys`` quarantined: their text has another label."""
     quarantined = [
         QuarantinedRow(
-            split=split,
+            split=rows.split,
             file=row["file"],
             line=row["line"],
             reason="conflicting labels",
             detail=f"other rows with this text do not have the label `{row['label']}`",
             raw=shorten(row["text"], RAW_CHARACTERS),
         )
-        for row in conflicting.iter_rows(named=True)
+        for row in rows.frame.join(keys, on="key", how="semi").iter_rows(named=True)
     ]
     kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
     return replace(rows, frame=kept, quarantined=[*rows.quarantined, *quarantined])
 
 
-def _write_splits(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
+def _write(
+    splits: dict[str, SplitRows], results: tuple[CheckResult, ...], paths: ExperimentPaths
+) -> None:
     paths.data.mkdir(parents=True, exist_ok=True)
+    quarantine: list[QuarantinedRow] = []
     for split, rows in splits.items():
         rows.frame.drop("key", "raw", "unknown").write_parquet(paths.split(split))
-
-
-def _write_quarantine(splits: dict[str, SplitRows], paths: ExperimentPaths) -> None:
-    quarantine = [
-        {
-            "split": split,
-            "file": row.file,
-            "line": row.line,
-            "reason": row.reason,
-            "detail": row.detail,
-            "raw": row.raw,
-        }
-        for split, rows in splits.items()
-        for row in sorted(rows.quarantined, key=lambda row: (row.file, row.line))
-    ]
+        quarantine += sorted(rows.quarantined, key=attrgetter("file", "line"))
     write_atomically(paths.quarantine, _json_lines(quarantine))
-
-
-def _write_review(results: tuple[CheckResult, ...], paths: ExperimentPaths) -> None:
     review = [row for result in results for row in result.review]
     write_atomically(paths.review_labels, _json_lines(review))
 
 
-def _json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
+def _json_lines(rows: Sequence[object]) -> bytes:
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
@@ -218,7 +183,8 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
     frame = rows.frame
     words = frame["text"].str.extract_all(r"\S+").list.len().to_numpy()
     tokens = frame["tokens"].drop_nulls().to_numpy()
-    counted = dataset.token_problem is None
+    counted, special = dataset.token_problem is None, dataset.special_tokens
+    rows_kept = max(1, frame.height)
     return SplitProfile(
         source_digest=join_digests([file.digest for file in rows.files]),
         source_bytes=sum(file.size_bytes for file in rows.files),
@@ -233,14 +199,10 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
         tokens_median=_quantile(tokens, 0.5) if counted else nan,
         tokens_p95=_quantile(tokens, 0.95) if counted else nan,
         tokens_max=int(tokens.max(initial=0)),
-        tokens_per_word=float(tokens.sum() / max(1, words.sum())) if counted else nan,
-        truncated_fraction=_share_above(tokens, dataset.max_length) if counted else nan,
-        unknown_token_fraction=(
-            float(frame["unknown"].sum() / max(1, tokens.sum())) if counted else nan
-        ),
-        tokens_per_word_by_label=(
-            tokens_per_word(frame, dataset.special_tokens) if counted else {}
-        ),
+        tokens_per_word=tokens.sum() / max(1, words.sum()) if counted else nan,
+        truncated_fraction=(tokens > dataset.max_length).sum() / rows_kept if counted else nan,
+        unknown_token_fraction=frame["unknown"].sum() / max(1, tokens.sum()) if counted else nan,
+        tokens_per_word_by_label=tokens_per_word(frame, special) if counted else {},
     )
 
 
@@ -254,10 +216,6 @@ def add_counts(frame: pl.DataFrame, count_tokens: CountTokens | None) -> pl.Data
         pl.Series("tokens", counts.tokens, dtype=pl.Int64),
         pl.Series("unknown", counts.unknown, dtype=pl.Int64),
     )
-
-
-def _share_above(values: IntArray, limit: int) -> float:
-    return float((values > limit).mean()) if len(values) else 0.0
 
 
 def _quantile(values: IntArray, quantile: float) -> float:
@@ -296,15 +254,12 @@ def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previ
     """
     name = data_name(config)
     for run in prior_runs:
-        if run.data_name == name and run.experiment and run.status != Status.BLOCKED:
-            files = {
-                split: ExperimentPaths(config.experiments_dir / run.experiment).split(split)
-                for split in SPLITS
-            }
-            if all(file.is_file() for file in files.values()):
-                columns = ["id", "text", "label"]
-                frames = {
-                    split: pl.read_parquet(file, columns=columns) for split, file in files.items()
-                }
-                return Previous(run.experiment, frames)
+        if run.data_name != name or not run.experiment or run.status == Status.BLOCKED:
+            continue
+        paths = ExperimentPaths(config.experiments_dir / run.experiment)
+        files = {split: paths.split(split) for split in SPLITS}
+        if all(file.is_file() for file in files.values()):
+            columns = ["id", "text", "label"]
+            frames = {name: pl.read_parquet(file, columns=columns) for name, file in files.items()}
+            return Previous(run.experiment, frames)
     return None

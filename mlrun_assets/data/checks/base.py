@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,6 +48,10 @@ class Dataset:
         """The keys of the rows of ``split``."""
         return self.splits[split].frame["key"]
 
+    def every(self, *columns: str) -> pl.DataFrame:
+        """These columns of the rows of all splits."""
+        return pl.concat([rows.frame.select(columns) for rows in self.splits.values()])
+
     @cached_property
     def near_duplicate_pairs(self) -> NearDuplicates:
         """Near-duplicates; several checks use them."""
@@ -82,36 +87,42 @@ class CheckResult:
 Check = Callable[[Dataset], QualityCheck | CheckResult]
 
 
-def passed(name: CheckName, message: str, measured: Measured) -> QualityCheck:
-    """The result of a check that passed."""
-    return QualityCheck(
-        name=name,
-        outcome=CheckOutcome.PASSED,
-        severity=Severity.WARN,
-        message=message,
-        **measured._asdict(),
-    )
+_WITHIN = {
+    Bound.AT_MOST: operator.le,
+    Bound.BELOW: operator.lt,
+    Bound.AT_LEAST: operator.ge,
+    Bound.EXACTLY: operator.eq,
+}
 
 
-def failed(name: CheckName, severity: Severity, message: str, measured: Measured) -> QualityCheck:
-    """The result of a check that failed, with its severity."""
+def judged(
+    name: CheckName,
+    measured: Measured,
+    fine: str,
+    wrong: str | None = None,
+    severity: Severity = Severity.WARN,
+) -> QualityCheck:
+    """The result of a check: failed where the value is beyond its threshold.
+
+    Args:
+        name: the check.
+        measured: its value and threshold; it passes where one of them is None.
+        fine: the message of a check that passed.
+        wrong: the message of one that failed; None: the same.
+        severity: of a failure.
+    """
+    value, threshold, _, bound = measured
+    within = value is None or threshold is None or _WITHIN[bound](value, threshold)
     return QualityCheck(
         name=name,
-        outcome=CheckOutcome.FAILED,
-        severity=severity,
-        message=message,
+        outcome=CheckOutcome.PASSED if within else CheckOutcome.FAILED,
+        severity=Severity.WARN if within else severity,
+        message=fine if within or wrong is None else wrong,
         **measured._asdict(),
     )
 
 
 def off(name: CheckName, why: str = "turned off in data.quality.skip") -> QualityCheck:
     """The result of a check that was not run."""
-    return QualityCheck(
-        name=name,
-        outcome=CheckOutcome.OFF,
-        severity=Severity.WARN,
-        value=None,
-        threshold=None,
-        rows=0,
-        message=why,
-    )
+    check = judged(name, Measured(None, None), why)
+    return check.model_copy(update={"outcome": CheckOutcome.OFF})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from mlrun_assets.data.checks.base import Dataset, Measured, failed, passed
+from mlrun_assets.data.checks.base import Dataset, Measured, judged
+from mlrun_assets.data.text import LOOK_ALIKES
 from mlrun_assets.errors import count
-from mlrun_assets.records import Bound, QualityCheck, Severity
+from mlrun_assets.records import Bound, QualityCheck
 
 EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\p{L}{2,}"
 URL = r"(?i)\b(?:https?://|www\.)[^\s<>\"]+"
@@ -23,60 +24,55 @@ _PII = {"e-mail address": EMAIL, "phone number": PHONE, "URL": URL}
 def empty_or_short(dataset: Dataset) -> QualityCheck:
     """Every text has at least ``min_words`` words; empty texts are quarantined."""
     limit = dataset.config.quality.min_words
-    words = _texts(dataset).str.count_matches(r"\S+")
+    words = dataset.every("text").select(WORDS).to_series()
     short = int((words < limit).sum())
-    empty = sum(
-        bad.reason == "empty text" for rows in dataset.splits.values() for bad in rows.quarantined
-    )
+    bad = [row for rows in dataset.splits.values() for row in rows.quarantined]
+    empty = sum(row.reason == "empty text" for row in bad)
     fewest = 0 if empty else words.min()
-    measured = Measured(fewest, limit, short + empty, Bound.AT_LEAST)  # type: ignore[arg-type]
-    if short + empty == 0:
-        return passed("empty_or_short", f"every text has {limit} words or more", measured)
-    message = (
+    return judged(
+        "empty_or_short",
+        Measured(fewest, limit, short + empty, Bound.AT_LEAST),  # type: ignore[arg-type]
+        f"every text has {limit} words or more",
         f"{count(short, 'text')} with fewer than {limit} words, {empty} empty and quarantined; "
-        "complete or remove them"
+        "complete or remove them",
     )
-    return failed("empty_or_short", Severity.WARN, message, measured)
 
 
 def too_long(dataset: Dataset) -> QualityCheck:
     """No text has more than ``max_characters`` characters."""
     limit = dataset.config.quality.max_characters
-    characters = _texts(dataset).str.len_chars()
+    characters = dataset.every("text")["text"].str.len_chars()
     longest = int(characters.max() or 0)  # type: ignore[arg-type]
     long = int((characters > limit).sum())
-    measured = Measured(longest, limit, long)
-    if long == 0:
-        return passed("too_long", f"the longest text has {longest} characters", measured)
-    message = (
+    return judged(
+        "too_long",
+        Measured(longest, limit, long),
+        f"the longest text has {longest} characters",
         f"{count(long, 'text')} with more than {limit} characters, the longest {longest}; "
-        "split them, or look for rows that ran together"
+        "split them, or look for rows that ran together",
     )
-    return failed("too_long", Severity.WARN, message, measured)
 
 
 def pii(dataset: Dataset) -> QualityCheck:
     """No text contains an e-mail address, a phone number or a URL."""
-    texts = _texts(dataset)
+    texts = dataset.every("text")["text"]
     matches = pl.DataFrame(
         {name: texts.str.count_matches(pattern) for name, pattern in _PII.items()}
     )
     counts = {name: int(matches[name].sum()) for name in _PII}
     total = sum(counts.values())
     rows = matches.filter(pl.any_horizontal(pl.all() > 0)).height
-    if total == 0:
-        return passed("pii", "no e-mail address, phone number or URL", Measured(0, 0))
     listed = ", ".join(
         count(number, name, f"{name}es" if name[-1] == "s" else None)
         for name, number in counts.items()
         if number
     )
-    message = f"{listed} in {count(rows, 'row')}; mask those of people before you share texts"
-    return failed("pii", Severity.WARN, message, Measured(total, 0, rows))
-
-
-def _texts(dataset: Dataset) -> pl.Series:
-    return pl.concat([rows.frame["text"] for rows in dataset.splits.values()])
+    return judged(
+        "pii",
+        Measured(total, 0, rows),
+        "no e-mail address, phone number or URL",
+        f"{listed} in {count(rows, 'row')}; mask those of people before you share texts",
+    )
 
 
 # UTF-8 read as Windows-1252 or Latin-1 starts with a letter of the upper half and goes on with what
@@ -90,20 +86,12 @@ _REPLACEMENT = r"\u{fffd}"
 _CONTROL = r"[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}]"
 _INVISIBLE = r"[\u{200b}\u{2060}\u{feff}\u{ad}]"
 _NO_BREAK_SPACE = r"[\u{a0}\u{202f}]"
-_APOSTROPHES = {
-    "'": r"\p{L}'\p{L}",
-    "\u2019": r"\p{L}\u{2019}\p{L}",
-    "\u2018": r"\p{L}\u{2018}\p{L}",
-    "\u02bc": r"\p{L}\u{2bc}\p{L}",
-    "\u02bb": r"\p{L}\u{2bb}\p{L}",
-    "`": r"\p{L}`\p{L}",
-    "\u00b4": r"\p{L}\u{b4}\p{L}",
-}
+_APOSTROPHES = {mark: rf"\p{{L}}{mark}\p{{L}}" for mark in "'" + LOOK_ALIKES}
 
 
 def encoding(dataset: Dataset) -> QualityCheck:
     """The texts as read show no sign of a wrong encoding or careless copying."""
-    raw = pl.concat([rows.frame["raw"] for rows in dataset.splits.values()])
+    raw = dataset.every("raw")["raw"]
     found = {
         "mojibake": _mojibake(raw),
         "U+FFFD": raw.str.contains(_REPLACEMENT),
@@ -116,14 +104,14 @@ def encoding(dataset: Dataset) -> QualityCheck:
     counts = {kind: int(rows.sum()) for kind, rows in found.items()}
     rows = pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
     share = rows / max(1, len(raw))
-    if rows == 0:
-        return passed("encoding", "no trace of a wrong encoding", Measured(0.0, 0))
     listed = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    message = (
+    return judged(
+        "encoding",
+        Measured(share, 0, rows),
+        "no trace of a wrong encoding",
         f"{count(rows, 'row')} ({share:.1%}), by kind: {listed}; stored texts are "
-        "normalised as far as is safe; repair the rest in the source of the data"
+        "normalised as far as is safe; repair the rest in the source of the data",
     )
-    return failed("encoding", Severity.WARN, message, Measured(share, 0, rows))
 
 
 def _mojibake(raw: pl.Series) -> pl.Series:
@@ -154,50 +142,34 @@ def tokens_per_word(frame: pl.DataFrame, special_tokens: int) -> dict[str, float
     tokens = (pl.col("tokens") - special_tokens).sum()
     by_label = frame.group_by("label").agg(tokens.alias("tokens"), WORDS.sum().alias("words"))
     known = by_label.filter(pl.col("words") > 0).sort("label")
-    return {
-        label: tokens / words
-        for label, tokens, words in known.select("label", "tokens", "words").iter_rows()
-    }
+    return dict(known.select("label", pl.col("tokens") / pl.col("words")).iter_rows())
 
 
 def tokenizer_fit(dataset: Dataset) -> QualityCheck:
     """The tokenizer splits words into few pieces and knows nearly all of them, for every label."""
     quality = dataset.config.quality
-    every = pl.concat(
-        [
-            rows.frame.select("text", "label", "tokens", "unknown")
-            for rows in dataset.splits.values()
-        ]
-    )
-    fit = _worst(every, dataset)
-    unknown = int(every["unknown"].sum())
-    share = unknown / max(1, int(every["tokens"].sum()))
+    every = dataset.every("text", "label", "tokens", "unknown")
+    words = max(1, int(every.select(WORDS.sum()).item()))
+    tokens = int(every["tokens"].sum())
+    fits = {"all texts": (tokens - dataset.special_tokens * every.height) / words}
+    rows_of = dict(every["label"].value_counts().iter_rows())
+    for label, value in tokens_per_word(every, dataset.special_tokens).items():
+        if rows_of[label] >= quality.min_rows_per_label:
+            fits[f"the texts of `{label}`"] = value
+    # The texts with the most tokens per word: all, or those of a label with enough rows.
+    worst, fit = max(fits.items(), key=lambda item: item[1])
+    share = int(every["unknown"].sum()) / max(1, tokens)
     problems = []
-    if fit[1] > quality.max_tokens_per_word:
-        problems.append(f"{fit[1]:.2f} tokens per word in {fit[0]}")
+    if fit > quality.max_tokens_per_word:
+        problems.append(f"{fit:.2f} tokens per word in {worst}")
     if share > quality.max_unknown_token_fraction:
         problems.append(f"{share:.1%} of the tokens are unknown")
-    rows = every.filter(pl.col("unknown") > 0).height
-    measured = Measured(fit[1], quality.max_tokens_per_word, rows)
-    if problems and fit[1] <= quality.max_tokens_per_word:
-        measured = Measured(share, quality.max_unknown_token_fraction, rows)
-    if problems:
-        message = f"{' and '.join(problems)}: try an encoder that knows the language (model.name)"
-        return failed("tokenizer_fit", Severity.WARN, message, measured)
-    message = f"{fit[1]:.2f} tokens per word in {fit[0]}, {share:.2%} of the tokens unknown"
-    return passed("tokenizer_fit", message, measured)
-
-
-def _worst(every: pl.DataFrame, dataset: Dataset) -> tuple[str, float]:
-    """The texts with the most tokens per word: all, or those of a label with enough rows."""
-    fits = {"all texts": _overall(every, dataset.special_tokens)}
-    rows = dict(every["label"].value_counts().iter_rows())
-    for label, value in tokens_per_word(every, dataset.special_tokens).items():
-        if rows[label] >= dataset.config.quality.min_rows_per_label:
-            fits[f"the texts of `{label}`"] = value
-    return max(fits.items(), key=lambda item: item[1])
-
-
-def _overall(every: pl.DataFrame, special_tokens: int) -> float:
-    words = int(every.select(WORDS.sum()).item())
-    return (int(every["tokens"].sum()) - special_tokens * every.height) / max(1, words)
+    decides = (fit, quality.max_tokens_per_word)
+    if problems and fit <= quality.max_tokens_per_word:
+        decides = (share, quality.max_unknown_token_fraction)
+    return judged(
+        "tokenizer_fit",
+        Measured(*decides, every.filter(pl.col("unknown") > 0).height),
+        f"{fit:.2f} tokens per word in {worst}, {share:.2%} of the tokens unknown",
+        f"{' and '.join(problems)}: try an encoder that knows the language (model.name)",
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from mlrun_assets.config import CheckName, QualityConfig
-from mlrun_assets.data.checks.base import Dataset, Measured, failed, passed
+from mlrun_assets.data.checks.base import Dataset, Measured, judged
 from mlrun_assets.data.text import first_words
 from mlrun_assets.records import QualityCheck, Severity
 
@@ -130,8 +130,7 @@ class _Problem(NamedTuple):
     """A distance beyond its threshold, in words."""
 
     said: str
-    value: float
-    threshold: float
+    figures: Measured
     severity: Severity
 
 
@@ -147,18 +146,15 @@ def drift_from_previous(dataset: Dataset) -> QualityCheck:
     previous, limit = dataset.previous, dataset.config.quality.drift_warns
     name: CheckName = "drift_from_previous"
     if previous is None:
-        return passed(name, "no earlier run on data of this name", Measured(None, limit))
+        return judged(name, Measured(None, limit), "no earlier run on data of this name")
+    earlier = previous.experiment
     pairs = {
-        f"{split} against {previous.experiment}": (
-            previous.frames[split],
-            dataset.splits[split].frame,
-        )
+        f"{split} against {earlier}": (previous.frames[split], dataset.splits[split].frame)
         for split in ("train", "test")
     }
     columns = ["id", "text", "label"]
     if all(before.equals(now.select(columns)) for before, now in pairs.values()):
-        message = f"the rows are those of {previous.experiment}"
-        return passed(name, message, Measured(0.0, limit))
+        return judged(name, Measured(0.0, limit), f"the rows are those of {earlier}")
     advice = "give the data another data.name if the change is meant"
     return _judge(name, pairs, dataset.config.quality, advice)
 
@@ -182,8 +178,8 @@ def _judge(
     if not found:
         worst = max((shift.stability_index for shift in measured.values()), default=None)
         said = "; ".join(f"{what}: {_describe(shift)}" for what, shift in measured.items())
-        return passed(
-            name, (said or "a split is empty") + note, Measured(worst, quality.drift_warns)
+        return judged(
+            name, Measured(worst, quality.drift_warns), (said or "a split is empty") + note
         )
     listed = "; ".join(
         f"{what}: {', '.join(problem.said for problem in each)}"
@@ -191,42 +187,35 @@ def _judge(
         if each
     )
     decides = next((each for each in found if each.severity is Severity.ERROR), found[0])
-    figures = Measured(decides.value, decides.threshold)
-    return failed(name, decides.severity, f"{listed}; {advice}{note}", figures)
+    message = f"{listed}; {advice}{note}"
+    return judged(name, decides.figures, message, severity=decides.severity)
 
 
 def _problems(shift: Shift, quality: QualityConfig) -> list[_Problem]:
     """The distances of a shift that are beyond their thresholds."""
-    auc = shift.auc or 0.5
-    labels = f"the labels differ (PSI {shift.stability_index:.2f}, JSD {shift.divergence:.3f})"
-    limits = {
-        labels: (shift.stability_index, quality.drift_warns, quality.drift_blocks),
-        f"a classifier separates the texts (AUC {auc:.2f} or more)": (
-            auc,
-            quality.separability_warns,
-            quality.separability_blocks,
+    index, divergence, length, unseen, found_auc = shift
+    auc, never = found_auc or 0.5, float("inf")
+    limits = (
+        (
+            f"the labels differ (PSI {index:.2f}, JSD {divergence:.3f})",
+            (index, quality.drift_warns, quality.drift_blocks),
         ),
-        f"the lengths differ (KS {shift.length_distance:.2f})": (
-            shift.length_distance,
-            quality.max_length_distance,
-            float("inf"),
+        (
+            f"a classifier separates the texts (AUC {auc:.2f} or more)",
+            (auc, quality.separability_warns, quality.separability_blocks),
         ),
-        f"{shift.unseen_words:.0%} of the words are new": (
-            shift.unseen_words,
-            quality.max_unseen_words,
-            float("inf"),
-        ),
-    }
+        (f"the lengths differ (KS {length:.2f})", (length, quality.max_length_distance, never)),
+        (f"{unseen:.0%} of the words are new", (unseen, quality.max_unseen_words, never)),
+    )
     return [
-        _Problem(said, value, blocks, Severity.ERROR)
+        _Problem(said, Measured(value, blocks), Severity.ERROR)
         if value > blocks
-        else _Problem(said, value, warns, Severity.WARN)
-        for said, (value, warns, blocks) in limits.items()
+        else _Problem(said, Measured(value, warns), Severity.WARN)
+        for said, (value, warns, blocks) in limits
         if value > warns
     ]
 
 
 def _describe(shift: Shift) -> str:
-    return f"PSI {shift.stability_index:.2f}, {shift.unseen_words:.0%} of the words new" + (
-        f", AUC {shift.auc:.2f}" if shift.auc is not None else ""
-    )
+    auc = "" if shift.auc is None else f", AUC {shift.auc:.2f}"
+    return f"PSI {shift.stability_index:.2f}, {shift.unseen_words:.0%} of the words new{auc}"

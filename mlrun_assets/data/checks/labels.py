@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, failed, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.text import first_words
 from mlrun_assets.errors import count
-from mlrun_assets.records import QualityCheck, Severity
+from mlrun_assets.records import QualityCheck
 from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
 from mlrun_assets.types import LabelIds, Probabilities
 
@@ -80,21 +80,19 @@ def label_noise(dataset: Dataset) -> CheckResult:
     model. The suspects, the likeliest first, and all rows with equal texts and unequal labels go
     to the review file; none is dropped.
     """
+    columns = ["id", "text", "label", "key"]
     every = pl.concat(
-        [
-            rows.frame.select("id", "text", "label", "key", split=pl.lit(name))
-            for name, rows in dataset.splits.items()
-        ]
+        rows.frame.select(columns).with_columns(split=pl.lit(name))
+        for name, rows in dataset.splits.items()
     )
-    review = [*_conflicts(every, dataset.show_text)]
+    review = _conflicts(every, dataset.show_text)
     sample = _sample(every)
     limit = dataset.config.quality.max_suspected_fraction
-    folds = min(_FOLDS, _rows_of_rarest(sample["label"]))
+    folds = min([_FOLDS, *sample["label"].value_counts()["count"]])
     if folds < 2 or sample["label"].n_unique() < 2:
         message = "not measured: two labels with two rows each are needed"
-        return CheckResult(
-            passed("label_noise", message, Measured(None, limit)), review=tuple(review)
-        )
+        check = judged("label_noise", Measured(None, limit), message)
+        return CheckResult(check, review=tuple(review))
     suspects, accuracy = _suspects(sample, folds)
     review += _rows(suspects, "suspected by the n-gram model", dataset.show_text)
     share = suspects.height / sample.height
@@ -103,18 +101,9 @@ def label_noise(dataset: Dataset) -> CheckResult:
         f"{suspects.height} of {of} ({share:.1%}) have a label that an n-gram model doubts; the "
         f"model agrees with {accuracy:.0%} of the labels"
     )
-    measured = Measured(share, limit, suspects.height)
-    if share > limit:
-        message = f"{said}; see data/review_labels.jsonl, the most likely errors first"
-        check = failed("label_noise", Severity.WARN, message, measured)
-    else:
-        check = passed("label_noise", said, measured)
+    wrong = f"{said}; see data/review_labels.jsonl, the most likely errors first"
+    check = judged("label_noise", Measured(share, limit, suspects.height), said, wrong)
     return CheckResult(check, review=tuple(review))
-
-
-def _rows_of_rarest(labels: pl.Series) -> int:
-    counts: list[int] = labels.value_counts()["count"].to_list()
-    return min(counts, default=0)
 
 
 def _sample(every: pl.DataFrame) -> pl.DataFrame:
@@ -124,8 +113,7 @@ def _sample(every: pl.DataFrame) -> pl.DataFrame:
     )
     if frequent.height <= MOST_ROWS:
         return frequent
-    drawn = frequent.sample(MOST_ROWS, seed=_SEED)
-    return drawn.filter(pl.len().over("label") > 1)
+    return frequent.sample(MOST_ROWS, seed=_SEED).filter(pl.len().over("label") > 1)
 
 
 def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
@@ -191,31 +179,26 @@ def test_power(dataset: Dataset) -> QualityCheck:
     counts = labels.value_counts()["count"].to_numpy().astype(np.int64)
     balanced = int(round(rows_behind_macro_average(counts), 6))
     f1 = smallest_difference(balanced, quality.test_discordance)
-    said = (
-        f"this test split of {count(len(labels), 'row')} can show differences of "
-        f"{_points(accuracy)} or more ({_points(f1)} of macro-F1)"
+    said = f"this test split of {count(len(labels), 'row')} can show "
+    said += (
+        "no difference at all"
+        if accuracy is None
+        else f"differences of {_points(accuracy)} or more ({_points(f1)} of macro-F1)"
     )
-    if accuracy is None:
-        said = f"this test split of {count(len(labels), 'row')} can show no difference at all"
     limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
     # Without a difference that the rows can show, 1.0: none between two scores is larger.
     worst = 1.0 if accuracy is None or f1 is None else max(accuracy, f1)
     measured = Measured(worst, limit)
     if worst <= limit:
-        return passed("test_power", said, measured)
+        return judged("test_power", measured, said)
     share = max(1.0, len(labels) / max(1, balanced))
     more = rows_to_show(wanted, quality.test_discordance) * share - len(labels)
     if more > 0:
-        said += f"; for {_points(wanted)} label about {_hundreds(more)} more"
-    return failed("test_power", Severity.WARN, said, measured)
+        said += f"; for {_points(wanted)} label about {100 * math.ceil(round(more) / 100)} more"
+    return judged("test_power", measured, said)
 
 
 def _points(difference: float | None) -> str:
     if difference is None:
         return "no points"
-    halves = math.ceil(round(difference * 200, 2))
-    return f"{halves / 2:g} points"
-
-
-def _hundreds(rows: float) -> int:
-    return 100 * math.ceil(round(rows) / 100)
+    return f"{math.ceil(round(difference * 200, 2)) / 2:g} points"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, assert_never
+from typing import Literal
 
 import polars as pl
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.base import Dataset, Measured, failed, off, passed
+from mlrun_assets.data.checks.base import Dataset, Measured, judged, off
 from mlrun_assets.data.text import LanguageProfile, language_profile, language_tag
 from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Severity
@@ -33,41 +33,35 @@ class Detector:
 
 @cache
 def load_detector(name: DetectorName) -> Detector:
-    """The detector of that name, with its model loaded."""
-    match name:
-        case "pycld2":
-            return _pycld2()
-        case "py3langid":
-            return _py3langid()
-        case _:
-            assert_never(name)
+    """The detector of that name, with its model loaded.
 
+    ``pycld2`` is Compact Language Detector 2: naive Bayes over quadgrams. ``py3langid`` is
+    langid.py: naive Bayes over byte n-grams (Lui & Baldwin, 2012).
+    """
+    if name == "pycld2":
+        import pycld2
 
-def _pycld2() -> Detector:
-    """Compact Language Detector 2: naive Bayes over quadgrams."""
-    import pycld2
+        codes = dict(pycld2.LANGUAGES)
+        known = [codes[language] for language in pycld2.DETECTED_LANGUAGES]
 
-    def detect(texts: Sequence[str]) -> list[str]:
-        # Best effort: a short text gets a language rather than `un`. Plain text: no HTML in it.
-        found = (pycld2.detect(text, isPlainText=True, bestEffort=True) for text in texts)
-        return [language_tag(details[0][1]) for _, _, details in found]
+        def code(text: str) -> str:
+            # Best effort: a short text gets a language rather than `un`. Plain text: no HTML in it.
+            _, _, details = pycld2.detect(text, isPlainText=True, bestEffort=True)
+            return str(details[0][1])
 
-    codes = dict(pycld2.LANGUAGES)
-    known = (language_tag(codes[name]) for name in pycld2.DETECTED_LANGUAGES)
-    return Detector("pycld2", frozenset(known), detect)
+    else:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+        known = list(map(str, identifier.labels))
 
-def _py3langid() -> Detector:
-    """langid.py: naive Bayes over byte n-grams (Lui & Baldwin, 2012)."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+        def code(text: str) -> str:
+            return str(identifier.classify(text)[0])
 
     def detect(texts: Sequence[str]) -> list[str]:
-        return [language_tag(str(identifier.classify(text)[0])) for text in texts]
+        return [language_tag(code(text)) for text in texts]
 
-    known = (language_tag(str(label)) for label in identifier.labels)
-    return Detector("py3langid", frozenset(known), detect)
+    return Detector(name, frozenset(map(language_tag, known)), detect)
 
 
 WORD = r"\p{L}+(?:['’‘ʼʻ`´]\p{L}+)*"  # noqa: RUF001 - used as apostrophes
@@ -105,65 +99,49 @@ def language(dataset: Dataset) -> QualityCheck:
     detector = load_detector(quality.language_detector)
     profile = language_profile(dataset.config.language)
     if profile.tag not in detector.languages:
-        return _not_known(detector, profile)
-    shares, others = _other_languages(dataset, profile)
+        why = f"{detector.name} knows no language `{profile.code}`, so rows are not judged"
+        return off("language", f"{why}; try another data.quality.language_detector")
+    shares, found = {}, []
+    for split, rows in dataset.splits.items():
+        judgeable = rows.frame.filter(pl.col("language").is_not_null())
+        other = judgeable.filter(_disagrees(profile) & ~pl.col("code_switched"))
+        shares[split] = other.height / max(1, judgeable.height)
+        found.append(other["language"])
+    others = pl.concat(found)
     worst = max(shares, key=lambda split: shares[split])
-    measured = Measured(shares[worst], quality.other_language_warns, len(others))
     said = (
         f"{shares[worst]:.1%} of {worst} ({count(len(others), 'row')} in all, of those with "
         f"{quality.min_language_words} words or more) are not in `{profile.code}`"
     )
-    if shares[worst] <= quality.other_language_warns:
-        return passed("language", said, measured)
-    message = (
+    wrong = (
         f"{said}: {_commonest(others)}; remove them (column `language` of the splits), or correct "
         "data.language"
     )
-    if shares[worst] <= quality.other_language_blocks:
-        return failed("language", Severity.WARN, message, measured)
-    measured = measured._replace(threshold=quality.other_language_blocks)
-    return failed("language", Severity.ERROR, message, measured)
+    limit, severity = quality.other_language_warns, Severity.WARN
+    if shares[worst] > quality.other_language_blocks:
+        limit, severity = quality.other_language_blocks, Severity.ERROR
+    return judged("language", Measured(shares[worst], limit, len(others)), said, wrong, severity)
 
 
 def code_switching(dataset: Dataset) -> QualityCheck:
     """Code-switched rows are counted, tagged and kept; the check always passes."""
     profile = language_profile(dataset.config.language)
     if not profile.function_words:
-        message = f"no function words are known for `{profile.code}`, so mixed rows can't be found"
-        return off("code_switching").model_copy(update={"message": message})
-    rows = pl.concat(
-        [rows.frame.select("label", "code_switched") for rows in dataset.splits.values()]
-    )
+        why = f"no function words are known for `{profile.code}`, so mixed rows can't be found"
+        return off("code_switching", why)
+    rows = dataset.every("label", "code_switched")
     mixed = int(rows["code_switched"].sum())
     measured = Measured(mixed / max(1, rows.height), None, mixed)
     if not mixed:
-        return passed("code_switching", "no row mixes two languages", measured)
+        return judged("code_switching", measured, "no row mixes two languages")
+    shares = rows.group_by("label").agg(pl.col("code_switched").mean()).sort("label")
+    by_label = shares.filter(pl.col("code_switched") > 0).iter_rows()
     message = (
         f"{count(mixed, 'row')} ({measured.value:.1%}) in `{profile.code}` and another "
-        f"language, kept and tagged in the column `code_switched`: {_shares_of_labels(rows)}"
+        "language, kept and tagged in the column `code_switched`: "
+        + ", ".join(f"{share:.1%} of {label}" for label, share in by_label)
     )
-    return passed("code_switching", message, measured)
-
-
-def _other_languages(
-    dataset: Dataset, profile: LanguageProfile
-) -> tuple[dict[str, float], pl.Series]:
-    """The share of each split's judged rows in another language, and the languages of all."""
-    shares, found = {}, []
-    for split, rows in dataset.splits.items():
-        judged = rows.frame.filter(pl.col("language").is_not_null())
-        other = judged.filter(_disagrees(profile) & ~pl.col("code_switched"))
-        shares[split] = other.height / max(1, judged.height)
-        found.append(other["language"])
-    return shares, pl.concat(found)
-
-
-def _not_known(detector: Detector, profile: LanguageProfile) -> QualityCheck:
-    message = (
-        f"{detector.name} knows no language `{profile.code}`, so rows are not judged; try another "
-        "data.quality.language_detector"
-    )
-    return off("language").model_copy(update={"message": message})
+    return judged("code_switching", measured, message)
 
 
 def _disagrees(profile: LanguageProfile) -> pl.Expr:
@@ -189,9 +167,3 @@ def _commonest(languages: pl.Series) -> str:
         ["rows", "language"], descending=[True, False]
     )
     return ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())
-
-
-def _shares_of_labels(rows: pl.DataFrame) -> str:
-    shares = rows.group_by("label").agg(pl.col("code_switched").mean()).sort("label")
-    mixed = shares.filter(pl.col("code_switched") > 0)
-    return ", ".join(f"{share:.1%} of {label}" for label, share in mixed.iter_rows())

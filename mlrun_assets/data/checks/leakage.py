@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from mlrun_assets.config import extra_column
-from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, failed, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
 from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
@@ -26,8 +26,8 @@ def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
     key with fewer words has none and gets 0. If more than 20 sources contain a 13-gram, only the
     first 20 count.
     """
-    most = _shares(keys, sources, _MOST_SOURCES).group_by("row").agg(pl.col("share").max())
-    shared = most.collect()
+    every = _shares(keys, sources, _MOST_SOURCES)
+    shared = every.group_by("row").agg(pl.col("share").max()).collect()
     result = np.zeros(len(keys))
     result[shared["row"].to_numpy()] = shared["share"].to_numpy()
     return result
@@ -81,7 +81,6 @@ def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
     return pl.concat(parts).sort("source")
 
 
-LEAKS = "leaks"
 _SPLIT_PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
@@ -90,16 +89,18 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
     threshold = dataset.config.quality.near_duplicate_similarity
     repeated = {name: dataset.near_duplicate_pairs.repeated(name) for name in dataset.splits}
     total = sum(repeated.values())
-    note = _note_on_short_texts(dataset)
-    if total == 0:
-        message = f"no two texts of a split share {threshold:.0%} of their 5-grams{note}"
-        return passed("near_duplicates", message, Measured(0, 0))
+    words = dataset.every("key")["key"].str.count_matches(" ") + 1
+    short = count(int((words < SHINGLE_WORDS).sum()), "text")
+    note = f" ({short} of fewer than {SHINGLE_WORDS} words compared whole)"
+    note = "" if short == "0 texts" else note
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
-    message = (
+    return judged(
+        "near_duplicates",
+        Measured(total, 0, total),
+        f"no two texts of a split share {threshold:.0%} of their 5-grams{note}",
         f"texts that share {threshold:.0%} or more of their 5-grams with an earlier one of their "
-        f"split: {listed}; keep one of each group{note}"
+        f"split: {listed}; keep one of each group{note}",
     )
-    return failed("near_duplicates", Severity.WARN, message, Measured(total, 0, total))
 
 
 @dataclass
@@ -133,8 +134,14 @@ def split_leakage(dataset: Dataset) -> CheckResult:
             leaks.note(second, group, f"with a group of {first}")
     for name in ("val", "test"):
         _note_containment(dataset, leaks, name)
-    columns = {name: pl.Series(LEAKS, rows) for name, rows in leaks.rows.items()}
-    return CheckResult(_judge(leaks), {name: (column,) for name, column in columns.items()})
+    rows = sum(int(rows.sum()) for rows in leaks.rows.values())
+    wrong = "; ".join([*leaks.blocking, *leaks.warning]) + "; keep each text in one split only"
+    severity = Severity.ERROR if leaks.blocking else Severity.WARN
+    measured = Measured(rows, 0, rows)
+    return CheckResult(
+        judged("split_leakage", measured, "no text is in two splits", wrong, severity),
+        {name: (pl.Series("leaks", marked),) for name, marked in leaks.rows.items()},
+    )
 
 
 def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:
@@ -154,25 +161,3 @@ def _note_containment(dataset: Dataset, leaks: _Leaks, name: str) -> None:
     leaks.note(name, much, f"with {quality.containment_blocks:.0%} {what}")
     some = (share >= quality.containment_warns) & ~much
     leaks.note(name, some, f"with {quality.containment_warns:.0%} {what}", blocks=False)
-
-
-def _judge(leaks: _Leaks) -> QualityCheck:
-    rows = sum(int(rows.sum()) for rows in leaks.rows.values())
-    said = [*leaks.blocking, *leaks.warning]
-    if not said:
-        return passed("split_leakage", "no text is in two splits", Measured(0, 0))
-    severity = Severity.ERROR if leaks.blocking else Severity.WARN
-    message = "; ".join(said) + "; keep each text in one split only"
-    return failed("split_leakage", severity, message, Measured(rows, 0, rows))
-
-
-def _note_on_short_texts(dataset: Dataset) -> str:
-    short = sum(
-        int((dataset.keys(name).str.count_matches(" ") < SHINGLE_WORDS - 1).sum())
-        for name in dataset.splits
-    )
-    return (
-        f" ({count(short, 'text')} of fewer than {SHINGLE_WORDS} words compared whole)"
-        if short
-        else ""
-    )

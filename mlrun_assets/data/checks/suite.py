@@ -8,13 +8,12 @@ its row in `docs/data.md`, and a test in `mlrun_assets_tests/data/checks/`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
 import polars as pl
 
 from mlrun_assets.config import CheckName, extra_column
-from mlrun_assets.data.checks.base import Check, CheckResult, Dataset, Measured, failed, off, passed
+from mlrun_assets.data.checks.base import Check, CheckResult, Dataset, Measured, judged, off
 from mlrun_assets.data.checks.content import empty_or_short, encoding, pii, tokenizer_fit, too_long
 from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
@@ -33,11 +32,14 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     exempt = dataset.config.quality.exempt.get(name)
     if not exempt:
         return _result(check, dataset)
-    looked_at = {split: _looked_at(rows.frame, exempt) for split, rows in dataset.splits.items()}
-    splits = {
-        split: replace(rows, frame=rows.frame.filter(looked_at[split]))
-        for split, rows in dataset.splits.items()
-    }
+    is_exempt = pl.any_horizontal(
+        pl.col(extra_column(column)).is_in([str(value) for value in values]).fill_null(value=False)
+        for column, values in exempt.items()
+    )
+    splits, looked_at = {}, {}
+    for split, rows in dataset.splits.items():
+        looked_at[split] = rows.frame.select(looked_at=~is_exempt).to_series()
+        splits[split] = replace(rows, frame=rows.frame.filter(looked_at[split]))
     result = _result(check, replace(dataset, splits=splits))
     left_out = sum(int((~kept).sum()) for kept in looked_at.values())
     message = f"{result.check.message} ({count(left_out, 'row')} exempt)"
@@ -53,14 +55,6 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
 def _result(check: Check, dataset: Dataset) -> CheckResult:
     result = check(dataset)
     return result if isinstance(result, CheckResult) else CheckResult(result)
-
-
-def _looked_at(frame: pl.DataFrame, exempt: dict[str, tuple[str | int, ...]]) -> pl.Series:
-    left_out = [
-        pl.col(extra_column(column)).is_in([str(value) for value in values]).fill_null(value=False)
-        for column, values in exempt.items()
-    ]
-    return frame.select((~pl.any_horizontal(left_out)).alias("looked_at")).to_series()
 
 
 def _as_long_as_the_split(column: pl.Series, looked_at: pl.Series) -> pl.Series:
@@ -90,63 +84,70 @@ def _run(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
 def schema(dataset: Dataset) -> QualityCheck:
     """The share of quarantined rows of each split is within max_invalid_fraction."""
     limit = dataset.config.quality.max_invalid_fraction
+    bad = [row for name in SPLITS for row in dataset.splits[name].quarantined]
     shares = {
         name: len(rows.quarantined) / rows.rows_read
         for name, rows in dataset.splits.items()
         if rows.quarantined
     }
-    worst = max(shares, key=lambda name: shares[name], default="train")
-    share = shares.get(worst, 0.0)
-    bad = sum(len(rows.quarantined) for rows in dataset.splits.values())
-    over = {name: value for name, value in shares.items() if value > limit}
-    if over:
-        listed = ", ".join(f"{value:.1%} of {name}" for name, value in over.items())
-        reasons = _commonest_reasons(dataset)
-        message = f"{listed} quarantined ({reasons}); the quarantine file lists each line"
-        return failed("schema", Severity.ERROR, message, Measured(share, limit, bad))
-    message = (
-        f"{count(bad, 'row')} quarantined, at most {share:.1%} of a split"
-        if bad
-        else "no row was quarantined"
+    share = max(shares.values(), default=0.0)
+    measured = Measured(share, limit, len(bad))
+    if not bad:
+        return judged("schema", measured, "no row was quarantined")
+    commonest = Counter(row.reason for row in bad).most_common(3)
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in commonest)
+    first = next(row for row in bad if row.reason == commonest[0][0])
+    over = ", ".join(f"{value:.1%} of {name}" for name, value in shares.items() if value > limit)
+    return judged(
+        "schema",
+        measured,
+        f"{count(len(bad), 'row')} quarantined, at most {share:.1%} of a split",
+        f"{over} quarantined ({reasons}; for example {first.split}, line {first.line}: "
+        f"{first.detail}); the quarantine file lists each line",
+        Severity.ERROR,
     )
-    return passed("schema", message, Measured(share, limit, bad))
 
 
 def splits_nonempty(dataset: Dataset) -> QualityCheck:
     """Every split has rows."""
-    empty = [name for name, rows in dataset.splits.items() if rows.frame.is_empty()]
     fewest = min(rows.frame.height for rows in dataset.splits.values())
-    measured = Measured(fewest, 1, bound=Bound.AT_LEAST)
-    if empty:
-        files = ", ".join(f"{name} ({dataset.splits[name].source})" for name in empty)
-        message = f"no usable row in {files}"
-        return failed("splits_nonempty", Severity.ERROR, message, measured)
-    return passed("splits_nonempty", f"the smallest split has {count(fewest, 'row')}", measured)
+    empty = (
+        f"{name} ({rows.source})" for name, rows in dataset.splits.items() if rows.frame.is_empty()
+    )
+    return judged(
+        "splits_nonempty",
+        Measured(fewest, 1, bound=Bound.AT_LEAST),
+        f"the smallest split has {count(fewest, 'row')}",
+        f"no usable row in {', '.join(empty)}",
+        Severity.ERROR,
+    )
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
     """The number of labels is as configured, and no two labels differ only by case or spaces."""
     labels, expected = dataset.labels, dataset.num_labels
     listed = ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
-    alike = _alike(labels)
+    alike: list[str] = []
+    first: dict[str, str] = {}
+    for label in labels:
+        other = first.setdefault("".join(label.casefold().split()), label)
+        if other != label:
+            alike.append(f"`{other}` and `{label}`")
+    message = f"{len(labels)} labels: {listed}"
     measured = Measured(len(labels), FEWEST_LABELS, bound=Bound.AT_LEAST)
     if alike:
         measured = Measured(len(alike), 0)
-        pairs = ", ".join(f"`{a}` and `{b}`" for a, b in alike)
-        message = f"{pairs} differ only by case or spaces; make them one label"
+        message = f"{', '.join(alike)} differ only by case or spaces; make them one label"
     elif len(labels) < FEWEST_LABELS:
         message = f"the training split has {count(len(labels), 'label')} ({listed}); two are needed"
-    elif expected is not None and expected != len(labels):
+    elif expected is not None:
         measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
-        message = (
-            f"the training split has {len(labels)} labels ({listed}), model.num_labels is "
-            f"{expected}; correct the one that is wrong"
-        )
-    else:
-        if expected is not None:
-            measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
-        return passed("label_domain", f"{len(labels)} labels: {listed}", measured)
-    return failed("label_domain", Severity.ERROR, message, measured)
+        if expected != len(labels):
+            message = (
+                f"the training split has {len(labels)} labels ({listed}), model.num_labels is "
+                f"{expected}; correct the one that is wrong"
+            )
+    return judged("label_domain", measured, message, severity=Severity.ERROR)
 
 
 def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
@@ -155,19 +156,20 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
         name: [label for label in dataset.labels if label not in set(rows.frame["label"])]
         for name, rows in dataset.splits.items()
     }
-    counts = _label_rows(dataset, "train")
-    few = [label for label, count in counts.items() if 0 < count < LEARNABLE_ROWS]
-    count = len(few) + sum(len(labels) for labels in missing.values())
-    if count == 0:
-        return passed("every_label_in_every_split", "every label is in every split", Measured(0, 0))
-    listed = [f"{name} lacks {', '.join(result)}" for name, result in missing.items() if result]
+    few = [label for label, rows in _label_rows(dataset).items() if 0 < rows < LEARNABLE_ROWS]
+    listed = [f"{name} lacks {', '.join(labels)}" for name, labels in missing.items() if labels]
     if few:
         listed.append(
             f"train has a single row of {', '.join(few)}, too few to learn a label from: label "
             "more rows, or remove these labels"
         )
-    severity = Severity.ERROR if few or missing["train"] or missing["val"] else Severity.WARN
-    return failed("every_label_in_every_split", severity, "; ".join(listed), Measured(count, 0))
+    return judged(
+        "every_label_in_every_split",
+        Measured(len(few) + sum(map(len, missing.values())), 0),
+        "every label is in every split",
+        "; ".join(listed),
+        Severity.ERROR if few or missing["train"] or missing["val"] else Severity.WARN,
+    )
 
 
 def exact_duplicates(dataset: Dataset) -> QualityCheck:
@@ -177,74 +179,74 @@ def exact_duplicates(dataset: Dataset) -> QualityCheck:
         for name, rows in dataset.splits.items()
     }
     total = sum(repeated.values())
-    if total == 0:
-        return passed("exact_duplicates", "no text appears twice in a split", Measured(0, 0))
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
-    message = f"rows that repeat an earlier text of their split: {listed}; remove them"
-    return failed("exact_duplicates", Severity.WARN, message, Measured(total, 0, total))
+    return judged(
+        "exact_duplicates",
+        Measured(total, 0, total),
+        "no text appears twice in a split",
+        f"rows that repeat an earlier text of their split: {listed}; remove them",
+    )
 
 
 def conflicting_labels(dataset: Dataset) -> QualityCheck:
     """Equal texts have equal labels."""
     limit = dataset.config.quality.max_conflicting_fraction
-    frames = [rows.frame for rows in dataset.splits.values()]
-    keys = conflicting_keys(frames)
-    rows = sum(frame.join(keys, on="key", how="semi").height for frame in frames)
-    share = rows / max(1, sum(frame.height for frame in frames))
-    if rows == 0:
-        return passed("conflicting_labels", "equal texts have equal labels", Measured(0.0, limit))
-    message = f"{count(rows, 'row')} ({share:.2%}) with the text of a row that has another label"
-    if share > limit:
-        return failed("conflicting_labels", Severity.ERROR, message, Measured(share, limit, rows))
-    message += "; quarantined: decide which label is right"
-    return failed("conflicting_labels", Severity.WARN, message, Measured(share, 0, rows))
+    every = dataset.every("key")
+    rows = every.join(conflicting_keys(dataset), on="key", how="semi").height
+    share = rows / max(1, every.height)
+    blocks = share > limit
+    wrong = f"{count(rows, 'row')} ({share:.2%}) with the text of a row that has another label"
+    return judged(
+        "conflicting_labels",
+        Measured(share, limit if blocks or not rows else 0, rows),
+        "equal texts have equal labels",
+        wrong if blocks else f"{wrong}; quarantined: decide which label is right",
+        Severity.ERROR if blocks else Severity.WARN,
+    )
 
 
-def conflicting_keys(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+def conflicting_keys(dataset: Dataset) -> pl.DataFrame:
     """The keys of texts that have more than one label, in the column ``key``."""
-    every = pl.concat([frame.select("key", "label") for frame in frames])
-    labels = every.group_by("key").agg(pl.col("label").n_unique())
+    labels = dataset.every("key", "label").group_by("key").agg(pl.col("label").n_unique())
     return labels.filter(pl.col("label") > 1).select("key")
 
 
 def class_balance(dataset: Dataset) -> QualityCheck:
     """The training split has enough rows of each label, in similar numbers."""
     quality = dataset.config.quality
-    counts = _label_rows(dataset, "train")
+    counts = _label_rows(dataset)
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
     ratio = most / fewest if fewest else None
     rare = [label for label, count in counts.items() if count < quality.min_rows_per_label]
+    balance = "no label has a row"
+    if ratio:
+        balance = f"the largest label has {ratio:.1f} times the rows of the smallest"
     measured = Measured(ratio, quality.imbalance_ratio, bound=Bound.BELOW)
     problems = []
     if rare:
         problems.append(f"fewer than {quality.min_rows_per_label} rows of {', '.join(rare)}")
     if ratio and ratio >= quality.imbalance_ratio:
-        problems.append(f"the largest label has {ratio:.1f} times the rows of the smallest")
+        problems.append(balance)
     elif rare:
         measured = Measured(fewest, quality.min_rows_per_label, bound=Bound.AT_LEAST)
-    if problems:
-        message = "; ".join(problems) + "; label more rows of the rare labels"
-        return failed("class_balance", Severity.WARN, message, measured)
-    message = "no label has a row"
-    if ratio:
-        message = f"the largest label has {ratio:.1f} times the rows of the smallest"
-    return passed("class_balance", message, measured)
+    wrong = "; ".join([*problems, "label more rows of the rare labels"])
+    return judged("class_balance", measured, balance, wrong)
 
 
 def truncation(dataset: Dataset) -> QualityCheck:
     """Few texts are longer than ``model.max_length``."""
     limit = dataset.config.quality.max_truncated_fraction
-    tokens = pl.concat([rows.frame["tokens"] for rows in dataset.splits.values()])
+    tokens = dataset.every("tokens")["tokens"]
     cut = int((tokens > dataset.max_length).sum())
     share = cut / max(1, len(tokens))
-    if share > limit:
-        message = (
-            f"{share:.1%} of the texts are longer than model.max_length {dataset.max_length}; "
-            "raise it, or put the most important column first (data.text_columns)"
-        )
-        return failed("truncation", Severity.WARN, message, Measured(share, limit, cut))
-    message = f"{share:.1%} of the texts are longer than {dataset.max_length} tokens"
-    return passed("truncation", message, Measured(share, limit, cut))
+    said = f"{share:.1%} of the texts are longer than"
+    return judged(
+        "truncation",
+        Measured(share, limit, cut),
+        f"{said} {dataset.max_length} tokens",
+        f"{said} model.max_length {dataset.max_length}; raise it, or put the most important column "
+        "first (data.text_columns)",
+    )
 
 
 CHECKS: dict[CheckName, Check] = {
@@ -274,25 +276,6 @@ CHECKS: dict[CheckName, Check] = {
 ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 
-def _commonest_reasons(dataset: Dataset) -> str:
-    """The number of rows per reason, and the first row of the most common one."""
-    bad = [row for name in SPLITS for row in dataset.splits[name].quarantined]
-    commonest = Counter(row.reason for row in bad).most_common(3)
-    counts = ", ".join(f"{reason}: {count}" for reason, count in commonest)
-    first = next(row for row in bad if row.reason == commonest[0][0])
-    return f"{counts}; for example {first.split}, line {first.line}: {first.detail}"
-
-
-def _label_rows(dataset: Dataset, split: str) -> dict[str, int]:
-    frame = dataset.splits[split].frame
-    return {label: int((frame["label"] == label).sum()) for label in dataset.labels}
-
-
-def _alike(labels: tuple[str, ...]) -> list[tuple[str, str]]:
-    first: dict[str, str] = {}
-    pairs = []
-    for label in labels:
-        other = first.setdefault("".join(label.casefold().split()), label)
-        if other != label:
-            pairs.append((other, label))
-    return pairs
+def _label_rows(dataset: Dataset) -> dict[str, int]:
+    labels = dataset.splits["train"].frame["label"]
+    return {label: int((labels == label).sum()) for label in dataset.labels}

@@ -41,7 +41,9 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
         schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
     )
     frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
-    aside = [QuarantinedRow(name, number, "not JSON", "?", "{") for number in range(bad)]
+    aside = [
+        QuarantinedRow(name, f"{name}.jsonl", number, "not JSON", "?", "{") for number in range(bad)
+    ]
     return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.config import CheckName, DataConfig
-from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, passed
+from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.checks.suite import CHECKS, run_check, run_checks
 from mlrun_assets.data.reading import DataFile, read_split
 from mlrun_assets_tests.examples import ENGLISH, SOMALI, dataset_of
@@ -49,7 +49,7 @@ def test_columns_of_a_check_are_as_long_as_the_split_again() -> None:
             texts.str.contains("a").alias("has_a"),
             texts.str.len_chars().alias("characters"),
         )
-        return CheckResult(passed("pii", "tagged", Measured(None, None)), {"train": columns})
+        return CheckResult(judged("pii", Measured(None, None), "tagged"), {"train": columns})
 
     data = data_config(pii={"source": ["radio"], "year": [2021]})
     dataset = dataset_of(
