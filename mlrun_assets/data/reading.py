@@ -38,19 +38,17 @@ class DataFile(NamedTuple):
 
 @dataclass
 class SplitRows:
-    """A split. ``rows_read`` is the number of rows in ``frame`` plus those in ``quarantined``.
-
-    Attributes:
-        source: the names of the files, for messages.
-        files: the files with their digests and sizes.
-    """
+    """A split; ``source`` has the names of its files for messages, ``files`` their digests."""
 
     split: str
     source: str
-    rows_read: int = 0
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
     files: tuple[SourceFile, ...] = ()
+
+    @property
+    def rows_read(self) -> int:
+        return self.frame.height + len(self.quarantined)
 
 
 def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> SplitRows:
@@ -74,7 +72,6 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
         frames.append(frame)
         rows.quarantined += quarantined
         read = frame.height + len(quarantined)
-        rows.rows_read += read
         rows.files += (SourceFile(name=file.name, digest=digest, size_bytes=size, rows_read=read),)
     rows.frame = pl.concat(frames)
     return rows

@@ -27,17 +27,12 @@ class QuarantinedRow:
     raw: str
 
 
+@dataclass(eq=False)
 class QuarantinedRowError(Exception):
-    """A row must be quarantined.
+    """A row must be quarantined: one of a few fixed reasons, and the cause in this row."""
 
-    Attributes:
-        reason: one of a few fixed texts, which are counted.
-        detail: the cause in this row.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+    reason: str
+    detail: str
 
 
 class ParsedRow(NamedTuple):
@@ -57,10 +52,9 @@ class ParsedRow(NamedTuple):
 
     def shown(self) -> str:
         """The row for the quarantine file, shortened."""
-        if isinstance(self.raw, bytes):
-            return shorten(self.raw[:_RAW_BYTES].decode("utf-8", errors="replace"), RAW_CHARACTERS)
-        text = str(self.row) if self.raw is None else self.raw[:_RAW_BYTES]
-        return printable(shorten(text[:_RAW_BYTES], RAW_CHARACTERS))
+        raw = (str(self.row) if self.raw is None else self.raw)[:_RAW_BYTES]
+        text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+        return printable(shorten(text, RAW_CHARACTERS))
 
 
 def printable(text: str) -> str:
@@ -112,8 +106,16 @@ def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
     Raises:
         QuarantinedRowError: a column is missing or is not text.
     """
-    parts = [_text(row, column) for column in columns]
-    return "\n".join(part for part in parts if part)
+    parts = []
+    for column in columns:
+        value = _value(row, column)
+        if value is None:
+            raise QuarantinedRowError("missing text", f"`{column}` is null")
+        if not isinstance(value, str):
+            detail = f"`{column}` is a {type(value).__name__}"
+            raise QuarantinedRowError("text of a wrong type", detail)
+        parts.append(value.strip())
+    return "\n".join(filter(None, parts))
 
 
 def _value(row: dict[str, Any], column: str) -> Any:
@@ -122,15 +124,6 @@ def _value(row: dict[str, Any], column: str) -> Any:
         detail = f"no `{column}`; the row has {known or 'no key'}"
         raise QuarantinedRowError("missing column", detail)
     return row[column]
-
-
-def _text(row: dict[str, Any], column: str) -> str:
-    value = _value(row, column)
-    if value is None:
-        raise QuarantinedRowError("missing text", f"`{column}` is null")
-    if not isinstance(value, str):
-        raise QuarantinedRowError("text of a wrong type", f"`{column}` is a {type(value).__name__}")
-    return value.strip()
 
 
 def _label(row: dict[str, Any], data: DataConfig) -> str:

@@ -24,12 +24,7 @@ from mlrun_assets.records import SPLITS
 UNLABELLED = "unlabelled"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
-SECONDS_OF_SILENCE = 60.0
-
-
-def is_url(location: str) -> bool:
-    """True if a location in the config is a URL."""
-    return _URL.match(location) is not None
+_SILENCE = 60.0  # seconds
 
 
 def public_name(url: str) -> str:
@@ -38,50 +33,6 @@ def public_name(url: str) -> str:
     bare = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = bare.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def list_url(url: str) -> list[str]:
-    """The sorted URLs that a pattern matches; ``url`` if it is not a pattern.
-
-    HTTP has no listing, so an HTTP URL is never a pattern.
-
-    Raises:
-        DataError: the server can't be reached.
-    """
-    if "*" not in url or _scheme(url) in _WEB:
-        return [url]
-    try:
-        system, path = _file_system(url)
-        return sorted(system.unstrip_protocol(name) for name in system.glob(path))
-    except Exception as error:  # noqa: BLE001 - see `_unreachable`
-        raise _unreachable(url, error) from None
-
-
-def fetch(url: str, target: Path) -> Path:
-    """Download ``url`` to ``target`` plus the suffixes of the URL, unless that file exists.
-
-    The file gets its name when it is complete.
-
-    Raises:
-        DataError: the URL can't be fetched.
-    """
-    ending = "".join(Path(urlsplit(public_name(url)).path).suffixes[-2:])
-    copy = target.with_name(target.name + ending)
-    if copy.exists():
-        return copy
-    partial = copy.with_name(f".{copy.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        system, path = _file_system(url)
-        system.get_file(path, str(partial))
-        if not partial.is_file():
-            raise FileNotFoundError
-        partial.replace(copy)
-    except Exception as error:  # noqa: BLE001 - see `_unreachable`
-        raise _unreachable(url, error) from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return copy
 
 
 def _scheme(url: str) -> str:
@@ -96,9 +47,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         from aiohttp import ClientTimeout
 
         # No limit for a large file, but one for a server that sends nothing.
-        timeout = ClientTimeout(
-            total=None, sock_connect=SECONDS_OF_SILENCE, sock_read=SECONDS_OF_SILENCE
-        )
+        timeout = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
         options["client_kwargs"] = {"timeout": timeout}
     system, path = fsspec.url_to_fs(url, **options)
     return system, path
@@ -141,7 +90,7 @@ class Source:
 
     @property
     def is_url(self) -> bool:
-        return is_url(self.location)
+        return _URL.match(self.location) is not None
 
 
 def source_paths(
@@ -161,8 +110,8 @@ def source_paths(
         except DataError as error:
             problems.append(str(error))
             continue
-        for source in found[split]:
-            problems += _problems(f"data.{split}_path", source)
+        whys = [(source.name, _problem(source)) for source in found[split]]
+        problems += [f"data.{split}_path: {name}: {why}" for name, why in whys if why]
     problems += _in_two_splits({split: found[split] for split in SPLITS if split in found})
     if problems:
         raise DataError(f"{'; '.join(problems)}; {_WHERE}")
@@ -173,14 +122,14 @@ def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
     """The files that ``data.<split>_path`` names; the matches of a pattern are sorted.
 
     Raises:
-        DataError: a pattern matches no file.
+        DataError: a pattern matches no file, or a server can't be reached.
     """
     locations: list[str] = []
     for each in config.settings.data.paths(split):
-        matching = list_url(each) if is_url(each) else _local(config.directory, each)
+        matching = _matching(config.directory, each)
         if not matching:
-            shown = public_name(each) if is_url(each) else each
-            raise DataError(f"data.{split}_path: the pattern `{shown}` matches no file")
+            pattern = Source(each).name
+            raise DataError(f"data.{split}_path: the pattern `{pattern}` matches no file")
         locations += matching
     return tuple(Source(location) for location in dict.fromkeys(locations))
 
@@ -209,20 +158,49 @@ def fetch_sources(
     """
     return {
         split: tuple(
-            DataFile(
-                source.name,
-                fetch(source.location, directory / f"{split}-{number}")
-                if source.is_url
-                else Path(source.location),
-            )
+            DataFile(source.name, _local_path(source, directory / f"{split}-{number}"))
             for number, source in enumerate(each, start=1)
         )
         for split, each in sources.items()
     }
 
 
-def _local(directory: Path, named: str) -> list[str]:
-    """The absolute paths that match; an existing file is never taken for a pattern."""
+def _local_path(source: Source, target: Path) -> Path:
+    """The file itself; a URL is downloaded to ``target`` plus its suffixes, unless that exists."""
+    url = source.location
+    if not source.is_url:
+        return Path(url)
+    copy = target.with_name(target.name + "".join(Path(urlsplit(source.name).path).suffixes[-2:]))
+    if copy.exists():
+        return copy
+    partial = copy.with_name(f".{copy.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        system, path = _file_system(url)
+        system.get_file(path, str(partial))
+        if not partial.is_file():
+            raise FileNotFoundError
+        partial.replace(copy)
+    except Exception as error:  # noqa: BLE001 - see `_unreachable`
+        raise _unreachable(url, error) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return copy
+
+
+def _matching(directory: Path, named: str) -> list[str]:
+    """The URLs or absolute paths that match; an existing file is never taken for a pattern.
+
+    HTTP has no listing, so an HTTP URL is never a pattern.
+    """
+    if Source(named).is_url:
+        if "*" not in named or _scheme(named) in _WEB:
+            return [named]
+        try:
+            system, path = _file_system(named)
+            return sorted(system.unstrip_protocol(name) for name in system.glob(path))
+        except Exception as error:  # noqa: BLE001 - see `_unreachable`
+            raise _unreachable(named, error) from None
     # os.path accepts every string; pathlib raises for some, such as `~nobody`.
     path = os.path.normpath(os.path.join(directory, os.path.expanduser(named)))  # noqa: PTH111, PTH118
     if glob.has_magic(path) and not os.path.lexists(path):
@@ -242,31 +220,23 @@ def data_file(path: Path) -> DataFile:
     return DataFile(source.name, path)
 
 
-def _problems(key: str, source: Source) -> list[str]:
-    why = _problem(source)
-    return [f"{key}: {source.name}: {why}"] if why else []
-
-
 def _problem(source: Source) -> str | None:
-    why = None if source.is_url else _unreadable(Path(source.location))
-    if why is None and format_of(source.name) is None:
-        known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in COMPRESSED)])
-        why = f"unknown format; use one of {known}"
-    return why
-
-
-def _unreadable(path: Path) -> str | None:
     """Why a file can't be read. A pipe is not opened, because that can block."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "not a regular file"
-        path.open("rb").close()
-    except FileNotFoundError:
-        return "no such file"
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-    except ValueError:
-        return "not a path"
+    if not source.is_url:
+        path = Path(source.location)
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return "not a regular file"
+            path.open("rb").close()
+        except FileNotFoundError:
+            return "no such file"
+        except OSError as error:
+            return f"can't be read: {error.strerror}"
+        except ValueError:
+            return "not a path"
+    if format_of(source.name) is None:
+        known = ", ".join([*FORMATS, *(f".jsonl{ending}" for ending in COMPRESSED)])
+        return f"unknown format; use one of {known}"
     return None
 
 

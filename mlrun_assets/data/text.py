@@ -54,10 +54,11 @@ class Normalised(NamedTuple):
 
 
 ALL_STEPS = frozenset(Step)
-_DELETED = {
-    Step.ZERO_WIDTH_SPACE: "\u200b",
-    Step.BYTE_ORDER_MARK: "\ufeff",
-    Step.SOFT_HYPHEN: "\u00ad",
+_REPLACED = {
+    Step.ZERO_WIDTH_SPACE: ("\u200b", ""),
+    Step.BYTE_ORDER_MARK: ("\ufeff", ""),
+    Step.SOFT_HYPHEN: ("\u00ad", ""),
+    Step.NO_BREAK_SPACE: ("\u00a0", " "),
 }
 _APOSTROPHE = re.compile(f"(?<={LETTER})[{LOOK_ALIKES}](?={LETTER})")
 _RUN = re.compile(r"\s{2,}|[^\S ]")
@@ -75,34 +76,23 @@ def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
     if not _IRREGULAR.search(text) and unicodedata.is_normalized("NFC", text):
         return Normalised(text, {})
     counts: dict[Step, int] = {}
-    for step, character in _DELETED.items():
+    for step, (character, replacement) in _REPLACED.items():
         if step in steps:
             counts[step] = text.count(character)
-            text = text.replace(character, "")
+            text = text.replace(character, replacement)
     if Step.NFC in steps and not unicodedata.is_normalized("NFC", text):
         counts[Step.NFC] = 1
         text = unicodedata.normalize("NFC", text)
     if Step.APOSTROPHE in steps:
         text, counts[Step.APOSTROPHE] = _APOSTROPHE.subn("'", text)
-    if Step.NO_BREAK_SPACE in steps:
-        counts[Step.NO_BREAK_SPACE] = text.count("\u00a0")
-        text = text.replace("\u00a0", " ")
     if Step.WHITE_SPACE in steps:
-        text, runs = _collapse(text)
-        counts |= runs
-    return Normalised(text, {step: count for step, count in counts.items() if count})
-
-
-def _collapse(text: str) -> tuple[str, dict[Step, int]]:
-    stripped = text.strip()
-    runs = _RUN.findall(stripped)
-    # A single line break is layout (it joins two columns), so it is counted separately.
-    breaks = sum(run in ("\n", "\r\n") for run in runs)
-    edges = stripped != text
-    return _RUN.sub(" ", stripped), {
-        Step.LINE_BREAK: breaks,
-        Step.WHITE_SPACE: len(runs) - breaks + edges,
-    }
+        stripped = text.strip()
+        runs = _RUN.findall(stripped)
+        # A single line break is layout (it joins two columns), so it is counted separately.
+        breaks = counts[Step.LINE_BREAK] = sum(run in ("\n", "\r\n") for run in runs)
+        counts[Step.WHITE_SPACE] = len(runs) - breaks + (stripped != text)
+        text = _RUN.sub(" ", stripped)
+    return Normalised(text, {step: counts[step] for step in Step if counts.get(step)})
 
 
 # The key of equal texts
@@ -113,17 +103,8 @@ _LONG_RUN = re.compile(r"([^\W\d_])\1\1+")
 _LONG_ASCII_RUN = re.compile(r"([a-z])\1\1+")
 _ASCII_BACKTICK = re.compile(r"(?<=\w)`")
 _ASCII_LOOSE = re.compile(r"(?<!\w)'+")
-_ASCII_NOT_WORD = {
-    ord(character): " "
-    for character in map(chr, range(128))
-    if character not in string.ascii_letters + string.digits + "_'"
-}
-
-
-class _Patterns(NamedTuple):
-    apostrophe: re.Pattern[str]
-    loose: re.Pattern[str]
-    not_word: re.Pattern[str]
+_ASCII_WORD = string.ascii_letters + string.digits + "_'"
+_ASCII_NOT_WORD = dict.fromkeys(set(range(128)) - set(map(ord, _ASCII_WORD)), " ")
 
 
 def duplicate_key(text: str) -> str:
@@ -147,26 +128,24 @@ def _ascii_key(text: str) -> str:
 
 
 def _unicode_key(text: str) -> str:
-    patterns = _patterns()
-    unified = patterns.apostrophe.sub("'", _INVISIBLE.sub("", text))
+    apostrophe, loose, not_word = _patterns()
+    unified = apostrophe.sub("'", _INVISIBLE.sub("", text))
     composed = unicodedata.normalize("NFKC", unified)
     folded = unicodedata.normalize("NFKC", composed.casefold())
-    words = patterns.loose.sub(" ", patterns.not_word.sub(" ", folded))
+    words = loose.sub(" ", not_word.sub(" ", folded))
     return one_line(_LONG_RUN.sub(r"\1\1", words))
 
 
 @cache
-def _patterns() -> _Patterns:
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    """What is an apostrophe, an apostrophe or mark that is in no word, and not a word."""
     # Python's \w lacks combining marks, and includes two characters that look like apostrophes.
-    marks = "".join(
-        character
-        for character in map(chr, range(0x300, 0x10000))
-        if unicodedata.category(character).startswith("M")
-    )
-    return _Patterns(
-        apostrophe=re.compile(rf"(?<=[^\W\u02bb\u02bc]|[{marks}])[{LOOK_ALIKES}]"),
-        loose=re.compile(rf"(?<![\w{marks}])['{marks}]+"),
-        not_word=re.compile(rf"[^\w'{marks}]+|[\u02bb\u02bc]+"),
+    every = map(chr, range(0x300, 0x10000))
+    marks = "".join(each for each in every if unicodedata.category(each).startswith("M"))
+    return (
+        re.compile(rf"(?<=[^\W\u02bb\u02bc]|[{marks}])[{LOOK_ALIKES}]"),
+        re.compile(rf"(?<![\w{marks}])['{marks}]+"),
+        re.compile(rf"[^\w'{marks}]+|[\u02bb\u02bc]+"),
     )
 
 
@@ -195,15 +174,8 @@ class LanguageProfile:
     function_words: frozenset[str] = frozenset()
 
 
-_SOMALI = LanguageProfile(
-    code="som",
-    tag="so",
-    steps=ALL_STEPS,
-    function_words=frozenset(
-        ("oo", "iyo", "ka", "ah", "ee", "ku", "u", "waa", "la", "waxaa", "ay", "soo", "uu", "waxay")
-    ),
-)
-_PROFILES = {_SOMALI.tag: _SOMALI}
+_SOMALI_WORDS = "oo iyo ka ah ee ku u waa la waxaa ay soo uu waxay"
+_PROFILES = {"so": LanguageProfile("som", "so", ALL_STEPS, frozenset(_SOMALI_WORDS.split()))}
 
 
 @cache

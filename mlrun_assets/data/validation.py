@@ -103,7 +103,7 @@ def validate_dataset(
     results = run_checks(dataset)
     checks = tuple(found.check for found in results)
     for split, rows in splits.items():
-        added = [column for result in results for column in result.columns.get(split, ())]
+        added = [result.columns[split] for result in results if split in result.columns]
         splits[split] = replace(rows, frame=rows.frame.with_columns(added))
     if any(check.name == "conflicting_labels" and check.warns for check in checks):
         keys = conflicting_keys(dataset)

@@ -19,11 +19,12 @@ FIRST, LAST = {"text": "Waa kow", "label": "x"}, {"text": "Waa laba", "label": "
 
 
 class Nasty(NamedTuple):
-    """``outcome``: rows kept and rows quarantined, or `REFUSED`."""
+    """``outcome``: rows kept and rows quarantined, or `REFUSED`; ``reason``: of line 2."""
 
     name: str
     content: bytes
     outcome: tuple[int, int] | None
+    reason: str | None = None
 
 
 def dumped(row: object) -> bytes:
@@ -39,108 +40,79 @@ def row(**changes: object) -> bytes:
 
 
 GOOD_JSON = between(row())
-DEEP = 100_000
-LONG_NUMBER = "9" * 5000
+_NUMBER = b"9" * 5000
 
-# One line between two good rows: quarantined.
-_BAD_LINES: dict[str, bytes] = {
-    "open brace": b"{",
-    "open string": b'{"text": "waa',
-    "cut object": b'{"text": "waa", "label": ',
-    "missing comma": b'{"text": "a" "label": "x"}',
-    "trailing comma": b'{"text": "a", "label": "x",}',
-    "single quotes": b"{'text': 'a', 'label': 'x'}",
-    "unquoted keys": b'{text: "a", label: "x"}',
-    "comment": b"// a comment",
-    "hash comment": b"# a comment",
-    "two objects": row() + row(),
-    "object and rubbish": row() + b" x",
-    "python literal": b'{"text": "a", "label": None}',
-    "NaN label": b'{"text": "a", "label": NaN}',
-    "NaN text": b'{"text": NaN, "label": "x"}',
-    "Infinity": b'{"text": "a", "label": Infinity}',
-    "minus Infinity": b'{"text": "a", "label": -Infinity}',
-    "NaN elsewhere": b'{"text": "a", "label": "x", "n": NaN}',
-    "leading zero": b'{"text": "a", "label": 01}',
-    "hexadecimal": b'{"text": "a", "label": 0x1}',
-    "bare NUL": b'{"text": "a\x00b", "label": "x"}',
-    "NULs only": b"\x00" * 40,
-    "bare tab": b'{"text": "a\tb", "label": "x"}',
-    "bad escape": b'{"text": "\\x41", "label": "x"}',
-    "cut escape": b'{"text": "\\u12", "label": "x"}',
-    "lone high surrogate": b'{"text": "\\ud800", "label": "x"}',
-    "lone low surrogate": b'{"text": "\\udc00", "label": "x"}',
-    "surrogates the wrong way": b'{"text": "\\udc00\\ud800", "label": "x"}',
-    "surrogate as bytes": b'{"text": "\xed\xa0\x80", "label": "x"}',
-    "surrogate in a key": b'{"\\ud800": 1, "text": "a", "label": "x"}',
-    "Latin-1": '{"text": "café", "label": "x"}'.encode("latin-1"),
-    "overlong": b'{"text": "\xc0\xaf", "label": "x"}',
-    "cut character": b'{"text": "\xe2\x82", "label": "x"}',
-    "byte FF": b'{"text": "\xff", "label": "x"}',
-    "beyond Unicode": b'{"text": "\xf4\x90\x80\x80", "label": "x"}',
-    "number": b"3",
-    "string": b'"waa"',
-    "null": b"null",
-    "true": b"true",
-    "list": b'["waa", "x"]',
-    "list of objects": b"[" + row() + b"]",
-    "empty object": b"{}",
-    "empty list": b"[]",
-    "deep lists": b"[" * DEEP,
-    "deep lists, closed": b"[" * DEEP + b"]" * DEEP,
-    "deep objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
-    "deep value": b'{"text": "a", "label": "x", "d": ' + b"[" * 5000 + b"]" * 5000 + b"}",
-    "deep and repeated": b'{"text": "a", "label": "x", "d": {"e": '
-    + b'{"a":' * 980
-    + b"1"
-    + b"}" * 981
-    + b"}",
-    "repeated key": b'{"text": "a", "text": "b", "label": "x"}',
-    "repeated label": b'{"text": "a", "label": "x", "label": "y"}',
-    "repeated, same value": b'{"text": "a", "text": "a", "label": "x"}',
-    "repeated, escaped": b'{"text": "a", "te\\u0078t": "b", "label": "x"}',
-    "repeated, tab before colon": b'{"text"\t: "a", "text"\t: "b", "label"\t: "x"}',
-    "repeated in depth": b'{"text": "a", "label": "x", "m": {"k": 1, "k": 2}}',
-    "no text": b'{"label": "x"}',
-    "no label": b'{"text": "a"}',
-    "other case": b'{"Text": "a", "Label": "x"}',
-    "null text": row(text=None),
-    "number as text": row(text=3),
-    "true as text": row(text=True),
-    "list as text": row(text=["a"]),
-    "object as text": row(text={"a": 1}),
-    "empty text": row(text=""),
-    "blank text": row(text=" \t\n\u00a0\u2003"),
-    "null label": row(label=None),
-    "empty label": row(label=""),
-    "blank label": row(label=" \n"),
-    "true as label": row(label=True),
-    "fraction as label": row(label=1.5),
-    "round float as label": row(label=1.0),
-    "list as label": row(label=["x"]),
-    "object as label": row(label={"x": 1}),
-    "unknown label": row(label="z"),
-    "label in other case": row(label="X"),
-    "label with a space": row(label="x "),
-    "label with a full-width letter": row(label="\uff58"),
-    "label with a zero-width space": row(label="x\u200b"),
-    "huge number as label": b'{"text": "a", "label": ' + LONG_NUMBER.encode() + b"}",
-    "huge digits as label": row(label=LONG_NUMBER),
-    "huge number elsewhere": b'{"text": "a", "label": "x", "m": {"n": '
-    + LONG_NUMBER.encode()
-    + b"}}",
-    "integer label": row(label=7),
-    "negative label": row(label=-1),
-    "minus minus label": row(label="--1"),
-    "id seen before": row(id="train-1"),
-}
+# One line between two good rows: quarantined, by the reason.
+_BAD_LINES: dict[str, dict[str, bytes]] = {
+    "not JSON": {
+        "open brace": b"{",
+        "cut object": b'{"text": "waa", "label": ',
+        "trailing comma": b'{"text": "a", "label": "x",}',
+        "two objects": row() + row(),
+        "NaN label": b'{"text": "a", "label": NaN}',
+        "Infinity elsewhere": b'{"text": "a", "label": "x", "n": Infinity}',
+        "leading zero": b'{"text": "a", "label": 01}',
+        "bare NUL": b'{"text": "a\x00b", "label": "x"}',
+        "NULs only": b"\x00" * 40,
+        "bare tab": b'{"text": "a\tb", "label": "x"}',
+        "bad escape": b'{"text": "\\x41", "label": "x"}',
+        "lone surrogate": b'{"text": "\\udc00", "label": "x"}',
+        "surrogate as bytes": b'{"text": "\xed\xa0\x80", "label": "x"}',
+        "surrogate in a key": b'{"\\ud800": 1, "text": "a", "label": "x"}',
+        "Latin-1": '{"text": "café", "label": "x"}'.encode("latin-1"),
+        "byte FF": b'{"text": "\xff", "label": "x"}',
+        "deep lists": b"[" * 100_000,
+        "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        "deep value": b'{"text": "a", "label": "x", "d": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        "huge number as label": b'{"text": "a", "label": ' + _NUMBER + b"}",
+        "huge number elsewhere": b'{"text": "a", "label": "x", "m": {"n": ' + _NUMBER + b"}}",
+    },
+    "nested too deeply": {
+        "deep and repeated": b'{"text": "a", "label": "x", "d": {"e": '
+        + b'{"a":' * 980 + b"1" + b"}" * 981 + b"}",
+    },
+    "not an object": {
+        "number": b"3",
+        "null": b"null",
+        "list of objects": b"[" + row() + b"]",
+    },
+    "duplicate key": {
+        "repeated key": b'{"text": "a", "text": "b", "label": "x"}',
+        "repeated, same value": b'{"text": "a", "text": "a", "label": "x"}',
+        "repeated, escaped": b'{"text": "a", "te\\u0078t": "b", "label": "x"}',
+        "repeated, tab before colon": b'{"text"\t: "a", "text"\t: "b", "label"\t: "x"}',
+        "repeated in depth": b'{"text": "a", "label": "x", "m": {"k": 1, "k": 2}}',
+    },
+    "missing column": {
+        "empty object": b"{}",
+        "no label": b'{"text": "a"}',
+        "other case": b'{"Text": "a", "Label": "x"}',
+    },
+    "missing text": {"null text": row(text=None)},
+    "text of a wrong type": {"number as text": row(text=3), "list as text": row(text=["a"])},
+    "empty text": {"empty text": row(text=""), "blank text": row(text=" \t\n\u00a0\u2003")},
+    "missing label": {"null label": row(label=None), "blank label": row(label=" \n")},
+    "label of a wrong type": {
+        "true as label": row(label=True),
+        "round float as label": row(label=1.0),
+        "object as label": row(label={"x": 1}),
+    },
+    "unknown label": {
+        "label in other case": row(label="X"),
+        "label with a space": row(label="x "),
+        "label with a full-width letter": row(label="\uff58"),
+        "label with a zero-width space": row(label="x\u200b"),
+        "huge digits as label": row(label=_NUMBER.decode()),
+        "integer label": row(label=7),
+        "minus minus label": row(label="--1"),
+    },
+    "id seen before": {"id seen before": row(id="train-1")},
+}  # fmt: skip
 # One line between two good rows: kept.
 _ODD_LINES: dict[str, bytes] = {
     "NUL escape": row(text="a\x00b"),
     "control escapes": row(text="a\x01\x1f\x7fb"),
-    "bidi": row(text="\u202eabc\u2066"),
-    "emoji": row(text="😀 \U0010ffff waa"),
-    "noncharacter": row(text="waa \ufffe\uffff"),
+    "emoji": row(text="😀 \U0010ffff waa \ufffe\uffff \u202eabc\u2066"),
     "thousand marks": row(text="a" + "\u0301" * 1000),
     "nested other key": row(meta={"text": "other", "label": ["y"]}),
     "colons in text": row(text='waa "x": "y", "text": 3'),
@@ -154,16 +126,17 @@ _ODD_LINES: dict[str, bytes] = {
     "spaces around": b" \t " + row() + b" \r",
     "long text": row(text="waa " * 50_000),
     "one long word": row(text="w" * 300_000),
-    "markup": row(text="<script>|`$(rm)`| ![x](y)"),
-    "formula": row(text='=cmd|" /C calc"!A0'),
 }
 _FILES_OF_LINES = [
-    *(Nasty(name, between(line), (2, 1)) for name, line in _BAD_LINES.items()),
+    *(
+        Nasty(name, between(line), (2, 1), reason)
+        for reason, lines in _BAD_LINES.items()
+        for name, line in lines.items()
+    ),
     *(Nasty(name, between(line), (3, 0)) for name, line in _ODD_LINES.items()),
 ]
 _WHOLE_JSON = [
     Nasty("empty", b"", (0, 0)),
-    Nasty("one newline", b"\n", (0, 0)),
     Nasty("only blank lines", b"\n \n\t\n\r\n\x0b\n" * 50, (0, 0)),
     Nasty("only a byte order mark", b"\xef\xbb\xbf", (0, 0)),
     Nasty("byte order mark", b"\xef\xbb\xbf" + GOOD_JSON, (3, 0)),
@@ -174,15 +147,11 @@ _WHOLE_JSON = [
     Nasty("carriage returns only", between(row(), b"\r"), (3, 0)),
     Nasty("carriage returns, one bad", between(b"{", b"\r"), (2, 1)),
     Nasty("mixed line ends", dumped(FIRST) + b"\r" + row() + b"\r\n" + dumped(LAST), (3, 0)),
-    Nasty("form feeds", between(row(), b"\x0c\n"), (3, 0)),
     Nasty("line separators", GOOD_JSON.replace(b"\n", "\u2028".encode()), (0, 1)),
     Nasty("UTF-16 with a mark", GOOD_JSON.decode().encode("utf-16"), REFUSED),
     Nasty("UTF-16 big-endian", b"\xfe\xff" + GOOD_JSON.decode().encode("utf-16-be"), REFUSED),
-    Nasty("UTF-16 without a mark", GOOD_JSON.decode().encode("utf-16-le"), REFUSED),
     Nasty("UTF-16 big without a mark", GOOD_JSON.decode().encode("utf-16-be"), REFUSED),
     Nasty("UTF-32", GOOD_JSON.decode().encode("utf-32"), REFUSED),
-    Nasty("UTF-32 without a mark", GOOD_JSON.decode().encode("utf-32-be"), REFUSED),
-    Nasty("UTF-7", b"{+AGE-}", (0, 1)),
     Nasty("pretty-printed", json.dumps(FIRST, indent=2).encode(), (0, 4)),
     Nasty("one array", b"[" + row() + b"," + row() + b"]", (0, 1)),
     Nasty("a zip archive", b"PK\x03\x04" + b"\0" * 60, REFUSED),
@@ -192,9 +161,7 @@ _WHOLE_JSON = [
     Nasty("bzip2", b"BZh91AY" + b"\1" * 60, REFUSED),
     Nasty("xz", b"\xfd7zXZ\0" + b"\1" * 60, REFUSED),
     Nasty("a web page", b"<!DOCTYPE html>\n<html>\n<body>404</body>\n</html>\n", (0, 4)),
-    Nasty("a Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\nsize 3\n", (0, 2)),
     Nasty("a picture", b"\x89PNG\r\n\x1a\n" + bytes(range(1, 200)), (0, 4)),
-    Nasty("a table", b"text,label\nwaa,x\n", (0, 2)),
     Nasty("a thousand repeats of one id", row(id="a") + b"\n" + b"\n".join([row(id="a")] * 999),
           (1, 999)),
 ]  # fmt: skip
@@ -230,7 +197,6 @@ PACKED = [
     ),
     Nasty("gzip with zero bytes behind", _GZIP + b"\0" * 512, _ALL),
     Nasty("gzip with a wrong checksum", _flipped(_GZIP, len(_GZIP) - 6), REFUSED),
-    Nasty("gzip with a wrong length", _flipped(_GZIP, len(_GZIP) - 1), REFUSED),
     Nasty("gzip with a wrong byte", _flipped(_GZIP, len(_GZIP) // 2), REFUSED),
     Nasty("zstd with a wrong byte", _flipped(_ZSTD, 4), REFUSED),
     Nasty("gzip of nothing", gzip.compress(b""), (0, 0)),
@@ -239,9 +205,6 @@ PACKED = [
     Nasty("gzip in zstd", zstd(_GZIP), REFUSED),
     Nasty("gzip of UTF-16", gzip.compress(GOOD_JSON.decode().encode("utf-16")), REFUSED),
     Nasty("gzip of a bad line", gzip.compress(between(b"{")), (2, 1)),
-    Nasty("gzip of Parquet", gzip.compress(b"PAR1" + b"\0" * 40), REFUSED),
-    Nasty("not packed at all", GOOD_JSON, (3, 0)),
-    Nasty("empty though named packed", b"", (0, 0)),
 ]
 
 _HEAD = b"text,label\n"
@@ -256,36 +219,26 @@ TABLES = [
     Nasty("empty", b"", (0, 0)),
     Nasty("only blank lines", b"\n\n \n\r\n", (0, 0)),
     Nasty("header only", _HEAD, (0, 0)),
-    Nasty("header only, no newline", _HEAD.strip(), (0, 0)),
     Nasty("blank lines above the header", b"\n\n" + table(b"Waa,x"), (3, 0)),
     Nasty("byte order mark", b"\xef\xbb\xbf" + table(), (2, 0)),
     Nasty("byte order mark and quotes", b'\xef\xbb\xbf"text","label"\nWaa,x\n', (1, 0)),
     Nasty("CRLF", table(b"Waa,x").replace(b"\n", b"\r\n"), (3, 0)),
     Nasty("carriage returns only", table(b"Waa,x").replace(b"\n", b"\r"), (3, 0)),
     Nasty("UTF-16", table().decode().encode("utf-16"), REFUSED),
-    Nasty("UTF-16 without a mark", table().decode().encode("utf-16-le"), REFUSED),
     Nasty("no heading for the label", b"text,topic\nWaa,x\n", REFUSED),
-    Nasty("no headings", b"Waa,x\nWaa,y\n", REFUSED),
-    Nasty("headings in other case", b"Text,Label\nWaa,x\n", REFUSED),
     Nasty("headings with spaces", b"text, label\nWaa,x\n", REFUSED),
     Nasty("heading twice", b"text,label,text\na,x,b\n", REFUSED),
-    Nasty("other heading twice", b"text,label,n,n\na,x,1,2\n", REFUSED),
     Nasty("empty headings twice", b"text,label,,\na,x,1,2\n", (1, 0)),
     Nasty("headings not UTF-8", b"text,label,\xff\na,x,b\n", REFUSED),
     Nasty("heading with an open quote", b'"text,label\nWaa,x\n', REFUSED),
     Nasty("heading with NUL", b"text,label,\x00\na,x,b\n", (1, 0)),
-    Nasty("semicolons", b"text;label\nWaa;x\n", REFUSED),
-    Nasty("tabs in CSV", b"text\tlabel\nWaa\tx\n", REFUSED),
     Nasty("JSON in CSV", GOOD_JSON, REFUSED),
-    Nasty("Parquet in CSV", b"PAR1" + b"\0" * 40, REFUSED),
-    Nasty("too few values", table(b"Waa"), (2, 1)),
+    Nasty("too few values", table(b"Waa"), (2, 1), "wrong number of columns"),
     Nasty("too many values", table(b"Waa,x,z"), (2, 1)),
-    Nasty("a comma that wants quotes", table(b"Haa, waa,x"), (2, 1)),
     Nasty("quoted comma", table(b'"Haa, waa",x'), (3, 0)),
     Nasty("quoted lines", table(b'"Haa\nwaa\n\nwaa",x'), (3, 0)),
-    Nasty("doubled quotes", table(b'"Haa ""waa""",x'), (3, 0)),
     Nasty("quote inside a value", table(b'Haa "waa",x'), (3, 0)),
-    Nasty("text behind a quote", table(b'"Haa" waa,x'), (2, 1)),
+    Nasty("text behind a quote", table(b'"Haa" waa,x'), (2, 1), "not a table row"),
     Nasty("backslash before a quote", table(b'"Haa \\" waa",x'), (2, 1)),
     # The open quote takes the rest of the file: each of its lines is quarantined.
     Nasty("unclosed quote", table(b'"Haa,x', b"Waa,x", b"Waa,y"), (1, 4)),
@@ -295,23 +248,15 @@ TABLES = [
     Nasty("open quote and blank lines", _HEAD + b'"\n\n\n', (0, 1)),
     Nasty("NUL in a value", table(b"a\x00b,x"), (3, 0)),
     Nasty("NULs only", table(b"\x00\x00"), (2, 1)),
-    Nasty("byte FF", table(b"\xff,x"), (2, 1)),
-    Nasty("Latin-1", table("café,x".encode("latin-1")), (2, 1)),
-    Nasty("surrogate as bytes", table(b"\xed\xa0\x80,x"), (2, 1)),
+    Nasty("byte FF", table(b"\xff,x"), (2, 1), "not UTF-8"),
     Nasty("label not UTF-8", table(b"Waa,\xff"), (2, 1)),
     Nasty("empty text", table(b",x"), (2, 1)),
-    Nasty("blank text", table(b"  ,x"), (2, 1)),
-    Nasty("empty label", table(b"Waa,"), (2, 1)),
     Nasty("blank label", table(b"Waa, "), (2, 1)),
     Nasty("commas only", table(b","), (2, 1)),
-    Nasty("unknown label", table(b"Waa,z"), (2, 1)),
-    Nasty("huge field", table(b"waa " * 100_000 + b",x"), (3, 0)),
     Nasty("huge quoted field", table(b'"' + b"waa\n" * 100_000 + b'",x'), (3, 0)),
     Nasty("many values", table(b"a," * 50_000), (2, 1)),
     Nasty("blank lines between", table(b"", b"   ", b"Waa,x"), (3, 0)),
-    Nasty("formula", table(b"=1+1,x"), (3, 0)),
     Nasty("gzip by its bytes", gzip.compress(table(b"Waa,x")), (3, 0)),
-    Nasty("zstd, cut", zstd(table(b"Waa,x"))[:-2], REFUSED),
 ]
 
 
@@ -336,35 +281,25 @@ PARQUET = [
     Nasty("no rows", parquet({"text": pl.Series([], dtype=pl.String), "label": []}), (0, 0)),
     Nasty("no columns", parquet({}), REFUSED),
     Nasty("no label", parquet({"text": _TEXTS}), REFUSED),
-    Nasty("magic only", b"PAR1", REFUSED),
     Nasty("magic twice", b"PAR1PAR1", REFUSED),
     Nasty("not Parquet", GOOD_JSON, REFUSED),
-    Nasty("gzip", gzip.compress(_PARQUET), REFUSED),
     *(
         Nasty(f"cut at {share:.0%}", _MANY[: int(share * len(_MANY))], REFUSED)
         for share in (0.01, 0.1, 0.5, 0.9, 0.99)
     ),
-    Nasty("cut by one byte", _MANY[:-1], REFUSED),
     Nasty("cut in the middle", _MANY[: len(_MANY) // 3] + _MANY[len(_MANY) // 2 :], REFUSED),
     Nasty("zeros in the middle", _MANY[:1000] + b"\0" * 4000 + _MANY[5000:], REFUSED),
     Nasty("wrong footer", _PARQUET[:-108] + b"\xff" * 100 + _PARQUET[-8:], REFUSED),
     Nasty("wrong length of the footer", _flipped(_PARQUET, len(_PARQUET) - 6), REFUSED),
-    Nasty("null text", parquet(_columns(["Waa", None, "Waa laba"])), (2, 1)),
-    Nasty("only nulls", parquet(_columns([None, None, None])), (0, 3)),
+    Nasty("null text", parquet(_columns(["Waa", None, "Waa laba"])), (2, 1), "missing text"),
     Nasty("list as text", parquet(_columns([["a"], ["b"], []])), (0, 3)),
-    Nasty("struct as text", parquet(_columns([{"a": 1}] * 3)), (0, 3)),
     Nasty("bytes as text", parquet(_columns([b"a", b"\xff", b""])), (0, 3)),
-    Nasty("numbers as text", parquet(_columns([1, 2, 3])), (0, 3)),
     Nasty("categories", parquet(_columns(pl.Series(_TEXTS, dtype=pl.Categorical))), (3, 0)),
     Nasty("list as label", parquet(_columns(label=[["x"], [], None])), (0, 3)),
-    Nasty("struct as label", parquet(_columns(label=[{"x": 1}] * 3)), (0, 3)),
     Nasty("float label", parquet(_columns(label=[1.0, float("nan"), None])), (0, 3)),
-    Nasty("truth as label", parquet(_columns(label=[True, False, None])), (0, 3)),
     Nasty("integer label", parquet(_columns(label=[1, 2, 3])), (0, 3)),
     Nasty("other columns of every type", parquet(_columns(
         lists=[[1], [], None], structs=[{"a": [b"x"]}] * 3, empty=[None] * 3)), (3, 0)),
-    Nasty("long text", parquet(_columns(["waa " * 200_000, "b", "c"])), (3, 0)),
-    Nasty("NUL in text", parquet(_columns(["a\0b", "b", "c"])), (3, 0)),
     *(
         Nasty(f"packed with {codec}", parquet(_columns(), compression=codec), (3, 0))
         for codec in ("uncompressed", "snappy", "gzip", "brotli", "zstd")

@@ -10,10 +10,9 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.formats import BATCH_BYTES
-from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, label_set, read_split
+from mlrun_assets.data.reading import DataFile, SplitRows, label_set, read_split
 from mlrun_assets.data.rows import QuarantinedRowError
 from mlrun_assets.data.unlabelled import read_whole_rows
-from mlrun_assets.errors import DataError
 
 GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}
 
@@ -26,35 +25,6 @@ def lines(path: Path, *rows: object) -> Path:
     content = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
     path.write_bytes(b"\n".join(content) + b"\n")
     return path
-
-
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [
-        (b"{", "not JSON"),
-        (b'{"text": NaN, "label": "x"}', "not JSON"),
-        (b'{"text": "\\ud800", "label": "x"}', "not JSON"),
-        (b'{"text": "\xff", "label": "x"}', "not JSON"),
-        (b"[1]", "not an object"),
-        (b'{"text": "a", "text": "b", "label": "x"}', "duplicate key"),
-        ({"text": "a"}, "missing column"),
-        ({"label": "x"}, "missing column"),
-        ({"text": None, "label": "x"}, "missing text"),
-        ({"text": 3, "label": "x"}, "text of a wrong type"),
-        ({"text": "a", "label": True}, "label of a wrong type"),
-        ({"text": "a", "label": 1.5}, "label of a wrong type"),
-        ({"text": "a", "label": ""}, "missing label"),
-        ({"text": "a", "label": None}, "missing label"),
-    ],
-)
-def test_a_bad_row_is_quarantined_and_the_others_are_read(
-    tmp_path: Path, bad: object, reason: str
-) -> None:
-    rows = read(lines(tmp_path / "a.jsonl", GOOD, bad, {**GOOD, "id": "b"}))
-    assert rows.rows_read == 3
-    assert rows.frame["id"].to_list() == ["a", "b"]
-    assert [(row.line, row.reason) for row in rows.quarantined] == [(2, reason)]
-    assert rows.quarantined[0].detail
 
 
 def test_columns_are_mapped_and_joined_headline_first(tmp_path: Path) -> None:
@@ -107,25 +77,6 @@ def test_tables(tmp_path: Path, suffix: str, delimiter: str) -> None:
     assert rows.quarantined[0].line == 4
 
 
-def test_a_table_with_bytes_that_are_not_utf8(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"text,label\n\xff\xfe,x\nok,x\n")
-    rows = read(path)
-    assert rows.frame["text"].to_list() == ["ok"]
-    assert [row.reason for row in rows.quarantined] == ["not UTF-8"]
-
-
-def test_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    pl.DataFrame({"id": [1, 2], "text": ["a", None], "label": ["x", "y"]}).write_parquet(path)
-    rows = read(path)
-    assert rows.frame["id"].to_list() == ["1"]
-    assert [row.reason for row in rows.quarantined] == ["missing text"]
-    path.write_bytes(b"not parquet")
-    with pytest.raises(DataError, match="not a Parquet file that can be read"):
-        read(path)
-
-
 def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_path: Path) -> None:
     import pyarrow as pa
 
@@ -147,25 +98,6 @@ def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_p
         assert each <= row.size < 1.1 * each
     assert number == rows - 1
     assert most < 3 * BATCH_BYTES < frame.estimated_size() / 2
-
-
-def test_schema_quarantines_blank_texts_unknown_labels_and_repeated_ids(tmp_path: Path) -> None:
-    path = lines(
-        tmp_path / "a.jsonl",
-        GOOD,
-        {**GOOD, "text": "another"},
-        {**GOOD, "id": "b", "text": " \n"},
-        {**GOOD, "id": "c", "label": "z"},
-        {**GOOD, "id": "d"},
-    )
-    rows = enforce_schema(read(path), ("x", "y"))
-    assert rows.frame["id"].to_list() == ["a", "d"]
-    assert [(row.line, row.reason) for row in rows.quarantined] == [
-        (2, "id seen before"),
-        (3, "empty text"),
-        (4, "unknown label"),
-    ]
-    assert rows.rows_read == rows.frame.height + len(rows.quarantined)
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import orjson
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.data.checks.base import Previous
-from mlrun_assets.data.validation import TokenCounts, data_name, find_previous, validate_dataset
+from mlrun_assets.data.reading import SplitRows, normalise_rows
+from mlrun_assets.data.text import ALL_STEPS, normalise
+from mlrun_assets.data.validation import data_name, find_previous, validate_dataset
 from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
-from mlrun_assets_tests.examples import MakeProject, write_rows
-
-
-def count_words(texts: list[str]) -> TokenCounts:
-    tokens = np.array([len(text.split()) for text in texts], dtype=np.int64)
-    return TokenCounts(tokens, np.zeros_like(tokens))
+from mlrun_assets_tests.examples import SOMALI, MakeProject, count_words, write_rows
 
 
 def validate(
@@ -67,8 +65,7 @@ def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
 ) -> None:
     config = load_config(make_project(data={"quality": {"max_conflicting_fraction": 0.5}}))
     rows = [
-        {"text": text_of(name), "label": label}
-        for name, label in (("a", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("d", "y"))
+        {"text": text_of(name), "label": label} for name, label in ("ax", "by", "cx", "cy", "dy")
     ]
     write_rows(tmp_path / "data" / "train.jsonl", rows)
     record = validate(config, tmp_path / "run")
@@ -85,14 +82,11 @@ def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
     quarantine = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
     aside = [row for row in map(orjson.loads, quarantine) if row["split"] == "train"]
     assert [(row["line"], row["reason"]) for row in aside] == [
-        (3, "conflicting labels"),
-        (4, "conflicting labels"),
+        (line, "conflicting labels") for line in (3, 4)
     ]
 
 
-def test_the_name_of_the_data_is_configured_or_its_directory(
-    make_project: MakeProject,
-) -> None:
+def test_the_name_of_the_data_is_configured_or_its_directory(make_project: MakeProject) -> None:
     assert data_name(load_config(make_project())) == "data"
     assert data_name(load_config(make_project(data={"name": "warar"}))) == "warar"
 
@@ -148,3 +142,41 @@ def test_missing_texts_are_reported_with_the_other_files(
     message = r"data\.val_path: \S+: no such file; data\.unlabelled_path: \S+: no such file"
     with pytest.raises(DataError, match=message):
         validate(load_config(file), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("language", "apostrophe"), [("som", "'"), ("gaz", "\u2019")])
+def test_the_splits_hold_the_normal_form_and_checks_see_the_text_as_it_came(
+    make_project: MakeProject, tmp_path: Path, language: str, apostrophe: str
+) -> None:
+    file = make_project(data={"language": language})
+    marked = "M\ufeffareykanku go\u2019aan\u00a0cusub  ayay qaateen"
+    texts = (marked, "\u200b \u200b" if language == "som" else " ", *SOMALI)
+    rows = [{"text": text, "label": "health"} for text in texts]
+    write_rows(tmp_path / "data" / "val.jsonl", rows)
+    record = validate(load_config(file), tmp_path / "run")
+    frame = pl.read_parquet(ExperimentPaths(tmp_path / "run").split("val"))
+    assert frame["text"][0] == f"Mareykanku go{apostrophe}aan cusub ayay qaateen"
+    assert {"language", "code_switched"} <= set(frame.columns)
+    assert not {"raw", "key"} & set(frame.columns)
+    assert record.quarantine_reasons == {"empty text": 1}
+    assert record.splits["val"].rows_read == record.splits["val"].rows_kept + 1
+    found = {check.name: check for check in record.checks}
+    assert "1 invisible characters, 1 no-break spaces, 1 mixed" in found["encoding"].message
+    if language == "som":
+        assert record.normalised == {
+            "zero-width spaces deleted": 2,
+            "byte order marks deleted": 1,
+            "apostrophes made U+0027": 1,
+            "no-break spaces made spaces": 1,
+            "runs of white space collapsed": 2,
+        }
+
+
+@given(st.lists(st.text(st.sampled_from("a'\u2019`. \u00a0\n\u00e9e\u0301\u200b"), max_size=8)))
+def test_rows_are_normalised_one_by_one_and_keep_what_they_were(texts: list[str]) -> None:
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    rows, changes = normalise_rows(SplitRows("train", "train.jsonl", frame), ALL_STEPS)
+    results = [normalise(text) for text in texts]
+    assert rows.frame["raw"].to_list() == texts
+    assert rows.frame["text"].to_list() == [result.text for result in results]
+    assert changes.total() == sum(sum(result.changes.values()) for result in results)

@@ -75,12 +75,12 @@ class Measured(NamedTuple):
 class CheckResult:
     """A check with its by-products.
 
-    ``columns``: of a split, columns that its file gets, as many rows as the split has. ``review``:
-    rows for a person to look at, never changed by this package.
+    ``columns``: of a split, the boolean column that its file gets, as long as the split.
+    ``review``: rows for a person to look at, never changed by this package.
     """
 
     check: QualityCheck
-    columns: dict[str, tuple[pl.Series, ...]] = field(default_factory=dict)
+    columns: dict[str, pl.Series] = field(default_factory=dict)
     review: tuple[dict[str, object], ...] = ()
 
 
@@ -102,14 +102,9 @@ def judged(
     wrong: str | None = None,
     severity: Severity = Severity.WARN,
 ) -> QualityCheck:
-    """The result of a check: failed where the value is beyond its threshold.
+    """The result of a check: it fails with ``severity`` if its value is beyond its threshold.
 
-    Args:
-        name: the check.
-        measured: its value and threshold; it passes where one of them is None.
-        fine: the message of a check that passed.
-        wrong: the message of one that failed; None: the same.
-        severity: of a failure.
+    ``fine`` is the message if it passes, ``wrong`` if it fails (by default the same).
     """
     value, threshold, _, bound = measured
     within = value is None or threshold is None or _WITHIN[bound](value, threshold)

@@ -92,6 +92,8 @@ _APOSTROPHES = {mark: rf"\p{{L}}{mark}\p{{L}}" for mark in "'" + LOOK_ALIKES}
 def encoding(dataset: Dataset) -> QualityCheck:
     """The texts as read show no sign of a wrong encoding or careless copying."""
     raw = dataset.every("raw")["raw"]
+    marks = pl.DataFrame({mark: raw.str.contains(kind) for mark, kind in _APOSTROPHES.items()})
+    commonest = max(_APOSTROPHES, key=lambda mark: int(marks[mark].sum()))
     found = {
         "mojibake": _mojibake(raw),
         "U+FFFD": raw.str.contains(_REPLACEMENT),
@@ -99,7 +101,8 @@ def encoding(dataset: Dataset) -> QualityCheck:
         "not NFC": raw.str.normalize("NFC") != raw,
         "invisible characters": raw.str.contains(_INVISIBLE),
         "no-break spaces": raw.str.contains(_NO_BREAK_SPACE),
-        "mixed apostrophes": _mixed_apostrophes(raw),
+        # The apostrophe between letters is not the one that most rows use.
+        "mixed apostrophes": marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series(),
     }
     counts = {kind: int(rows.sum()) for kind, rows in found.items()}
     rows = pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
@@ -120,14 +123,6 @@ def _mojibake(raw: pl.Series) -> pl.Series:
     positions = raw.str.contains(_MOJIBAKE_SUSPECT).arg_true()
     bad = pl.Series([bool(is_bad(text)) for text in raw.gather(positions)], dtype=pl.Boolean)
     return pl.Series([False]).new_from_index(0, len(raw)).scatter(positions, bad)
-
-
-def _mixed_apostrophes(raw: pl.Series) -> pl.Series:
-    """The rows whose apostrophe between letters is not the one that most rows use."""
-    marks = pl.DataFrame({mark: raw.str.contains(kind) for mark, kind in _APOSTROPHES.items()})
-    rows = {mark: int(marks[mark].sum()) for mark in _APOSTROPHES}
-    commonest = max(rows, key=lambda mark: rows[mark])
-    return marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series()
 
 
 WORDS = pl.col("text").str.count_matches(r"\S+")

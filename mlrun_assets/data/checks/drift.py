@@ -41,11 +41,18 @@ def measure_shift(first: pl.DataFrame, second: pl.DataFrame) -> Shift:
 
     Lengths and words are those of at most 50,000 rows of each, the classifier reads at most 2,000.
     """
+    from scipy.stats import ks_2samp
+
     index, divergence = label_shift(first["label"], second["label"])
     texts = [_sample(frame["text"], MOST_ROWS) for frame in (first, second)]
-    return Shift(
-        index, divergence, _length_distance(*texts), _unseen_words(*texts), separability(*texts)
+    lengths = [each.str.count_matches(r"\S+").to_numpy() for each in texts]
+    test = ks_2samp(*lengths, method="asymp")
+    distance = float(test.statistic) if test.pvalue < _SIGNIFICANCE else 0.0
+    known, words = (
+        each.str.to_lowercase().str.extract_all(r"\w+").explode().drop_nulls() for each in texts
     )
+    unseen = int((~words.is_in(known.unique().implode())).sum()) / max(1, len(words))
+    return Shift(index, divergence, distance, unseen, separability(*texts))
 
 
 def label_shift(first: pl.Series, second: pl.Series) -> tuple[float, float]:
@@ -96,30 +103,9 @@ def separability(first: pl.Series, second: pl.Series) -> float | None:
         LogisticRegression(C=10.0), features, side, cv=folds, method="predict_proba"
     )
     auc = float(roc_auc_score(side, guess[:, 1]))
-    return max(0.5, auc - 2 * _auc_error(auc, rows))
-
-
-def _auc_error(auc: float, rows: int) -> float:
     one, two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     spread = auc * (1 - auc) + (rows - 1) * (one + two - 2 * auc**2)
-    return float(np.sqrt(max(0.0, spread)) / rows)
-
-
-def _length_distance(first: pl.Series, second: pl.Series) -> float:
-    from scipy.stats import ks_2samp
-
-    lengths = [texts.str.count_matches(r"\S+").to_numpy() for texts in (first, second)]
-    test = ks_2samp(*lengths, method="asymp")
-    return float(test.statistic) if test.pvalue < _SIGNIFICANCE else 0.0
-
-
-def _unseen_words(first: pl.Series, second: pl.Series) -> float:
-    known, words = (
-        texts.str.to_lowercase().str.extract_all(r"\w+").explode().drop_nulls()
-        for texts in (first, second)
-    )
-    unseen = ~words.is_in(known.unique().implode())
-    return int(unseen.sum()) / max(1, len(unseen))
+    return max(0.5, auc - 2 * float(np.sqrt(max(0.0, spread)) / rows))
 
 
 def _sample(texts: pl.Series, rows: int) -> pl.Series:
@@ -177,10 +163,13 @@ def _judge(
     found = [problem for each in problems.values() for problem in each]
     if not found:
         worst = max((shift.stability_index for shift in measured.values()), default=None)
-        said = "; ".join(f"{what}: {_describe(shift)}" for what, shift in measured.items())
-        return judged(
-            name, Measured(worst, quality.drift_warns), (said or "a split is empty") + note
+        said = "; ".join(
+            f"{what}: PSI {shift.stability_index:.2f}, {shift.unseen_words:.0%} of the words new"
+            + ("" if shift.auc is None else f", AUC {shift.auc:.2f}")
+            for what, shift in measured.items()
         )
+        measure = Measured(worst, quality.drift_warns)
+        return judged(name, measure, (said or "a split is empty") + note)
     listed = "; ".join(
         f"{what}: {', '.join(problem.said for problem in each)}"
         for what, each in problems.items()
@@ -195,27 +184,18 @@ def _problems(shift: Shift, quality: QualityConfig) -> list[_Problem]:
     """The distances of a shift that are beyond their thresholds."""
     index, divergence, length, unseen, found_auc = shift
     auc, never = found_auc or 0.5, float("inf")
+    labels = f"the labels differ (PSI {index:.2f}, JSD {divergence:.3f})"
+    classifier = f"a classifier separates the texts (AUC {auc:.2f} or more)"
     limits = (
-        (
-            f"the labels differ (PSI {index:.2f}, JSD {divergence:.3f})",
-            (index, quality.drift_warns, quality.drift_blocks),
-        ),
-        (
-            f"a classifier separates the texts (AUC {auc:.2f} or more)",
-            (auc, quality.separability_warns, quality.separability_blocks),
-        ),
-        (f"the lengths differ (KS {length:.2f})", (length, quality.max_length_distance, never)),
-        (f"{unseen:.0%} of the words are new", (unseen, quality.max_unseen_words, never)),
+        (labels, index, quality.drift_warns, quality.drift_blocks),
+        (classifier, auc, quality.separability_warns, quality.separability_blocks),
+        (f"the lengths differ (KS {length:.2f})", length, quality.max_length_distance, never),
+        (f"{unseen:.0%} of the words are new", unseen, quality.max_unseen_words, never),
     )
     return [
         _Problem(said, Measured(value, blocks), Severity.ERROR)
         if value > blocks
         else _Problem(said, Measured(value, warns), Severity.WARN)
-        for said, (value, warns, blocks) in limits
+        for said, value, warns, blocks in limits
         if value > warns
     ]
-
-
-def _describe(shift: Shift) -> str:
-    auc = "" if shift.auc is None else f", AUC {shift.auc:.2f}"
-    return f"PSI {shift.stability_index:.2f}, {shift.unseen_words:.0%} of the words new{auc}"

@@ -13,7 +13,6 @@ from mlrun_assets.data.text import first_words
 from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck
 from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
-from mlrun_assets.types import LabelIds, Probabilities
 
 FEATURES = 1 << 18
 _LENGTHS = (2, 3, 4)
@@ -42,7 +41,7 @@ def character_ngrams(texts: pl.Series) -> Any:
 
 
 def _counts(texts: pl.Series) -> Any:
-    from scipy.sparse import coo_matrix
+    from scipy.sparse import csr_matrix
 
     padded = " " + texts.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars() + " "
     characters = np.frombuffer("".join(padded).encode("utf-32-le"), dtype=np.uint32)
@@ -61,10 +60,8 @@ def _counts(texts: pl.Series) -> Any:
         rows.append(row[:places][inside])
         columns.append((hashes[inside] >> np.uint64(40)) % np.uint64(FEATURES))
     where = (np.concatenate(rows), np.concatenate(columns).astype(np.int64))
-    counts = coo_matrix(
-        (np.ones(len(where[0]), dtype=np.float32), where), shape=(len(texts), FEATURES)
-    )
-    return counts.tocsr()
+    ones = np.ones(len(where[0]), dtype=np.float32)
+    return csr_matrix((ones, where), shape=(len(texts), FEATURES))
 
 
 MOST_ROWS = 50_000
@@ -119,13 +116,20 @@ def _sample(every: pl.DataFrame) -> pl.DataFrame:
 def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
     """The suspected rows, the most likely errors first, and how often model and label agree.
 
-    ``suggested`` is the model's label, ``margin`` its probability less that of the given one.
+    Each row is judged by a model that did not see it. ``suggested`` is the model's label,
+    ``margin`` its probability less that of the given one.
     """
     from cleanlab.filter import find_label_issues
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     names = sample["label"].unique().sort()
     truth = np.searchsorted(names.to_numpy(), sample["label"].to_numpy())
-    probabilities = _out_of_fold(sample["text"], truth, folds)
+    read = pl.Series([first_words(text, _WORDS_READ) for text in sample["text"]], dtype=pl.String)
+    model = LogisticRegression(C=2.0, class_weight="balanced", max_iter=200)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=_SEED)
+    features = character_ngrams(read)
+    probabilities = cross_val_predict(model, features, truth, cv=splitter, method="predict_proba")
     ranked = find_label_issues(
         truth, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
     )
@@ -135,19 +139,6 @@ def _suspects(sample: pl.DataFrame, folds: int) -> tuple[pl.DataFrame, float]:
         suggested=names.gather(best), margin=pl.Series(probabilities.max(axis=1) - own)
     )[ranked.tolist()].filter(pl.col("suggested") != pl.col("label"))
     return suspects, float((best == truth).mean())
-
-
-def _out_of_fold(texts: pl.Series, truth: LabelIds, folds: int) -> Probabilities:
-    """Probabilities of shape (rows, labels), each from a model that did not see the row."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
-    read = pl.Series([first_words(text, _WORDS_READ) for text in texts], dtype=pl.String)
-    model = LogisticRegression(C=2.0, class_weight="balanced", max_iter=200)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=_SEED)
-    return np.asarray(
-        cross_val_predict(model, character_ngrams(read), truth, cv=splitter, method="predict_proba")
-    )
 
 
 def _conflicts(every: pl.DataFrame, show_text: bool) -> list[dict[str, object]]:
@@ -179,12 +170,9 @@ def test_power(dataset: Dataset) -> QualityCheck:
     counts = labels.value_counts()["count"].to_numpy().astype(np.int64)
     balanced = int(round(rows_behind_macro_average(counts), 6))
     f1 = smallest_difference(balanced, quality.test_discordance)
-    said = f"this test split of {count(len(labels), 'row')} can show "
-    said += (
-        "no difference at all"
-        if accuracy is None
-        else f"differences of {_points(accuracy)} or more ({_points(f1)} of macro-F1)"
-    )
+    shown = f"differences of {_points(accuracy)} or more ({_points(f1)} of macro-F1)"
+    shown = "no difference at all" if accuracy is None else shown
+    said = f"this test split of {count(len(labels), 'row')} can show {shown}"
     limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
     # Without a difference that the rows can show, 1.0: none between two scores is larger.
     worst = 1.0 if accuracy is None or f1 is None else max(accuracy, f1)

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import NamedTuple
 
 import polars as pl
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset, Measured, judged, off
-from mlrun_assets.data.text import LanguageProfile, language_profile, language_tag
+from mlrun_assets.data.text import language_profile, language_tag
 from mlrun_assets.errors import count
 from mlrun_assets.records import QualityCheck, Severity
 
-DetectorName = Literal["pycld2", "py3langid"]
 
-
-@dataclass(frozen=True)
-class Detector:
+class Detector(NamedTuple):
     """``detect`` returns one code per text, ``languages`` are the codes that it knows.
 
     The codes are those of `language_tag`: detectors disagree on Hebrew (``iw`` and ``he``). A text
     in no known language gets ``un``, or a code of its script such as ``xx-Ogam``.
     """
 
-    name: DetectorName
     languages: frozenset[str]
     detect: Callable[[Sequence[str]], list[str]]
 
 
 @cache
-def load_detector(name: DetectorName) -> Detector:
+def load_detector(name: str) -> Detector:
     """The detector of that name, with its model loaded.
 
     ``pycld2`` is Compact Language Detector 2: naive Bayes over quadgrams. ``py3langid`` is
@@ -61,7 +56,7 @@ def load_detector(name: DetectorName) -> Detector:
     def detect(texts: Sequence[str]) -> list[str]:
         return [language_tag(code(text)) for text in texts]
 
-    return Detector(name, frozenset(map(language_tag, known)), detect)
+    return Detector(frozenset(map(language_tag, known)), detect)
 
 
 WORD = r"\p{L}+(?:['’‘ʼʻ`´]\p{L}+)*"  # noqa: RUF001 - used as apostrophes
@@ -83,14 +78,17 @@ def add_language(frame: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
         return frame.with_columns(
             language=pl.lit(None, dtype=pl.String), code_switched=pl.lit(value=False)
         )
-    judged = frame["text"].str.count_matches(r"\S+") >= quality.min_language_words
-    texts = frame["text"].filter(judged).str.replace_all(_NOT_TEXT, " ")
+    long = frame["text"].str.count_matches(r"\S+") >= quality.min_language_words
+    texts = frame["text"].filter(long).str.replace_all(_NOT_TEXT, " ")
     codes = load_detector(quality.language_detector).detect(texts.to_list())
     unknown = pl.Series("language", [None], dtype=pl.String).new_from_index(0, frame.height)
-    known = frame.with_columns(
-        unknown.scatter(judged.arg_true(), pl.Series(codes, dtype=pl.String))
-    )
-    return known.with_columns(_code_switched(known, profile))
+    known = unknown.scatter(long.arg_true(), pl.Series(codes, dtype=pl.String))
+    # Only rows that the detector rejected can be code-switched.
+    rejected = (known != profile.tag).fill_null(value=False).arg_true()
+    words = frame["text"].gather(rejected).str.to_lowercase().str.extract_all(WORD).to_list()
+    mixed = [len(profile.function_words & set(row)) >= _ENOUGH_FUNCTION_WORDS for row in words]
+    switched = pl.Series("code_switched", [False]).new_from_index(0, frame.height)
+    return frame.with_columns(known, switched.scatter(rejected, pl.Series(mixed, dtype=pl.Boolean)))
 
 
 def language(dataset: Dataset) -> QualityCheck:
@@ -99,22 +97,25 @@ def language(dataset: Dataset) -> QualityCheck:
     detector = load_detector(quality.language_detector)
     profile = language_profile(dataset.config.language)
     if profile.tag not in detector.languages:
-        why = f"{detector.name} knows no language `{profile.code}`, so rows are not judged"
-        return off("language", f"{why}; try another data.quality.language_detector")
+        knows = f"{quality.language_detector} knows no language `{profile.code}`"
+        advice = "so rows are not judged; try another data.quality.language_detector"
+        return off("language", f"{knows}, {advice}")
     shares, found = {}, []
     for split, rows in dataset.splits.items():
         judgeable = rows.frame.filter(pl.col("language").is_not_null())
-        other = judgeable.filter(_disagrees(profile) & ~pl.col("code_switched"))
+        other = judgeable.filter((pl.col("language") != profile.tag) & ~pl.col("code_switched"))
         shares[split] = other.height / max(1, judgeable.height)
         found.append(other["language"])
     others = pl.concat(found)
     worst = max(shares, key=lambda split: shares[split])
+    counts = others.value_counts(name="rows").sort("rows", "language", descending=[True, False])
+    commonest = ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())
     said = (
         f"{shares[worst]:.1%} of {worst} ({count(len(others), 'row')} in all, of those with "
         f"{quality.min_language_words} words or more) are not in `{profile.code}`"
     )
     wrong = (
-        f"{said}: {_commonest(others)}; remove them (column `language` of the splits), or correct "
+        f"{said}: {commonest}; remove them (column `language` of the splits), or correct "
         "data.language"
     )
     limit, severity = quality.other_language_warns, Severity.WARN
@@ -142,28 +143,3 @@ def code_switching(dataset: Dataset) -> QualityCheck:
         + ", ".join(f"{share:.1%} of {label}" for label, share in by_label)
     )
     return judged("code_switching", measured, message)
-
-
-def _disagrees(profile: LanguageProfile) -> pl.Expr:
-    return pl.col("language") != profile.tag
-
-
-def _code_switched(frame: pl.DataFrame, profile: LanguageProfile) -> pl.Series:
-    """Whether each row is code-switched; only rows that the detector rejected are examined."""
-    mixed = pl.Series("code_switched", [False]).new_from_index(0, frame.height)
-    if not profile.function_words:
-        return mixed
-    positions = frame.select(_disagrees(profile).fill_null(value=False)).to_series().arg_true()
-    words = frame["text"].gather(positions).str.to_lowercase().str.extract_all(WORD)
-    function_words = [
-        len(profile.function_words.intersection(row)) >= _ENOUGH_FUNCTION_WORDS
-        for row in words.to_list()
-    ]
-    return mixed.scatter(positions, pl.Series(function_words, dtype=pl.Boolean))
-
-
-def _commonest(languages: pl.Series) -> str:
-    counts = languages.value_counts(sort=True, name="rows").sort(
-        ["rows", "language"], descending=[True, False]
-    )
-    return ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())

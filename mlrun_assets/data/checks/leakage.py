@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import polars as pl
 
@@ -41,7 +39,11 @@ def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
 
 def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl.LazyFrame:
     """Pairs that share 13-grams: row, source, and the share of the row's 13-grams in the source."""
-    wanted = pl.concat([_wanted(start, chunk) for start, chunk in chunks(keys)] or [_NOTHING])
+    parts = [pl.DataFrame(schema={"row": pl.Int64, "hash": pl.UInt64})]
+    for start, chunk in chunks(keys):
+        hashes, rows = ngrams(chunk, NGRAM_WORDS)
+        parts.append(pl.DataFrame({"row": rows + start, "hash": hashes}).unique())
+    wanted = pl.concat(parts)
     found = _sources_of(wanted["hash"].unique().sort().to_numpy(), sources)
     if most_sources is not None:
         found = found.filter(pl.int_range(pl.len()).over("hash") < most_sources)
@@ -55,14 +57,6 @@ def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl
     )
 
 
-_NOTHING = pl.DataFrame(schema={"row": pl.Int64, "hash": pl.UInt64})
-
-
-def _wanted(start: int, keys: pl.Series) -> pl.DataFrame:
-    found = ngrams(keys, NGRAM_WORDS)
-    return pl.DataFrame({"row": found.rows + start, "hash": found.hashes}).unique()
-
-
 def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
     """The ``sources`` that contain the ``wanted`` hashes (ascending): columns hash and source."""
     low = np.uint64((1 << _FILTER_BITS) - 1)
@@ -71,13 +65,14 @@ def _sources_of(wanted: HashArray, sources: pl.Series) -> pl.DataFrame:
     perhaps[wanted & low] = True
     parts = [pl.DataFrame(schema={"source": pl.Int64, "hash": pl.UInt64})]
     for start, chunk in chunks(sources):
-        found = ngrams(chunk, NGRAM_WORDS)
-        likely = np.flatnonzero(perhaps[found.hashes & low])
-        hashes = found.hashes[likely]
+        hashes, rows = ngrams(chunk, NGRAM_WORDS)
+        likely = np.flatnonzero(perhaps[hashes & low])
+        hashes = hashes[likely]
         place = np.minimum(np.searchsorted(wanted, hashes), max(0, len(wanted) - 1))
         held = wanted[place] == hashes if len(wanted) else np.zeros(0, dtype=bool)
-        rows = found.rows[likely][held] + start
-        parts.append(pl.DataFrame({"source": rows, "hash": hashes[held]}).unique())
+        parts.append(
+            pl.DataFrame({"source": rows[likely][held] + start, "hash": hashes[held]}).unique()
+        )
     return pl.concat(parts).sort("source")
 
 
@@ -90,9 +85,12 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
     repeated = {name: dataset.near_duplicate_pairs.repeated(name) for name in dataset.splits}
     total = sum(repeated.values())
     words = dataset.every("key")["key"].str.count_matches(" ") + 1
-    short = count(int((words < SHINGLE_WORDS).sum()), "text")
-    note = f" ({short} of fewer than {SHINGLE_WORDS} words compared whole)"
-    note = "" if short == "0 texts" else note
+    short = int((words < SHINGLE_WORDS).sum())
+    note = (
+        f" ({count(short, 'text')} of fewer than {SHINGLE_WORDS} words compared whole)"
+        if short
+        else ""
+    )
     listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
     return judged(
         "near_duplicates",
@@ -103,61 +101,43 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
     )
 
 
-@dataclass
-class _Leaks:
-    """The leaks of each split in words, and the rows concerned."""
-
-    rows: dict[str, BoolArray]
-    blocking: list[str] = field(default_factory=list)
-    warning: list[str] = field(default_factory=list)
-
-    def note(self, split: str, rows: BoolArray, what: str, blocks: bool = True) -> None:
-        self.rows[split] |= rows
-        if rows.any():
-            said = self.blocking if blocks else self.warning
-            said.append(f"{count(int(rows.sum()), 'row')} of {split} {what}")
-
-
 def split_leakage(dataset: Dataset) -> CheckResult:
     """No text, near-duplicate, long passage or group is in two splits.
 
     The rows of val and test that are known from elsewhere are marked in the column ``leaks``.
     """
-    leaks = _Leaks({name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS})
+    quality, pairs = dataset.config.quality, dataset.near_duplicate_pairs
+    leaks = {name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS}
+    blocking: list[str] = []
+    warning: list[str] = []
+
+    def note(split: str, rows: BoolArray, what: str, said: list[str] = blocking) -> None:
+        leaks[split] |= rows
+        if rows.any():
+            said.append(f"{count(int(rows.sum()), 'row')} of {split} with {what}")
+
     for first, second in _SPLIT_PAIRS:
-        equal = dataset.near_duplicate_pairs.equal(second, first)
-        leaks.note(second, equal, f"with a text of {first}")
-        near = dataset.near_duplicate_pairs.near(second, first)
-        leaks.note(second, near, f"with a near-duplicate in {first}")
+        note(second, pairs.equal(second, first), f"a text of {first}")
+        note(second, pairs.near(second, first), f"a near-duplicate in {first}")
         if dataset.config.group_column:
-            group = _same_group(dataset, first, second)
-            leaks.note(second, group, f"with a group of {first}")
+            column = extra_column(dataset.config.group_column)
+            groups = dataset.splits[first].frame[column].drop_nulls().unique()
+            same = dataset.splits[second].frame[column].is_in(groups.implode())
+            note(second, same.fill_null(value=False).to_numpy(), f"a group of {first}")
     for name in ("val", "test"):
-        _note_containment(dataset, leaks, name)
-    rows = sum(int(rows.sum()) for rows in leaks.rows.values())
-    wrong = "; ".join([*leaks.blocking, *leaks.warning]) + "; keep each text in one split only"
-    severity = Severity.ERROR if leaks.blocking else Severity.WARN
+        # A long passage of one training row, in rows that were not found yet.
+        share = containment(dataset.keys(name), dataset.keys("train"))
+        share[leaks[name]] = 0.0
+        much = share >= quality.containment_blocks
+        some = (share >= quality.containment_warns) & ~much
+        what = "or more of their 13-grams with one row of train"
+        note(name, much, f"{quality.containment_blocks:.0%} {what}")
+        note(name, some, f"{quality.containment_warns:.0%} {what}", warning)
+    rows = sum(int(marked.sum()) for marked in leaks.values())
+    wrong = "; ".join([*blocking, *warning]) + "; keep each text in one split only"
+    severity = Severity.ERROR if blocking else Severity.WARN
     measured = Measured(rows, 0, rows)
     return CheckResult(
         judged("split_leakage", measured, "no text is in two splits", wrong, severity),
-        {name: (pl.Series("leaks", marked),) for name, marked in leaks.rows.items()},
+        {name: pl.Series("leaks", marked) for name, marked in leaks.items()},
     )
-
-
-def _same_group(dataset: Dataset, first: str, second: str) -> BoolArray:
-    column = extra_column(dataset.config.group_column or "")
-    known = dataset.splits[first].frame[column].drop_nulls().unique()
-    rows = dataset.splits[second].frame[column]
-    return rows.is_in(known.implode()).fill_null(value=False).to_numpy()
-
-
-def _note_containment(dataset: Dataset, leaks: _Leaks, name: str) -> None:
-    """Rows of ``name`` that contain a long passage of one training row and were not found yet."""
-    quality = dataset.config.quality
-    share = containment(dataset.keys(name), dataset.keys("train"))
-    share[leaks.rows[name]] = 0.0
-    much = share >= quality.containment_blocks
-    what = "or more of their 13-grams with one row of train"
-    leaks.note(name, much, f"with {quality.containment_blocks:.0%} {what}")
-    some = (share >= quality.containment_warns) & ~much
-    leaks.note(name, some, f"with {quality.containment_warns:.0%} {what}", blocks=False)

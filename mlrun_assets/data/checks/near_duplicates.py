@@ -23,15 +23,11 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 _LOW_BITS = np.uint64((1 << 48) - 1)
 
 
-class Ngrams(NamedTuple):
-    """N-grams of a chunk of keys: their 48-bit hashes and the row of each, counted in the chunk."""
+def ngrams(keys: pl.Series, words: int) -> tuple[HashArray, RowNumbers]:
+    """All n-grams of ``keys`` in their order, as 48-bit hashes, and the row of each.
 
-    hashes: HashArray
-    rows: RowNumbers
-
-
-def ngrams(keys: pl.Series, words: int) -> Ngrams:
-    """All n-grams of ``keys``, in their order; a key with fewer words has none."""
+    A key with fewer words has none.
+    """
     split = keys.str.split(" ")
     lengths = split.list.len().to_numpy().astype(np.int64)
     hashes = split.explode().hash(seed=_SEED).to_numpy()
@@ -41,7 +37,7 @@ def ngrams(keys: pl.Series, words: int) -> Ngrams:
     for place in range(words):
         rolled = rolled * _ODD + hashes[place : place + places]
     whole = rows[:places] == rows[words - 1 :]
-    return Ngrams(_mixed(rolled[whole]), rows[:places][whole])
+    return _mixed(rolled[whole]), rows[:places][whole]
 
 
 @dataclass(frozen=True)
@@ -63,11 +59,11 @@ def shingle_sets(keys: pl.Series) -> ShingleSets:
     """The word 5-grams of each key; a key of fewer words is one shingle, equal to itself alone."""
     sets, counts = [], []
     for _, chunk in chunks(keys):
-        found = ngrams(chunk, SHINGLE_WORDS)
-        short = np.setdiff1d(np.arange(len(chunk)), found.rows)
+        hashes, rows = ngrams(chunk, SHINGLE_WORDS)
+        short = np.setdiff1d(np.arange(len(chunk)), rows)
         whole = _mixed(chunk.gather(short).hash(seed=_SEED + 1).to_numpy())
-        rows = np.concatenate([found.rows, short]).astype(np.uint64)
-        keyed = np.sort((rows << HASH_BITS) | np.concatenate([found.hashes, whole]))
+        rows = np.concatenate([rows, short]).astype(np.uint64)
+        keyed = np.sort((rows << HASH_BITS) | np.concatenate([hashes, whole]))
         keyed = keyed[np.concatenate([[True], keyed[1:] != keyed[:-1]])] if len(keyed) else keyed
         sets.append(keyed & _LOW_BITS)
         counts.append(np.bincount((keyed >> HASH_BITS).astype(np.int64), minlength=len(chunk)))
@@ -176,13 +172,11 @@ def _jaccard(sets: ShingleSets, first: RowNumbers, second: RowNumbers) -> FloatA
     pair = np.arange(len(first), dtype=np.uint64)
     sizes = np.diff(sets.offsets)
     left, right = sizes[first], sizes[second]
-    keyed = np.concatenate(
-        [
-            (np.repeat(pair, count) << HASH_BITS) | sets.take(rows).hashes
-            for rows, count in ((first, left), (second, right))
-        ]
-    )
-    keyed.sort()
+    parts = [
+        (np.repeat(pair, count) << HASH_BITS) | sets.take(rows).hashes
+        for rows, count in ((first, left), (second, right))
+    ]
+    keyed = np.sort(np.concatenate(parts))
     shared = keyed[1:][keyed[1:] == keyed[:-1]] >> HASH_BITS
     both = np.bincount(shared.astype(np.int64), minlength=len(first))
     return np.asarray(both / (left + right - both))

@@ -26,8 +26,7 @@ from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     """Run ``check`` on the rows that ``data.quality.exempt`` does not exempt.
 
-    Columns that the check adds are extended to the whole split: exempt rows get null, or false in a
-    boolean column.
+    A column that the check adds is extended to the whole split: exempt rows get false.
     """
     exempt = dataset.config.quality.exempt.get(name)
     if not exempt:
@@ -43,24 +42,17 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     result = _result(check, replace(dataset, splits=splits))
     left_out = sum(int((~kept).sum()) for kept in looked_at.values())
     message = f"{result.check.message} ({count(left_out, 'row')} exempt)"
-    columns = {
-        split: tuple(_as_long_as_the_split(column, looked_at[split]) for column in given)
-        for split, given in result.columns.items()
-    }
-    return replace(
-        result, check=result.check.model_copy(update={"message": message}), columns=columns
-    )
+    columns = {}
+    for split, column in result.columns.items():
+        whole = pl.Series(column.name, [False]).new_from_index(0, len(looked_at[split]))
+        columns[split] = whole.scatter(looked_at[split].arg_true(), column)
+    told = result.check.model_copy(update={"message": message})
+    return replace(result, check=told, columns=columns)
 
 
 def _result(check: Check, dataset: Dataset) -> CheckResult:
     result = check(dataset)
     return result if isinstance(result, CheckResult) else CheckResult(result)
-
-
-def _as_long_as_the_split(column: pl.Series, looked_at: pl.Series) -> pl.Series:
-    nothing = False if column.dtype == pl.Boolean else None
-    whole = pl.Series(column.name, [nothing], dtype=column.dtype)
-    return whole.new_from_index(0, len(looked_at)).scatter(looked_at.arg_true(), column)
 
 
 # One row of a label shows nothing of what its rows have in common.
@@ -70,15 +62,15 @@ FEWEST_LABELS = 2
 
 def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
     """Run all checks, in the order of `CHECKS`; a check that is turned off is listed as off."""
-    return tuple(_run(name, check, dataset) for name, check in CHECKS.items())
-
-
-def _run(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
-    if name in dataset.config.quality.skip:
-        return CheckResult(off(name))
-    if dataset.token_problem and name in ON_TOKENS:
-        return CheckResult(off(name, f"no token counts: {dataset.token_problem}"))
-    return run_check(name, check, dataset)
+    results = []
+    for name, check in CHECKS.items():
+        if name in dataset.config.quality.skip:
+            results.append(CheckResult(off(name)))
+        elif dataset.token_problem and name in ON_TOKENS:
+            results.append(CheckResult(off(name, f"no token counts: {dataset.token_problem}")))
+        else:
+            results.append(run_check(name, check, dataset))
+    return tuple(results)
 
 
 def schema(dataset: Dataset) -> QualityCheck:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.base import CheckResult, Dataset
+from mlrun_assets.data.checks.base import Dataset, Measured, judged
 from mlrun_assets.data.checks.language import add_language
+from mlrun_assets.data.checks.leakage import split_leakage
 from mlrun_assets.data.checks.suite import CHECKS, run_checks
 from mlrun_assets.data.reading import SplitRows
 from mlrun_assets.data.rows import QuarantinedRow
 from mlrun_assets.data.text import duplicate_key
-from mlrun_assets.records import Bound, CheckOutcome, QualityCheck
+from mlrun_assets.records import Bound, CheckOutcome, QualityCheck, Severity
 
 Rows = list[tuple[str, str]]
 CLEAN: dict[str, Rows] = {
-    split: [(f"{split} qoraal {number}", label) for number in range(10) for label in ("a", "b")]
+    split: [(f"{split} qoraal {number} {label}", label) for number in range(10) for label in "ab"]
     for split in ("train", "val", "test")
 }
-CLEAN = {
-    split: [(f"{text} {label}", label) for text, label in rows] for split, rows in CLEAN.items()
-}
 
 
-def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
+def split_rows(name: str, rows: Rows, bad: Sequence[str] = ()) -> SplitRows:
+    """A split of ``rows``, and a quarantined row for each of the reasons in ``bad``."""
     frame = pl.DataFrame(
         {
             "id": [f"{name}-{number}" for number in range(len(rows))],
@@ -41,14 +40,12 @@ def split_rows(name: str, rows: Rows, bad: int = 0) -> SplitRows:
         schema_overrides=dict.fromkeys(("id", "text", "label", "key", "extra_author"), pl.String),
     )
     frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
-    aside = [
-        QuarantinedRow(name, f"{name}.jsonl", number, "not JSON", "?", "{") for number in range(bad)
-    ]
-    return SplitRows(name, Path(f"{name}.jsonl"), len(rows) + bad, frame, aside)
+    aside = [QuarantinedRow(name, f"{name}.jsonl", 1, reason, "?", "{") for reason in bad]
+    return SplitRows(name, f"{name}.jsonl", frame, aside)
 
 
 def check(
-    name: str, splits: dict[str, Rows] | None = None, bad: int = 0, **settings: Any
+    name: str, splits: dict[str, Rows] | None = None, bad: Sequence[str] = (), **settings: Any
 ) -> QualityCheck:
     rows = {**CLEAN, **(splits or {})}
     dataset = Dataset(
@@ -56,6 +53,7 @@ def check(
         labels=settings.pop("labels", ("a", "b")),
         num_labels=settings.pop("num_labels", None),
         max_length=settings.pop("max_length", 40),
+        token_problem=settings.pop("token_problem", None),
         config=DataConfig(group_column="author", quality=settings),
     )
     return next(found.check for found in run_checks(dataset) if found.check.name == name)
@@ -73,6 +71,32 @@ def test_a_skipped_check_is_listed_as_off(name: str) -> None:
     assert check(name, {"val": []}, skip=(name,)).outcome is CheckOutcome.OFF
 
 
+@pytest.mark.parametrize("name", ["truncation", "tokenizer_fit"])
+def test_a_check_of_tokens_is_off_without_them(name: str) -> None:
+    result = check(name, token_problem="no tokenizer")
+    assert result.outcome is CheckOutcome.OFF
+    assert result.message == "no token counts: no tokenizer"
+
+
+@pytest.mark.parametrize(
+    ("bound", "values"),
+    [
+        (Bound.AT_MOST, (0, 1)),
+        (Bound.BELOW, (0,)),
+        (Bound.AT_LEAST, (1, 2)),
+        (Bound.EXACTLY, (1,)),
+    ],
+)
+def test_a_check_fails_exactly_where_its_value_is_beyond_its_threshold(
+    bound: Bound, values: tuple[int, ...]
+) -> None:
+    for value in (0, 1, 2):
+        measured = Measured(value, 1, bound=bound)
+        assert judged("pii", measured, "fine", "wrong", Severity.ERROR).blocks is (
+            value not in values
+        )
+
+
 @pytest.mark.parametrize("name", list(CHECKS))
 @pytest.mark.parametrize("empty", [("train",), ("val",), ("train", "val", "test")])
 def test_every_check_copes_with_empty_splits(name: str, empty: tuple[str, ...]) -> None:
@@ -81,11 +105,16 @@ def test_every_check_copes_with_empty_splits(name: str, empty: tuple[str, ...]) 
 
 
 def test_schema_blocks_beyond_the_share() -> None:
-    assert not check("schema", bad=1, max_invalid_fraction=0.05).blocks
-    result = check("schema", bad=3, max_invalid_fraction=0.05)
+    assert not check("schema", bad=["not JSON"], max_invalid_fraction=0.05).blocks
+    result = check("schema", bad=["not JSON"] * 3, max_invalid_fraction=0.05)
     assert result.blocks
     assert result.rows == 9
     assert "not JSON: 9; " in result.message
+
+
+def test_quarantined_empty_texts_are_short_ones() -> None:
+    result = check("empty_or_short", bad=["empty text", "not JSON"])
+    assert (result.warns, result.value, result.rows) == (True, 0, 3)
 
 
 def test_an_empty_split_blocks() -> None:
@@ -148,26 +177,13 @@ def test_a_text_in_two_splits_blocks() -> None:
 
 
 def test_a_group_in_two_splits_blocks() -> None:
-    dataset = Dataset(
-        splits={
-            split: SplitRows(
-                split,
-                Path(split),
-                len(rows),
-                split_rows(split, rows).frame.with_columns(extra_author=pl.lit("same")),
-            )
-            for split, rows in CLEAN.items()
-        },
-        labels=("a", "b"),
-        num_labels=2,
-        max_length=40,
-        config=DataConfig(group_column="author"),
-    )
-    result = CHECKS["split_leakage"](dataset)
-    assert isinstance(result, CheckResult)
+    splits = {split: split_rows(split, rows) for split, rows in CLEAN.items()}
+    for rows in splits.values():
+        rows.frame = rows.frame.with_columns(extra_author=pl.lit("same"))
+    result = split_leakage(Dataset(splits, ("a", "b"), 2, 40, DataConfig(group_column="author")))
     assert result.check.blocks
     assert "with a group of train" in result.check.message
-    assert [column.sum() for column in result.columns["test"]] == [20]
+    assert result.columns["test"].sum() == 20
 
 
 def test_imbalance_and_rare_labels_warn() -> None:
@@ -185,3 +201,32 @@ def test_truncation_warns() -> None:
     assert result.warns
     assert result.value == pytest.approx(1.0)
     assert result.rows == 60
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "value", "said"),
+    [
+        ("ab" * 147, {}, 0.0535, "this test split of 294 rows can show differences of 5.5 points "
+         "or more (5.5 points of macro-F1); for 3 points label about 700 more"),
+        ("a" * 950 + "b" * 50, {}, 0.0656, "3 points or more (7 points of macro-F1)"),
+        ("ab" * 147, {"max_detectable_difference": 0.03, "wanted_detectable_difference": 0.06},
+         0.0535, "(5.5 points of macro-F1)"),
+        ("ab", {}, 1.0, "no difference at all"),
+        ("", {}, 1.0, "of 0 rows"),
+    ],
+)  # fmt: skip
+def test_what_a_test_split_can_show(
+    labels: str, settings: dict[str, float], value: float, said: str
+) -> None:
+    rows = [(f"qoraal {number}", label) for number, label in enumerate(labels)]
+    result = check("test_power", {"test": rows}, **settings)
+    assert result.warns
+    assert result.value == pytest.approx(value, abs=0.0005)
+    assert said in result.message
+    assert ("label about" in result.message) is ("wanted_detectable_difference" not in settings)
+
+
+def test_a_large_test_split_passes() -> None:
+    result = check("test_power", {"test": [(f"qoraal {n}", "ab"[n % 2]) for n in range(1000)]})
+    assert not result.warns
+    assert "differences of 3 points or more" in result.message

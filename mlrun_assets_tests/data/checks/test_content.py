@@ -1,18 +1,25 @@
+"""Lengths, personal data, encoding and tokenizer fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
 import pytest
 
+from mlrun_assets.config import DataConfig
+from mlrun_assets.data.checks.base import Dataset
+from mlrun_assets.data.checks.content import tokenizer_fit, tokens_per_word
+from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.records import CheckOutcome, QualityCheck
 from mlrun_assets_tests.examples import SOMALI, check_texts
 
 
 def test_a_text_of_one_word_warns() -> None:
-    result = check_texts("empty_or_short", [*SOMALI, "Haa"])
+    result = check_texts("empty_or_short", [*SOMALI, "Haa", "Haa waa"])
     assert result.warns
     assert (result.rows, result.value) == (1, 1)
     assert result.message.startswith("1 text with fewer than 2 words")
-
-
-def test_texts_of_two_words_are_long_enough() -> None:
-    result = check_texts("empty_or_short", [*SOMALI, "Haa waa"])
-    assert not result.warns
     assert not check_texts("empty_or_short", ["Haa"], min_words=1).warns
 
 
@@ -51,3 +58,88 @@ def test_what_identifies_a_person_is_counted(text: str, said: str) -> None:
 )
 def test_years_amounts_and_scores_are_no_phone_numbers(text: str) -> None:
     assert not check_texts("pii", [*SOMALI, text]).warns
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CafÃ© cusub oo magaalada laga furay", "1 mojibake"),
+        ("Wuxuu yiri â€œhaaâ€\u009d markii la weydiiyay", "1 mojibake, 1 control characters"),
+        ("Magaalada \ufffd waa la gaaray", "1 U+FFFD"),
+        ("Magaalada\u0007 waa la gaaray", "1 control characters"),
+        ("Cafe\u0301 cusub", "1 not NFC"),
+        ("M\ufeffareykanku waa yimid", "1 invisible characters"),
+        ("Waa\u00a0la arkay", "1 no-break spaces"),
+    ],
+)
+def test_each_trace_is_named_and_counted(text: str, said: str) -> None:
+    result = check_texts("encoding", [*SOMALI, text])
+    assert result.warns
+    assert f"1 row (7.7%), by kind: {said};" in result.message.replace("8.3%", "7.7%")
+    assert result.rows == 1
+
+
+def test_apostrophes_of_two_kinds_are_mixed() -> None:
+    result = check_texts("encoding", ["Go'aan iyo lo'da", "Go\u2019aanka", "Ra'yiga", "Su`aasha"])
+    assert result.warns
+    assert "2 mixed apostrophes" in result.message
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Go\u2019aan iyo lo\u2019da", "Ra\u2019yiga"],
+        ["Wuxuu yiri \u2018haa\u2019, go'aankuna waa kaas"],
+        ["Café, naïve, à la carte: «entrée» 5 €", "مرحبا بالعالم"],
+        ["Cinwaan\nQoraal\tkale"],
+    ],
+)
+def test_texts_that_are_meant_so_pass(texts: list[str]) -> None:
+    result = check_texts("encoding", texts)
+    assert not result.warns
+    assert result.message == "no trace of a wrong encoding"
+
+
+Counted = tuple[str, str, int, int]
+SCHEMA = {"text": pl.String, "label": pl.String, "tokens": pl.Int64, "unknown": pl.Int64}
+GOOD: list[Counted] = [("Waa qoraal kale", label, 8, 0) for label in ("a", "b")] * 10
+
+
+def frame(rows: list[Counted]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def fit(rows: list[Counted], **quality: Any) -> QualityCheck:
+    splits = {name: SplitRows(name, "", frame(rows)) for name in ("train", "val", "test")}
+    data = DataConfig(quality=quality)
+    return tokenizer_fit(Dataset(splits, ("a", "b"), 2, 40, data, special_tokens=2))
+
+
+def test_too_many_tokens_a_word_warn() -> None:
+    assert fit(GOOD).value == pytest.approx(2.0)
+    rows = [(text, label, 12, 0) for text, label, _, _ in GOOD]
+    result = fit(rows)
+    assert result.warns
+    assert result.value == pytest.approx(10 / 3)
+    assert "3.33 tokens per word in all texts" in result.message and "model.name" in result.message
+    assert not fit(rows, max_tokens_per_word=3.5).warns
+
+
+def test_one_label_that_the_tokenizer_does_not_fit_warns() -> None:
+    rows = [(text, label, 11 if label == "b" else 6, 0) for text, label, _, _ in GOOD]
+    result = fit(rows)
+    assert result.warns
+    assert "3.00 tokens per word in the texts of `b`" in result.message
+    assert not fit(rows, min_rows_per_label=31).warns
+
+
+def test_unknown_tokens_warn() -> None:
+    result = fit([*GOOD, ("Waa qoraal kale", "a", 8, 4)])
+    assert result.warns
+    assert result.rows == 3
+    assert "2.4% of the tokens are unknown" in result.message
+
+
+def test_no_rows_and_no_words() -> None:
+    assert fit(GOOD[:0]).outcome is CheckOutcome.PASSED
+    assert tokens_per_word(frame([("  ", "a", 2, 0), ("Waa", "b", 4, 0)]), 2) == {"b": 2.0}

@@ -35,31 +35,29 @@ def rows_of(count: int, seed: int, vocabulary: str = "w", labels: str = "ab") ->
 def dataset(test: Rows, previous: dict[str, Rows] | None = None) -> Dataset:
     rows = {"train": rows_of(300, 0), "val": rows_of(100, 1), "test": test}
     splits = {name: split_rows(name, texts) for name, texts in rows.items()}
-    before = None
-    if previous is not None:
-        frames = {
-            name: split_rows(name, texts).frame.select("id", "text", "label")
-            for name, texts in previous.items()
-        }
-        before = Previous("exp_1", frames)
+    frames = {
+        name: split_rows(name, texts).frame.select("id", "text", "label")
+        for name, texts in (previous or {}).items()
+    }
+    before = Previous("exp_1", frames) if frames else None
     return Dataset(splits, ("a", "b"), None, 128, DataConfig(), previous=before)
 
 
-def test_splits_of_one_source_pass() -> None:
-    check = split_drift(dataset(rows_of(100, 2)))
-    assert not check.warns and not check.blocks
-    assert "PSI 0.00" in check.message
-
-
-def test_other_labels_in_test_warn_and_block() -> None:
-    check = split_drift(dataset(rows_of(400, 2, labels="aaabb")))
-    assert not check.warns and not check.blocks
-    check = split_drift(dataset(rows_of(400, 2, labels="aab")))
-    assert check.warns
-    assert "the labels differ (PSI 0." in check.message
-    check = split_drift(dataset(rows_of(100, 2, labels="aaaaaaab")))
-    assert check.blocks
-    assert check.message.startswith("test against train")
+@pytest.mark.parametrize(
+    ("count", "labels", "outcome", "said"),
+    [
+        (100, "ab", (False, False), "PSI 0.00"),
+        (400, "aaabb", (False, False), "PSI 0.0"),
+        (400, "aab", (True, False), "the labels differ (PSI 0."),
+        (100, "aaaaaaab", (False, True), "test against train"),
+    ],
+)
+def test_other_labels_in_test_warn_and_block(
+    count: int, labels: str, outcome: tuple[bool, bool], said: str
+) -> None:
+    check = split_drift(dataset(rows_of(count, 2, labels=labels)))
+    assert (check.warns, check.blocks) == outcome
+    assert said in check.message
 
 
 def test_other_words_in_test_block() -> None:
@@ -78,13 +76,10 @@ def test_an_empty_split_is_passed_over() -> None:
     assert split_drift(dataset([])).message.startswith("val against train")
 
 
-def test_without_an_earlier_run_there_is_no_drift() -> None:
+def test_without_an_earlier_run_and_with_the_same_rows_there_is_no_drift() -> None:
     check = drift_from_previous(dataset(rows_of(100, 2)))
     assert check.message == "no earlier run on data of this name"
     assert check.value is None
-
-
-def test_the_same_rows_as_before() -> None:
     same = {"train": rows_of(300, 0), "val": rows_of(100, 1), "test": rows_of(100, 2)}
     check = drift_from_previous(dataset(rows_of(100, 2), same))
     assert check.message == "the rows are those of exp_1"

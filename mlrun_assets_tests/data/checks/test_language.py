@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.language import DetectorName, add_language, load_detector
+from mlrun_assets.data.checks.language import add_language, load_detector
 from mlrun_assets.records import CheckOutcome
 from mlrun_assets_tests.examples import ENGLISH, SOMALI, check_texts
 
-DETECTORS: list[DetectorName] = ["pycld2", "py3langid"]
+DETECTORS = ["pycld2", "py3langid"]
 MIXED = "Waxaa la ii sheegay in the final match of the season will be played in the new stadium"
 
 
@@ -87,7 +87,7 @@ def test_no_detector_runs_when_nothing_asks() -> None:
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_no_text_stops_a_detector(detector: DetectorName) -> None:
+def test_no_text_stops_a_detector(detector: str) -> None:
     languages = load_detector(detector).languages | {"un"}
     data = DataConfig.model_validate(
         {"quality": {"language_detector": detector, "min_language_words": 1}}

@@ -1,17 +1,25 @@
-"""Texts that stand nearly the same in one split, or are known from another."""
+"""Texts that stand nearly the same in one split, or are known from another.
+
+Near matches are compared with those of plain Python among all pairs.
+"""
 
 from __future__ import annotations
 
 import json
+import random
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
+from mlrun_assets.data.checks import near_duplicates as shingles
 from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.leakage import containment, near_duplicates, split_leakage
-from mlrun_assets.data.checks.near_duplicates import find_near_matches
+from mlrun_assets.data.checks.near_duplicates import find_near_matches, near_pairs
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.records import CheckOutcome
 from mlrun_assets_tests.examples import split_of
@@ -29,7 +37,7 @@ def dataset(train: list[str], test: list[str]) -> Dataset:
 
 
 def leaking(result: CheckResult, split: str) -> list[bool]:
-    (column,) = result.columns[split]
+    column = result.columns[split]
     assert column.name == "leaks"
     return column.to_list()
 
@@ -91,10 +99,90 @@ def test_the_news_splits_leak_though_no_row_stands_twice(shared_data: Path) -> N
     assert int((share >= 0.1).sum()) == 4
     assert int((share >= 0.5).sum()) == 1
     worst = int(share.argmax())
-    own = thirteens(keys["test"][worst])
-    assert share[worst] == max(len(own & thirteens(key)) for key in keys["train"]) / len(own)
+    assert share[worst] == share_of(keys["test"][worst], keys["train"].to_list())
 
 
-def thirteens(key: str) -> set[tuple[str, ...]]:
+def ngrams_of(key: str, words: int) -> set[str]:
     parts = key.split(" ")
-    return {tuple(parts[place : place + 13]) for place in range(len(parts) - 12)}
+    return {" ".join(parts[place : place + words]) for place in range(len(parts) - words + 1)}
+
+
+def jaccard(one: str, two: str) -> float:
+    first, second = (ngrams_of(key, 5) or {f"whole {key}"} for key in (one, two))
+    return len(first & second) / len(first | second)
+
+
+def share_of(key: str, sources: list[str]) -> float:
+    own = ngrams_of(key, 13)
+    return max(len(own & ngrams_of(source, 13)) / len(own) for source in sources) if own else 0.0
+
+
+def keys_of(letters: str, most: int, **options: bool) -> st.SearchStrategy[list[str]]:
+    key = st.lists(st.sampled_from(letters), min_size=1, max_size=most).map(" ".join)
+    return st.lists(key, min_size=2, max_size=12, **options)
+
+
+@given(keys_of("abcd", 9, unique=True))
+def test_near_pairs_of_a_few_keys_are_those_of_all_pairs(keys: list[str]) -> None:
+    expected = {
+        (one, two)
+        for one, two in combinations(range(len(keys)), 2)
+        if jaccard(keys[one], keys[two]) >= 0.8
+    }
+    pairs = near_pairs(pl.Series(keys), 0.8)
+    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == expected
+
+
+def changed(words: list[str], count: int, generator: random.Random) -> str:
+    place = generator.randrange(len(words) - count)
+    return " ".join(words[:place] + ["isbeddel"] * count + words[place + count :])
+
+
+def test_planted_near_matches_are_found_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shingles, "CHUNK_ROWS", 256)  # several chunks
+    generator = random.Random(0)
+    keys = []
+    for number in range(400):
+        words = [f"w{generator.randrange(50)}x{number % 7}" for _ in range(60)]
+        keys += [" ".join(words), changed(words, 1 + number % 2, generator)]
+    expected = {
+        number for number in range(400) if jaccard(keys[2 * number], keys[2 * number + 1]) >= 0.8
+    }
+    pairs = near_pairs(pl.Series(keys), 0.8)
+    assert {int(first) // 2 for first in pairs.first} == expected
+    assert (pairs.second - pairs.first == 1).all()
+
+
+def test_every_member_of_a_large_cluster_is_found() -> None:
+    keys = pl.Series([f"{words('a')} kan {number}" for number in range(300)])
+    assert set(near_pairs(keys, 0.8).second.tolist()) == set(range(1, 300))
+
+
+def test_near_matches_by_split() -> None:
+    body = words("a", 30)
+    matches = find_near_matches(
+        {
+            "train": pl.Series([f"{body} koow", "mid kale", f"{body} koow"]),
+            "val": pl.Series(["mid kale", f"{body} laba"]),
+            "test": pl.Series(["wax aan la aqoon"]),
+        },
+        0.8,
+    )
+    assert matches.equal("val", "train").tolist() == [True, False]
+    assert matches.near("val", "train").tolist() == [False, True]
+    assert matches.near("train", "val").tolist() == [True, False, True]
+    assert matches.near("test", "train").tolist() == [False]
+    assert matches.repeated("train") == 0
+
+
+@given(keys_of("ab", 24))
+def test_containment_is_that_of_plain_python(keys: list[str]) -> None:
+    sources = keys[len(keys) // 2 :]
+    shares = containment(pl.Series(keys), pl.Series(sources))
+    assert shares.tolist() == pytest.approx([share_of(key, sources) for key in keys])
+
+
+def test_containment_is_that_of_one_source_not_of_all() -> None:
+    first, second = words("a", 20), words("b", 20)
+    share = containment(pl.Series([f"{first} {second}"]), pl.Series([first, second]))
+    assert share[0] == pytest.approx(8 / 28)
