@@ -12,13 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
-from mlrun_assets_tests.examples import (
-    ROOT,
-    SHARED,
-    MakeProject,
-    build_encoder,
-    write_project,
-)
+from mlrun_assets_tests.examples import ROOT, SHARED, MakeProject, build_encoder, write_project
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -36,13 +30,14 @@ settings.load_profile("same_examples")
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see no config, experiment or history that the person running them has set."""
-    for name in (
+    ours = (
         "MLRUN_CONFIG",
         "MLRUN_EXPERIMENT",
         "MLRUN_TERMINAL_COLUMNS",
         "DAGSTER_HOME",
         "HF_TOKEN",
-    ):
+    )
+    for name in ours:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -28,6 +28,7 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
+from mlrun_assets import records as r
 from mlrun_assets.config import (
     CheckName,
     Config,
@@ -53,38 +54,6 @@ from mlrun_assets.plan.plan import plan_training
 from mlrun_assets.production import promotion as promoting
 from mlrun_assets.production.pointer import Reason, promote, read_production
 from mlrun_assets.production.versions import Challenger
-from mlrun_assets.records import (
-    SPLITS,
-    Calibration,
-    CheckOutcome,
-    CheckpointRecord,
-    Choice,
-    Comparison,
-    DatasetRecord,
-    DecisionRecord,
-    EpochMetrics,
-    ErrorByChance,
-    EvaluationRecord,
-    ExportRecord,
-    LabelNext,
-    LookCount,
-    OnnxExport,
-    PriorRun,
-    QualityCheck,
-    Recipe,
-    Record,
-    ReliabilityBin,
-    RunRecords,
-    Score,
-    Scores,
-    SeedResult,
-    Severity,
-    SliceComparison,
-    SplitProfile,
-    Status,
-    TrainingPlan,
-    Verdict,
-)
 from mlrun_assets.runs import closing
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 
@@ -160,7 +129,7 @@ def dataset_of(train: Sequence[str], data: DataConfig, **columns: Any) -> Datase
     return Dataset(splits, ("a", "b"), None, 128, data)
 
 
-def check_texts(name: CheckName, train: Sequence[str], **settings: Any) -> QualityCheck:
+def check_texts(name: CheckName, train: Sequence[str], **settings: Any) -> r.QualityCheck:
     """What the check says of ``train``; ``settings`` are those of ``data.quality``."""
     data = DataConfig(language=settings.pop("language", "som"), quality=settings)
     return run_check(name, CHECKS[name], dataset_of(train, data)).check
@@ -247,18 +216,29 @@ def write_project(
         "data": {f"{split}_path": f"data/{split}.jsonl" for split in ("train", "val", "test")},
         "model": {"name": str(encoder), "num_labels": 3, "max_length": 32},
         "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "bf16": False},
-        "deployment": {
-            "min_accuracy": 0.0,
-            "min_f1": 0.0,
-            "beats_baseline": "off",
-            "onnx": False,  # it takes seconds; one run has it
-        },
+        # ONNX takes seconds: one run has it.
+        "deployment": {"min_accuracy": 0.0, "min_f1": 0.0, "beats_baseline": "off", "onnx": False},
     }
     for name, section in sections.items():
         config.setdefault(name, {}).update(section)
     file = directory / "ml_config.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")
     return file
+
+
+DIRTY_CONFIG = """
+data:
+  train_path: data/train.jsonl
+  val_path: data/val.jsonl
+  test_path: data/test.jsonl
+  unlabelled_path: data/unlabelled.jsonl
+  slice_columns: [source]
+  licence: cc-by-4.0
+model: {name: ./encoder, num_labels: 3, max_length: 32}
+training: {epochs: 6, batch_size: 16, learning_rate: 2e-3, bf16: false, seeds: [13, 42],
+  pretraining_epochs: 1, freeze: none}
+deployment: {min_accuracy: 0.85, min_f1: 0.82, max_latency_ms: 50}
+"""
 
 
 def _few(rows: list[dict[str, str]], label: str, keep: int) -> list[dict[str, str]]:
@@ -274,16 +254,16 @@ def write_dirty_project(directory: Path) -> Path:
     """
     train, val, test = (
         _few(sample_rows(split), "health", keep)
-        for split, keep in zip(SPLITS, (24, 12, 12), strict=True)
+        for split, keep in zip(r.SPLITS, (24, 12, 12), strict=True)
     )
     rows, unlabelled = train[:240], train[240:]
     rows[0] = {**rows[0], "text": rows[0]["text"].replace("'", "\u2019") + " Wuu ku\u2019raacay."}
-    faulty = [
-        {"id": "empty", "text": " ", "label": "sports"},
-        {**rows[1], "id": "again"},
-    ]
     sources = {
-        "train": rows + faulty,
+        "train": [
+            *rows,
+            {"id": "empty", "text": " ", "label": "sports"},
+            {**rows[1], "id": "again"},
+        ],
         "val": val,
         "test": test,
         "unlabelled": [{"text": row["text"]} for row in (*unlabelled, unlabelled[0], val[0])],
@@ -292,66 +272,54 @@ def write_dirty_project(directory: Path) -> Path:
         for number, row in enumerate(found):
             row["source"] = ("radio", "paper")[number % 2]
         write_rows(directory / "data" / f"{name}.jsonl", found)
-    config = {
-        "data": {
-            **{f"{name}_path": f"data/{name}.jsonl" for name in sources},
-            "slice_columns": ["source"],
-            "licence": "cc-by-4.0",
-        },
-        "model": {"name": "./encoder", "num_labels": 3, "max_length": 32},
-        "training": {
-            "epochs": 6,
-            "batch_size": 16,
-            "learning_rate": 2e-3,
-            "bf16": False,
-            "seeds": [13, 42],
-            "pretraining_epochs": 1,
-            "freeze": "none",
-        },
-        "deployment": {"min_accuracy": 0.85, "min_f1": 0.82, "max_latency_ms": 50},
-    }
     file = directory / "ml_config.yaml"
-    file.write_text(json.dumps(config), encoding="utf-8")
+    file.write_text(DIRTY_CONFIG, encoding="utf-8")
     return file
 
 
 # --- records
 
 
-def score(value: float, half: float = 0.05) -> Score:
-    return Score(value=value, low=value - half, high=value + half)
+def score(value: float, half: float = 0.05) -> r.Score:
+    return r.Score(value=value, low=value - half, high=value + half)
 
 
-def split_profile(label_rows: dict[str, int], **changes: Any) -> SplitProfile:
+@functools.cache
+def full_run() -> r.RunRecords:
+    """The records of a run whose model was rejected; `reports.regenerate_golden` wrote them."""
+    return TypeAdapter(r.RunRecords).validate_json(EXAMPLE_RUN.read_bytes())
+
+
+def record_of(stage: str, **changes: Any) -> Any:
+    """The record of a stage of the full run, with ``changes``; a field of `RunRecords`."""
+    return getattr(full_run(), stage).model_copy(update=changes)
+
+
+def split_profile(label_rows: dict[str, int], **changes: Any) -> r.SplitProfile:
     rows = sum(label_rows.values())
-    facts: dict[str, Any] = {
+    facts = {
         "source_digest": "sha256:1",
-        "source_bytes": 1000,
-        "file": "data/train.parquet",
         "rows_read": rows,
         "rows_kept": rows,
         "rows_quarantined": 0,
         "label_rows": label_rows,
-        "words_median": 12.0,
-        "words_p95": 20.0,
         "tokens_median": 20.0,
         "tokens_p95": 40.0,
         "tokens_max": 60,
-        "tokens_per_word": 1.8,
         "truncated_fraction": 0.0,
-        "unknown_token_fraction": 0.0,
+        "tokens_per_word_by_label": {},
     }
-    return SplitProfile(**{**facts, **changes})
+    return record_of("dataset").splits["train"].model_copy(update={**facts, **changes})
 
 
-def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
+def dataset_record(train: dict[str, int], **changes: Any) -> r.DatasetRecord:
     profile = split_profile(train, **changes)
-    return DatasetRecord(
+    return r.DatasetRecord(
         name="som",
         ready=True,
         digest="sha256:data",
         labels=tuple(train),
-        splits={"train": profile, "val": profile, "test": profile},
+        splits=dict.fromkeys(r.SPLITS, profile),
         checks=(),
         quarantine_reasons={},
         quarantine_file="data/quarantine.jsonl",
@@ -359,46 +327,21 @@ def dataset_record(train: dict[str, int], **changes: Any) -> DatasetRecord:
     )
 
 
-def seed_result(seed: int, **changes: Any) -> SeedResult:
-    facts: dict[str, Any] = {
-        "seed": seed,
-        "val_f1_macro": 0.8,
-        "val_accuracy": 0.85,
-        "val_loss": 0.5,
-        "best_epoch": 1.0,
-        "seconds": 1.0,
-        "model_dir": "model",
-        "digest": "sha256:model",
-    }
-    return SeedResult(**{**facts, **changes})
+_VAL = {"val_f1_macro": 0.8, "val_accuracy": 0.85}
 
 
-def checkpoint_record(**changes: Any) -> CheckpointRecord:
-    epoch = EpochMetrics(
-        epoch=1.0, step=10, train_loss=0.6, val_loss=0.5, val_accuracy=0.85, val_f1_macro=0.8
-    )
-    facts: dict[str, Any] = {
-        "model_dir": "model",
-        "digest": "sha256:model",
-        "size_bytes": 1000,
-        "parameters": 100,
-        "history": (epoch,),
-        "best_epoch": 1.0,
-        "stopped_early": False,
-        "resumed_from_step": None,
-        "passed_over": (),
-        "steps": 10,
-        "seconds": 1.0,
-        "tokens_per_second": 100.0,
-        "peak_memory_mb": 500.0,
-        "trim": None,
-        "seed": 42,
-        "seeds": (seed_result(42),),
-    }
-    return CheckpointRecord(**{**facts, **changes})
+def seed_result(seed: int, **changes: Any) -> r.SeedResult:
+    facts = {"seed": seed, "model_dir": "model", "digest": "sha256:model", **_VAL}
+    return record_of("checkpoint").seeds[0].model_copy(update={**facts, **changes})
 
 
-def scores_of(confusion: Sequence[Sequence[int]], labels: tuple[str, ...]) -> Scores:
+def checkpoint_record(**changes: Any) -> r.CheckpointRecord:
+    epoch = record_of("checkpoint").history[0].model_copy(update=_VAL)
+    facts = {"digest": "sha256:model", "seed": 42, "seeds": (seed_result(42),), "history": (epoch,)}
+    return record_of("checkpoint", **{"pretraining": None, **facts, **changes})
+
+
+def scores_of(confusion: Sequence[Sequence[int]], labels: tuple[str, ...]) -> r.Scores:
     """The product's scores of predictions with this confusion matrix, rows by true label."""
     counts = np.asarray(confusion)
     truth, guess = (
@@ -408,11 +351,11 @@ def scores_of(confusion: Sequence[Sequence[int]], labels: tuple[str, ...]) -> Sc
 
 
 @functools.cache
-def _scores_of_two(right: int) -> Scores:
+def _scores_of_two(right: int) -> r.Scores:
     return scores_of(((right, 50 - right), (50 - right, right)), ("a", "b"))
 
 
-def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
+def scores(accuracy: float, f1: float, half: float = 0.05) -> r.Scores:
     """Scores of 100 rows of two labels, with these values ± ``half``."""
     values = {"accuracy": accuracy, "f1_macro": f1, "f1_weighted": f1}
     return _scores_of_two(round(50 * accuracy)).model_copy(
@@ -420,107 +363,51 @@ def scores(accuracy: float, f1: float, half: float = 0.05) -> Scores:
     )
 
 
-def comparison(difference: Score | None, against: str = "n-gram baseline") -> Comparison:
-    return Comparison(
-        against=against,
-        comparable=difference is not None,
-        reason="the same rows" if difference else "production knows other labels",
-        rows=100,
-        other_f1=0.8,
-        other_accuracy=0.8,
-        f1_difference=difference,
-        accuracy_difference=0.0,
-        only_challenger_right=5,
-        only_other_right=5,
-        mcnemar_p=1.0,
-    )
+def comparison(difference: r.Score | None, against: str = "n-gram baseline") -> r.Comparison:
+    facts = {
+        "against": against,
+        "comparable": difference is not None,
+        "reason": "the same rows" if difference else "production knows other labels",
+        "other_f1": 0.8,
+        "f1_difference": difference,
+        "labels": (),
+        "slices": (),
+    }
+    return record_of("evaluation").baseline.model_copy(update=facts)
 
 
-def part_comparison(name: str, loss: Score, rows: int = 40) -> SliceComparison:
+def part_comparison(name: str, loss: r.Score, rows: int = 40) -> r.SliceComparison:
     """A label or slice on which production had a recall of 0.9."""
     recall = 0.9 - loss.value
-    return SliceComparison(name=name, rows=rows, recall=recall, other_recall=0.9, loss=loss)
+    return r.SliceComparison(name=name, rows=rows, recall=recall, other_recall=0.9, loss=loss)
 
 
 def evaluation_record(
     accuracy: float = 0.9,
     f1: float = 0.9,
-    baseline: Score | None = None,
-    production: Comparison | None = None,
-) -> EvaluationRecord:
-    return EvaluationRecord(
-        test_digest="sha256:test",
+    baseline: r.Score | None = None,
+    production: r.Comparison | None = None,
+) -> r.EvaluationRecord:
+    return record_of(
+        "evaluation",
         labels=("a", "b"),
-        f1_kind="macro",
-        confidence=0.95,
         val=scores(accuracy, f1),
         test=scores(accuracy, f1),
         slices=(),
         baseline=comparison(baseline or score(0.1)),
         production=production,
-        predictions_file="records/predictions.parquet",
-        rows_per_second=100.0,
-        calibration=CALIBRATION,
-        test_looks=LookCount(looks=1, max_looks=10, confidence=0.95),
-        label_next_file="records/label_next.jsonl",
-        label_next=LabelNext(split="val", candidates=100, rows=10, doubted=1),
+        seeds=(),
+        over_seeds=None,
+        test_looks=r.LookCount(looks=1, max_looks=10, confidence=0.95),
     )
 
 
-_BINS = (
-    ReliabilityBin(
-        low=0.9, high=1.0, rows=100, confidence=0.93, accuracy=0.9,
-        accuracy_low=0.83, accuracy_high=0.94,
-    ),
-)  # fmt: skip
-_CHANCE = ErrorByChance(mean=0.02, p95=0.05)
-CALIBRATION = Calibration(
-    temperature=1.2,
-    error=0.03,
-    error_scaled=0.02,
-    brier=0.2,
-    brier_scaled=0.19,
-    bins=_BINS,
-    bins_scaled=_BINS,
-    chance=_CHANCE,
-    chance_scaled=_CHANCE,
-)
+def export_record(agreement: float = 1.0) -> r.ExportRecord:
+    return record_of("export", digest="sha256:export", agreement=agreement)
 
 
-def export_record(agreement: float = 1.0) -> ExportRecord:
-    return ExportRecord(
-        model_dir="export",
-        digest="sha256:export",
-        size_bytes=1000,
-        rows_compared=100,
-        agreement=agreement,
-        load_seconds=1.0,
-        latency_ms_p50=5.0,
-        latency_ms_p95=9.0,
-        rows_per_second=50.0,
-        onnx=(
-            onnx_export(precision="int8", size_bytes=260, agreement=0.98, kept=False),
-            onnx_export(precision="float32", size_bytes=1010),
-        ),
-        onnx_reasons=(
-            "ONNX in int8 is left out: it gives the checkpoint's label to 98.0 % of 100 val rows, "
-            "below the required 99.5 %.",
-        ),
-    )
-
-
-def onnx_export(**changes: object) -> OnnxExport:
-    return OnnxExport(
-        file="onnx/model.onnx",
-        precision="float32",
-        size_bytes=1010,
-        agreement=1.0,
-        val_f1_macro=0.8,
-        load_seconds=0.4,
-        latency_ms_p50=2.0,
-        latency_ms_p95=3.0,
-        rows_per_second=120.0,
-    ).model_copy(update=changes)
+def onnx_export(**changes: object) -> r.OnnxExport:
+    return record_of("export").onnx[1].model_copy(update=changes)
 
 
 # --- plans
@@ -543,7 +430,7 @@ EQUAL = {"a": 200, "b": 200}
 def planning_inputs(
     train: dict[str, int] | None = None,
     hardware: Hardware = LAPTOP,
-    prior: tuple[PriorRun, ...] = (),
+    prior: tuple[r.PriorRun, ...] = (),
     profile: dict[str, Any] | None = None,
     **sections: dict[str, Any],
 ) -> PlanningInputs:
@@ -552,17 +439,17 @@ def planning_inputs(
     return PlanningInputs(Config(**sections), dataset, hardware, prior)  # type: ignore[arg-type]
 
 
-def plan(*arguments: Any, **keywords: Any) -> TrainingPlan:
+def plan(*arguments: Any, **keywords: Any) -> r.TrainingPlan:
     """The plan for a `planning_inputs`."""
     return plan_training(planning_inputs(*arguments, **keywords))
 
 
-def choice(of: TrainingPlan, key: str) -> Choice:
+def choice(of: r.TrainingPlan, key: str) -> r.Choice:
     """The choice at a key of the config, named by its last part."""
     return next(each for each in of.choices if each.key.rpartition(".")[2] == key)
 
 
-def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRun:
+def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> r.PriorRun:
     """A run on the same data, by the recipe of the defaults."""
     facts: dict[str, Any] = {
         "report": report,
@@ -577,13 +464,13 @@ def prior_run(report: str = "impl-ml-run-x-20261123", **changes: Any) -> PriorRu
         "val_digest": "sha256:1",
         "val_f1_macro": 0.8,
     }
-    return PriorRun(**{**facts, **changes})
+    return r.PriorRun(**{**facts, **changes})
 
 
 # --- jobs
 
 LABELS = ("farming", "health", "sports")
-RECIPE = Recipe(
+RECIPE = r.Recipe(
     encoder="tiny",
     revision=None,
     encoder_digest="sha256:",  # the start of every digest
@@ -631,7 +518,7 @@ def changed(job: FineTuningJob, **recipe: Any) -> FineTuningJob:
 
 def fine_tuning_result(f1: float = 0.8, loss: float = 0.5, **changes: Any) -> FineTuningResult:
     """The first of two epochs is the best one."""
-    best = EpochMetrics(
+    best = r.EpochMetrics(
         epoch=1.0, step=1, train_loss=1.0, val_loss=loss, val_accuracy=0.9, val_f1_macro=f1
     )
     worse = best.model_copy(update={"epoch": 2.0, "val_f1_macro": 0.1, "val_loss": 0.01})
@@ -662,18 +549,12 @@ def weights(model_dir: Path) -> dict[str, Any]:
 TINY_MACHINE = replace(LAPTOP, hidden_size=32, layers=2, positions=64, vocabulary=600)
 
 
-def full_run() -> RunRecords:
-    """The records of a run whose model was rejected; `reporting.regenerate_golden` wrote them."""
-    return TypeAdapter(RunRecords).validate_json(EXAMPLE_RUN.read_bytes())
-
-
-def changed_run(stage: str, **changes: Any) -> RunRecords:
+def changed_run(stage: str, **changes: Any) -> r.RunRecords:
     """The full run with ``changes`` to the record of ``stage``, a field of `RunRecords`."""
-    run = full_run()
-    return replace(run, **{stage: getattr(run, stage).model_copy(update=changes)})
+    return replace(full_run(), **{stage: record_of(stage, **changes)})
 
 
-def plan_again(run: RunRecords) -> TrainingPlan:
+def plan_again(run: r.RunRecords) -> r.TrainingPlan:
     """The plan of the run's data by the product, on a laptop."""
     assert run.dataset and run.plan and run.experiment
     machine = replace(
@@ -685,54 +566,51 @@ def plan_again(run: RunRecords) -> TrainingPlan:
     return plan_training(PlanningInputs(config, run.dataset, machine, run.experiment.prior_runs))
 
 
-def decide_again(run: RunRecords) -> DecisionRecord:
+def decide_again(run: r.RunRecords) -> r.DecisionRecord:
     """The decision on the run's scores and exported model by the product."""
     assert run.evaluation and run.export
     config = parse_config(run.config_yaml)
     return decide(run.evaluation, run.export, config.deployment, run.manifest.id)
 
 
-def ended(status: Status, error: str | None, *reached: str) -> RunRecords:
+def ended(status: r.Status, error: str | None, *reached: str) -> r.RunRecords:
     """The full run as it looks when only the stages in ``reached`` have left a record."""
-    full = full_run()
-    manifest = full.manifest.model_copy(update={"status": status, "error": error})
-    kept = {name: getattr(full, name) for name in ("experiment", *reached)}
-    return RunRecords(manifest=manifest, config_yaml=full.config_yaml, **kept)
+    manifest = record_of("manifest", status=status, error=error)
+    kept = {name: record_of(name) for name in ("experiment", *reached)}
+    return r.RunRecords(manifest=manifest, config_yaml=full_run().config_yaml, **kept)
 
 
-def blocked_run() -> RunRecords:
+def blocked_run() -> r.RunRecords:
     """A run whose data a check blocks."""
-    run = ended(Status.BLOCKED, None, "dataset")
+    run = ended(r.Status.BLOCKED, None, "dataset")
     assert run.dataset
     passed = next(check for check in run.dataset.checks if check.name == "split_leakage")
-    leak = passed.model_copy(
-        update={
-            "outcome": CheckOutcome.FAILED,
-            "severity": Severity.ERROR,
-            "value": 7.0,
-            "threshold": 0.0,
-            "rows": 7,
-            "message": "7 rows of test stand in train too: remove them from train",
-        }
-    )
+    facts = {
+        "outcome": r.CheckOutcome.FAILED,
+        "severity": r.Severity.ERROR,
+        "value": 7.0,
+        "rows": 7,
+    }
+    facts["message"] = "7 rows of test stand in train too: remove them from train"
+    leak = passed.model_copy(update=facts)
     checks = tuple(leak if check is passed else check for check in run.dataset.checks)
     verdict = blocked(f"{leak.name}: {leak.message}")
     found = run.dataset.model_copy(update={"ready": False, "checks": checks})
     return replace(run, dataset=found, decision=verdict)
 
 
-def failed_run() -> RunRecords:
+def failed_run() -> r.RunRecords:
     error = "trained_checkpoint: the loss is not finite\n  rows: a1, a2\nlower the learning rate"
-    return ended(Status.FAILED, error, "dataset", "plan", "baseline")
+    return ended(r.Status.FAILED, error, "dataset", "plan", "baseline")
 
 
-def cancelled_run() -> RunRecords:
-    return ended(Status.CANCELLED, "cancelled in trained_checkpoint", "dataset", "plan")
+def cancelled_run() -> r.RunRecords:
+    return ended(r.Status.CANCELLED, "cancelled in trained_checkpoint", "dataset", "plan")
 
 
-def empty_run() -> RunRecords:
+def empty_run() -> r.RunRecords:
     """A run that was interrupted before its first record."""
-    return replace(ended(Status.INTERRUPTED, None), experiment=None)
+    return replace(ended(r.Status.INTERRUPTED, None), experiment=None)
 
 
 RUNS = {
@@ -749,14 +627,14 @@ POISON = (
 _OURS = {"rule", "f1_kind"}  # names that this package gives, and looks for
 
 
-def poisoned(run: RunRecords) -> RunRecords:
+def poisoned(run: r.RunRecords) -> r.RunRecords:
     """The same run with `POISON` behind every string in it, keys included."""
     fields = {name: _poison(value) for name, value in vars(run).items()}
-    return RunRecords(**fields)  # type: ignore[arg-type]
+    return r.RunRecords(**fields)  # type: ignore[arg-type]
 
 
 def _poison(value: object) -> object:
-    if isinstance(value, Record):
+    if isinstance(value, r.Record):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         fields |= {name: _poison(found) for name, found in fields.items() if name not in _OURS}
         return type(value).model_validate(fields)
@@ -767,7 +645,7 @@ def _poison(value: object) -> object:
     return value + POISON if isinstance(value, str) and not isinstance(value, Enum) else value
 
 
-def relabelled(run: RunRecords, labels: tuple[str, ...]) -> RunRecords:
+def relabelled(run: r.RunRecords, labels: tuple[str, ...]) -> r.RunRecords:
     """The same run on other labels, of which the last has no rows in test."""
     assert run.dataset and run.evaluation
     size = len(labels)
@@ -805,7 +683,7 @@ def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
 
 
 def finished(
-    config: LoadedConfig, name: str, verdict: Verdict = Verdict.APPROVED, *changed: Record
+    config: LoadedConfig, name: str, verdict: r.Verdict = r.Verdict.APPROVED, *changed: r.Record
 ) -> Experiment:
     """An experiment with all records, those of ``changed`` in the place of the usual ones.
 

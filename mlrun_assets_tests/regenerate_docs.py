@@ -53,8 +53,9 @@ def schema_text() -> str:
 
 def table_text() -> str:
     schema = json_schema()
-    sections = _sections(schema, schema, "")
-    return "\n".join([INTRODUCTION, *sections, *_variables()])
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    heading = ["## Environment variables", "", "| variable | meaning |", "| --- | --- |"]
+    return "\n".join([INTRODUCTION, *_sections(schema, schema, ""), *heading, *rows, ""])
 
 
 def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> list[str]:
@@ -64,7 +65,10 @@ def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> l
             inner = schema["$defs"][field["$ref"].rpartition("/")[2]]
             nested += _sections(schema, inner, f"{prefix}{key}.")
         else:
-            rows.append(_row(key, field))
+            default = "unset" if field["default"] is None else _code(field["default"])
+            example, meaning = _code(field["examples"][0]), field["description"]
+            cells = [f"`{key}`", allowed(field), field.get("unit", ""), default, example, meaning]
+            rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
     heading = [
         f"## {prefix.rstrip('.')}",
         "",
@@ -74,19 +78,6 @@ def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> l
         "| --- | --- | --- | --- | --- | --- |",
     ]
     return ([*heading, *rows, ""] if rows else []) + nested
-
-
-def _row(key: str, field: dict[str, Any]) -> str:
-    default = "unset" if field["default"] is None else _code(field["default"])
-    cells = [
-        f"`{key}`",
-        allowed(field),
-        field.get("unit", ""),
-        default,
-        _code(field["examples"][0]),
-        field["description"],
-    ]
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def allowed(field: dict[str, Any]) -> str:
@@ -104,12 +95,6 @@ def allowed(field: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {field[bound]:.10g}" for bound, sign in signs.items() if bound in field]
     return ", ".join([named.get(field["type"], field["type"]), *bounds])
-
-
-def _variables() -> list[str]:
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
-    heading = ["## Environment variables", "", "| variable | meaning |", "| --- | --- |"]
-    return [*heading, *rows, ""]
 
 
 def _code(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -62,22 +63,16 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
         "REFUSED_CALLS": str(refused),
     }
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=config.parent,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-
-    guarded = call("-c", "import socket; socket.create_connection(('192.0.2.1', 80))")
+    call = functools.partial(
+        subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800
+    )
+    guarded = call(
+        [sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80))"]
+    )
     assert "the test allows no network" in guarded.stderr
     refused.unlink()
 
-    result = call("-m", "mlrun_assets.cli", "run", "offline")
+    result = call([sys.executable, "-m", "mlrun_assets.cli", "run", "offline"])
     assert result.returncode == 0, result.stderr
     assert not refused.exists()
     experiment = all_experiments(load_config(config).experiments_dir)[0]
@@ -93,11 +88,11 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
     assert experiment.load(ProductionRecord).moved
 
     # As anybody would use the deployed model: transformers alone.
-    served = call(
-        "-c",
+    code = (
         "from transformers import pipeline\n"
         "classify = pipeline('text-classification', model='production/current')\n"
-        "print(classify('Kooxdu waxay dhalisay laba gool ciyaarta dhammaadkeeda.')[0]['label'])",
+        "print(classify('Kooxdu waxay dhalisay laba gool ciyaarta dhammaadkeeda.')[0]['label'])"
     )
+    served = call([sys.executable, "-c", code])
     assert served.stdout.strip() in {"farming", "health", "sports"}, served.stderr
     assert not refused.exists()

@@ -9,25 +9,22 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted(
-    file
-    for room in ("mlrun_assets", "mlrun_assets_tests", "benchmarks")
-    for file in (ROOT / room).rglob("*.py")
-)
+from mlrun_assets_tests.examples import ROOT
+
+ROOMS = ("mlrun_assets", "mlrun_assets_tests", "benchmarks")
 
 
 def test_array_types_are_defined_in_one_module() -> None:
     alias = re.compile(r"^\w+(: TypeAlias)? = (npt?\.)?(NDArray|ndarray)\b", re.MULTILINE)
-    defining = [file.name for file in SOURCES if alias.search(file.read_text("utf-8"))]
+    sources = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    defining = [file.name for file in sources if alias.search(file.read_text("utf-8"))]
     assert defining == ["types.py"]
 
 
-@pytest.mark.parametrize("room", ["mlrun_assets", "mlrun_assets_tests", "benchmarks"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_imported_package_is_declared(room: str) -> None:
     """What is only there because another package needs it may go with that package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -40,21 +37,18 @@ def test_every_imported_package_is_declared(room: str) -> None:
         (module, file.name)
         for file in (ROOT / room).rglob("*.py")
         for module in imported(ast.parse(file.read_text("utf-8")))
-        if not distributions(module) & names
+        # A module that is not installed has the name of its package.
+        if names.isdisjoint(map(normal, distributions().get(module, [module])))
     }
     assert not undeclared
 
 
 def test_the_import_walk_finds_every_form() -> None:
-    source = """
-import os, one.part
-from two.part import name
-from . import sibling
-def function():
-    import three as other
-    import_module("four.part")
-    importlib.import_module("five")
-"""
+    source = (
+        "import os, one.part\nfrom two.part import name\nfrom . import sibling\n"
+        "def function():\n    import three as other\n"
+        "    import_module('four.part')\n    importlib.import_module('five')\n"
+    )
     assert set(imported(ast.parse(source))) == {"one", "two", "three", "four", "five"}
 
 
@@ -94,13 +88,8 @@ def import_names(node: ast.AST) -> list[str]:
 
 
 @cache
-def distributions(module: str) -> set[str]:
-    """The packages that provide a module; one that is not installed has the module's name."""
-    return {normal(name) for name in installed().get(module, [module])}
-
-
-@cache
-def installed() -> dict[str, list[str]]:
+def distributions() -> dict[str, list[str]]:
+    """The packages that provide each importable module."""
     return dict(packages_distributions())
 
 

@@ -13,7 +13,6 @@ from mlrun_assets.reports.scores import (
     parts_table,
 )
 from mlrun_assets_tests.examples import (
-    CALIBRATION,
     evaluation_record,
     full_run,
     part_comparison,
@@ -23,18 +22,14 @@ from mlrun_assets_tests.examples import (
 
 def with_bins(confidence: float, accuracy: float, **changes: Any) -> str:
     """The sentence on 90 rows in one bin and 10 in another, with the same confidence."""
-    known = CALIBRATION.bins[0].model_copy(
-        update={
-            "confidence": confidence,
-            "accuracy": accuracy,
-            "accuracy_low": accuracy - 0.04,
-            "accuracy_high": accuracy + 0.04,
-        }
+    record = evaluation_record(accuracy)
+    facts = {"accuracy_low": accuracy - 0.04, "accuracy_high": accuracy + 0.04}
+    known = record.calibration.bins[0].model_copy(
+        update={"confidence": confidence, "accuracy": accuracy, **facts}
     )
     bins = tuple(known.model_copy(update={"rows": rows}) for rows in (90, 10))
-    calibration = CALIBRATION.model_copy(update={"bins": bins, **changes})
-    record = evaluation_record(accuracy).model_copy(update={"calibration": calibration})
-    return calibration_sentence(record)
+    calibration = record.calibration.model_copy(update={"bins": bins, **changes})
+    return calibration_sentence(record.model_copy(update={"calibration": calibration}))
 
 
 @pytest.mark.parametrize(
