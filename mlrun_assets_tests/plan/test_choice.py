@@ -5,45 +5,45 @@ from typing import Any
 
 import pytest
 
+from mlrun_assets.records import PriorRun
 from mlrun_assets_tests.examples import LAPTOP, choice, plan, prior_run
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data_name": "other"},
-        {"val_digest": "sha256:other"},
-        {"val_f1_macro": None},
-        {"learning_rate": None},
-        {"learning_rate": 1e-4},
-    ],
-)
-def test_learning_rates_that_are_not_comparable_are_ignored(changes: dict[str, Any]) -> None:
-    other = prior_run("b", **{"learning_rate": 3e-4, "val_f1_macro": 0.99, **changes})
-    assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
+def source_beside(other: PriorRun) -> str:
+    """Where the learning rate comes from, after a run of another one."""
+    return choice(plan(prior=(prior_run("a"), other)), "learning_rate").source
 
 
 @pytest.mark.parametrize(
-    "otherwise",
+    ("changes", "source"),
     [
-        {"model": {"name": "xlm-roberta-base"}},
-        {"model": {"ensemble": True}},
-        {"training": {"freeze": "encoder"}},
-        {"training": {"epochs": 1}},
-        {"hardware": replace(LAPTOP, encoder_digest="sha256:other files")},
+        ({}, "earlier run"),
+        ({"data_name": "other"}, "rule"),
+        ({"val_digest": "sha256:other"}, "rule"),
+        ({"val_f1_macro": None}, "rule"),
+        ({"learning_rate": None}, "rule"),
+        ({"learning_rate": 1e-4}, "rule"),
     ],
 )
-def test_learning_rates_of_other_recipes_are_ignored(otherwise: dict[str, Any]) -> None:
-    recipe = plan(**otherwise).recipe
-    other = prior_run("b", learning_rate=3e-4, comparable_digest=recipe.comparable_digest)
-    assert choice(plan(prior=(prior_run("a"), other)), "learning_rate").source == "rule"
+def test_runs_that_are_not_comparable_are_ignored(changes: dict[str, Any], source: str) -> None:
+    run = prior_run("b", **{"learning_rate": 3e-4, "val_f1_macro": 0.99, **changes})
+    assert source_beside(run) == source
 
 
-def test_learning_rates_of_another_machine_or_seed_are_comparable() -> None:
-    slow = plan(hardware=replace(LAPTOP, bf16_speedup=1.0), training={"seed": 7}).recipe
-    other = prior_run("b", learning_rate=3e-4, comparable_digest=slow.comparable_digest)
-    tried = (prior_run("a", val_f1_macro=0.7), other)
-    assert plan(prior=tried).recipe.learning_rate == 3e-4
+@pytest.mark.parametrize(
+    ("otherwise", "source"),
+    [
+        ({"model": {"name": "xlm-roberta-base"}}, "rule"),
+        ({"model": {"ensemble": True}}, "rule"),
+        ({"training": {"freeze": "encoder"}}, "rule"),
+        ({"training": {"epochs": 1}}, "rule"),
+        ({"hardware": replace(LAPTOP, encoder_digest="sha256:other files")}, "rule"),
+        ({"hardware": replace(LAPTOP, bf16_speedup=1.0), "training": {"seed": 7}}, "earlier run"),
+    ],
+)
+def test_only_another_machine_or_seed_is_comparable(otherwise: dict[str, Any], source: str) -> None:
+    digest = plan(**otherwise).recipe.comparable_digest
+    assert source_beside(prior_run("b", learning_rate=3e-4, comparable_digest=digest)) == source
 
 
 def test_the_test_score_does_not_choose_the_learning_rate() -> None:
