@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from mlrun_assets.metrics import val_metrics
+from transformers import PreTrainedModel
+
 from mlrun_assets.training import checkpoints, fine_tuning
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.training.trainer import FineTuningTrainer
@@ -25,18 +26,6 @@ from mlrun_assets_tests.examples import changed, tiny_job
 
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at_call(number: int, then: Callable[..., None], real: Callable[..., Any]) -> Callable[..., Any]:
-    """``real``, except that its call of this number does something else."""
-    calls = 0
-
-    def counted(*arguments: Any, **settings: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return (then if calls == number else real)(*arguments, **settings)
-
-    return counted
 
 
 def half_written(model: Any, directory: str, **_: Any) -> None:
@@ -58,42 +47,37 @@ def after(real: Callable[..., None]) -> Callable[..., None]:
     return then_die
 
 
-def mid_step(step: int) -> Any:
-    trainer = FineTuningTrainer
-    return mock.patch.object(trainer, "training_step", at_call(step, die, trainer.training_step))
+def at(number: int, owner: Any, name: str, then: Callable[..., None] = die) -> Callable[[], Any]:
+    """A patch of ``owner``: the call with this number of its function does something else."""
+    real, calls = getattr(owner, name), 0
+
+    def counted(*arguments: Any, **settings: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return (then if calls == number else real)(*arguments, **settings)
+
+    return lambda: mock.patch.object(owner, name, counted)
 
 
-def seal_at(number: int, then: Callable[..., None]) -> Any:
-    return mock.patch.object(checkpoints, "seal", at_call(number, then, checkpoints.seal))
-
-
-def model_files(number: int, then: Callable[..., None]) -> Any:
-    from transformers import PreTrainedModel
-
-    real = PreTrainedModel.save_pretrained
-    return mock.patch.object(PreTrainedModel, "save_pretrained", at_call(number, then, real))
-
-
+STEP = FineTuningTrainer, "training_step"
+SEAL = checkpoints, "seal"
+MODEL = PreTrainedModel, "save_pretrained"
 MOMENTS: dict[str, Callable[[], Any]] = {
-    "before the first checkpoint": lambda: mid_step(3),
-    "in a step": lambda: mid_step(15),
-    "while validating": lambda: mock.patch.object(
-        fine_tuning, "val_metrics", at_call(2, die, val_metrics)
-    ),
-    "while a checkpoint is written": lambda: model_files(2, half_written),
-    "between weights and seal": lambda: seal_at(2, die),
-    "after the seal": lambda: seal_at(2, after(checkpoints.seal)),
+    "before the first checkpoint": at(3, *STEP),
+    "in a step": at(15, *STEP),
+    "while validating": at(2, fine_tuning, "val_metrics"),
+    "while a checkpoint is written": at(2, *MODEL, half_written),
+    "between weights and seal": at(2, *SEAL),
+    "after the seal": at(2, *SEAL, after(checkpoints.seal)),
     "while an old checkpoint is removed": lambda: mock.patch.object(
         checkpoints, "shutil", SimpleNamespace(rmtree=half_removed)
     ),
-    "after the last step": lambda: seal_at(3, after(checkpoints.seal)),
-    "while the model is written": lambda: model_files(4, half_written),
-    "when the model is written": lambda: mock.patch.object(
-        fine_tuning, "_save", after(fine_tuning._save)
-    ),
-    "patience is running out": lambda: mid_step(15),
-    "patience has run out": lambda: seal_at(3, after(checkpoints.seal)),
-    "within an epoch": lambda: mid_step(11),
+    "after the last step": at(3, *SEAL, after(checkpoints.seal)),
+    "while the model is written": at(4, *MODEL, half_written),
+    "when the model is written": at(1, fine_tuning, "_save", after(fine_tuning._save)),
+    "patience is running out": at(15, *STEP),
+    "patience has run out": at(3, *SEAL, after(checkpoints.seal)),
+    "within an epoch": at(11, *STEP),
 }
 
 
@@ -110,19 +94,15 @@ def main() -> None:
     for moment in moments:
         child = os.fork()
         if child == 0:
-            train_until(moment, Path(directory), Path(encoder))
+            # The job too is made here: a process that has used polars can't be forked.
+            job = job_of(moment, Path(directory), Path(encoder))
+            if moment == "within an epoch":
+                checkpoints.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+            with MOMENTS[moment]():
+                fine_tuning.fine_tune(job)
             os._exit(1)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, moment
-
-
-def train_until(moment: str, directory: Path, encoder: Path) -> None:
-    # The job too is made here: a process that has used polars can't be forked.
-    job = job_of(moment, directory, encoder)
-    if moment == "within an epoch":
-        checkpoints.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    with MOMENTS[moment]():
-        fine_tuning.fine_tune(job)
 
 
 if __name__ == "__main__":

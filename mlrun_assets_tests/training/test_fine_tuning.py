@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from mlrun_assets.metrics import label_numbers, val_metrics
+from mlrun_assets.models.predictor import Predictor
+from mlrun_assets.training.checkpoints import newest_sound, seal
+from mlrun_assets.training.fine_tuning import fine_tune, load_initial_model
 from mlrun_assets.training.job import FineTuningJob
+from mlrun_assets.training.trainer import FineTuningTrainer
 from mlrun_assets_tests.examples import LABELS, changed, tiny_job, weights
 
 
@@ -23,10 +29,6 @@ def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
 
 
 def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from mlrun_assets.training.fine_tuning import fine_tune
-
     lines: list[str] = []
     tuned = fine_tune(job, lines.append)
     assert [entry.epoch for entry in tuned.history] == [1.0, 2.0, 3.0]
@@ -44,10 +46,6 @@ def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -
 
 
 def test_the_best_epoch_is_the_one_that_is_kept(job: FineTuningJob) -> None:
-    from mlrun_assets.metrics import label_numbers, val_metrics
-    from mlrun_assets.models.predictor import Predictor
-    from mlrun_assets.training.fine_tuning import fine_tune
-
     tuned = fine_tune(job)
     val = pl.read_parquet(job.val_file)
     guess = Predictor(job.model_dir, 32).probabilities(val["text"].to_list()).argmax(axis=1)
@@ -57,30 +55,27 @@ def test_the_best_epoch_is_the_one_that_is_kept(job: FineTuningJob) -> None:
     assert scored["f1_macro"] == pytest.approx(best.val_f1_macro)
 
 
-@pytest.mark.parametrize("part", ["embeddings", "encoder"])
-def test_frozen_parts_do_not_change(job: FineTuningJob, part: str) -> None:
-    from mlrun_assets.training.fine_tuning import fine_tune
-
-    fine_tune(changed(job, freeze=part, epochs=1))
+def test_what_the_recipe_freezes_does_not_change(job: FineTuningJob) -> None:
+    fine_tune(changed(job, freeze="embeddings", epochs=1))
     before, after = weights(Path(job.encoder.location)), weights(job.model_dir)
-    name = "embeddings.word_embeddings.weight"
-    assert (before[name] == after[f"bert.{name}"]).all()
-    name = "encoder.layer.0.output.dense.weight"
-    assert (before[name] == after[f"bert.{name}"]).all() == (part == "encoder")
+    for name, frozen in (
+        ("embeddings.word_embeddings.weight", True),
+        ("encoder.layer.0.output.dense.weight", False),
+    ):
+        assert (before[name] == after[f"bert.{name}"]).all() == frozen
 
 
 def test_early_stopping(job: FineTuningJob) -> None:
-    from mlrun_assets.training.fine_tuning import fine_tune
-
     tuned = fine_tune(changed(job, epochs=12, early_stopping_patience=1, learning_rate=1e-9))
     assert tuned.stopped_early
     assert len(tuned.history) == 2
 
 
-def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None:
-    from mlrun_assets.training.checkpoints import newest_sound, seal
-    from mlrun_assets.training.fine_tuning import fine_tune
+def test_a_batch_larger_than_the_split_is_one_step_an_epoch(job: FineTuningJob) -> None:
+    assert fine_tune(changed(job, batch_size=512)).steps == 3
 
+
+def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None:
     left = job.checkpoints_dir / "checkpoint-6"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"of other data")
@@ -97,11 +92,7 @@ def test_checkpoints_of_other_data_are_not_continued(job: FineTuningJob) -> None
 def test_time_and_tokens_are_those_of_all_attempts(
     job: FineTuningJob, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlrun_assets.training import fine_tuning
-    from mlrun_assets.training.trainer import FineTuningTrainer
-
-    trainer, steps = FineTuningTrainer, 0
-    real: Callable[..., Any] = trainer.training_step
+    real, steps = FineTuningTrainer.training_step, 0
 
     def slowly_and_cut_off(*arguments: Any) -> Any:
         nonlocal steps
@@ -112,15 +103,18 @@ def test_time_and_tokens_are_those_of_all_attempts(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "training_step", slowly_and_cut_off)
+        patch.setattr(FineTuningTrainer, "training_step", slowly_and_cut_off)
         with pytest.raises(KeyboardInterrupt):
-            fine_tuning.fine_tune(job)
-    resumed = fine_tuning.fine_tune(job)
+            fine_tune(job)
+    resumed = fine_tune(job)
     assert resumed.resumed_from_step == 12
     assert resumed.seconds > 12 * 0.2
-    undisturbed = fine_tuning.fine_tune(tiny_job(tmp_path / "other", tiny_encoder))
+    undisturbed = fine_tune(tiny_job(tmp_path / "other", tiny_encoder))
     assert resumed.tokens == undisturbed.tokens
-    once_more = fine_tuning.fine_tune(job)
+    lines: list[str] = []
+    once_more = fine_tune(job, lines.append)
+    assert once_more.history == resumed.history
+    assert lines == ["training: continues from checkpoint-18"]
     assert once_more.tokens == undisturbed.tokens
     assert 12 * 0.2 < once_more.seconds <= resumed.seconds
 
@@ -129,10 +123,6 @@ def test_time_and_tokens_are_those_of_all_attempts(
 def test_the_weights_are_no_views_into_the_file_of_the_encoder(
     tmp_path: Path, tiny_encoder: Path, trimmed: bool
 ) -> None:
-    import torch
-
-    from mlrun_assets.training.fine_tuning import load_initial_model
-
     encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     job = changed(tiny_job(tmp_path / "run", encoder), trim_vocabulary=trimmed)
     model, _, trim = load_initial_model(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from mlrun_assets.experiment import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 from mlrun_assets.records import CheckpointRecord, DatasetRecord, UnlabelledTexts
+from mlrun_assets.training import fine_tuning
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets.training.train import (
     TrainingRequest,
@@ -61,14 +63,13 @@ def request_of_one(tiny_encoder: Path, tmp_path: Path) -> TrainingRequest:
     return TrainingRequest((FAST,), resolve_encoder(str(tiny_encoder), None, tmp_path), ())
 
 
-def of_seeds(request: TrainingRequest, *seeds: int) -> TrainingRequest:
-    recipes = tuple(FAST.model_copy(update={"seed": seed}) for seed in seeds)
+def of(request: TrainingRequest, *seeds: int, **recipe: Any) -> TrainingRequest:
+    """The request with one recipe per seed, with these changes."""
+    recipes = tuple(FAST.model_copy(update={"seed": seed, **recipe}) for seed in seeds)
     return replace(request, recipes=recipes)
 
 
 def train(job: FineTuningJob) -> FineTuningResult:
-    from mlrun_assets.training import fine_tuning
-
     return fine_tuning.fine_tune(job)
 
 
@@ -81,6 +82,10 @@ def run(
     """Train in this process; ``lines`` collects the progress."""
     progress = [].append if lines is None else lines.append
     return train_checkpoint(directory, dataset, request, train, progress)
+
+
+def assert_kept(again: CheckpointRecord, record: CheckpointRecord) -> None:
+    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
 def test_one_seed_works_in_the_directories_of_the_experiment(
@@ -96,39 +101,30 @@ def test_one_seed_works_in_the_directories_of_the_experiment(
     assert (directory / "logs" / "metrics.jsonl").is_file()
 
 
-def test_a_batch_larger_than_the_split_is_one_step_an_epoch(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    large = FAST.model_copy(update={"batch_size": 512})
-    request = replace(request_of_one, recipes=(large,))
-    assert run(directory, dataset, request).steps == 1
-
-
 def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    record = run(directory, dataset, of_seeds(request_of_one, 1, 2))
-    assert [seed.seed for seed in record.seeds] == [1, 2]
+    record = run(directory, dataset, of(request_of_one, 2, 1))
+    assert [seed.seed for seed in record.seeds] == [2, 1]
     best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
     assert record.seed == best.seed
     assert record.digest == best.digest == digest_directory(directory / "model")
     kept = directory / "model" / "model.safetensors"
     assert kept.samefile(directory / best.model_dir / "model.safetensors")
     assert record.history[0].val_f1_macro == best.val_f1_macro
-    for seed in (1, 2):
-        assert (directory / "logs" / f"seed-{seed}" / "metrics.jsonl").is_file()
-        assert digest_directory(directory / f"seeds/{seed}/model") == record.seeds[seed - 1].digest
+    for each in record.seeds:
+        assert (directory / "logs" / f"seed-{each.seed}" / "metrics.jsonl").is_file()
+        assert each.model_dir == f"seeds/{each.seed}/model"
+        assert digest_directory(directory / each.model_dir) == each.digest
     assert not (directory / "checkpoints").exists()
+    alone = run(directory, dataset, request_of_one)
+    assert alone.digest == record.seeds[1].digest
 
 
 def test_each_seed_of_an_ensemble_has_its_n_grams(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    recipes = tuple(
-        FAST.model_copy(update={"seed": seed, "ensemble": True, "max_length": 64})
-        for seed in (1, 2)
-    )
-    request = replace(request_of_one, recipes=recipes)
+    request = of(request_of_one, 1, 2, ensemble=True, max_length=64)
     record = run(directory, dataset, request)
     kept = next(seed for seed in record.seeds if seed.seed == record.seed)
     assert record.ensemble is not None
@@ -137,45 +133,26 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
-    again = run(directory, dataset, request)
-    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
+    assert_kept(run(directory, dataset, request), record)
 
 
 def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
-    file = directory / "data" / "unlabelled.parquet"
-    pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(file)
+    file = "data/unlabelled.parquet"
+    pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(directory / file)
     texts = UnlabelledTexts(
-        files=(),
-        file="data/unlabelled.parquet",
-        digest="sha256:texts",
-        rows_read=10,
-        rows_kept=10,
-        left_out={},
+        files=(), file=file, digest="sha256:texts", rows_read=10, rows_kept=10, left_out={}
     )
-    recipes = tuple(
-        FAST.model_copy(update={"seed": seed, "pretraining_epochs": 1}) for seed in (1, 2)
-    )
-    request = replace(request_of_one, recipes=recipes)
-    lines: list[str] = []
     with_texts = dataset.model_copy(update={"unlabelled": texts})
+    request, lines = of(request_of_one, 1, 2, pretraining_epochs=1), list[str]()
     record = run(directory, with_texts, request, lines)
     assert lines.count("pretraining: 5 steps, at most 1 epochs") == 2
     assert record.pretraining is not None
     assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
     remove_checkpoints(directory)
     assert not (directory / "pretraining").exists()
-    again = run(directory, with_texts, request, lines)
-    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
-
-
-def test_a_seed_among_several_gives_the_model_that_it_gives_alone(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    several = run(directory, dataset, of_seeds(request_of_one, 2, 1))
-    alone = run(directory, dataset, request_of_one)
-    assert several.seeds[1].digest == alone.digest
+    assert_kept(run(directory, with_texts, request), record)
 
 
 def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
@@ -184,9 +161,7 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     request_of_one: TrainingRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mlrun_assets.training import fine_tuning
-
-    two = of_seeds(request_of_one, 1, 2)
+    two = of(request_of_one, 1, 2)
     other = directory.with_name("exp_2")
     shutil.copytree(directory, other)
     undisturbed = run(other, dataset, two)
@@ -210,33 +185,6 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     assert [seed.digest for seed in resumed.seeds] == [seed.digest for seed in undisturbed.seeds]
 
 
-def test_an_earlier_checkpoint_is_taken_where_it_is_sound(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest, tmp_path: Path
-) -> None:
-    trained = run(directory, dataset, request_of_one)
-    Experiment(directory).save(trained)
-    lines: list[str] = []
-    again = replace(request_of_one, reuse="exp_1")
-    # The splits are not there: whoever trains fails.
-    taken = run(tmp_path / "exp_2", dataset, again, lines)
-    assert taken == trained.model_copy(update={"reused_from": "exp_1"})
-    assert lines == ["training: the checkpoint of exp_1 is reused"]
-    assert digest_directory(tmp_path / "exp_2" / "model") == trained.digest
-
-
-def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    lines: list[str] = []
-    request = replace(request_of_one, reuse="exp_gone")
-    record: CheckpointRecord = run(directory, dataset, request, lines)
-    assert record.reused_from is None
-    assert record.not_reused is not None
-    assert record.not_reused.startswith("exp_gone is not reused: ")
-    assert lines[0] == f"training: {record.not_reused}"
-    assert (directory / "model" / "model.safetensors").is_file()
-
-
 def test_data_that_is_not_ready_is_not_trained_on(
     directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
 ) -> None:
@@ -245,22 +193,13 @@ def test_data_that_is_not_ready_is_not_trained_on(
         run(directory, blocked, request_of_one)
 
 
-@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
 def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
-    directory: Path,
-    dataset: DatasetRecord,
-    tiny_encoder: Path,
-    tmp_path: Path,
-    seeds: tuple[int, ...],
+    directory: Path, dataset: DatasetRecord, tiny_encoder: Path, tmp_path: Path
 ) -> None:
-    files = tmp_path / "encoder"
-    shutil.copytree(tiny_encoder, files)
+    files = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     encoder = resolve_encoder(str(files), None, tmp_path)
     digest = digest_encoder(encoder)[:23]  # as the plan notes it
-    recipes = tuple(
-        FAST.model_copy(update={"seed": seed, "encoder_digest": digest}) for seed in seeds
-    )
-    request = TrainingRequest(recipes, encoder, ())
+    request = of(TrainingRequest((), encoder, ()), 1, 2, encoder_digest=digest)
     tokenizer = files / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
     with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as raised:
@@ -274,36 +213,47 @@ def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
 # Reuse of an earlier checkpoint
 
 
-def write_model(directory: Path, weights: str) -> str:
-    directory.mkdir(parents=True)
-    (directory / "model.safetensors").write_text(weights)
-    return digest_directory(directory)
-
-
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """An experiment with two seeds, of which the second was kept."""
-    directory = tmp_path / "exp_1"
-    digests = {seed: write_model(directory / f"seeds/{seed}/model", f"{seed}") for seed in (1, 2)}
-    write_model(directory / "model", "2")
+    directory, digests = tmp_path / "exp_1", dict[str, str]()
+    for name, content in (("seeds/1/model", "1"), ("seeds/2/model", "2"), ("model", "2")):
+        (directory / name).mkdir(parents=True)
+        (directory / name / "model.safetensors").write_text(content)
+        digests[name] = digest_directory(directory / name)
     seeds = tuple(
-        seed_result(seed, model_dir=f"seeds/{seed}/model", digest=digest)
-        for seed, digest in digests.items()
+        seed_result(seed, model_dir=f"seeds/{seed}/model", digest=digests[f"seeds/{seed}/model"])
+        for seed in (1, 2)
     )
-    Experiment(directory).save(checkpoint_record(digest=digests[2], seed=2, seeds=seeds))
+    Experiment(directory).save(checkpoint_record(digest=digests["model"], seed=2, seeds=seeds))
     return directory
 
 
-def test_the_models_are_there_without_taking_room(earlier: Path, tmp_path: Path) -> None:
-    record = take_checkpoint(earlier, tmp_path / "exp_2")
-    assert record.reused_from == "exp_1"
-    assert record.model_copy(update={"reused_from": None}) == Experiment(earlier).load(
-        CheckpointRecord
-    )
+def test_an_earlier_checkpoint_is_taken_and_takes_no_room(
+    earlier: Path, tmp_path: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    lines: list[str] = []
+    # The splits are not there: whoever trains fails.
+    record = run(tmp_path / "exp_2", dataset, replace(request_of_one, reuse="exp_1"), lines)
+    assert lines == ["training: the checkpoint of exp_1 is reused"]
+    kept = Experiment(earlier).load(CheckpointRecord)
+    assert record == kept.model_copy(update={"reused_from": "exp_1"})
     for model in ("model", "seeds/1/model", "seeds/2/model"):
         taken = tmp_path / "exp_2" / model
         assert digest_directory(taken) == digest_directory(earlier / model)
         assert (taken / "model.safetensors").samefile(earlier / model / "model.safetensors")
+
+
+def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
+    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+) -> None:
+    lines: list[str] = []
+    record = run(directory, dataset, replace(request_of_one, reuse="exp_gone"), lines)
+    assert record.reused_from is None and record.not_reused is not None
+    assert record.not_reused.startswith("exp_gone is not reused: ")
+    assert "no such record" in record.not_reused
+    assert lines[0] == f"training: {record.not_reused}"
+    assert (directory / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("model", ["model", "seeds/1/model"])
@@ -318,8 +268,3 @@ def test_a_model_that_is_not_what_it_was_is_not_taken(
     with pytest.raises(RecordError, match=f"{model}: missing, or not the files"):
         take_checkpoint(earlier, tmp_path / "exp_2")
     assert not (tmp_path / "exp_2").exists()
-
-
-def test_an_experiment_that_is_gone_has_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="no such record"):
-        take_checkpoint(tmp_path / "gone", tmp_path / "exp_2")

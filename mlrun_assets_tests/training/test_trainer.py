@@ -59,20 +59,20 @@ def too_large(value: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return torch.empty(2**55)
 
 
-def python_has_no_memory(value: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    raise MemoryError
+def raises(error: Exception) -> Callable[..., torch.Tensor]:
+    def fail(*_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    return fail
 
 
-def gpu_has_no_memory(value: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def assert_only_sound(job: FineTuningJob, *names: str) -> None:
-    left = sorted(job.checkpoints_dir.iterdir())
-    assert [checkpoint.name for checkpoint in left] == sorted(names)
+def sound_checkpoints(job: FineTuningJob) -> list[str]:
+    """The names of the checkpoints, when all are sound and there is no model, not even half."""
+    left = sorted(job.checkpoints_dir.glob("*"))
     assert all(is_sound(checkpoint, job.digest) for checkpoint in left)
     assert not job.model_dir.exists()
     assert not list(job.model_dir.parent.glob(".*.unfinished"))
+    return [checkpoint.name for checkpoint in left]
 
 
 def test_the_private_interfaces_of_transformers_are_as_expected() -> None:
@@ -130,18 +130,32 @@ def test_rows_of_like_length_stand_together() -> None:
     assert sum(spread) / len(spread) < 6
 
 
-@pytest.mark.parametrize(("what", "name"), [(nan, "loss"), (no_slope, "gradient")])
-def test_what_is_not_finite_names_step_and_rows(
-    job: FineTuningJob, at_step: Callable[..., None], what: Any, name: str
+IN_VAL = r"in a batch of the val split \(16 rows x \d+ tokens"
+IN_TRAIN = r"in the batch \(8 rows x \d+ tokens\) of rows sample-"
+
+
+REMEDY = "batch_size or model.max_length, with training.freeze: embeddings, or with model.trim_v"
+
+
+@pytest.mark.parametrize(
+    ("step", "what", "message", "left"),
+    [
+        (8, nan, f"the loss is not finite at step 8, {IN_TRAIN}.*lower training.learning_rate", 6),
+        (8, no_slope, f"the gradient is not finite at step 8, {IN_TRAIN}.*in a new run", 6),
+        (None, nan, f"not finite at step 6, {IN_VAL}", None),
+        (9, too_large, f"memory ran out at step 9, {IN_TRAIN}.*{REMEDY}", 6),
+        (9, raises(MemoryError()), f"memory ran out at step 9, {IN_TRAIN}", 6),
+        (9, raises(torch.OutOfMemoryError()), f"memory ran out at step 9, {IN_TRAIN}", 6),
+        (None, too_large, f"memory ran out at step 7, {IN_VAL}", None),
+    ],
+)
+def test_an_error_names_step_rows_and_remedy(
+    job: FineTuningJob, at_step: Callable[..., None], step: Any, what: Any, message: str, left: Any
 ) -> None:
-    at_step(8, what)
-    message = (
-        rf"the {name} is not finite at step 8, in the batch \(8 rows x \d+ tokens\) of rows sample-"
-    )
-    with pytest.raises(TrainingError, match=message) as raised:
+    at_step(step, what)
+    with pytest.raises(TrainingError, match=message):
         fine_tune(job)
-    assert "lower training.learning_rate, in a new run" in str(raised.value)
-    assert_only_sound(job, "checkpoint-6")
+    assert sound_checkpoints(job) == ([f"checkpoint-{left}"] if left else [])
 
 
 def test_bf16_is_named_where_it_was_on(job: FineTuningJob, at_step: Callable[..., None]) -> None:
@@ -150,39 +164,8 @@ def test_bf16_is_named_where_it_was_on(job: FineTuningJob, at_step: Callable[...
         fine_tune(changed(job, bf16=True))
 
 
-def test_a_val_loss_that_is_not_finite_is_not_kept(
-    job: FineTuningJob, at_step: Callable[..., None]
-) -> None:
-    at_step(None, nan)
-    with pytest.raises(TrainingError, match=r"not finite at step 6, in a batch of the val split"):
-        fine_tune(job)
-    assert_only_sound(job)
-
-
-@pytest.mark.parametrize("what", [too_large, python_has_no_memory, gpu_has_no_memory])
-def test_memory_that_runs_out_names_the_batch(
-    job: FineTuningJob, at_step: Callable[..., None], what: Any
-) -> None:
-    at_step(9, what)
-    with pytest.raises(TrainingError, match=r"memory ran out at step 9, in the batch") as raised:
-        fine_tune(job)
-    assert "training.batch_size or model.max_length" in str(raised.value)
-    assert_only_sound(job, "checkpoint-6")
-
-
-def test_memory_that_runs_out_in_validation(
-    job: FineTuningJob, at_step: Callable[..., None]
-) -> None:
-    at_step(None, too_large)
-    with pytest.raises(TrainingError, match=r"in a batch of the val split \(16 rows x \d+ tokens"):
-        fine_tune(job)
-
-
 def test_other_errors_pass_as_they_are(job: FineTuningJob, at_step: Callable[..., None]) -> None:
-    def fails(value: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("something else")
-
-    at_step(2, fails)
+    at_step(2, raises(RuntimeError("something else")))
     with pytest.raises(RuntimeError, match="something else"):
         fine_tune(job)
 
@@ -223,36 +206,29 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], 
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def make_room() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-
-
 @pytest.mark.parametrize(
-    ("room", "writer"),
-    [(100_000, "the weights, by safetensors"), (200_000, "the moments, by torch")],
+    ("sealed", "room", "step", "resumes"),
+    [
+        pytest.param(1, 100_000, 12, 6, id="the weights, by safetensors"),
+        pytest.param(1, 200_000, 12, 6, id="the moments, by torch"),
+        pytest.param(3, 100_000, 18, 18, id="the model"),
+    ],
 )
-def test_a_full_disk_leaves_the_checkpoint_before(
-    job: FineTuningJob, full_disk: Callable[[int, int], None], room: int, writer: str
+def test_a_full_disk_leaves_what_was_whole(
+    job: FineTuningJob,
+    full_disk: Callable[[int, int], None],
+    sealed: int,
+    room: int,
+    step: int,
+    resumes: int,
 ) -> None:
-    full_disk(1, room)
-    with pytest.raises(TrainingError, match=r"no disk space left at step 12") as raised:
+    full_disk(sealed, room)
+    with pytest.raises(TrainingError, match=rf"no disk space left at step {step}") as raised:
         fine_tune(job)
     assert str(job.checkpoints_dir.parent) in str(raised.value)
     assert "MiB are free" in str(raised.value)
-    make_room()
-    assert_only_sound(job, "checkpoint-6")
-    assert fine_tune(job).resumed_from_step == 6
-
-
-def test_a_full_disk_leaves_no_half_of_a_model(
-    job: FineTuningJob, full_disk: Callable[[int, int], None]
-) -> None:
-    full_disk(3, 100_000)
-    with pytest.raises(TrainingError, match=r"no disk space left at step 18"):
-        fine_tune(job)
-    assert not job.model_dir.exists()
-    assert not list(job.model_dir.parent.glob(".*.unfinished"))
-    make_room()
-    assert fine_tune(job).resumed_from_step == 18
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert f"checkpoint-{resumes}" in sound_checkpoints(job)
+    assert fine_tune(job).resumed_from_step == resumes
     assert job.model_dir.exists()
