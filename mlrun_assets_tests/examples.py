@@ -227,13 +227,8 @@ def write_project(
 
 
 DIRTY_CONFIG = """
-data:
-  train_path: data/train.jsonl
-  val_path: data/val.jsonl
-  test_path: data/test.jsonl
-  unlabelled_path: data/unlabelled.jsonl
-  slice_columns: [source]
-  licence: cc-by-4.0
+data: {train_path: data/train.jsonl, val_path: data/val.jsonl, test_path: data/test.jsonl,
+  unlabelled_path: data/unlabelled.jsonl, slice_columns: [source], licence: cc-by-4.0}
 model: {name: ./encoder, num_labels: 3, max_length: 32}
 training: {epochs: 6, batch_size: 16, learning_rate: 2e-3, bf16: false, seeds: [13, 42],
   pretraining_epochs: 1, freeze: none}
@@ -557,11 +552,8 @@ def changed_run(stage: str, **changes: Any) -> r.RunRecords:
 def plan_again(run: r.RunRecords) -> r.TrainingPlan:
     """The plan of the run's data by the product, on a laptop."""
     assert run.dataset and run.plan and run.experiment
-    machine = replace(
-        TINY_MACHINE,
-        encoder_digest=run.plan.recipe.encoder_digest,
-        trained_by_mean=False,
-    )
+    digest = run.plan.recipe.encoder_digest
+    machine = replace(TINY_MACHINE, encoder_digest=digest, trained_by_mean=False)
     config = parse_config(run.config_yaml)
     return plan_training(PlanningInputs(config, run.dataset, machine, run.experiment.prior_runs))
 

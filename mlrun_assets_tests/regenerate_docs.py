@@ -69,14 +69,9 @@ def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> l
             example, meaning = _code(field["examples"][0]), field["description"]
             cells = [f"`{key}`", allowed(field), field.get("unit", ""), default, example, meaning]
             rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-    heading = [
-        f"## {prefix.rstrip('.')}",
-        "",
-        section.get("description", "").partition("\n\n")[0],
-        "",
-        "| key | type and allowed values | unit | default | example | meaning |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    title, meaning = prefix.rstrip("."), section.get("description", "").partition("\n\n")[0]
+    columns = "| key | type and allowed values | unit | default | example | meaning |"
+    heading = [f"## {title}\n\n{meaning}\n\n{columns}", "| --- | --- | --- | --- | --- | --- |"]
     return ([*heading, *rows, ""] if rows else []) + nested
 
 

@@ -28,10 +28,8 @@ def test_exemptions_name_checks_columns_and_values() -> None:
 
 def test_shipped_config_has_the_default_values() -> None:
     shipped, defaults = parse((ROOT / "ml_config.yaml").read_text(encoding="utf-8")), Config()
-    labels = {"num_labels": shipped.model.num_labels}
-    assert shipped == defaults.model_copy(
-        update={"model": defaults.model.model_copy(update=labels)}
-    )
+    model = defaults.model.model_copy(update={"num_labels": shipped.model.num_labels})
+    assert shipped == defaults.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "training:\n", "data: {}\n"])
@@ -39,18 +37,15 @@ def test_missing_sections_take_their_defaults(text: str) -> None:
     assert parse(text) == Config()
 
 
-def test_no_file_means_all_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_names_the_file_and_no_file_means_all_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     loaded = load_config()
-    assert loaded.settings == Config()
-    assert loaded.file is None
+    assert (loaded.settings, loaded.file) == (Config(), None)
     assert loaded.experiments_dir == tmp_path / "experiments"
-
-
-def test_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "other.yaml"
-    file.write_text("training: {seed: 7}\n", encoding="utf-8")
-    monkeypatch.setenv("MLRUN_CONFIG", str(file))
+    (tmp_path / "other.yaml").write_text("training: {seed: 7}\n", encoding="utf-8")
+    monkeypatch.setenv("MLRUN_CONFIG", str(tmp_path / "other.yaml"))
     assert load_config().settings.training.seed == 7
     monkeypatch.setenv("MLRUN_CONFIG", str(tmp_path / "absent.yaml"))
     with pytest.raises(ConfigError, match=r"absent\.yaml: no such config file; create it"):
@@ -71,10 +66,8 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
     message = mistakes(
         "data:\n"
         "  train_pth: x\n"
-        "  text_columns: [1]\n"
         "model:\n"
         "  num_labels: three\n"
-        "  max_length: true\n"
         "training:\n"
         "  learning_rate: fast\n"
         "  epochs: 0\n"
@@ -85,19 +78,17 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "deploymnt: 3\n"
     )
     assert message == [
-        "ml_config.yaml: 9 mistakes:",
+        "ml_config.yaml: 7 mistakes:",
         "  line 2: data.train_pth: unknown key; did you mean `train_path`?",
-        "  line 3: data.text_columns.0: should be text; put it in quotes",
-        "  line 5: model.num_labels: should be a valid integer",
-        "  line 6: model.max_length: should be a valid integer",
-        "  line 8: training.learning_rate: should be a valid number or should be 'auto'",
-        "  line 9: training.epochs: should be greater than or equal to 1 or should be 'auto'",
-        "  line 10: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
+        "  line 4: model.num_labels: should be a valid integer",
+        "  line 6: training.learning_rate: should be a valid number or should be 'auto'",
+        "  line 7: training.epochs: should be greater than or equal to 1 or should be 'auto'",
+        "  line 8: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
         "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
         "class_weights, early_stopping_patience, pretraining_epochs, bf16, freeze, reuse, "
         "report_to, backend, num_workers, ray_address",
-        "  line 12: deployment.min_f1: is repeated on line 13; keep one of them",
-        "  line 14: deploymnt: unknown key; did you mean `deployment`?",
+        "  line 10: deployment.min_f1: is repeated on line 11; keep one of them",
+        "  line 12: deploymnt: unknown key; did you mean `deployment`?",
     ]
 
 

@@ -95,20 +95,15 @@ def test_without_a_limit_the_host_counts(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path) == 16
 
 
-def test_affinity_counts_where_it_is_less_than_the_quota(
+def test_cpus_are_those_of_the_affinity_or_of_a_system_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert usable_cpus(version_2(tmp_path)) == 1
-
-
-def test_a_system_without_affinity_and_cgroups_counts_its_cpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert usable_cpus(tmp_path) == 8
-    assert available_memory_bytes(tmp_path) == 60 * GB
+    assert usable_cpus(tmp_path / "no cgroups") == 8
+    assert available_memory_bytes(tmp_path / "no cgroups") == 60 * GB
 
 
 def test_a_container_that_used_up_its_memory_has_none_left(tmp_path: Path) -> None:

@@ -66,9 +66,8 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
     call = functools.partial(
         subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800
     )
-    guarded = call(
-        [sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80))"]
-    )
+    connect = "import socket; socket.create_connection(('192.0.2.1', 80))"
+    guarded = call([sys.executable, "-c", connect])
     assert "the test allows no network" in guarded.stderr
     refused.unlink()
 
