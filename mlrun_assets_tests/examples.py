@@ -711,6 +711,13 @@ def finished(
     return experiment
 
 
+def deployed(config: LoadedConfig, name: str) -> Experiment:
+    """An experiment that is approved, and in production."""
+    experiment = finished(config, name)
+    promoting.promote_by_hand(experiment, config, None, "Hodan")
+    return experiment
+
+
 # --- serving
 
 WORD_LABELS = ("farming", "sports")

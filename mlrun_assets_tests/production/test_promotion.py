@@ -14,7 +14,6 @@ import pytest
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import (
     ComparisonError,
-    ExperimentError,
     MlrunError,
     ProductionError,
     ReportUpdateError,
@@ -33,13 +32,17 @@ from mlrun_assets.production.versions import history
 from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
 from mlrun_assets.runs import closing
 from mlrun_assets.runs.closing import write_report
-from mlrun_assets_tests.examples import comparison, finished, full_run, project, score
+from mlrun_assets_tests.examples import comparison, deployed, finished, full_run, project, score
 from mlrun_assets_tests.reports.markdown_structure import uneven_rows
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
     return project(tmp_path, monkeypatch)
+
+
+def let_deploy(experiment: Experiment, deploys: bool = True) -> None:
+    experiment.save(experiment.load(DecisionRecord).model_copy(update={"deploys": deploys}))
 
 
 def rows(listing: str) -> dict[str, list[str]]:
@@ -101,40 +104,34 @@ def test_who_moves_production_where_nobody_has_a_name(monkeypatch: pytest.Monkey
     assert user_name() == f"uid {os.getuid()}"
 
 
-def test_a_model_of_another_label_set_needs_a_reason_and_the_old_one_serves_on(
-    config: LoadedConfig,
-) -> None:
-    old = finished(config, "old")
-    promote_by_hand(old, config, None, "Hodan")
-    known = full_run().evaluation
-    assert known
-    other = known.model_copy(update={"labels": ("other", "labels")})
-    new = finished(config, "new", Verdict.INCOMPARABLE, other)
-    with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
-        promote_by_hand(new, config, None, "Hodan")
-    assert (config.production_dir / "current" / "weights").read_text() == "old"
-    moved = promote_by_hand(new, config, "the radio wants other topics", "Hodan")
-    assert moved.after and moved.after.labels == ("other", "labels")
-
-
-def test_a_model_that_was_not_compared_with_what_serves_needs_a_reason(
+def test_against_the_verdict_or_without_a_comparison_a_reason_is_needed(
     config: LoadedConfig,
 ) -> None:
     first, second = finished(config, "first"), finished(config, "second")
+    third = finished(config, "third", Verdict.INCOMPARABLE)
     promote_by_hand(first, config, None, "Hodan")
     with pytest.raises(ComparisonError, match=rf"nothing, and {first.id} is in .*--reason WHY"):
         promote_by_hand(second, config, None, "Hodan")
-    assert [move.after for move in history(config.production_dir)] == [first.id]
-    promote_by_hand(second, config, "better on the radio", "Hodan")
-    assert [move.forced for move in history(config.production_dir)] == [False, True]
+    with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
+        promote_by_hand(third, config, None, "Hodan")
+    assert (config.production_dir / "current" / "weights").read_text() == "first"
+    for experiment in (second, third):
+        promote_by_hand(experiment, config, "better on the radio", "Hodan")
+    assert [move.forced for move in history(config.production_dir)] == [False, True, True]
 
 
 def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: LoadedConfig) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    second = finished(config, "second")
+    first = deployed(config, "first")
+    # A comparison that was not possible names what served, as one that was does.
+    other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
+    known = full_run().evaluation
+    assert known
+    judged = known.model_copy(update={"production": other})
+    second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
     promote_by_hand(second, config, "I like it", "Hodan")
     assert [move.forced for move in history(config.production_dir)] == [False, False]
+    with pytest.raises(ComparisonError, match=f"{third.id} was compared with {first.id}"):
+        promote_by_hand(third, config, None, "Hodan")
     # The first was judged when nothing served; it serves again, and is what it is.
     roll_back(config, None, "worse on the radio", "Hodan")
     assert not promote_by_hand(first, config, None, "Hodan").moved
@@ -144,27 +141,12 @@ def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: Load
     assert promote_by_hand(first, config, None, "Hodan").moved
 
 
-def test_what_could_not_be_compared_is_known_too(config: LoadedConfig) -> None:
-    """A comparison that was not possible names what served, as one that was does."""
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
-    known = full_run().evaluation
-    assert known
-    judged = known.model_copy(update={"production": other})
-    second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
-    promote_by_hand(second, config, None, "Hodan")
-    with pytest.raises(ComparisonError, match=f"{third.id} was compared with {first.id}"):
-        promote_by_hand(third, config, None, "Hodan")
-
-
 def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_with(
     config: LoadedConfig,
 ) -> None:
     first, second = finished(config, "first"), finished(config, "second")
-    for experiment in (first, second):
-        approved = experiment.load(DecisionRecord).model_copy(update={"deploys": True})
-        experiment.save(approved)
+    let_deploy(first)
+    let_deploy(second)
     assert deploy_if_approved(first, config).moved
     kept = deploy_if_approved(second, config)
     assert not kept.moved and kept.after and kept.after.version == first.id
@@ -181,50 +163,39 @@ def line_and_report(config: LoadedConfig, experiment: Experiment) -> tuple[str, 
     return line.rpartition(", ")[2], report.splitlines()[4]
 
 
+def advised(experiment: Experiment) -> bool:
+    """Whether the report advises to deploy the model, beside other things to do next."""
+    report = (experiment.directory / "report.md").read_text(encoding="utf-8")
+    assert "## What to do next\n" in report and "- Label " in report
+    return "mlrun-assets promote" in report
+
+
 def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
+    first = deployed(config, "first")
     now = f"{first.id} is in production and is the first version: verdict APPROVED"
     assert line_and_report(config, first) == ("deployed", now)
+    assert not advised(first)
     second = finished(config, "second")
-    promote_by_hand(second, config, None, "Hodan")
+    let_deploy(second)
+    assert deploy_if_approved(second, config).moved
     now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED"
-    assert [line_and_report(config, each) for each in (first, second)] == [
-        ("not deployed", now),
-        ("deployed", now),
-    ]
+    assert line_and_report(config, first) == ("not deployed", now)
+    assert line_and_report(config, second) == ("deployed", now)
+    assert advised(first) and not advised(second)
     roll_back(config, None, "wrong on the radio", "Cali")
     now = f"{first.id} is in production and replaces {second.id}: wrong on the radio"
-    assert [line_and_report(config, each) for each in (first, second)] == [
-        ("deployed", now),
-        ("not deployed", now),
-    ]
+    assert line_and_report(config, second) == ("not deployed", now)
     # Once more moves nothing, and leaves what is told.
     roll_back(config, first.id, "to be sure", "Cali")
     assert line_and_report(config, first) == ("deployed", now)
-
-
-def test_a_report_does_not_advise_to_deploy_what_serves(config: LoadedConfig) -> None:
-    def advised(experiment: Experiment) -> bool:
-        report = (experiment.directory / "report.md").read_text(encoding="utf-8")
-        assert "## What to do next\n" in report and "- Label " in report
-        return "mlrun-assets promote" in report
-
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    assert not advised(first)
-    second = finished(config, "second")
-    promote_by_hand(second, config, None, "Hodan")
-    assert advised(first) and not advised(second)
 
 
 @pytest.mark.parametrize("deploys", [True, False])
 def test_production_made_again_of_what_serves_says_that_it_serves(
     config: LoadedConfig, deploys: bool
 ) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    first.save(first.load(DecisionRecord).model_copy(update={"deploys": deploys}))
+    first = deployed(config, "first")
+    let_deploy(first, deploys)
     again = deploy_if_approved(first, config)
     assert not again.moved and f"{first.id} is already in production" in again.sentence
 
@@ -236,10 +207,7 @@ def test_production_made_again_of_what_serves_says_that_it_serves(
 
 
 def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    second = finished(config, "second")
-    promote_by_hand(second, config, None, "Hodan")
+    first, second = deployed(config, "first"), deployed(config, "second")
     shutil.rmtree(first.directory)
     roll_back(config, None, "wrong on the radio", "Cali")
     assert line_and_report(config, second)[0] == "not deployed"
@@ -247,12 +215,10 @@ def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> Non
 
 
 def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedConfig) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    second = finished(config, "second")
+    first = deployed(config, "first")
     lock_experiment(first.directory)
     try:
-        promote_by_hand(second, config, None, "Hodan")
+        second = deployed(config, "second")
     finally:
         unlock_experiment(first.directory)
     assert line_and_report(config, first)[0] == "deployed"
@@ -282,8 +248,7 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     roll_back(config, first.id, "room again", "Hodan")
     assert line_and_report(config, first)[1].endswith("is the first version: verdict APPROVED")
 
-    second = finished(config, "second")
-    promote_by_hand(second, config, None, "Hodan")
+    second = deployed(config, "second")
     assert f"--to {first.id} " in refused(lambda: roll_back(config, None, "worse", "Hodan"))
     assert not roll_back(config, first.id, "room again", "Hodan").moved
     assert [line_and_report(config, each)[0] for each in (first, second)] == [
@@ -292,33 +257,12 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     ]
 
 
-def test_an_approval_that_deploys_by_itself_tells_of_the_model_before(
-    config: LoadedConfig,
-) -> None:
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
-    second = finished(config, "second")
-    second.save(second.load(DecisionRecord).model_copy(update={"deploys": True}))
-    assert deploy_if_approved(second, config).moved
-    assert line_and_report(config, first)[0] == "not deployed"
-
-
-def test_an_export_that_was_tampered_with_is_not_promoted(config: LoadedConfig) -> None:
-    promote_by_hand(finished(config, "old"), config, None, "Hodan")
-    new = finished(config, "new")
-    (new.directory / "export" / "weights").write_text("tampered")
-    with pytest.raises(ProductionError, match="not those that were recorded"):
-        promote_by_hand(new, config, None, "Hodan")
-    assert (config.production_dir / "current" / "weights").read_text() == "old"
-
-
 def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([f"2026-11-23T03:15:0{second}Z" for second in range(3)])
     monkeypatch.setattr("mlrun_assets.production.pointer.timestamp", lambda: next(times))
-    first = finished(config, "first")
-    promote_by_hand(first, config, None, "Hodan")
+    first = deployed(config, "first")
     run = full_run()
     assert run.plan and run.evaluation and run.checkpoint
     recipe = run.plan.recipe.model_copy(update={"learning_rate": 3e-5})
@@ -372,12 +316,10 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
 def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
     config: LoadedConfig,
 ) -> None:
-    for name in ("first", "second"):
-        promote_by_hand(finished(config, name), config, None, "Hodan")
-    sides = two_sides(config, ())
-    shutil.rmtree(config.experiments_dir / sides[0].name)
+    first, _ = deployed(config, "first"), deployed(config, "second")
+    shutil.rmtree(first.directory)
     listing = list_differences(*two_sides(config, ()))
-    assert f"the experiment of {sides[0].name} is gone" in listing
+    assert f"the experiment of {first.id} is gone" in listing
     known = full_run().evaluation
     assert known
     accuracy = f"{known.test.accuracy.value:.3f}"
@@ -392,11 +334,6 @@ def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
         return str(error.value)
 
     assert "nothing is in production; name two experiments" in said()
-    promote_by_hand(finished(config, "first"), config, None, "Hodan")
-    serving = read_production(config.production_dir)
-    assert serving is not None
-    assert f"nothing was deployed before {serving.version}" in said()
-    with pytest.raises(
-        ExperimentError, match=f"`nobody`.*versions of production: {serving.version}"
-    ):
-        two_sides(config, ("nobody",))
+    first = deployed(config, "first")
+    assert f"nothing was deployed before {first.id}" in said()
+    assert f"versions of production: {first.id}" in said("nobody")
