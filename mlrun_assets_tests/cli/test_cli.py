@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
 
 import dagster as dg
 import pytest
 
-from mlrun_assets.cli.__main__ import commands, main
-from mlrun_assets.experiment import Experiment, find_experiment
+from mlrun_assets.cli.__main__ import commands
+from mlrun_assets.cli.run import DAGSTER_YAML
+from mlrun_assets.experiment import find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
-from mlrun_assets_tests.examples import ROOT, MakeProject
+from mlrun_assets_tests.cli.conftest import Called
+from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project
+
+Call = Callable[..., Called]
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
@@ -29,41 +32,14 @@ PATIENCE = 1200
 """Seconds until a process counts as hanging. A run takes ten, on a busy machine minutes."""
 
 
-@dataclass(frozen=True)
-class Called:
-    """The end of a command: exit code, standard output and standard error."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Call: TypeAlias = Callable[..., Called]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls a command that starts no run, in this process."""
-
-    def called(*words: str, cwd: Path) -> Called:
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["mlrun-assets", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(str(end.code))
-        output, errors = capsys.readouterr()
-        return Called(code, output, errors)
-
-    return called
-
-
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`mlrun-assets run` in a process of its own."""
+def run(
+    *words: str, cwd: Path, command: list[str] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`mlrun-assets run`, or another command, in a process of its own."""
     result = subprocess.run(
-        [*COMMAND, "run", *words],
+        [*(command or [*COMMAND, "run"]), *words],
         cwd=cwd,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -71,6 +47,10 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
     assert "Traceback" not in result.stderr + result.stdout
     return result
+
+
+def registry_of(home: Path) -> str:
+    return (home / ".claude/reports/_registry.md").read_text(encoding="utf-8")
 
 
 def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: Call) -> None:
@@ -85,17 +65,11 @@ def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: 
     assert "deployment.min_accuracy" in (home / ".claude/reports/_tech-debt.md").read_text()
 
     refused = call("promote", "first", cwd=home)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: exp_") and "--reason" in refused.stderr
+    assert refused.returncode == 1 and refused.stderr.startswith("error: exp_")
     forced = call("promote", "first", "--reason", "only model there is", cwd=home)
     assert forced.returncode == 0, forced.stderr
-    history = (home / "production" / "history.jsonl").read_text().splitlines()
-    assert json.loads(history[-1])["forced"] is True
-
     differs = call("diff", "first", cwd=home)
     assert re.search(r"^why +only model there is \(forced\)", differs.stdout, re.MULTILINE)
-    pushed = call("push", "out/model", "--version", "first", cwd=home)
-    assert pushed.returncode == 1 and "token" in pushed.stderr
     pushed = call("push", "./out/model", cwd=home)
     assert pushed.returncode == 0, pushed.stderr
     served = sorted(path.name for path in (home / "production" / "current").iterdir())
@@ -103,55 +77,57 @@ def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: 
 
     status = call("status", cwd=home)
     assert status.returncode == 0
-    assert "production  exp_" in status.stdout
     assert "Complete" in status.stdout and "TD-001" in status.stdout
-    assert call("rollback", "--reason", "no", cwd=home).returncode == 1
-    assert (home / "production" / "current").exists()
+
+
+def test_status_says_since_when_production_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    times = iter([f"2026-11-23T03:15:0{second}Z" for second in range(3)])
+    monkeypatch.setattr("mlrun_assets.production.pointer.timestamp", lambda: next(times))
+    config = project(tmp_path, monkeypatch)
+
+    def first_line() -> str:
+        return call("status", cwd=tmp_path).stdout.splitlines()[0]
+
+    assert first_line() == "production  nothing deployed yet"
+    first, _ = deployed(config, "first"), deployed(config, "second")
+    assert call("rollback", "--reason", "wrong on the radio", cwd=tmp_path).returncode == 0
+    assert first_line() == f"production  {first.id}, since 2026-11-23T03:15:02Z"
+    (config.production_dir / "history.jsonl").write_text("")
+    assert first_line() == f"production  {first.id}"
 
 
 def test_a_missing_config_is_noted(tmp_path: Path, call: Call) -> None:
     result = call("check-data", cwd=tmp_path)
-    assert result.returncode == 1
-    assert f"note: {tmp_path / 'ml_config.yaml'}: no such file; using the defaults\n" in (
-        result.stderr
-    )
+    missing = f"note: {tmp_path / 'ml_config.yaml'}: no such file; using the defaults\n"
+    assert result.returncode == 1 and missing in result.stderr
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_an_error_of_the_file_system_is_one_message(
     make_project: MakeProject, unbuffered: str
 ) -> None:
-    command = [*COMMAND, "status", "--config", str(make_project())]
-    with Path("/dev/full").open("w") as full:
-        result = subprocess.run(
-            command,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        )
+    command = ["sh", "-c", '"$@" >/dev/full', "sh", *COMMAND, "status"]
+    result = run(command=command, cwd=make_project().parent, PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
 
 
-def test_blocked_data_exits_3(make_project: MakeProject) -> None:
+@pytest.mark.parametrize(
+    ("rows", "code", "told", "status"),
+    [("not json\n" * 5, 3, "splits_nonempty", "Blocked"), (None, 1, "no such file", "Failed")],
+)
+def test_blocked_data_exits_3_and_a_failed_run_1(
+    make_project: MakeProject, rows: str | None, code: int, told: str, status: str
+) -> None:
     home = make_project().parent
-    (home / "data" / "train.jsonl").write_text("not json\n" * 5)
+    train = home / "data" / "train.jsonl"
+    train.write_text(rows) if rows else train.unlink()
     result = run(cwd=home)
-    assert result.returncode == 3, result.stderr
-    assert "splits_nonempty" in result.stderr
-    assert "Not executing" not in result.stderr
-    assert result.stdout.startswith("\nBlocked: ")
-
-
-def test_a_failed_run_exits_1(make_project: MakeProject) -> None:
-    home = make_project(data={"train_path": "data/absent.jsonl"}).parent
-    result = run(cwd=home)
-    assert result.returncode == 1
-    assert "no such file" in result.stderr
-    assert result.stdout.startswith("\nFailed: ")
+    assert result.returncode == code, result.stderr
+    assert told in result.stderr and "Not executing" not in result.stderr
+    assert result.stdout.startswith(f"\n{status}: ")
 
 
 def test_check_data_opens_no_experiment_and_leaves_nothing(
@@ -159,8 +135,7 @@ def test_check_data_opens_no_experiment_and_leaves_nothing(
 ) -> None:
     home = make_project().parent
     result = call("check-data", cwd=home)
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"^schema +passed", result.stdout, re.MULTILINE)
+    assert result.returncode == 0 and re.search(r"^schema +passed", result.stdout, re.MULTILINE)
     assert not (home / "experiments").exists() and not (home / ".claude").exists()
 
 
@@ -173,9 +148,8 @@ def test_check_data_exits_1_when_blocked_and_names_what_it_kept(
     result = call("check-data", "--output", "out", cwd=home)
     assert result.returncode == 1
     assert re.search(r"^label_domain +BLOCKS", result.stdout, re.MULTILINE)
-    quarantine = (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in quarantine.splitlines()]
-    assert [(row["line"], row["reason"]) for row in rows] == [(61, "not JSON")]
+    row = json.loads((home / "out/data/quarantine.jsonl").read_text(encoding="utf-8"))
+    assert (row["line"], row["reason"]) == (61, "not JSON")
     assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
 
 
@@ -230,8 +204,7 @@ def test_ctrl_c_closes_the_experiment(make_project: MakeProject) -> None:
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    registry = (home / ".claude/reports/_registry.md").read_text()
-    assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+    assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry_of(home))
     assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
 
 
@@ -258,28 +231,28 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     home = make_project(rows=400, training={"epochs": 4}).parent
     undisturbed = run("undisturbed", cwd=home)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    command = [sys.executable, "-c", KILLED, "run", "killed"]
-    ended = subprocess.run(
-        command, cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    ended = run("run", "killed", command=[sys.executable, "-c", KILLED], cwd=home)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    expected, killed = (named(home, name) for name in ("undisturbed", "killed"))
-    status = call("status", cwd=home).stdout
-    assert f"`mlrun-assets run --resume {killed.id}`" in status
+    expected, killed = (
+        find_experiment(home / "experiments", name, ()) for name in ("undisturbed", "killed")
+    )
+    assert f"`mlrun-assets run --resume {killed.id}`" in call("status", cwd=home).stdout
     before = killed.manifest.stages
     assert killed.manifest.status is Status.RUNNING
     assert before["trained_checkpoint"].status == "running"
     config = json.loads((home / "ml_config.yaml").read_text())
-    config["reports"] = {**config.get("reports", {}), "show_text": True}
-    (home / "ml_config.yaml").write_text(json.dumps(config))
+    (home / "ml_config.yaml").write_text(json.dumps({**config, "reports": {"show_text": True}}))
     with (home / "data" / "train.jsonl").open("a") as file:
         file.write("{}\n")
 
     resumed = run("--resume", "killed", cwd=home)
     assert resumed.returncode == 0, resumed.stderr
-    assert "note: the files of train have changed" in resumed.stderr
-    assert "note: the config has changed" in resumed.stderr
-    assert "training: continues from checkpoint-" in resumed.stderr
+    for said in (
+        "note: the files of train have changed",
+        "note: the config has changed",
+        "training: continues from checkpoint-",
+    ):
+        assert said in resumed.stderr
     assert resumed.stdout.startswith("\nComplete: accuracy")
     after = killed.manifest
     assert after.status is Status.COMPLETE
@@ -291,9 +264,8 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     assert (checkpoint.history, checkpoint.digest) == (same.history, same.digest)
     assert killed.load(EvaluationRecord).test == expected.load(EvaluationRecord).test
     assert not (killed.directory / "checkpoints").exists()
-    registry = (home / ".claude/reports/_registry.md").read_text().splitlines()
-    lines = [line for line in registry if f"- {after.report} |" in line]
-    assert len(lines) == 1 and "| Complete | accuracy" in lines[0]
+    (line,) = (line for line in registry_of(home).splitlines() if f"- {after.report} |" in line)
+    assert "| Complete | accuracy" in line
 
     again = call("run", "--resume", killed.id, cwd=home)
     assert again.returncode == 0, again.stderr
@@ -301,30 +273,15 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     assert killed.manifest == after
 
 
-def named(home: Path, name: str) -> Experiment:
-    return find_experiment(home / "experiments", name, ())
-
-
 def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = make_project().parent
-    runs = [
-        subprocess.Popen(
-            [*COMMAND, "run", name],
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    for process in runs:
-        output, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, errors
-        assert output.startswith("\nComplete: ")
-    registry = (home / ".claude/reports/_registry.md").read_text()
-    assert registry.count("| Complete | ") == 2
+    with ThreadPoolExecutor(2) as pool:
+        for ended in pool.map(lambda name: run(name, cwd=home), ("one", "two")):
+            assert ended.returncode == 0, ended.stderr
+            assert ended.stdout.startswith("\nComplete: ")
+    assert registry_of(home).count("| Complete | ") == 2
     assert len(list((home / "experiments").glob("exp_*"))) == 2
     monkeypatch.setenv("DAGSTER_HOME", str(home / ".dagster"))
     with dg.DagsterInstance.get() as instance:
@@ -332,24 +289,12 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
 
 
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
-    config = make_project()
+    home = make_project().parent
     command = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize"]
-    result = subprocess.run(
-        [*command, "--select", "+deployment_report"],
-        cwd=config.parent,
-        env={
-            **os.environ,
-            "DAGSTER_MODULE_NAME": "mlrun_assets.definitions",
-            "DAGSTER_HOME": str(dagster_home),
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    settings = {"DAGSTER_MODULE_NAME": "mlrun_assets.definitions"}
+    result = run("--select", "+deployment_report", command=command, cwd=home, **settings)
     assert result.returncode == 0, result.stderr
-    registry = (config.parent / ".claude/reports/_registry.md").read_text()
-    assert "| Complete | accuracy" in registry
+    assert "| Complete | accuracy" in registry_of(home)
 
 
 def test_a_history_that_dagster_can_not_read_is_one_message(
@@ -392,29 +337,18 @@ def test_ctrl_c_while_no_asset_runs(
     make_project: MakeProject, after: str, last: str, opened: bool
 ) -> None:
     home = make_project().parent
-    command = [sys.executable, "-c", INTERRUPTED, "run", "stopped", after]
-    result = subprocess.run(
-        command, cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    result = run("run", "stopped", after, command=[sys.executable, "-c", INTERRUPTED], cwd=home)
     assert result.returncode == 130, result.stderr
     assert last in (result.stdout + result.stderr).splitlines()
-    assert "Traceback" not in result.stderr
     if opened:
-        registry = (home / ".claude/reports/_registry.md").read_text()
-        assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry)
+        assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry_of(home))
     assert len(list((home / "experiments").glob("exp_*"))) == opened
 
 
-def test_a_home_of_our_own_has_the_shipped_settings() -> None:
-    from mlrun_assets.cli.run import DAGSTER_YAML
-
-    shipped = (ROOT / ".dagster" / "dagster.yaml").read_text(encoding="utf-8")
-    assert shipped == DAGSTER_YAML
-
-
-def test_schema_is_the_shipped_one(tmp_path: Path, call: Call) -> None:
-    printed = call("schema", cwd=tmp_path).stdout
-    assert printed == (ROOT / "docs" / "ml_config.schema.json").read_text(encoding="utf-8")
+def test_settings_and_schema_are_the_shipped_ones(tmp_path: Path, call: Call) -> None:
+    assert (ROOT / ".dagster/dagster.yaml").read_text(encoding="utf-8") == DAGSTER_YAML
+    schema = (ROOT / "docs/ml_config.schema.json").read_text(encoding="utf-8")
+    assert call("schema", cwd=tmp_path).stdout == schema
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))

@@ -95,16 +95,12 @@ def _respond(hub: Hub, method: str, path: str, token: str, body: bytes) -> Respo
     if path == "/api/validate-yaml":
         return 200, {"errors": [], "warnings": []}, {}
     if path.endswith("/info/lfs/objects/batch"):
-        return 200, _uploads(hub, sent), {}
+        uploads = [
+            {**each, "actions": {"upload": {"href": f"{hub.url}/objects/{each['oid']}"}}}
+            for each in sent["objects"]
+        ]
+        return 200, {"transfer": "basic", "objects": uploads}, {}
     return _repository(hub, path, sent, body)
-
-
-def _uploads(hub: Hub, sent: dict[str, Any]) -> dict[str, Any]:
-    objects = [
-        {**each, "actions": {"upload": {"href": f"{hub.url}/objects/{each['oid']}"}}}
-        for each in sent["objects"]
-    ]
-    return {"transfer": "basic", "objects": objects}
 
 
 def _repository(hub: Hub, path: str, sent: dict[str, Any], body: bytes) -> Response:
@@ -128,13 +124,7 @@ def _repository(hub: Hub, path: str, sent: dict[str, Any], body: bytes) -> Respo
         ]  # fmt: skip
         return 200, {"files": files}, {}
     assert rest[0] == "commit"
-    _commit(hub, repository, body)
-    return 200, {"commitUrl": f"{hub.url}/{owner}/{name}/commit/1", "commitOid": "1" * 40}, {}
-
-
-def _commit(hub: Hub, repository: Repository, body: bytes) -> None:
-    for line in body.splitlines():
-        entry = json.loads(line)
+    for entry in map(json.loads, body.splitlines()):
         value = entry["value"]
         if entry["key"] == "file":
             repository.files[value["path"]] = base64.b64decode(value["content"])
@@ -142,3 +132,4 @@ def _commit(hub: Hub, repository: Repository, body: bytes) -> None:
             repository.files[value["path"]] = hub.objects[value["oid"]]
         elif entry["key"] == "deletedFile":
             del repository.files[value["path"]]
+    return 200, {"commitUrl": f"{hub.url}/{owner}/{name}/commit/1", "commitOid": "1" * 40}, {}

@@ -23,15 +23,9 @@ from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.production import mlflow_mirror as mirroring
 from mlrun_assets.production.mlflow_mirror import check_mlflow, mirror
 from mlrun_assets.production.promotion import promote_by_hand, roll_back
-from mlrun_assets.records import (
-    CheckpointRecord,
-    DatasetRecord,
-    EvaluationRecord,
-    StageRun,
-    Status,
-)
+from mlrun_assets.records import CheckpointRecord, EvaluationRecord, StageRun, Status
 from mlrun_assets.runs import MADE_FROM
-from mlrun_assets_tests.examples import evaluation_record, finished, project
+from mlrun_assets_tests.examples import deployed, evaluation_record, finished, full_run, project
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
@@ -81,8 +75,8 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(tmp_path: P
     assert run.info.run_name == "first" and run.info.status == "FINISHED"
     assert run.data.tags["mlrun.report"] == "impl-ml-run-first-20261123"
     assert run.data.tags["mlrun.verdict"] == "APPROVED"
-    rows = first.load(DatasetRecord).splits["train"].rows_kept
-    assert run.data.params["train_rows"] == str(rows)
+    dataset = full_run().dataset
+    assert dataset and run.data.params["train_rows"] == str(dataset.splits["train"].rows_kept)
     metrics, accuracy = run.data.metrics, first.load(EvaluationRecord).test.accuracy
     told = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
     assert told == pytest.approx([accuracy.value, accuracy.low, accuracy.high])
@@ -102,8 +96,7 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(tmp_path: P
     # Production moves, and back: the champion goes with it, the challenger is the newest run's.
     promote_by_hand(first, config, None, "nobody")
     assert aliased(client, "champion") == first.id
-    second = finished(config, "second")
-    promote_by_hand(second, config, None, "nobody")  # before its run was mirrored
+    second = deployed(config, "second")  # before its run was mirrored
     assert (aliased(client, "champion"), aliased(client, "challenger")) == (second.id, first.id)
     mirror(config, second, fail)
     assert (aliased(client, "champion"), aliased(client, "challenger")) == (second.id, second.id)
@@ -153,25 +146,20 @@ server.serve_forever()
 def server(tmp_path: Path) -> Iterator[str]:
     """MLflow's own server, in a process of its own; the package `mlflow` adds only its pages."""
     pytest.importorskip("flask_cors", reason="MLflow's server needs flask-cors")
-    environment = {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{tmp_path}/server.db",
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(tmp_path / "uploaded"),
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    settings = {
+        "FILE_STORE": f"sqlite:///{tmp_path}/server.db",
+        "ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "ARTIFACT_DESTINATION": str(tmp_path / "uploaded"),
+        "SERVE_ARTIFACTS": "true",
     }
+    environment = {f"_MLFLOW_SERVER_{name}": value for name, value in settings.items()}
+    environment |= {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-c", SERVER]
     with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
         try:
             assert process.stdout is not None
-            port = process.stdout.readline().strip()
+            port = process.stdout.readline().decode().strip()
             assert port, (tmp_path / "server.log").read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -184,8 +172,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 def test_a_server_is_given_the_files_themselves(tmp_path: Path, server: str) -> None:
     config = config_of(tmp_path, mlflow=True, mlflow_uri=server, registered_model="team/news")
     check_mlflow(config, fail)
-    experiment = finished(config, "first")
-    promote_by_hand(experiment, config, None, "nobody")
+    experiment = deployed(config, "first")
     client = client_of(server)
     champion = client.get_model_version_by_alias("team-news", "champion")
     assert champion.tags["mlrun.experiment"] == experiment.id
@@ -243,8 +230,7 @@ def test_a_run_that_can_not_be_mirrored_ends_in_its_first_asset(tmp_path: Path) 
     assert not materialize(config, assets.experiment).success
     (experiment,) = all_experiments(config.experiments_dir)
     assert experiment.manifest.status is Status.FAILED
-    error = experiment.manifest.error or ""
-    assert error.startswith("experiment: tracking.mlflow")
+    assert str(experiment.manifest.error).startswith("experiment: tracking.mlflow")
 
 
 def test_a_run_is_mirrored_when_it_is_complete(
@@ -252,8 +238,7 @@ def test_a_run_is_mirrored_when_it_is_complete(
 ) -> None:
     config = config_of(tmp_path, mlflow=True)
     experiment = finished(config, "first")
-    done = StageRun(status="done", seconds=1.0)
-    experiment.update(stages=dict.fromkeys(MADE_FROM, done))
+    experiment.update(stages=dict.fromkeys(MADE_FROM, StageRun(status="done", seconds=1.0)))
     mirrored = []
 
     def record(_: LoadedConfig, experiment: Experiment, report: Any) -> None:
