@@ -10,11 +10,7 @@ from mlrun_assets.errors import ExperimentError, ProductionError
 from mlrun_assets.experiment import find_experiment, run_records
 from mlrun_assets.production.pointer import read_production, served_before
 from mlrun_assets.production.versions import Move, find_version, last_move_to, versions
-from mlrun_assets.records import (
-    ExportRecord,
-    ProductionVersion,
-    RunRecords,
-)
+from mlrun_assets.records import ExportRecord, ProductionVersion, RunRecords
 from mlrun_assets.reports.formatting import (
     NOTHING,
     clean,

@@ -14,12 +14,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from mlrun_assets.errors import ProductionError, RecordError
-from mlrun_assets.files import (
-    digest_directory,
-    new_directory,
-    remove_unfinished,
-    write_atomically,
-)
+from mlrun_assets.files import digest_directory, new_directory, remove_unfinished, write_atomically
 from mlrun_assets.records import ProductionVersion, Record, timestamp
 
 CARD_FILE = "README.md"

@@ -74,6 +74,12 @@ def test_the_model_reads_the_columns_that_it_learned(
     assert called.answers[0]["label"] == "sports", called.stderr
     (tmp_path / "rows.jsonl").write_bytes(rows)
     assert label_sources(load_config(config), print).label_rows["sports"] == 1
+    # A model whose files were changed is not asked.
+    weights = tmp_path / "production/current/model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    called = predict("-", "--config", str(config), piped=rows)
+    assert called.returncode == 1 and "not those that were recorded" in called.stderr
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet"])
@@ -158,18 +164,6 @@ def test_wrong_calls(predict: Any, home: Path, words: list[str], code: int, said
     called = predict(*words)
     assert (called.returncode, called.answers) == (code, [])
     assert said in called.stderr
-
-
-def test_a_model_whose_files_were_changed_is_not_asked(
-    predict: Any, tiny_encoder: Path, tmp_path: Path
-) -> None:
-    config = serve_words(tmp_path, tiny_encoder)
-    weights = tmp_path / "production/current/model.safetensors"
-    weights.chmod(0o644)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    called = predict("-", "--config", str(config), piped=lines(GOAL))
-    assert called.returncode == 1
-    assert "not those that were recorded" in called.stderr
 
 
 @pytest.mark.parametrize("during", ["__init__", "probabilities"])

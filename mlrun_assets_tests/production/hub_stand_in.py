@@ -35,8 +35,7 @@ def local_hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            body = self._body()
-            path = self.path.partition("?")[0]
+            body, path = self._body(), self.path.partition("?")[0]
             token = str(self.headers.get("Authorization", "")).removeprefix("Bearer ")
             hub.requests.append((self.command, path, token))
             status, said, headers = _respond(hub, self.command, path, token, body)

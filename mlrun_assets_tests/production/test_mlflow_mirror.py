@@ -29,10 +29,8 @@ from mlrun_assets_tests.examples import deployed, evaluation_record, finished, f
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
-needs_mlflow = pytest.mark.skipif(
-    importlib.util.find_spec("mlflow") is None,
-    reason="MLflow is not installed: pip install -e '.[mlflow]'",
-)
+INSTALLED = importlib.util.find_spec("mlflow") is not None
+needs_mlflow = pytest.mark.skipif(not INSTALLED, reason="needs pip install -e '.[mlflow]'")
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +187,7 @@ def test_a_server_that_does_not_answer_costs_a_warning_and_no_run(tmp_path: Path
         uri = f"http://user:secret@127.0.0.1:{port}"
         config = config_of(tmp_path, mlflow=True, mlflow_uri=uri)
         messages: list[str] = []
-        if importlib.util.find_spec("mlflow"):
+        if INSTALLED:
             check_mlflow(config, messages.append)
             assert "the run continues" in messages.pop()
         mirror(config, None, messages.append)
@@ -208,7 +206,7 @@ def test_off_is_off(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_before_anything_long_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if importlib.util.find_spec("mlflow"):
+    if INSTALLED:
         with pytest.raises(ConfigError, match=r"tracking\.mlflow_uri is `mlruns`, which is no URI"):
             check_mlflow(config_of(tmp_path, mlflow=True, mlflow_uri="mlruns"), fail)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -6,22 +6,15 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.errors import (
-    ComparisonError,
-    MlrunError,
-    ProductionError,
-    ReportUpdateError,
-)
+from mlrun_assets.errors import ComparisonError, MlrunError, ProductionError, ReportUpdateError
 from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
-from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.promotion import (
     deploy_if_approved,
     promote_by_hand,
@@ -29,7 +22,14 @@ from mlrun_assets.production.promotion import (
     user_name,
 )
 from mlrun_assets.production.versions import history
-from mlrun_assets.records import Comparison, DecisionRecord, ExportRecord, ProductionRecord, Verdict
+from mlrun_assets.records import (
+    Comparison,
+    DecisionRecord,
+    EvaluationRecord,
+    ExportRecord,
+    ProductionRecord,
+    Verdict,
+)
 from mlrun_assets.runs import closing
 from mlrun_assets.runs.closing import write_report
 from mlrun_assets_tests.examples import comparison, deployed, finished, full_run, project, score
@@ -68,20 +68,14 @@ def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
     assert (report.parent / link).exists()
 
     promote_by_hand(experiment, config, None, "Hodan")
-    current = config.production_dir / "current"
-    assert (current / "README.md").read_text(encoding="utf-8") == card
-    serving = read_production(config.production_dir)
-    assert serving is not None
-    assert serving.digest == digest_directory(current)
-    assert serving.export_digest == digest_directory(experiment.directory / "export")
+    assert (config.production_dir / "current/README.md").read_text(encoding="utf-8") == card
 
 
 def test_production_keeps_how_the_experiment_made_its_texts(config: LoadedConfig) -> None:
     learned = DataConfig(text_columns=("headline", "text"), language="swa")
     of_then = config.settings.model_copy(update={"data": learned})
     experiment = finished(config.model_copy(update={"settings": of_then}), "first")
-    promote_by_hand(experiment, config, None, "Hodan")
-    serving = read_production(config.production_dir)
+    serving = promote_by_hand(experiment, config, None, "Hodan").after
     assert serving is not None
     assert (serving.text_columns, serving.language) == (("headline", "text"), "swa")
 
@@ -90,8 +84,7 @@ def test_an_experiment_of_an_older_config_is_promoted_without_a_card(config: Loa
     experiment = finished(config, "first")
     frozen = experiment.directory / "config.yaml"
     frozen.write_text(frozen.read_text().replace("text_columns", "columns_of_then"))
-    promote_by_hand(experiment, config, None, "Hodan")
-    serving = read_production(config.production_dir)
+    serving = promote_by_hand(experiment, config, None, "Hodan").after
     assert serving is not None and serving.text_columns is None
     assert not (config.production_dir / "current" / "README.md").exists()
 
@@ -114,6 +107,10 @@ def test_against_the_verdict_or_without_a_comparison_a_reason_is_needed(
         promote_by_hand(second, config, None, "Hodan")
     with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
         promote_by_hand(third, config, None, "Hodan")
+    let_deploy(second)
+    kept = deploy_if_approved(second, config)
+    assert not kept.moved and kept.after and kept.after.version == first.id
+    assert "production has changed since the comparison" in kept.sentence
     assert (config.production_dir / "current" / "weights").read_text() == "first"
     for experiment in (second, third):
         promote_by_hand(experiment, config, "better on the radio", "Hodan")
@@ -124,9 +121,7 @@ def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: Load
     first = deployed(config, "first")
     # A comparison that was not possible names what served, as one that was does.
     other = Comparison(against=first.id, comparable=False, reason="other labels", rows=0)
-    known = full_run().evaluation
-    assert known
-    judged = known.model_copy(update={"production": other})
+    judged = first.load(EvaluationRecord).model_copy(update={"production": other})
     second, third = (finished(config, name, Verdict.APPROVED, judged) for name in ("2nd", "3rd"))
     promote_by_hand(second, config, "I like it", "Hodan")
     assert [move.forced for move in history(config.production_dir)] == [False, False]
@@ -139,18 +134,6 @@ def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: Load
     weights.unlink()
     weights.write_text("harmed")
     assert promote_by_hand(first, config, None, "Hodan").moved
-
-
-def test_an_approval_deploys_by_itself_only_over_what_the_model_was_compared_with(
-    config: LoadedConfig,
-) -> None:
-    first, second = finished(config, "first"), finished(config, "second")
-    let_deploy(first)
-    let_deploy(second)
-    assert deploy_if_approved(first, config).moved
-    kept = deploy_if_approved(second, config)
-    assert not kept.moved and kept.after and kept.after.version == first.id
-    assert "production has changed since the comparison" in kept.sentence
 
 
 def line_and_report(config: LoadedConfig, experiment: Experiment) -> tuple[str, str]:
@@ -206,14 +189,6 @@ def test_production_made_again_of_what_serves_says_that_it_serves(
     assert deploy_if_approved(first, config).moved is deploys
 
 
-def test_an_experiment_that_is_gone_is_told_nothing(config: LoadedConfig) -> None:
-    first, second = deployed(config, "first"), deployed(config, "second")
-    shutil.rmtree(first.directory)
-    roll_back(config, None, "wrong on the radio", "Cali")
-    assert line_and_report(config, second)[0] == "not deployed"
-    assert not first.directory.exists()
-
-
 def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedConfig) -> None:
     first = deployed(config, "first")
     lock_experiment(first.directory)
@@ -232,29 +207,17 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     def disk_full(path: Path, content: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    def refused(move: Callable[[], object]) -> str:
-        with monkeypatch.context() as patch:
-            patch.setattr(closing, "write_atomically", disk_full)
-            with pytest.raises(ReportUpdateError) as error:
-                move()
-        return str(error.value)
-
     first = finished(config, "first")
-    said = refused(lambda: promote_by_hand(first, config, None, "Hodan"))
+    with monkeypatch.context() as patch:
+        patch.setattr(closing, "write_atomically", disk_full)
+        with pytest.raises(ReportUpdateError) as error:
+            promote_by_hand(first, config, None, "Hodan")
     report = config.reports_dir / "implementation" / f"{first.manifest.report}.md"
-    assert f"({report}: No space left on device)" in said
-    assert f"`mlrun-assets rollback --to {first.id} --reason WHY`" in said
+    assert f"({report}: No space left on device)" in str(error.value)
+    assert f"`mlrun-assets rollback --to {first.id} --reason WHY`" in str(error.value)
     assert [move.after for move in history(config.production_dir)] == [first.id]
     roll_back(config, first.id, "room again", "Hodan")
     assert line_and_report(config, first)[1].endswith("is the first version: verdict APPROVED")
-
-    second = deployed(config, "second")
-    assert f"--to {first.id} " in refused(lambda: roll_back(config, None, "worse", "Hodan"))
-    assert not roll_back(config, first.id, "room again", "Hodan").moved
-    assert [line_and_report(config, each)[0] for each in (first, second)] == [
-        "deployed",
-        "not deployed",
-    ]
 
 
 def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
@@ -302,8 +265,7 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
     config: LoadedConfig,
 ) -> None:
     first = finished(config, "first")
-    known = full_run().evaluation
-    assert known
+    known = first.load(EvaluationRecord)
     calibration = known.calibration.model_copy(update={"error": 0.2})
     other = known.model_copy(update={"test_digest": "sha256:7", "calibration": calibration})
     second = finished(config, "second", Verdict.REJECTED, other)
@@ -316,15 +278,17 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
 def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
     config: LoadedConfig,
 ) -> None:
-    first, _ = deployed(config, "first"), deployed(config, "second")
+    first, second = deployed(config, "first"), deployed(config, "second")
     shutil.rmtree(first.directory)
     listing = list_differences(*two_sides(config, ()))
     assert f"the experiment of {first.id} is gone" in listing
-    known = full_run().evaluation
-    assert known
-    accuracy = f"{known.test.accuracy.value:.3f}"
+    accuracy = f"{second.load(EvaluationRecord).test.accuracy.value:.3f}"
     gone, there = rows(listing)["accuracy"]
     assert gone == accuracy and there.startswith(f"{accuracy} [")
+    # It serves again, and the other one is told.
+    roll_back(config, None, "wrong on the radio", "Cali")
+    assert line_and_report(config, second)[0] == "not deployed"
+    assert not first.directory.exists()
 
 
 def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:

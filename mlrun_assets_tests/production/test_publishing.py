@@ -162,11 +162,7 @@ def test_a_target_that_is_not_an_empty_directory_is_left_alone(
     assert files(full) == {"mine": b"mine"} and file.read_text() == "mine"
     with pytest.raises(PublishError, match="can't be written there"):
         publish(model, str(file / "below"), public=False)
-
-
-def test_a_directory_that_can_not_be_filled_is_not_there_afterwards(
-    model: PushedModel, tmp_path: Path
-) -> None:
+    # One that can't be filled is not there afterwards.
     (model.model_dir / "gone").symlink_to("nowhere")
     with pytest.raises(PublishError, match="can't be written there"):
         publish(model, str(tmp_path / "out" / "model"), public=False)
