@@ -273,6 +273,10 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
     assert rows(listing)["calibration error"] == [f"{known.calibration.error:.3f}", "0.200"]
     assert "different test splits: they can't be compared" in listing
     assert rows(listing)[first.id] == [second.id]
+    shutil.rmtree(second.directory / "records")  # as in a run that has just begun
+    assert (
+        rows(list_differences(*two_sides(config, ("first", "second"))))["verdict"][0] == "APPROVED"
+    )
 
 
 def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
