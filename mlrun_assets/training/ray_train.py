@@ -109,9 +109,10 @@ def _drive(files: JobFiles, workers: int, address: str | None) -> None:
 
     try:
         if address:
-            ray.init(address=address)
+            ray.init(address=address, log_to_driver=True)
         else:
-            ray.init(num_cpus=max(threads_per_worker(1), workers), include_dashboard=False)
+            cores = max(threads_per_worker(1), workers)
+            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=True)
     except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         if address:
             reason = f"Ray can't connect to it: {type(error).__name__}: {error}"

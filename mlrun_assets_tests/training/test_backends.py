@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import psutil
@@ -25,7 +24,14 @@ import pytest
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
 from mlrun_assets.training import ray_train
-from mlrun_assets.training.job import FineTuningJob, FineTuningResult, JobFiles, JobRunner
+from mlrun_assets.training.fine_tuning import fine_tune
+from mlrun_assets.training.job import (
+    FineTuningJob,
+    FineTuningResult,
+    JobFiles,
+    JobRunner,
+    PretrainingFiles,
+)
 from mlrun_assets.training.processes import launch, train_with_torchrun
 from mlrun_assets.training.ray_train import check_ray, train_with_ray
 from mlrun_assets_tests.examples import changed, fine_tuning_result, sample_rows
@@ -79,16 +85,12 @@ def steady(job: FineTuningJob, tmp_path: Path) -> FineTuningJob:
     return replace(job, encoder=resolve_encoder(str(encoder), None, tmp_path))
 
 
-RESULT = fine_tuning_result(passed_over=("checkpoint-7",))
-
-
-def test_a_job_and_its_result_travel_as_files(job: FineTuningJob) -> None:
+def test_a_job_travels_as_a_file_and_needs_a_result(job: FineTuningJob, tmp_path: Path) -> None:
+    job = replace(job, pretraining=PretrainingFiles(tmp_path / "pretraining", tmp_path / "texts"))
     handover = JobFiles.of(job)
     assert JobFiles(handover.directory).job() == job
-    handover.finish(RESULT)
-    assert handover.outcome() == RESULT
     with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as raised:
-        JobFiles.of(job).outcome()
+        handover.outcome()
     # A resumed experiment takes the number of workers from the config, and keeps its batches.
     assert "lower training.num_workers and `mlrun-assets run --resume`" in str(raised.value)
     assert "start a new run with a smaller training.batch_size" in str(raised.value)
@@ -105,12 +107,12 @@ handover.finish(handover.outcome())
 """
 
 
-def test_progress_of_another_process_is_reported_in_order(job: FineTuningJob) -> None:
-    handover = JobFiles.of(job)
-    handover.finish(RESULT)
+def test_progress_and_result_of_another_process_come_back(job: FineTuningJob) -> None:
+    handover, result = JobFiles.of(job), fine_tuning_result(passed_over=("checkpoint-7",))
+    handover.finish(result)
     lines: list[str] = []
     command = [sys.executable, "-c", WORKER, str(handover.directory)]
-    assert launch(command, handover, {}, lines.append) == RESULT
+    assert launch(command, handover, {}, lines.append) == result
     assert lines == ["step 1", "step 2"]
 
 
@@ -145,33 +147,14 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
             check_ray(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
-@contextmanager
-def silent_server() -> Iterator[int]:
-    """The port of a server that takes connections and says nothing."""
+@pytest.mark.slow
+def test_what_takes_connections_and_is_no_cluster() -> None:
+    """Ray's driver would wait for 14 minutes; Ray asks by the address of this machine."""
+    needs_ray()
     with socket.socket() as listening:
         listening.bind(("", 0))
         listening.listen()
-        yield listening.getsockname()[1]
-
-
-@contextmanager
-def http_server() -> Iterator[int]:
-    with HTTPServer(("", 0), SimpleHTTPRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("server", [silent_server, http_server])
-def test_what_answers_and_is_no_cluster(
-    server: Callable[[], AbstractContextManager[int]],
-) -> None:
-    """Ray's driver would wait for 14 minutes; Ray asks by the address of this machine."""
-    needs_ray()
-    with server() as port:
+        port = listening.getsockname()[1]
         begun = time.monotonic()
         with pytest.raises(TrainingError) as caught:
             check_ray(f"127.0.0.1:{port}", answer_seconds=6)
@@ -225,9 +208,7 @@ def test_a_driver_that_can_not_connect_names_the_key(
     """The cluster may go between the question and the training."""
     needs_ray()
 
-    def lost(**settings: Any) -> None:
-        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379")
-
+    lost = Mock(side_effect=ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379"))
     monkeypatch.setattr("ray.init", lost)
     handover = JobFiles.of(job)
     monkeypatch.setattr("sys.argv", ["ray_train", str(handover.directory), "2", "head:6379"])
@@ -243,8 +224,6 @@ def test_a_driver_that_can_not_connect_names_the_key(
 @pytest.mark.slow
 @both
 def test_two_processes_train_what_one_does(steady: FineTuningJob, run: JobRunner) -> None:
-    from mlrun_assets.training.fine_tuning import fine_tune
-
     expected = fine_tune(steady)
     weights = weights_of(steady.model_dir)
     log = steady.logs_dir / "metrics.jsonl"
@@ -281,7 +260,7 @@ def test_a_worker_that_is_killed_is_an_error(
     job: FineTuningJob, new_processes: NewProcesses
 ) -> None:
     long = changed(job, epochs=4000)
-    killer = kill_a_worker(long, lambda: list(long.checkpoints_dir.glob("*/seal.json")))
+    killer = kill_a_worker(long)
     with pytest.raises(TrainingError, match="ended without a result"):
         torchrun(long)
     killer.join()
@@ -292,7 +271,7 @@ def test_a_worker_that_is_killed_is_an_error(
 @pytest.mark.slow
 def test_ray_goes_on_after_a_worker_died(job: FineTuningJob, new_processes: NewProcesses) -> None:
     longer = changed(job, epochs=60)
-    killer = kill_a_worker(longer, lambda: list(longer.checkpoints_dir.glob("*/seal.json")))
+    killer = kill_a_worker(longer)
     found = ray(longer)
     killer.join()
     assert found.resumed_from_step
@@ -300,11 +279,11 @@ def test_ray_goes_on_after_a_worker_died(job: FineTuningJob, new_processes: NewP
     assert not new_processes()
 
 
-def kill_a_worker(job: FineTuningJob, ready: Callable[[], object]) -> threading.Thread:
-    """Kill one training process as soon as it is ``ready``."""
+def kill_a_worker(job: FineTuningJob) -> threading.Thread:
+    """Kill one training process as soon as a checkpoint is sealed."""
 
     def wait() -> None:
-        while not (ready() and (found := workers())):
+        while not (list(job.checkpoints_dir.glob("*/seal.json")) and (found := workers())):
             time.sleep(0.02)
         os.kill(found[-1], signal.SIGKILL)
 

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import mean
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
+from transformers import AutoModel, AutoTokenizer
 
+from mlrun_assets.encoders.trimming import trim
 from mlrun_assets.errors import TrainingError
 from mlrun_assets.records import PretrainingRecord
-from mlrun_assets.training.job import (
-    FineTuningJob,
-    FinishedPretraining,
-    JobFiles,
-    PretrainingFiles,
-    find_finished,
+from mlrun_assets.training import fine_tuning, pretraining
+from mlrun_assets.training.job import FineTuningJob, PretrainingFiles
+from mlrun_assets.training.pretraining import (
+    MIN_SPAN_WORDS,
+    ContrastiveTrainer,
+    EpochsOfPairs,
+    SpanPairs,
+    collate_pairs,
+    draw_spans,
+    info_nce,
 )
 from mlrun_assets_tests.examples import changed, sample_rows, tiny_job, weights
 
@@ -44,21 +53,11 @@ def adapting(directory: Path, encoder: Path, **recipe: Any) -> FineTuningJob:
 
 
 def pretrain(job: FineTuningJob, lines: list[str] | None = None) -> PretrainingRecord:
-    from mlrun_assets.training.pretraining import pretrain as adapt
-
     assert job.pretraining
-    return adapt(job, job.pretraining, [].append if lines is None else lines.append)
-
-
-def finished(job: FineTuningJob, weights: Path | None = None) -> object:
-    assert job.pretraining
-    files = job.pretraining
-    return find_finished(FinishedPretraining, job, files.finished, weights or files.weights)
+    return pretraining.pretrain(job, job.pretraining, [].append if lines is None else lines.append)
 
 
 def adapted(job: FineTuningJob) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
     assert job.pretraining
     return dict(load_file(job.pretraining.weights))
 
@@ -93,11 +92,6 @@ def test_it_reads_all_texts_and_changes_the_encoder(
 
 def loss_of(encoder: Path, weights: dict[str, Any]) -> float:
     """On the same pairs each time and without dropout, which move it more than two epochs do."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    from mlrun_assets.training.pretraining import SpanPairs, collate_pairs, info_nce
-
     model = AutoModel.from_pretrained(str(encoder)).eval()
     model.load_state_dict(
         {name: torch.from_numpy(value) for name, value in weights.items()}, strict=False
@@ -118,14 +112,20 @@ def test_what_is_done_is_not_done_again_unless_its_weights_are_damaged(
     lines: list[str] = []
     assert pretrain(job, lines) == record
     assert lines == ["pretraining: was done before"]
-    assert finished(job)
-    assert finished(changed(job, seed=2)) is None
-    weights = tmp_path / "encoder.safetensors"
-    weights.write_bytes(b"damaged")
-    assert finished(job, weights) is None
+    copy = PretrainingFiles(
+        shutil.copytree(job.pretraining.directory, tmp_path / "copy"),
+        job.pretraining.unlabelled_file,
+    )
+    other = replace(job, pretraining=copy, logs_dir=tmp_path)
+    pretrain(changed(other, seed=2), lines)
+    assert lines[1] == "pretraining: 16 steps, at most 2 epochs"
+    copy.weights.write_bytes(b"damaged")
+    assert pretrain(other, lines).last_loss == record.last_loss
 
 
-@pytest.mark.parametrize(("step", "resumes"), [(3, None), (12, "checkpoint-8"), (17, "")])
+@pytest.mark.parametrize(
+    ("step", "resumes"), [(3, None), (12, "checkpoint-8"), (17, "checkpoint-16")]
+)
 def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
     undisturbed: Undisturbed,
     tmp_path: Path,
@@ -134,11 +134,7 @@ def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
     step: int,
     resumes: str | None,
 ) -> None:
-    from mlrun_assets.training import pretraining
-    from mlrun_assets.training.pretraining import ContrastiveTrainer
-
-    real: Callable[..., Any] = ContrastiveTrainer.training_step
-    steps = 0
+    real, steps = ContrastiveTrainer.training_step, 0
 
     def cut_off(*arguments: Any) -> Any:
         nonlocal steps
@@ -148,19 +144,16 @@ def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
         time.sleep(0.15)
         return real(*arguments)
 
-    def not_saved(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     expected, record, _ = undisturbed
     job, lines = adapting(tmp_path / "job", tiny_encoder), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(ContrastiveTrainer, "training_step", cut_off)
-        patch.setattr(pretraining, "_save", not_saved)
+        patch.setattr(pretraining, "_save", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pretrain(job)
     again = pretrain(job, lines)
     if resumes is not None:
-        assert lines[0] == f"pretraining: continues from {resumes or 'checkpoint-16'}"
+        assert lines[0] == f"pretraining: continues from {resumes}"
     assert again == record.model_copy(update={"seconds": again.seconds})
     assert again.seconds > 0.15 * ((step - 1) // 8 * 8)  # up to the checkpoint
     wanted, got = adapted(expected), adapted(job)
@@ -169,8 +162,6 @@ def test_one_that_was_cut_off_ends_as_an_undisturbed_one(
 
 
 def test_fine_tuning_starts_from_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    from mlrun_assets.training.fine_tuning import fine_tune
-
     job, _, _ = undisturbed
     trained = {}
     for name, files in (("with", job.pretraining), ("without", None)):
@@ -178,7 +169,7 @@ def test_fine_tuning_starts_from_it(undisturbed: Undisturbed, tmp_path: Path) ->
         other = replace(
             still, checkpoints_dir=tmp_path / name, model_dir=tmp_path / f"model-{name}"
         )
-        fine_tune(other)
+        fine_tuning.fine_tune(other)
         trained[name] = weights(other.model_dir)
     for name, value in adapted(job).items():
         assert (trained["with"][f"bert.{name}"] == value).all()
@@ -187,22 +178,13 @@ def test_fine_tuning_starts_from_it(undisturbed: Undisturbed, tmp_path: Path) ->
     )
 
 
-def test_other_processes_are_told_where_it_stands(tmp_path: Path, tiny_encoder: Path) -> None:
-    job = adapting(tmp_path / "job", tiny_encoder)
-    assert JobFiles(JobFiles.of(job).directory).job() == job
-
-
 def test_the_vocabulary_keeps_what_the_unlabelled_texts_use(
     tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    from mlrun_assets.encoders.trimming import trim
-    from mlrun_assets.training import fine_tuning
-
     job = adapting(tmp_path / "job", tiny_encoder, trim_vocabulary=True)
     asked: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = trim
-        patch.setattr(fine_tuning, "trim", lambda *given: (asked.append(given[2]), real(*given))[1])
+        patch.setattr(fine_tuning, "trim", lambda *given: (asked.append(given[2]), trim(*given))[1])
         fine_tuning.load_initial_model(job)
         fine_tuning.load_initial_model(replace(job, pretraining=None))
     assert [len(texts) for texts in asked] == [TEXTS, 48]
@@ -211,11 +193,7 @@ def test_the_vocabulary_keeps_what_the_unlabelled_texts_use(
 def test_a_loss_that_is_not_finite_names_the_texts(
     tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    from mlrun_assets.training import pretraining as contrast
-
-    monkeypatch.setattr(contrast, "info_nce", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(pretraining, "info_nce", lambda *_: torch.tensor(float("nan")))
     job = adapting(tmp_path / "job", tiny_encoder)
     message = r"loss of the pretraining is not finite at step 1, in the batch \(16 rows .* sample-"
     with pytest.raises(TrainingError, match=message):
@@ -223,10 +201,6 @@ def test_a_loss_that_is_not_finite_names_the_texts(
 
 
 def test_the_loss_is_least_where_each_text_is_nearest_to_itself() -> None:
-    import torch
-
-    from mlrun_assets.training.pretraining import info_nce
-
     states = torch.eye(3).unsqueeze(1).repeat(2, 2, 1)  # three pairs, two tokens each
     mask = torch.ones(6, 2)
     right = info_nce(states, mask)
@@ -240,8 +214,6 @@ def test_the_loss_is_least_where_each_text_is_nearest_to_itself() -> None:
 
 @given(st.lists(st.text("abc", min_size=1, max_size=3), max_size=80), st.integers(1, 40))
 def test_spans_do_not_overlap_and_are_no_longer_than_wanted(words: list[str], longest: int) -> None:
-    from mlrun_assets.training.pretraining import MIN_SPAN_WORDS, draw_spans
-
     numbered = [f"{word}{number}" for number, word in enumerate(words)]
     text = " ".join(numbered)
     first, second = (span.split() for span in draw_spans(text, longest, Random(1)))
@@ -254,8 +226,6 @@ def test_spans_do_not_overlap_and_are_no_longer_than_wanted(words: list[str], lo
 
 
 def test_each_epoch_draws_other_spans_and_the_same_ones_again() -> None:
-    from mlrun_assets.training.pretraining import EpochsOfPairs, SpanPairs
-
     texts = [" ".join(f"w{number}" for number in range(20 + row)) for row in range(10)]
     pairs = SpanPairs(texts, 10, 7)
     groups = EpochsOfPairs(pairs.lengths, 4, 7)

@@ -7,11 +7,13 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import TrainingError
+from mlrun_assets.training import progress
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.training.progress import finish_wandb_run, resolve_trackers
@@ -27,7 +29,8 @@ def test_elsewhere_a_line_every_tenth_and_every_epoch(
     job: FineTuningJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines: list[str] = []
-    fine_tune(job, lines.append)
+    fine_tune(replace(job, report_to=()), lines.append)
+    assert [file.name for file in job.logs_dir.iterdir()] == ["metrics.jsonl"]
     assert lines[0] == "training: 12 steps, at most 2 epochs"
     steps = [line for line in lines if line.startswith("training: step ")]
     assert len(steps) == 10
@@ -62,9 +65,7 @@ def test_a_tracker_that_is_not_there_is_one_error_before_training(job: FineTunin
 
 
 def test_a_tracker_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlrun_assets.training import progress as trackers
-
-    monkeypatch.setattr(trackers, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    monkeypatch.setattr(progress, "get_available_reporting_integrations", lambda: ["tensorboard"])
     with pytest.raises(
         TrainingError, match=r"the package of `wandb` is not installed.*: tensorboard"
     ):
@@ -73,44 +74,24 @@ def test_a_tracker_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     assert resolve_trackers(("none",)) == ()
 
 
-def test_without_trackers_the_log_stands_alone(job: FineTuningJob) -> None:
-    fine_tune(replace(job, report_to=()))
-    assert [file.name for file in job.logs_dir.iterdir()] == ["metrics.jsonl"]
-
-
-class Tracked:
-    """What wandb shows of itself: the run that is open."""
-
-    def __init__(self) -> None:
-        self.run: Tracked.Run | None = None
-        self.ended: list[int] = []
-
-    def open(self) -> None:
-        self.run = self.run or Tracked.Run(self)
-
-    class Run:
-        def __init__(self, tracked: Tracked) -> None:
-            self._tracked = tracked
-
-        def finish(self, exit_code: int) -> None:
-            self._tracked.run = None
-            self._tracked.ended.append(exit_code)
-
-
 def test_a_training_ends_the_run_that_wandb_opened_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = Tracked()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+    wandb, ended = SimpleNamespace(run=None), list[int]()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+
+    def end(exit_code: int) -> None:
+        wandb.run = None
+        ended.append(exit_code)
 
     def train(error: TrainingError | None = None) -> None:
         with finish_wandb_run():
-            wandb.open()
+            wandb.run = wandb.run or SimpleNamespace(finish=end)
             if error:
                 raise error
 
     train()
     with pytest.raises(TrainingError, match="not finite"):
         train(TrainingError("not finite"))
-    assert wandb.ended == [0, 1]
-    wandb.open()
+    assert ended == [0, 1]
+    wandb.run = SimpleNamespace(finish=end)
     train()
     assert wandb.run is not None, "it was opened by somebody else"

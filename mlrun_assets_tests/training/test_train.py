@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.experiment import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
-from mlrun_assets.records import CheckpointRecord, DatasetRecord, UnlabelledTexts
+from mlrun_assets.records import CheckpointRecord, UnlabelledTexts
 from mlrun_assets.training import fine_tuning
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets.training.train import (
@@ -36,6 +37,7 @@ from mlrun_assets_tests.examples import (
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
+Run = Callable[..., CheckpointRecord]
 FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
 
 
@@ -50,48 +52,39 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dataset() -> DatasetRecord:
+def run(directory: Path, tiny_encoder: Path) -> Run:
+    """Trains a recipe with these seeds in this process; ``lines`` collects the progress."""
     rows = {"farming": 8, "health": 8, "sports": 8}
-    profiles = {
-        split: split_profile(rows, file=f"data/{split}.parquet") for split in ("train", "val")
-    }
-    return dataset_record(rows).model_copy(update={"splits": profiles})
+    splits = {name: split_profile(rows, file=f"data/{name}.parquet") for name in ("train", "val")}
+    dataset = dataset_record(rows).model_copy(update={"splits": splits})
+    request = TrainingRequest((), resolve_encoder(str(tiny_encoder), None, directory), ())
 
+    def in_this_process(job: FineTuningJob) -> FineTuningResult:
+        return fine_tuning.fine_tune(job)
 
-@pytest.fixture
-def request_of_one(tiny_encoder: Path, tmp_path: Path) -> TrainingRequest:
-    return TrainingRequest((FAST,), resolve_encoder(str(tiny_encoder), None, tmp_path), ())
+    def train(
+        *seeds: int,
+        at: Path = directory,
+        data: dict[str, Any] | None = None,
+        asked: dict[str, Any] | None = None,
+        lines: list[str] | None = None,
+        **recipe: Any,
+    ) -> CheckpointRecord:
+        recipes = tuple(FAST.model_copy(update={"seed": seed, **recipe}) for seed in seeds)
+        given = replace(request, recipes=recipes, **(asked or {}))
+        read = dataset.model_copy(update=data or {})
+        progress = [].append if lines is None else lines.append
+        return train_checkpoint(at, read, given, in_this_process, progress)
 
-
-def of(request: TrainingRequest, *seeds: int, **recipe: Any) -> TrainingRequest:
-    """The request with one recipe per seed, with these changes."""
-    recipes = tuple(FAST.model_copy(update={"seed": seed, **recipe}) for seed in seeds)
-    return replace(request, recipes=recipes)
-
-
-def train(job: FineTuningJob) -> FineTuningResult:
-    return fine_tuning.fine_tune(job)
-
-
-def run(
-    directory: Path,
-    dataset: DatasetRecord,
-    request: TrainingRequest,
-    lines: list[str] | None = None,
-) -> CheckpointRecord:
-    """Train in this process; ``lines`` collects the progress."""
-    progress = [].append if lines is None else lines.append
-    return train_checkpoint(directory, dataset, request, train, progress)
+    return train
 
 
 def assert_kept(again: CheckpointRecord, record: CheckpointRecord) -> None:
     assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
 
 
-def test_one_seed_works_in_the_directories_of_the_experiment(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    record = run(directory, dataset, request_of_one)
+def test_one_seed_works_in_the_directories_of_the_experiment(directory: Path, run: Run) -> None:
+    record = run(1)
     assert (record.seed, record.model_dir) == (1, "model")
     assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
     assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
@@ -102,9 +95,9 @@ def test_one_seed_works_in_the_directories_of_the_experiment(
 
 
 def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+    directory: Path, run: Run
 ) -> None:
-    record = run(directory, dataset, of(request_of_one, 2, 1))
+    record = run(2, 1)
     assert [seed.seed for seed in record.seeds] == [2, 1]
     best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
     assert record.seed == best.seed
@@ -117,15 +110,12 @@ def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
         assert each.model_dir == f"seeds/{each.seed}/model"
         assert digest_directory(directory / each.model_dir) == each.digest
     assert not (directory / "checkpoints").exists()
-    alone = run(directory, dataset, request_of_one)
+    alone = run(1)
     assert alone.digest == record.seeds[1].digest
 
 
-def test_each_seed_of_an_ensemble_has_its_n_grams(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    request = of(request_of_one, 1, 2, ensemble=True, max_length=64)
-    record = run(directory, dataset, request)
+def test_each_seed_of_an_ensemble_has_its_n_grams(directory: Path, run: Run) -> None:
+    record = run(1, 2, ensemble=True, max_length=64)
     kept = next(seed for seed in record.seeds if seed.seed == record.seed)
     assert record.ensemble is not None
     assert kept.val_f1_macro == record.ensemble.val_f1_ensemble
@@ -133,38 +123,31 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(
     for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
-    assert_kept(run(directory, dataset, request), record)
+    assert_kept(run(1, 2, ensemble=True, max_length=64), record)
 
 
-def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
+def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(directory: Path, run: Run) -> None:
     file = "data/unlabelled.parquet"
     pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(directory / file)
     texts = UnlabelledTexts(
         files=(), file=file, digest="sha256:texts", rows_read=10, rows_kept=10, left_out={}
     )
-    with_texts = dataset.model_copy(update={"unlabelled": texts})
-    request, lines = of(request_of_one, 1, 2, pretraining_epochs=1), list[str]()
-    record = run(directory, with_texts, request, lines)
+    given, lines = {"data": {"unlabelled": texts}, "pretraining_epochs": 1}, list[str]()
+    record = run(1, 2, lines=lines, **given)
     assert lines.count("pretraining: 5 steps, at most 1 epochs") == 2
     assert record.pretraining is not None
     assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
     remove_checkpoints(directory)
     assert not (directory / "pretraining").exists()
-    assert_kept(run(directory, with_texts, request), record)
+    assert_kept(run(1, 2, **given), record)
 
 
 def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
-    directory: Path,
-    dataset: DatasetRecord,
-    request_of_one: TrainingRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    directory: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two = of(request_of_one, 1, 2)
     other = directory.with_name("exp_2")
     shutil.copytree(directory, other)
-    undisturbed = run(other, dataset, two)
+    undisturbed = run(1, 2, at=other)
     real, trained = fine_tuning.fine_tune, list[int]()
 
     def killed_in_the_second(job: FineTuningJob) -> FineTuningResult:
@@ -175,39 +158,36 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
 
     monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        run(directory, dataset, two)
+        run(1, 2)
     assert not (directory / "model").exists()
     trained.append(0)
-    resumed = run(directory, dataset, two)
+    resumed = run(1, 2)
     assert trained == [1, 0, 2]
     assert resumed.seed == undisturbed.seed
     assert resumed.history == undisturbed.history
     assert [seed.digest for seed in resumed.seeds] == [seed.digest for seed in undisturbed.seeds]
 
 
-def test_data_that_is_not_ready_is_not_trained_on(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
-    blocked = dataset.model_copy(update={"ready": False})
+def test_data_that_is_not_ready_is_not_trained_on(run: Run) -> None:
     with pytest.raises(TrainingError, match="not ready"):
-        run(directory, blocked, request_of_one)
+        run(1, data={"ready": False})
 
 
 def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
-    directory: Path, dataset: DatasetRecord, tiny_encoder: Path, tmp_path: Path
+    directory: Path, run: Run, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     files = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     encoder = resolve_encoder(str(files), None, tmp_path)
     digest = digest_encoder(encoder)[:23]  # as the plan notes it
-    request = of(TrainingRequest((), encoder, ()), 1, 2, encoder_digest=digest)
+    given = {"asked": {"encoder": encoder}, "encoder_digest": digest}
     tokenizer = files / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
     with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as raised:
-        run(directory, dataset, request)
+        run(1, 2, **given)
     assert str(files) in str(raised.value) and digest in str(raised.value)
     assert {path.name for path in directory.iterdir()} == {"data"}
     shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
-    assert run(directory, dataset, request).steps
+    assert run(1, 2, **given).steps
 
 
 # Reuse of an earlier checkpoint
@@ -230,11 +210,11 @@ def earlier(tmp_path: Path) -> Path:
 
 
 def test_an_earlier_checkpoint_is_taken_and_takes_no_room(
-    earlier: Path, tmp_path: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
+    earlier: Path, tmp_path: Path, run: Run
 ) -> None:
     lines: list[str] = []
     # The splits are not there: whoever trains fails.
-    record = run(tmp_path / "exp_2", dataset, replace(request_of_one, reuse="exp_1"), lines)
+    record = run(1, at=tmp_path / "exp_2", asked={"reuse": "exp_1"}, lines=lines)
     assert lines == ["training: the checkpoint of exp_1 is reused"]
     kept = Experiment(earlier).load(CheckpointRecord)
     assert record == kept.model_copy(update={"reused_from": "exp_1"})
@@ -244,11 +224,9 @@ def test_an_earlier_checkpoint_is_taken_and_takes_no_room(
         assert (taken / "model.safetensors").samefile(earlier / model / "model.safetensors")
 
 
-def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(
-    directory: Path, dataset: DatasetRecord, request_of_one: TrainingRequest
-) -> None:
+def test_a_checkpoint_that_is_gone_is_trained_and_that_is_told(directory: Path, run: Run) -> None:
     lines: list[str] = []
-    record = run(directory, dataset, replace(request_of_one, reuse="exp_gone"), lines)
+    record = run(1, asked={"reuse": "exp_gone"}, lines=lines)
     assert record.reused_from is None and record.not_reused is not None
     assert record.not_reused.startswith("exp_gone is not reused: ")
     assert "no such record" in record.not_reused
