@@ -577,14 +577,9 @@ def blocked_run() -> r.RunRecords:
     run = ended(r.Status.BLOCKED, None, "dataset")
     assert run.dataset
     passed = next(check for check in run.dataset.checks if check.name == "split_leakage")
-    facts = {
-        "outcome": r.CheckOutcome.FAILED,
-        "severity": r.Severity.ERROR,
-        "value": 7.0,
-        "rows": 7,
-    }
-    facts["message"] = "7 rows of test stand in train too: remove them from train"
-    leak = passed.model_copy(update=facts)
+    message = "7 rows of test stand in train too: remove them from train"
+    facts = {"outcome": r.CheckOutcome.FAILED, "severity": r.Severity.ERROR, "message": message}
+    leak = passed.model_copy(update={**facts, "value": 7.0, "rows": 7})
     checks = tuple(leak if check is passed else check for check in run.dataset.checks)
     verdict = blocked(f"{leak.name}: {leak.message}")
     found = run.dataset.model_copy(update={"ready": False, "checks": checks})
