@@ -10,6 +10,7 @@ import random
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks import near_duplicates as shingles
 from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.leakage import containment, near_duplicates, split_leakage
-from mlrun_assets.data.checks.near_duplicates import find_near_matches, near_pairs
+from mlrun_assets.data.checks.near_duplicates import find_near_matches, near_pairs, shingle_sets
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.records import CheckOutcome
 from mlrun_assets_tests.examples import split_of
@@ -120,6 +121,12 @@ def share_of(key: str, sources: list[str]) -> float:
 def keys_of(letters: str, most: int, **options: bool) -> st.SearchStrategy[list[str]]:
     key = st.lists(st.sampled_from(letters), min_size=1, max_size=most).map(" ".join)
     return st.lists(key, min_size=2, max_size=12, **options)
+
+
+@given(keys_of("abcd", 9, unique=True))
+def test_a_set_holds_each_shingle_once(keys: list[str]) -> None:
+    sizes = np.diff(shingle_sets(pl.Series(keys)).offsets)
+    assert sizes.tolist() == [len(ngrams_of(key, 5)) or 1 for key in keys]
 
 
 @given(keys_of("abcd", 9, unique=True))
