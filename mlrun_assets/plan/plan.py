@@ -38,9 +38,8 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
         ConfigError: a value in the config does not fit the encoder.
     """
     rules.check_frozen_layers(inputs)
-    by_rule = rules.apply_rules(inputs)
     choices = _without_rule(inputs)
-    choices |= {key: choose(key, chosen, inputs) for key, chosen in by_rule.items()}
+    choices |= {key: choose(key, each, inputs) for key, each in rules.apply_rules(inputs).items()}
     # Earlier runs are comparable if all but the learning rate is equal, so it is chosen last.
     if best := best_learning_rate(inputs, _recipe(inputs, choices)):
         choices[RATE] = choose(RATE, best, inputs)

@@ -35,14 +35,11 @@ SECTIONS = st.fixed_dictionaries({}, optional=IN_THE_CONFIG)
 LABEL_ROWS = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 3_000), min_size=2)
 
 
-def test_every_choice_has_a_reason_and_evidence() -> None:
-    for each in plan().choices:
-        assert each.reason and each.evidence and each.value != "auto"
-
-
-def test_every_field_of_the_recipe_is_a_choice() -> None:
+def test_every_field_of_the_recipe_is_a_choice_with_a_reason_and_evidence() -> None:
+    choices = plan().choices
+    assert all(each.reason and each.evidence and each.value != "auto" for each in choices)
     renamed = {"name": "encoder", "seeds": "seed"}
-    keys = [each.key.rpartition(".")[2] for each in plan().choices]
+    keys = [each.key.rpartition(".")[2] for each in choices]
     assert sorted(renamed.get(key, key) for key in keys) == sorted(Recipe.model_fields)
 
 
