@@ -167,15 +167,14 @@ def write_encoder(content: bytes, directory: Path) -> None:
     build_xlmr_tokenizer(file).save_pretrained(directory)
     weights_file = directory / "model.safetensors"
     save_file(bert_weights(file), weights_file, metadata={"format": "pt"})
-    config = orjson.dumps(bert_config(file), option=orjson.OPT_INDENT_2)
+    config = orjson.dumps(_bert_config(file), option=orjson.OPT_INDENT_2)
     write_atomically(directory / "config.json", config)
     write_atomically(directory / "README.md", README)
     # safetensors makes files that only the owner can read; a cache may be shared.
     weights_file.chmod((directory / "config.json").stat().st_mode)
 
 
-def bert_config(file: Q4File) -> dict[str, object]:
-    """The config of a ``BertModel`` with the file's sizes."""
+def _bert_config(file: Q4File) -> dict[str, object]:
     header, pieces = file.header, file.pieces
     return {
         "architectures": ["BertModel"],

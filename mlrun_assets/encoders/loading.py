@@ -14,7 +14,6 @@ from mlrun_assets.files import digest_directory
 from mlrun_assets.machine import quiet_transformers
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -214,14 +213,9 @@ def _check_encoder_weights(
     source: EncoderSource, model: PreTrainedModel, report: dict[str, Any]
 ) -> None:
     """A pooler or a head may be new; random weights in the encoder would ruin the run."""
-    mismatched = (entry[0] for entry in report["mismatched_keys"])
-    prefix = f"{model.base_model_prefix}."
-    lost = sorted(
-        key
-        for key in (*report["missing_keys"], *mismatched)
-        if key.startswith(prefix) and ".pooler." not in key
-    )
-    if lost:
+    keys = (*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"]))
+    in_encoder = (key for key in keys if key.startswith(f"{model.base_model_prefix}."))
+    if lost := sorted(key for key in in_encoder if ".pooler." not in key):
         raise EncoderError(
             f"the weights of {source.name} ({source.location}) do not fit its config: {len(lost)} "
             f"tensors of the encoder are missing or have another shape, among them {lost[0]}. "
@@ -266,25 +260,17 @@ def pool_by_mean(model: PreTrainedModel) -> None:
             f"model.pooling: mean works for {', '.join(sorted(POOLED_TYPES))}, and this encoder "
             f"is of type {model.config.model_type}: set model.pooling to first."
         )
+    from torch import nn
+
     layers = model.base_model.encoder.layer
     # The layer shares the model's config: a change of the attention must reach it too.
     layer = copy.deepcopy(layers[-1], {id(model.config): model.config})
     attention, output = layer.attention.self, layer.attention.output
-    for projection in (attention.query, attention.key, layer.output.dense):
-        _set(projection, 0.0)
-    _set(attention.value, MEAN_WEIGHT)
-    _set(output.dense, 1.0)
+    scales = [(attention.query, 0.0), (attention.key, 0.0), (layer.output.dense, 0.0)]
+    for projection, scale in (*scales, (attention.value, MEAN_WEIGHT), (output.dense, 1.0)):
+        nn.init.zeros_(projection.weight).data.fill_diagonal_(scale)
+        nn.init.zeros_(projection.bias)
     for norm in (output.LayerNorm, layer.output.LayerNorm):
         norm.reset_parameters()
     layers.append(layer)
     model.config.num_hidden_layers += 1
-
-
-def _set(projection: nn.Linear, scale: float) -> None:
-    """Set a projection to ``scale`` times the identity; 0 sets it to zero."""
-    from torch import nn
-
-    nn.init.zeros_(projection.weight)
-    nn.init.zeros_(projection.bias)
-    if scale:
-        projection.weight.data.fill_diagonal_(scale)

@@ -122,14 +122,11 @@ def _rebuilt(
     """The tokenizer of the kept pieces; a class of a family would build its own vocabulary."""
     from transformers import PreTrainedTokenizerFast
 
+    names = ["model_max_length", "model_input_names", "padding_side", "truncation_side"]
+    names.append("clean_up_tokenization_spaces")
+    settings = {name: getattr(tokenizer, name) for name in names}
     return PreTrainedTokenizerFast(
-        tokenizer_object=vocabulary.keep(kept),
-        **tokenizer.special_tokens_map,
-        model_max_length=tokenizer.model_max_length,
-        model_input_names=tokenizer.model_input_names,
-        padding_side=tokenizer.padding_side,
-        truncation_side=tokenizer.truncation_side,
-        clean_up_tokenization_spaces=tokenizer.clean_up_tokenization_spaces,
+        tokenizer_object=vocabulary.keep(kept), **tokenizer.special_tokens_map, **settings
     )
 
 

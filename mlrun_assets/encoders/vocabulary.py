@@ -95,11 +95,8 @@ class Vocabulary(ABC):
         """Ids of single characters that belong to small scripts or to ``scripts``."""
         written_in = {index: script(character) for index, character in single.items()}
         sizes = Counter(written_in.values())
-        return [
-            index
-            for index, name in written_in.items()
-            if name in scripts or sizes[name] < LARGE_SCRIPT
-        ]
+        kept = {name for name, size in sizes.items() if name in scripts or size < LARGE_SCRIPT}
+        return [index for index, name in written_in.items() if name in kept]
 
     def keep(self, kept: IntArray) -> Tokenizer:
         """The tokenizer with the pieces ``kept`` only, numbered from 0 in their order.
@@ -226,11 +223,10 @@ class WordPiece(Vocabulary):
     def _holds_orphan(self, piece: str, known: set[str], scripts: set[str]) -> bool:
         """Whether some character of ``scripts`` in the piece is not a piece of its own."""
         text = piece.removeprefix(self._mark)
-        first = text[:1] if text == piece else f"{self._mark}{text[:1]}"
-        own = [first, *(f"{self._mark}{character}" for character in text[1:])]
+        marks = ["" if text == piece else self._mark, *[self._mark] * len(text)]
         return any(
-            name not in known and script(character) in scripts
-            for name, character in zip(own, text, strict=True)
+            f"{mark}{character}" not in known and script(character) in scripts
+            for mark, character in zip(marks, text, strict=False)
         )
 
 

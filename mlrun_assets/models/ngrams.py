@@ -275,10 +275,7 @@ def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> Ense
     Their sum is also a temperature (Guo et al., 2017). The problem is convex, and a hundred rows
     are enough for two numbers.
 
-    Args:
-        logits: of the encoder, shape (rows, labels).
-        scores: of the n-gram model, shape (rows, labels).
-        truth: label numbers, shape (rows,).
+    Logits and scores have the shape (rows, labels), the label numbers ``truth`` (rows,).
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp

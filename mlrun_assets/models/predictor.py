@@ -195,9 +195,7 @@ ATTENTION = "batched_products"
 def tune_for_cpu(model: PreTrainedModel, bf16: bool) -> None:
     """Make ``model`` faster with the same results; nothing of this is saved with the model.
 
-    Args:
-        model: an encoder with a head.
-        bf16: whether the model runs under bfloat16 autocast.
+    ``bf16`` is whether the model runs under bfloat16 autocast.
     """
     if _attends_to_all(model):
         AttentionInterface.register(ATTENTION, batched_products)

@@ -104,13 +104,8 @@ def test_the_snippet_of_the_reader_works_from_anywhere(copied: Path) -> None:
         "print(OnnxClassifier('onnx').predict(['Kooxdu waxay dhalisay laba gool.']))\n"
         "print('torch' in sys.modules, 'mlrun_assets' in sys.modules)"
     )
-    lines = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=copied.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    command = [sys.executable, "-c", code]
+    lines = subprocess.check_output(command, text=True, cwd=copied.parent).splitlines()
     assert lines[0].strip("[]'") in LABELS
     assert lines[1] == "False False"
 
