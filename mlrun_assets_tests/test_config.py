@@ -103,7 +103,6 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("data: {language: xyz}", "data.language: should be a language code of ISO 639"),
         ("data: {labels: [a, b]}\nmodel: {num_labels: 3}", "data.labels lists 2"),
         ("data: {labels: [a, a]}", "lists a label twice"),
-        ("data: {labels: [a]}", "should have at least 2 items"),
         ("data:\n  labels:\n  - a\n  - null", "line 4: data.labels.1: should be text; put it"),
         ("data: {train_path: a.jsonl, test_path: ./a.jsonl}", "same file as data.train_path"),
         ("data: {train_path: [b.jsonl, a.jsonl], val_path: a.jsonl}", "same file as data.train"),
