@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,22 +45,111 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the directory can't be written or the disk is full; ``path`` is unchanged.
     """
+    with _temporary(path) as temporary:
+        with _flushed(temporary, path) as file:
+            yield file
+        temporary.replace(path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A free name beside ``path``; what has that name when the block ends is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        yield temporary
+    except OSError as error:
+        if error.filename is None:
             error.filename = str(path)  # the system names no file that was open already
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+@contextmanager
+def _flushed(temporary: Path, path: Path) -> Iterator[BinaryIO]:
+    with temporary.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        temporary.chmod(path.stat().st_mode & 0o777)
+
+
+def replace_if_unchanged(path: Path, expected: bytes, content: bytes) -> bool:
+    """Replace a file that others write to without a lock. A missing file counts as empty.
+
+    Nothing that others write is lost on Linux. On other systems, and on file systems that can't
+    exchange two files, it can be lost within microseconds of the replacement.
+
+    Returns:
+        False if the file does not hold ``expected``; it is then as others left it.
+
+    Raises:
+        OSError: the directory can't be written or the disk is full; ``path`` is unchanged.
+    """
+    with _temporary(path) as temporary:
+        with _flushed(temporary, path) as file:
+            file.write(content)
+        if read_if_exists(path) != expected:
+            return False
+        if not _exchange(temporary, path):
+            temporary.replace(path)
+            return True
+        if _read_when_written(temporary) == expected:
+            return True
+        # Others wrote after the test: put that back, with what they wrote since then.
+        _exchange(temporary, path)
+        later = _read_when_written(temporary)
+        if later.startswith(content):
+            with path.open("ab") as file:
+                file.write(later[len(content) :])
+        else:
+            _exchange(temporary, path)
+        return False
+
+
+def read_if_exists(path: Path) -> bytes:
+    """The content of a file; nothing if it is missing."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _exchange(new: Path, path: Path) -> bool:
+    """Exchange two files in one step, or rename ``new`` if ``path`` is missing.
+
+    Returns:
+        False if that failed: other systems and some file systems can't.
+    """
+    here, no_replace, exchange = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    flag = exchange if path.exists() else no_replace
+    return bool(rename(here, os.fsencode(new), here, os.fsencode(path), flag) == 0)
+
+
+def _read_when_written(path: Path) -> bytes:
+    """The content of a file once no process has it open for writing, or after a second.
+
+    The system grants a read lease only then.
+    """
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for _ in range(100):
+            try:
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:  # no leases on this file system, or the file of another user
+                break
+            else:
+                break
+        return file.read()
+    return b""
 
 
 def append_line(path: Path, line: str) -> None:

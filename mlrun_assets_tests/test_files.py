@@ -1,6 +1,8 @@
 import errno
 import os
 import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mlrun_assets.files import (
     locked,
     new_directory,
     remove_unfinished,
+    replace_if_unchanged,
     size_in_bytes,
     write_atomically,
 )
@@ -157,3 +160,74 @@ def test_a_locked_file_keeps_others_waiting_and_names_itself(
         with locked(tmp_path / "a.md"), pytest.raises(FileBusyError, match=r"a\.md: another"):
             pool.submit(lock).result()
         assert pool.submit(lock).result() == "got it"
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"theirs\n")
+
+
+def save_in_place(path: Path) -> None:
+    path.write_bytes(b"old\ntheirs\n")
+
+
+def save_by_rename(path: Path) -> None:
+    new = path.with_name("new")
+    save_in_place(new)
+    new.rename(path)
+
+
+@pytest.mark.parametrize("write", [append, save_in_place, save_by_rename])
+@pytest.mark.parametrize("before", ["test", "exchange", "exchange back"])
+def test_what_others_write_during_a_replacement_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], before: str
+) -> None:
+    file = tmp_path / "a.md"
+    file.write_bytes(b"old\n")
+    exchange, moments = files._exchange, iter(["exchange", "exchange back", "the end"])
+
+    def exchange_late(new: Path, path: Path) -> bool:
+        moment = next(moments)
+        if moment == before:
+            write(path)
+        elif moment == "exchange":
+            append(path)
+        return exchange(new, path)
+
+    if before == "test":
+        write(file)
+    monkeypatch.setattr(files, "_exchange", exchange_late)
+    assert not replace_if_unchanged(file, b"old\n", b"old\nours\n")
+    # An append that follows another one is kept beside it; a whole text is what its writer saved.
+    twice = before == "exchange back" and write is append
+    assert file.read_bytes() == b"old\ntheirs\n" + b"theirs\n" * twice
+    assert names(tmp_path) == ["a.md"]
+
+
+def test_a_file_that_is_open_for_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.md"
+    file.write_bytes(b"old\n")
+    theirs = file.open("ab")
+    monkeypatch.setattr(time, "sleep", lambda _: (theirs.write(b"theirs\n"), theirs.close()))
+    assert not replace_if_unchanged(file, b"old\n", b"new\n")
+    assert file.read_bytes() == b"old\ntheirs\n"
+
+
+def test_a_replaced_file_keeps_its_permissions_and_a_missing_one_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    assert replace_if_unchanged(file, b"", b"1")
+    file.chmod(0o640)
+    assert replace_if_unchanged(file, b"1", b"2")
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"2", 0o640)
+
+
+def test_without_an_exchange_the_file_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    file = tmp_path / "a.md"
+    file.write_bytes(b"1")
+    assert replace_if_unchanged(file, b"1", b"2")
+    assert (file.read_bytes(), names(tmp_path)) == (b"2", ["a.md"])

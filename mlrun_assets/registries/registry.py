@@ -1,7 +1,8 @@
 """The registry of runs, `_registry.md`, and how a Markdown file is shared with people and tools.
 
 Lines that others wrote stay byte for byte, whatever their encoding, line endings and spaces. A
-change is made under a lock, and the file is replaced in one step.
+change is made under a lock, and the file is replaced in one step. People take no lock: if they
+write during a change, the change is made again on what they wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlrun_assets.errors import RecordError
-from mlrun_assets.files import locked, write_atomically
+from mlrun_assets.files import locked, read_if_exists, replace_if_unchanged
 from mlrun_assets.records import RegistryRecord, RunLine, Status
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ def read_lines(path: Path) -> MarkdownLines:
         RecordError: it is a directory or can't be read.
     """
     with _explained(path, "read"):
-        return MarkdownLines(_read(path))
+        return MarkdownLines(read_if_exists(path))
 
 
 def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
@@ -98,8 +99,13 @@ def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
     A missing or empty file gets ``heading`` first. Nothing is written if nothing changed. If
     ``path`` is a link, its target is replaced, not the link.
 
+    Args:
+        path: the file.
+        heading: the first line of a new file.
+        change: it is called again if somebody wrote to the file in the meantime.
+
     Returns:
-        What ``change`` returned.
+        What ``change`` returned last.
 
     Raises:
         RecordError: the file or its directory can't be written; the file is as it was.
@@ -109,20 +115,13 @@ def edit(path: Path, heading: str, change: Callable[[MarkdownLines], T]) -> T:
     with _explained(path, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
-            before = _read(target)
-            lines = MarkdownLines(before)
-            result = change(lines)
-            after = lines.to_bytes() if before else f"{heading}\n\n".encode() + lines.to_bytes()
-            if after != before:
-                write_atomically(target, after)
-    return result
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
+            while True:
+                before = read_if_exists(target)
+                lines = MarkdownLines(before)
+                result = change(lines)
+                after = lines.to_bytes() if before else f"{heading}\n\n".encode() + lines.to_bytes()
+                if after == before or replace_if_unchanged(target, before, after):
+                    return result
 
 
 @contextmanager

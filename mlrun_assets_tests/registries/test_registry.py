@@ -1,9 +1,11 @@
 import errno
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+import re
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -121,10 +123,10 @@ def test_a_directory_that_can_not_be_made_or_written_is_named(
     with pytest.raises(RecordError, match=r"_b\.md: can't be written"):
         edit(path / "_b.md", "# Runs", lambda lines: lines.append("- one"))
 
-    def refuse(path: Path, content: str | bytes) -> None:
+    def refuse(path: Path, *_: bytes) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(registry_file, "write_atomically", refuse)
+    monkeypatch.setattr(registry_file, "replace_if_unchanged", refuse)
     with pytest.raises(RecordError, match=r"_a\.md: can't be written \(Permission denied\)"):
         edit(path, "# Runs", lambda lines: lines.append("- two"))
     assert path.read_bytes() == b"- one\n"
@@ -302,3 +304,34 @@ def test_processes_at_once_get_different_names(tmp_path: Path) -> None:
         names = [name for taken in pool.map(reserve_many, [tmp_path] * 3) for name in taken]
     assert sorted(names) == sorted([REPORT, *(f"{REPORT}-{number}" for number in range(2, 16))])
     assert {run.report for run in read_registry(tmp_path).runs} == set(names)
+
+
+@pytest.mark.parametrize("by_rename", [False, True])
+def test_no_line_of_an_editor_is_lost_beside_the_runs(tmp_path: Path, by_rename: bool) -> None:
+    path = tmp_path / "_registry.md"
+    path.touch()
+
+    def write_note(number: int) -> None:
+        if by_rename:
+            new = tmp_path / "new"
+            new.write_bytes(path.read_bytes() + b"note %d.\n" % number)
+            new.rename(path)
+        else:
+            with path.open("ab", buffering=0) as file:
+                file.write(b"note %d.\n" % number)
+
+    def write_notes() -> None:
+        while not done.wait(0.005):
+            write_note(len(notes))
+            notes.append(len(notes))
+
+    notes: list[int] = []
+    done = Event()
+    with ThreadPoolExecutor(1) as pool:
+        editor = pool.submit(write_notes)
+        for number in range(60):
+            write_run_line(tmp_path, REPORT, Status.RUNNING, f"step {number}")
+        done.set()
+        editor.result()
+    found = re.findall(rb"note (\d+)\.", path.read_bytes())
+    assert [int(number) for number in found] == notes != []
