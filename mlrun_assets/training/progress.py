@@ -23,7 +23,7 @@ from transformers.integrations.integration_utils import (
 )
 
 from mlrun_assets.config import COLUMNS_VARIABLE
-from mlrun_assets.errors import TrainingError
+from mlrun_assets.errors import TrainingError, count
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import EpochMetrics
 from mlrun_assets.types import ProgressCallback
@@ -54,8 +54,8 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         if not state.is_world_process_zero:
             return
-        epochs = math.ceil(args.num_train_epochs)
-        self._progress(f"{self._activity}: {state.max_steps:,} steps, at most {epochs} epochs")
+        epochs = count(math.ceil(args.num_train_epochs), "epoch")
+        self._progress(f"{self._activity}: {state.max_steps:,} steps, at most {epochs}")
         self._started, self._first_step = time.perf_counter(), state.global_step
         columns = os.environ.get(COLUMNS_VARIABLE, "")
         if sys.stderr.isatty():

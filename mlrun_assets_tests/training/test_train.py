@@ -134,7 +134,7 @@ def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(directory: Path, 
     )
     given, lines = {"data": {"unlabelled": texts}, "pretraining_epochs": 1}, list[str]()
     record = run(1, 2, lines=lines, **given)
-    assert lines.count("pretraining: 5 steps, at most 1 epochs") == 2
+    assert lines.count("pretraining: 5 steps, at most 1 epoch") == 2
     assert record.pretraining is not None
     assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
     remove_checkpoints(directory)
