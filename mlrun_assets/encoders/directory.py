@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from mlrun_assets.errors import EncoderError
+from mlrun_assets.files import write_atomically
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -140,3 +144,35 @@ def _check_whole(file: Path) -> None:
             f"{file} has {size:,} bytes and should have {expected:,}: it is damaged, or its "
             f"download did not end. {COPY_AGAIN.capitalize()}"
         )
+
+
+# Code that an encoder names
+
+CODE_KEYS = frozenset({"auto_map", "custom_pipelines"})
+# `owner/repository--module.Class`
+FOREIGN_CODE = re.compile(r"\S*--[\w./]+\.\w+")
+LABEL_KEYS = frozenset({"id2label", "label2id"})
+
+
+def remove_code(model_dir: Path) -> None:
+    """Remove the names of code from all configs of a saved model.
+
+    transformers copies them from the encoder. They are not used here, but who loads a model with
+    ``trust_remote_code=True``, as an ensemble needs it, would run them.
+    """
+    for file in model_dir.rglob("*config.json"):
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if (kept := _without_code(settings)) != settings:
+            write_atomically(file, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+
+
+def _without_code(settings: Any) -> Any:
+    if isinstance(settings, list):
+        return [_without_code(each) for each in settings]
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: value if key in LABEL_KEYS else _without_code(value)
+        for key, value in settings.items()
+        if key not in CODE_KEYS and not (isinstance(value, str) and FOREIGN_CODE.fullmatch(value))
+    }

@@ -189,6 +189,7 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
             )
         except Exception as error:  # safetensors and model classes raise their own
             raise unloadable(source, "model", error) from error
+    vars(model.config).pop("_auto_class", None)  # with it, saving would copy code
     _check_encoder_weights(source, model, report)
     _reset_logits(model, len(labels))
     return model

@@ -113,9 +113,11 @@ def _load(
     part = ""
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(model_dir), local_files_only=True, trust_remote_code=False
+            )
             model = AutoModelForSequenceClassification.from_pretrained(
-                str(model_dir), use_safetensors=True, local_files_only=True
+                str(model_dir), use_safetensors=True, local_files_only=True, trust_remote_code=False
             )
             part = "its n-gram model "
             ngrams = NgramScorer(model_dir) if (model_dir / NGRAMS_DIR).is_dir() else None

@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from mlrun_assets.encoders.directory import remove_code
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer, pool_by_mean
 from mlrun_assets.encoders.trimming import trim
 from mlrun_assets.files import new_directory
@@ -247,3 +248,4 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir:
     with new_directory(model_dir, replace=True) as directory:
         model.save_pretrained(str(directory))
         tokenizer.save_pretrained(str(directory))
+        remove_code(directory)

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from mlrun_assets.config import EvaluationConfig
 from mlrun_assets.models.ngrams import (
+    PIPELINE,
     PRIOR,
+    SERVED_FILES,
     Fitted,
     _models,
     add_ngrams,
@@ -27,10 +31,19 @@ from mlrun_assets.models.ngrams import (
     set_weights,
 )
 from mlrun_assets.models.predictor import Predictor
+from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.models.served.ngram_scorer import NgramScorer
 from mlrun_assets.records import SPLITS
+from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.types import FloatArray, LabelIds
-from mlrun_assets_tests.examples import LABELS, dataset_record, sample_rows, split_profile
+from mlrun_assets_tests.examples import (
+    LABELS,
+    changed,
+    dataset_record,
+    sample_rows,
+    split_profile,
+    tiny_job,
+)
 
 MODELS = ["linear SVM", "logistic regression", "complement naive Bayes"]
 
@@ -237,3 +250,71 @@ def test_fitting_twice_gives_the_same(tiny_model: Path, tmp_path: Path) -> None:
     splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
     first, second = (add_ngrams(tmp_path / "model", splits, 32, seed=1) for _ in range(2))
     assert first == second
+
+
+# Code that an encoder names
+
+EVIL = "evil--code.Evil"
+CODE = {f"Auto{kind}": EVIL for kind in ("Config", "Model", "ModelForSequenceClassification")}
+CODE["AutoTokenizer"] = EVIL
+TASK = {"text-classification": {"impl": EVIL, "pt": ["AutoModel"]}}
+PLANTED: dict[str, dict[str, Any]] = {
+    "config.json": {
+        "auto_map": {name: code for name, code in CODE.items() if name != "AutoConfig"},
+        "custom_pipelines": TASK,
+        "_auto_class": "AutoModel",
+        "text": {"auto_map": CODE, "deep": [{"custom_pipelines": TASK}]},
+        "code": EVIL,
+    },
+    "tokenizer_config.json": {
+        "auto_map": CODE,
+        "_auto_class": "AutoTokenizer",
+        "extra": {"auto_map": [EVIL, None]},
+    },
+    "generation_config.json": {"auto_map": CODE, "custom_generate": EVIL},
+    "preprocessor_config.json": {"auto_map": CODE, "feature_extractor_type": "Evil"},
+    "processor_config.json": {"auto_map": CODE, "processor_class": "Evil"},
+}
+
+
+def test_code_that_an_encoder_names_is_neither_run_nor_kept(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    marker = tmp_path / "ran"
+    encoder = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, encoder)
+    for directory in (encoder, tmp_path / "evil"):
+        directory.mkdir(exist_ok=True)
+        (directory / "code.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
+    evil = json.dumps(PLANTED).replace(EVIL, f"{tmp_path}/{EVIL}")
+    for name, planted in json.loads(evil).items():
+        file = encoder / name
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(kept | planted))
+    # A label that is named like a key of transformers is a label.
+    labels = ("auto_map", "custom_pipelines", *LABELS[2:])
+    job = replace(changed(tiny_job(tmp_path / "job", encoder), epochs=1), labels=labels)
+    for file in (job.train_file, job.val_file):
+        frame = pl.read_parquet(file)
+        frame.with_columns(pl.col("label").replace(LABELS, labels)).write_parquet(file)
+    fine_tune(job)
+    assert sorted(path.name for path in job.model_dir.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    add_ngrams(job.model_dir, (job.train_file, job.val_file), 32, seed=1)
+    config = json.loads((job.model_dir / "config.json").read_text())
+    assert config["custom_pipelines"] == PIPELINE
+    assert config["label2id"] == {label: number for number, label in enumerate(labels)}
+    for file in job.model_dir.rglob("*.json"):
+        assert "evil--" not in file.read_text()
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in set(json.loads((job.model_dir / name).read_text()))
+    assert {path.name for path in job.model_dir.glob("*.py")} == set(SERVED_FILES)
+    texts = pl.read_parquet(job.val_file)["text"].to_list()[:4]
+    answers = probe_transformers(job.model_dir, texts, 32).labels
+    predicted = Predictor(job.model_dir, 32, exact=True).probabilities(texts).argmax(axis=1)
+    assert answers == [labels[number] for number in predicted]
+    assert not marker.exists()
