@@ -19,6 +19,7 @@ from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.evaluation import evaluation
 from mlrun_assets.models import export, ngrams
 from mlrun_assets.orchestration import checks, metadata
+from mlrun_assets.orchestration.dagster_internals import report_inputs
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.plan import plan
 from mlrun_assets.plan.choice import PlanningInputs, observe
@@ -46,8 +47,8 @@ raw_splits = [
         group_name="data",
         kinds={"file"},
         owners=OWNERS,
-        description=f"The files in data.{split}_path. They are read, never materialized; the data "
-        "version is their digest at the last run.",
+        description=f"The files in data.{split}_path. A run that reads them reports their digest "
+        "as the data version.",
     )
     for split in SPLITS
 ]
@@ -97,9 +98,7 @@ def experiment(
         with run_stage(stage, ExperimentRecord.asset):
             train.check_backend(current.settings.training)
             mlflow_mirror.check_mlflow(current, context.log.warning)
-            for split, digest in opened.manifest.inputs.items():
-                seen, tags = {"digest": digest}, {"dagster/data_version": digest}
-                context.log_event(dg.AssetObservation(f"raw_{split}", metadata=seen, tags=tags))
+            report_inputs(context, {f"raw_{k}": v for k, v in opened.manifest.inputs.items()})
             record = stage.load(ExperimentRecord)
         return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
 
@@ -117,6 +116,8 @@ def validated_dataset(
             validation.validate_dataset(stage.config, stage.directory, count, previous)
         )
         closing.write_datasheet(stage.directory, record, stage.config.settings.data)
+        local = stage.experiment.manifest.inputs  # data at a URL has no version before it is read
+        report_inputs(context, {f"raw_{k}": record.splits[k].source_digest for k in local})
         yield dg.MaterializeResult(
             metadata=metadata.dataset_metadata(record, stage.experiment),
             check_results=checks.quality_results(record),

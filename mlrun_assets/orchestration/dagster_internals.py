@@ -3,6 +3,9 @@
 DagsterUserCodeProcessError, SerializableErrorInfo
     Dagster prints the stack of every exception that an asset raises, `dagster.Failure` included.
     It prints no stack only for an error that comes from another process.
+wipe_input_asset_version_info
+    Dagster notes the data versions of an asset's inputs before the asset runs. An asset that reads
+    files learns their version later, and would be out of sync as soon as it is done.
 LocalComputeLogManager
     There is no public base class for keeping the output of a run. Dagster's own class starts
     processes that end on Ctrl-C, before the run has ended.
@@ -12,11 +15,12 @@ LocalComputeLogManager
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster_shared.error import SerializableErrorInfo
@@ -28,6 +32,18 @@ def error_without_stack(message: str, kind: str) -> Exception:
     return DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
         message, user_code_process_error_infos=[shown]
     )
+
+
+def report_inputs(context: dg.AssetExecutionContext, digests: Mapping[str, str]) -> None:
+    """Report the digests of the external assets that this asset has read, as their data versions.
+
+    As materializations: Dagster ignores observations of an asset without an observing function when
+    it compares versions.
+    """
+    for name, digest in digests.items():
+        key, tags = dg.AssetKey(name), {"dagster/data_version": digest}
+        context.log_event(dg.AssetMaterialization(key, metadata={"digest": digest}, tags=tags))
+        context.get_step_execution_context().wipe_input_asset_version_info(key)
 
 
 class InterruptSafeLogManager(LocalComputeLogManager):
