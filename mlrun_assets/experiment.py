@@ -248,40 +248,20 @@ def _manifests(parent: Path) -> dict[Experiment, Manifest]:
     return {each: found[each] for each in sorted(found, key=age.__getitem__, reverse=True)}
 
 
-def find_experiment(parent: Path, explicit: str | None, run_ids: tuple[str, ...]) -> Experiment:
-    """Find an experiment by id or name, else by run, else the latest.
-
-    Args:
-        parent: the directory of the experiments.
-        explicit: the id or name of an experiment, if given.
-        run_ids: the run and the runs that it re-executes, nearest first.
-
-    Raises:
-        ExperimentError: there is no such experiment, or none at all.
-        RecordError: the manifest of the explicit one can't be read.
-    """
-    manifests = _manifests(parent)
-    if explicit is not None:
-        return _named(parent, manifests, explicit)
-    for run_id in run_ids:
-        for each, manifest in manifests.items():
-            if run_id in manifest.run_ids:
-                return each
-    if not manifests:
-        raise ExperimentError(
-            f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
-            "with `mlrun-assets run`"
-        )
-    return next(iter(manifests))
-
-
 def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
     """The experiment that a run opened or worked on, if any."""
     found = (each for each, manifest in _manifests(parent).items() if run_id in manifest.run_ids)
     return next(found, None)
 
 
-def _named(parent: Path, manifests: dict[Experiment, Manifest], explicit: str) -> Experiment:
+def find_experiment(parent: Path, explicit: str) -> Experiment:
+    """Find an experiment by id, else the latest of that name.
+
+    Raises:
+        ExperimentError: there is no such experiment.
+        RecordError: its manifest can't be read.
+    """
+    manifests = _manifests(parent)
     # Comparing with existing names keeps paths such as `../x` out.
     matching = [each for each in manifests if each.id == explicit]
     matching += [each for each, manifest in manifests.items() if manifest.name == explicit]

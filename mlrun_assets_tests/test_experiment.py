@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock, patch
@@ -43,20 +44,19 @@ def experiments(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("explicit", "run_ids", "wanted"),
+    ("find", "sought", "wanted"),
     [
-        ("exp_1", ("run-3",), "exp_1"),
-        ("name-2", (), "exp_2"),
-        (None, ("gone", "away", "run-3", "run-1"), "exp_3"),
-        (None, ("gone", "away"), "exp_4"),
+        (find_experiment, "exp_1", "exp_1"),
+        (find_experiment, "name-2", "exp_2"),
+        (experiment_of_run, "run-3", "exp_3"),
     ],
 )
 def test_an_experiment_is_found_with_each_manifest_read_once(
-    experiments: Path, explicit: str | None, run_ids: tuple[str, ...], wanted: str
+    experiments: Path, find: Callable[[Path, str], Experiment], sought: str, wanted: str
 ) -> None:
     load = Mock(wraps=Manifest.load)
     with patch.object(Manifest, "load", load):
-        assert find_experiment(experiments, explicit, run_ids) == Experiment(experiments / wanted)
+        assert find(experiments, sought) == Experiment(experiments / wanted)
     assert len({str(call.args) for call in load.mock_calls}) == len(load.mock_calls) == 5
 
 
@@ -70,12 +70,10 @@ def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
 
 def test_a_missing_experiment_is_an_error(experiments: Path, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
-        find_experiment(experiments, "exp_9", ())
+        find_experiment(experiments, "exp_9")
     for outside in ("../exp_1", ""):
         with pytest.raises(ExperimentError, match="no experiment `"):
-            find_experiment(experiments, outside, ())
-    with pytest.raises(ExperimentError, match=r"no experiment yet; materialize"):
-        find_experiment(tmp_path / "empty", None, ("run-1",))
+            find_experiment(experiments, outside)
     assert experiment_of_run(experiments, "run-9") is None
     assert experiment_of_run(experiments, "run-0") == Experiment(experiments / "exp_0")
 
@@ -88,9 +86,8 @@ def test_a_manifest_of_another_schema_version(experiments: Path) -> None:
         Manifest.load(file)
     ids = [each.id for each in all_experiments(experiments)]
     assert ids == ["exp_3", "exp_2", "exp_1", "exp_0"]
-    assert find_experiment(experiments, None, ()) == Experiment(experiments / "exp_3")
     with pytest.raises(RecordError, match="schema version 2"):
-        find_experiment(experiments, "exp_4", ())
+        find_experiment(experiments, "exp_4")
 
 
 def all_paths(directory: Path) -> list[Path]:

@@ -24,7 +24,7 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """Deploy the model and print what changed."""
     from mlrun_assets.production.promotion import promote_by_hand, user_name
 
-    found = find_experiment(config.experiments_dir, experiment, ())
+    found = find_experiment(config.experiments_dir, experiment)
     click.echo(promote_by_hand(found, config, reason, user_name()).sentence)
 
 

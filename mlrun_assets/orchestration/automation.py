@@ -67,7 +67,7 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
     """Move production to the exported model of an experiment."""
     with plain_errors():
         current = ml_run.load_config()
-        experiment = find_experiment(current.experiments_dir, config.experiment, ())
+        experiment = find_experiment(current.experiments_dir, config.experiment)
         record = promote_by_hand(experiment, current, config.reason, user_name())
         context.log.info(record.sentence)
 

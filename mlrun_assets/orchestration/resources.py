@@ -9,10 +9,17 @@ import dagster as dg
 from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig, load_config
-from mlrun_assets.errors import MlrunError, message_of
-from mlrun_assets.experiment import Experiment, find_experiment
+from mlrun_assets.errors import ExperimentError, MlrunError, message_of
+from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
 from mlrun_assets.orchestration.dagster_internals import error_without_stack
-from mlrun_assets.runs.stage import Stage, run_stage
+from mlrun_assets.runs import MADE_FROM
+from mlrun_assets.runs.stage import (
+    Stage,
+    find_to_continue,
+    missing_sources,
+    run_stage,
+    sources_of,
+)
 
 EXPERIMENT_TAG = "mlrun/experiment"
 
@@ -26,7 +33,8 @@ class MlRun(dg.ConfigurableResource):
     )
     experiment_id: str | None = Field(
         default=None,
-        description="Id or name of an earlier experiment to work on. Default: that of this run.",
+        description="Id or name of an earlier experiment to work on. Default: that of this run; if "
+        "it opened none, the one in which the needed assets were last materialized.",
     )
 
     def load_config(self) -> LoadedConfig:
@@ -46,20 +54,38 @@ class MlRun(dg.ConfigurableResource):
                 yield stage
 
     def _find(self, config: LoadedConfig, context: dg.AssetExecutionContext) -> Experiment:
-        run = context.run
-        runs = [run.run_id, run.parent_run_id, run.root_run_id]
-        known = tuple(dict.fromkeys(run_id for run_id in runs if run_id))
-        experiment = find_experiment(config.experiments_dir, self.experiment_id, known)
-        opened_here = set(known) & set(experiment.manifest.run_ids)
-        if self.experiment_id is None and not opened_here:
-            context.log.warning(
-                f"this run opened no experiment and uses the latest, {experiment.id}; to choose "
-                "another, set resources.ml_run.config.experiment_id"
+        """The experiment that this run has worked on, or the one to continue."""
+        run, parent = context.run, config.experiments_dir
+        if mine := experiment_of_run(parent, run.run_id):
+            return mine
+        selected = context.job_def.asset_layer.selected_asset_keys
+        stages = {key.to_user_string() for key in selected} & set(MADE_FROM)
+        earlier = list(filter(None, (run.parent_run_id, run.root_run_id)))
+        if self.experiment_id is not None:
+            experiment = find_experiment(parent, self.experiment_id)
+        else:
+            latest = _latest_runs(context.instance, sources_of(stages))
+            experiment = find_to_continue(parent, stages, [*earlier, *latest])
+        # Nothing is written before this: the experiment is that of another run.
+        if missing := missing_sources(experiment, stages):
+            raise ExperimentError(
+                f"{experiment.id}: {', '.join(missing)} must be done first; select them as well, "
+                "or name another experiment in resources.ml_run.config.experiment_id"
             )
-        if run.run_id not in experiment.manifest.run_ids:
-            experiment.update(run_ids=(*experiment.manifest.run_ids, run.run_id))
+        if not set(earlier) & set(experiment.manifest.run_ids) and self.experiment_id is None:
+            context.log.warning(
+                f"this run opened no experiment and continues {experiment.id}; to choose another, "
+                "set resources.ml_run.config.experiment_id"
+            )
         tag_run(context, experiment)
         return experiment
+
+
+def _latest_runs(instance: dg.DagsterInstance, stages: list[str]) -> list[str]:
+    """The runs that last materialized each of ``stages``, the latest first."""
+    found = (instance.fetch_materializations(dg.AssetKey(name), limit=1) for name in stages)
+    records = [record for result in found for record in result.records]
+    return [r.run_id for r in sorted(records, key=lambda r: r.storage_id, reverse=True)]
 
 
 def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:

@@ -195,7 +195,7 @@ def _side(config: LoadedConfig, name: str) -> Side:
     move = last_move_to(config.production_dir, name) if version else None
     sought = version.experiment if version else name
     try:
-        experiment = find_experiment(config.experiments_dir, sought, ())
+        experiment = find_experiment(config.experiments_dir, sought)
     except ExperimentError as error:
         if version:
             return Side(name, version, move, None)

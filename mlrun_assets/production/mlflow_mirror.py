@@ -203,7 +203,7 @@ def _move_champion(client: MlflowClient, config: LoadedConfig) -> None:
         return
     version = _version_of(client, model_name(config), champion.experiment, champion.exported)
     if version is None:
-        experiment = find_experiment(config.experiments_dir, champion.experiment, ())
+        experiment = find_experiment(config.experiments_dir, champion.experiment)
         version = _register(client, experiment, config)
     if version:
         client.set_registered_model_alias(version.name, "champion", version.version)

@@ -62,14 +62,14 @@ def push(config: LoadedConfig, target: str, name: str | None, *, public: bool) -
         model_dir, card = verify(production, version), None
         if version.export_digest is None:  # it contains no card
             with suppress(MlrunError):  # the experiment was deleted, or its records can't be read
-                experiment = find_experiment(config.experiments_dir, version.experiment, ())
+                experiment = find_experiment(config.experiments_dir, version.experiment)
                 card = write_model_card(experiment, config)
         return publish(PushedModel(version.version, model_dir, card), target, public=public)
     if name is None:
         raise PublishError(
             f"{production}: nothing is in production; name an experiment with --version"
         )
-    experiment = find_experiment(config.experiments_dir, name, ())
+    experiment = find_experiment(config.experiments_dir, name)
     export = experiment.load(ExportRecord)
     model_dir = experiment.directory / export.model_dir
     verify_files(model_dir, export.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,14 @@ from typing import NamedTuple, TypeVar
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.decision.verdict import blocked
 from mlrun_assets.errors import DataBlockedError, ExperimentError, MlrunError, message_of
-from mlrun_assets.experiment import Experiment, find_experiment, lock_experiment, unlock_experiment
+from mlrun_assets.experiment import (
+    Experiment,
+    all_experiments,
+    experiment_of_run,
+    find_experiment,
+    lock_experiment,
+    unlock_experiment,
+)
 from mlrun_assets.machine import peak_memory_mb
 from mlrun_assets.records import (
     CheckpointRecord,
@@ -69,6 +76,8 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     """
     experiment = stage.experiment
     lock_experiment(experiment.directory)
+    if stage.run_id not in experiment.manifest.run_ids:
+        experiment.update(run_ids=(*experiment.manifest.run_ids, stage.run_id))
     if experiment.manifest.status is not Status.RUNNING and not _has_ended_badly(stage):
         reopen_experiment(experiment, stage.config)
     experiment.forget(dependants(name))
@@ -144,7 +153,46 @@ class _Clock:
         self._experiment.update(stages={**self._experiment.manifest.stages, self._name: run})
 
 
-# Resuming a run
+# Another run of some stages
+
+
+def find_to_continue(parent: Path, stages: Collection[str], run_ids: Iterable[str]) -> Experiment:
+    """The experiment for a run of ``stages`` that does not open one.
+
+    Preferred is an experiment without `missing_sources`: the first that one of ``run_ids`` worked
+    on, else the newest.
+
+    Raises:
+        ExperimentError: there is no experiment at all.
+    """
+    of_runs = filter(None, (experiment_of_run(parent, run_id) for run_id in run_ids))
+    candidates = [*of_runs, *all_experiments(parent)]
+    if not candidates:
+        raise ExperimentError(
+            f"{parent}: no experiment yet; materialize the asset `experiment` first, or everything "
+            "with `mlrun-assets run`"
+        )
+    usable = (each for each in candidates if not missing_sources(each, stages))
+    return next(usable, candidates[0])
+
+
+def missing_sources(experiment: Experiment, stages: Collection[str]) -> list[str]:
+    """The `sources_of` ``stages`` that are not done in the experiment or that they invalidate."""
+    invalidated: set[str] = set().union(*(dependants(name) for name in stages))
+    usable = _done_with_record(experiment) - invalidated
+    return [name for name in sources_of(stages) if name not in usable]
+
+
+def sources_of(stages: Collection[str]) -> list[str]:
+    """The stages that ``stages`` are made from and that are not among them."""
+    made_from = {source for stage in stages for source in MADE_FROM[stage]}
+    return [name for name in MADE_FROM if name in made_from and name not in stages]
+
+
+def _done_with_record(experiment: Experiment) -> set[str]:
+    done = done_stages(experiment)
+    return {name for name, kind in STAGE_RECORDS.items() if name in done and experiment.find(kind)}
+
 
 # Settings that say where training runs; they do not change the model.
 EXECUTION_KEYS = ("backend", "num_workers", "ray_address")
@@ -173,7 +221,7 @@ def resume_experiment(config: LoadedConfig, wanted: str, progress: ProgressCallb
             did not finish, the data changed before it was validated, or the batch size is not
             divisible by the number of workers.
     """
-    experiment = find_experiment(config.experiments_dir, wanted, ())
+    experiment = find_experiment(config.experiments_dir, wanted)
     lock_experiment(experiment.directory)
     left = _stages_left(experiment)
     if ExperimentRecord.asset in left:
@@ -195,12 +243,7 @@ def resume_experiment(config: LoadedConfig, wanted: str, progress: ProgressCallb
 
 def _stages_left(experiment: Experiment) -> tuple[str, ...]:
     """The stages that are not done or whose record can't be read, and all that they invalidate."""
-    done = done_stages(experiment)
-    undone = {
-        name
-        for name, kind in STAGE_RECORDS.items()
-        if name not in done or not experiment.find(kind)
-    }
+    undone = set(MADE_FROM) - _done_with_record(experiment)
     undone = undone.union(*(dependants(name) for name in undone))
     return tuple(name for name in MADE_FROM if name in undone)
 

@@ -213,7 +213,7 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     ended = run("killed", "SIGKILL", command=[sys.executable, "-c", SIGNALLED, "run"], cwd=home)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     expected, killed = (
-        find_experiment(home / "experiments", name, ()) for name in ("undisturbed", "killed")
+        find_experiment(home / "experiments", name) for name in ("undisturbed", "killed")
     )
     assert f"`mlrun-assets run --resume {killed.id}`" in call("status", cwd=home).stdout
     before = killed.manifest.stages

@@ -22,7 +22,13 @@ from mlrun_assets.records import (
 from mlrun_assets.runs import MADE_FROM, closing
 from mlrun_assets.runs import stage as resuming
 from mlrun_assets.runs.opening import open_experiment
-from mlrun_assets.runs.stage import Stage, require_ready, resume_experiment, run_stage
+from mlrun_assets.runs.stage import (
+    Stage,
+    missing_sources,
+    require_ready,
+    resume_experiment,
+    run_stage,
+)
 from mlrun_assets_tests.examples import (
     MakeProject,
     blocked_run,
@@ -155,6 +161,31 @@ def test_a_stage_that_runs_again_invalidates_everything_downstream(config: Loade
     assert experiment.find(DatasetRecord)
     assert experiment.find(EvaluationRecord) is experiment.find(ExportRecord) is None
     assert set(experiment.manifest.stages) == {"validated_dataset", "trained_checkpoint"}
+
+
+# Another run of some stages
+
+
+@pytest.mark.parametrize(
+    ("stages", "missing"),
+    [
+        (["training_plan"], []),
+        (["validated_dataset", "baseline_metrics"], []),
+        (["trained_checkpoint"], ["training_plan"]),
+        (["trained_checkpoint", "training_plan"], []),
+        (["experiment", "training_plan"], ["validated_dataset"]),  # it would be of other data
+        (list(MADE_FROM), []),
+    ],
+)
+def test_sources_that_a_selection_of_stages_lacks(
+    config: LoadedConfig, stages: list[str], missing: list[str]
+) -> None:
+    experiment = stopped(config, validated=True)
+    assert missing_sources(experiment, stages) == missing
+    experiment.paths.record("validated_dataset").unlink()
+    assert ("validated_dataset" in missing_sources(experiment, stages)) is (
+        "validated_dataset" not in stages
+    )
 
 
 # Resuming a run
