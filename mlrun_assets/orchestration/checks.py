@@ -1,6 +1,7 @@
 """Asset checks: their specs, and their results from the records."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -121,7 +122,7 @@ def debt_results(record: TechDebtRecord) -> list[dg.AssetCheckResult]:
     """Whether all items in the tech-debt file have different numbers."""
     text = Path(record.file).read_text(encoding="utf-8", errors="replace")
     numbers = re.findall(r"^- \[.\] \*\*(TD-\d+)\*\*", text, flags=re.MULTILINE)
-    repeated = sorted({number for number in numbers if numbers.count(number) > 1})
+    repeated = sorted(number for number, times in Counter(numbers).items() if times > 1)
     found = f"repeated: {', '.join(repeated)}" if repeated else count(len(numbers), "item")
     return [_result("numbers_unique", not repeated, found, WARN)]
 

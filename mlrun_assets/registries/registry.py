@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -43,44 +43,62 @@ class MarkdownLines:
 
     def prose(self) -> Iterator[tuple[int, str]]:
         """Index and text of the lines outside code blocks and comments."""
-        index = 0
+        index, unclosed = 0, set[str]()
         while index < len(self.texts):
-            end = _end_of_literal(self.texts, index)
+            end = _end_of_literal(self.texts, index, unclosed)
             if end is None:
                 yield index, self.texts[index]
             index = index + 1 if end is None else end + 1
 
-    def insert(self, index: int, text: str) -> None:
-        """Insert a line before line ``index``, with the ending of the line above."""
-        above = (ending for ending in reversed(self._endings[:index]) if ending)
-        ending = next(above, None) or next(filter(None, self._endings), "\n")
-        if index and not self._endings[index - 1]:
-            self._endings[index - 1] = ending
-        self.texts.insert(index, text)
-        self._endings.insert(index, ending)
+    def insert(self, new: Mapping[int, Sequence[str]]) -> None:
+        """Insert lines before the lines with the given indices, with the ending of the line above.
+
+        All indices are those before the call; the number of lines means the end.
+        """
+        default = next(filter(None, self._endings), "\n")
+        texts: list[str] = []
+        endings: list[str] = []
+        start = 0
+        for index, added in sorted(new.items()):
+            texts += self.texts[start:index]
+            endings += self._endings[start:index]
+            start = index
+            if endings and not endings[-1]:
+                endings[-1] = endings[-2] if len(endings) > 1 else default
+            texts += added
+            endings += [endings[-1] if endings else default] * len(added)
+        self.texts = [*texts, *self.texts[start:]]
+        self._endings = [*endings, *self._endings[start:]]
 
     def append(self, text: str) -> None:
         """Add a line at the end."""
-        self.insert(len(self.texts), text)
+        self.insert({len(self.texts): [text]})
 
     def to_bytes(self) -> bytes:
         pairs = zip(self.texts, self._endings, strict=True)
         return "".join(chain.from_iterable(pairs)).encode("utf-8", "surrogateescape")
 
 
-def _end_of_literal(texts: list[str], start: int) -> int | None:
+def _end_of_literal(texts: list[str], start: int, unclosed: set[str]) -> int | None:
     """The last line of the code block or comment that opens at ``start``; None: none opens.
 
-    One that is never closed counts as text; otherwise all lines below it would be hidden.
+    One that is never closed counts as text; otherwise all lines below it would be hidden. Its
+    opening is added to ``unclosed``, so that the lines below are searched once for all its kind.
     """
     opening = texts[start].removeprefix(_BYTE_ORDER_MARK).strip()
-    if opening.startswith("<!--"):
-        return next((at for at in range(start, len(texts)) if "-->" in texts[at]), None)
     fence = _FENCE.match(opening)
-    if not fence:
+    kind = fence[1] if fence else opening[:4]
+    if kind in unclosed or not (fence or kind == "<!--"):
         return None
-    closing = re.compile(rf"\s*{re.escape(fence[1][0])}{{{len(fence[1])},}}\s*")
-    return next((at for at in range(start + 1, len(texts)) if closing.fullmatch(texts[at])), None)
+    if fence:
+        closing = re.compile(rf"\s*{re.escape(kind[0])}{{{len(kind)},}}\s*")
+        ends = (at for at in range(start + 1, len(texts)) if closing.fullmatch(texts[at]))
+    else:
+        ends = (at for at in range(start, len(texts)) if "-->" in texts[at])
+    end = next(ends, None)
+    if end is None:
+        unclosed.add(kind)
+    return end
 
 
 def read_lines(path: Path) -> MarkdownLines:
@@ -187,20 +205,19 @@ def reserve_report_name(reports_dir: Path, name: str, day: str) -> str:
     check_report_name(first)
 
     def take(lines: MarkdownLines) -> str:
+        # A hand-edited line reserves its name too. File systems may ignore case.
+        mention = re.compile(rf"(?<![\w-]){re.escape(first)}(?:-[0-9]+)?(?![\w-])", re.IGNORECASE)
+        mentioned = {name.lower() for text in lines.texts for name in mention.findall(text)}
         options = chain([first], (f"{first}-{number}" for number in count(2)))
-        report = next(option for option in options if _is_free(option, lines, reports_dir))
+        report = next(
+            option
+            for option in options
+            if option.lower() not in mentioned and not report_file(reports_dir, option).exists()
+        )
         lines.append(_line(report, Status.RUNNING, "started"))
         return report
 
     return edit(reports_dir / FILE, HEADING, take)
-
-
-def _is_free(report: str, lines: MarkdownLines, reports_dir: Path) -> bool:
-    if report_file(reports_dir, report).exists():
-        return False
-    # A hand-edited line reserves its name too. File systems may ignore case.
-    mention = re.compile(rf"(?<![\w-]){re.escape(report)}(?![\w-])", re.IGNORECASE)
-    return not any(mention.search(text) for text in lines.texts)
 
 
 def write_run_line(reports_dir: Path, report: str, status: Status, summary: str) -> RegistryRecord:

@@ -13,7 +13,7 @@ this package. An item whose source is not a run belongs to people and is never c
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ FILE = "_tech-debt.md"
 HEADING = "# Tech debt"
 
 Impact = Literal["High", "Medium", "Low"]
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,18 @@ def record_debt(
     _check_areas(issues, path)
 
     def record(lines: MarkdownLines) -> tuple[DebtChange, ...]:
-        found = [_record_found(lines, f"{report}.md", issue) for issue in issues]
-        gone = [
-            item
-            for item in find_items(lines)
-            if item.ours
-            and any(item.is_within(area) for area in examined)
-            and not any(item.is_about(issue) for issue in issues)
-        ]
-        return (*found, *_record_gone(lines, f"{report}.md", gone))
+        changes = _Changes(lines, f"{report}.md")
+        ours = [item for item in find_items(lines) if item.ours]
+        unseen: defaultdict[_Key, list[Item]] = defaultdict(list)
+        for item in ours:
+            unseen[item.key].append(item)
+        for issue in issues:
+            known = [item for key in _keys(issue) for item in unseen.pop(key, ())]
+            changes.add_found(issue, sorted(known, key=lambda item: item.index))
+        for item in ours:
+            if item.key in unseen and any(item.is_within(area) for area in examined):
+                changes.add_gone(item)
+        return changes.make()
 
     return TechDebtRecord(file=str(path), changes=edit(path, HEADING, record))
 
@@ -100,46 +104,73 @@ def _check_areas(issues: Sequence[DebtIssue], path: Path) -> None:
             )
 
 
-def _record_found(lines: MarkdownLines, source: str, issue: DebtIssue) -> DebtChange:
-    known = [item for item in find_items(lines) if item.ours and item.is_about(issue)]
-    still_open = [item for item in known if not item.done]
-    if not still_open:
-        return _add(lines, source, issue, known)
-    item = still_open[-1]
-    new = source in item.value("source")
-    if not new:
-        set_field(lines, item.index, "Last seen", source)
-    if issue.detail:
-        set_field(lines, item.index, "Detail", one_line(issue.detail))
-    if not item.area:
-        set_field(lines, item.index, "Area", plain_area(issue.area))
-    return _change(item, "new" if new else "repeated")
+class _Changes:
+    """What one run changes. Lines are inserted last, so that the items' indices stay valid."""
 
+    def __init__(self, lines: MarkdownLines, source: str) -> None:
+        self._lines = lines
+        self._source = source
+        self._number = max(_numbers(lines), default=0)
+        self._fields: defaultdict[int, list[str]] = defaultdict(list)
+        self._items: list[str] = []
+        self._changes: list[DebtChange] = []
 
-def _add(lines: MarkdownLines, source: str, issue: DebtIssue, ticked: list[Item]) -> DebtChange:
-    taken = (int(number) for text in lines.texts for number in _NUMBER.findall(text))
-    number = max(taken, default=0) + 1  # people may mention a number anywhere in the file
-    description = one_line(issue.description)
-    if ticked:
-        description += f" (returned, was TD-{max(item.number for item in ticked):03d})"
-    lines.append(f"- [ ] **TD-{number:03d}**: {description}")
-    lines.append(f"  - **Impact:** {issue.impact}")
-    lines.append(f"  - **Source:** {source}")
-    lines.append(f"  - **Area:** {plain_area(issue.area)}")
-    if issue.detail:
-        lines.append(f"  - **Detail:** {one_line(issue.detail)}")
-    return DebtChange(number=number, description=description, impact=issue.impact, change="new")
+    def add_found(self, issue: DebtIssue, known: list[Item]) -> None:
+        """Add or update the item of an issue, whose items in the file are ``known``."""
+        still_open = [item for item in known if not item.done]
+        if not still_open:
+            self._add_item(issue, known)
+            return
+        item = still_open[-1]
+        new = self._source in item.value("source")
+        if not new:
+            self._set(item, "Last seen", self._source)
+        if issue.detail:
+            self._set(item, "Detail", one_line(issue.detail))
+        if not item.area:
+            self._set(item, "Area", plain_area(issue.area))
+        self._changes.append(_change(item, "new" if new else "repeated"))
 
-
-def _record_gone(lines: MarkdownLines, source: str, gone: list[Item]) -> list[DebtChange]:
-    changes = []
-    for item in reversed(gone):  # from the bottom, so that the indices above stay valid
+    def add_gone(self, item: Item) -> None:
+        """Tick an open item whose issue was not found."""
         if not item.done:
-            lines.texts[item.index] = item.ticked
-            set_field(lines, item.index, "Resolved", source)
-        if not item.done or item.value("resolved") == source:
-            changes.append(_change(item, "resolved"))
-    return changes[::-1]
+            self._lines.texts[item.index] = item.ticked
+            self._set(item, "Resolved", self._source)
+        if not item.done or item.value("resolved") == self._source:
+            self._changes.append(_change(item, "resolved"))
+
+    def make(self) -> tuple[DebtChange, ...]:
+        """Insert the lines."""
+        if self._items:
+            self._fields[len(self._lines.texts)] += self._items
+        self._lines.insert(self._fields)
+        return tuple(self._changes)
+
+    def _add_item(self, issue: DebtIssue, ticked: list[Item]) -> None:
+        self._number += 1
+        text = one_line(issue.description)
+        if ticked:
+            text += f" (returned, was TD-{max(item.number for item in ticked):03d})"
+        self._items += [
+            f"- [ ] **TD-{self._number:03d}**: {text}",
+            f"  - **Impact:** {issue.impact}",
+            f"  - **Source:** {self._source}",
+            f"  - **Area:** {plain_area(issue.area)}",
+            *([f"  - **Detail:** {one_line(issue.detail)}"] if issue.detail else []),
+        ]
+        change = DebtChange(
+            number=self._number, description=text, impact=issue.impact, change="new"
+        )
+        self._changes.append(change)
+
+    def _set(self, item: Item, name: str, value: str) -> None:
+        """Set a field of an item; a new field goes below its last one."""
+        field = item.fields.get(name.lower())
+        if field is None:
+            last = max(item.fields.values(), key=lambda field: field.index)
+            self._fields[last.index + 1].append(f"{last.bullet}**{name}:** {value}")
+        elif field.value != value:
+            self._lines.texts[field.index] = f"{field.bullet}**{name}:** {value}"
 
 
 def _change(item: Item, change: str) -> DebtChange:
@@ -172,14 +203,13 @@ def read_open_debt(reports_dir: Path) -> tuple[DebtItem, ...]:
 
 _ITEM = re.compile(
     r"(?P<start>\ufeff?(?P<indent>[ \t]*)[-*+][ \t]+\[)(?P<mark>[ xX])"
-    r"(?P<end>\][ \t]+\**TD-(?P<number>[0-9]{1,9})\**:\**[ \t]*(?P<description>.*))"
+    r"(?P<end>\][ \t]+\**TD-(?P<number>[0-9]{1,18})\**:\**[ \t]*(?P<description>.*))"
 )
 _FIELD = re.compile(
     r"(?P<bullet>[ \t]+[-*+][ \t]+)\**(?P<name>Impact|Source|Area|Detail|Last seen|Resolved)\**:\**"
     r"(?P<value>.*)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\bTD-([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 _RETURNED = re.compile(r"\s*\(returned, was TD-[0-9]+\)\s*$")
 
 
@@ -215,11 +245,10 @@ class Item:
     def area(self) -> str:
         return plain_area(self.value("area"))
 
-    def is_about(self, issue: DebtIssue) -> bool:
-        """Whether the area, or without an area the description, is that of the issue."""
-        if self.area:
-            return self.area == plain_area(issue.area)
-        return _core(self.description) == _core(one_line(issue.description))
+    @property
+    def key(self) -> _Key:
+        """The area, or without an area the description: a run finds the item by it."""
+        return ("area", self.area) if self.area else ("description", _core(self.description))
 
     def is_within(self, area: str) -> bool:
         """Whether the item's area is ``area`` or below it; False without an area."""
@@ -227,45 +256,42 @@ class Item:
 
 
 def find_items(lines: MarkdownLines) -> Iterator[Item]:
-    """All items, in the order of the file."""
-    prose = list(lines.prose())
-    for position, (index, text) in enumerate(prose):
-        match = _ITEM.fullmatch(text)
-        if match:
-            yield Item(
+    """All items, in the order of the file.
+
+    The fields of an item are the lines below it that are indented more; of equal names the first.
+    """
+    item, indent = None, 0
+    for index, text in lines.prose():
+        if match := _ITEM.fullmatch(text):
+            if item:
+                yield item
+            indent = len(match["indent"])
+            item = Item(
                 index=index,
                 number=int(match["number"]),
                 done=match["mark"] != " ",
                 ticked=f"{match['start']}x{match['end']}",
                 description=match["description"].strip(),
-                fields=_fields(prose[position + 1 :], match["indent"]),
+                fields={},
             )
+        elif item and text.strip():
+            if len(text) - len(text.lstrip(" \t")) <= indent:
+                yield item
+                item = None
+            elif match := _FIELD.fullmatch(text):
+                field = Field(index, match["bullet"], match["value"].strip())
+                item.fields.setdefault(match["name"].lower(), field)
+    if item:
+        yield item
 
 
-def _fields(below: list[tuple[int, str]], indent: str) -> dict[str, Field]:
-    """The fields among the lines indented more than the item; of equal names the first."""
-    fields: dict[str, Field] = {}
-    for index, text in below:
-        if not text.strip():
-            continue
-        if len(text) - len(text.lstrip(" \t")) <= len(indent) or _ITEM.fullmatch(text):
-            break
-        match = _FIELD.fullmatch(text)
-        if match:
-            field = Field(index, match["bullet"], match["value"].strip())
-            fields.setdefault(match["name"].lower(), field)
-    return fields
+def _numbers(lines: MarkdownLines) -> Iterator[int]:
+    """The numbers of all items, those in code blocks and comments included."""
+    return (int(match["number"]) for match in map(_ITEM.fullmatch, lines.texts) if match)
 
 
-def set_field(lines: MarkdownLines, index: int, name: str, value: str) -> None:
-    """Set a field of the item at ``index``; a new field goes below its last one."""
-    item = next(item for item in find_items(lines) if item.index == index)
-    last = max(item.fields.values(), key=lambda field: field.index)
-    field = item.fields.get(name.lower())
-    if field is None:
-        lines.insert(last.index + 1, f"{last.bullet}**{name}:** {value}")
-    elif field.value != value:
-        lines.texts[field.index] = f"{field.bullet}**{name}:** {value}"
+def _keys(issue: DebtIssue) -> tuple[_Key, _Key]:
+    return ("area", plain_area(issue.area)), ("description", _core(one_line(issue.description)))
 
 
 def plain_area(area: str) -> str:

@@ -37,19 +37,22 @@ DOCUMENTS = st.one_of(st.binary(), st.lists(PIECES, max_size=30).map(b"".join))
 
 
 @given(DOCUMENTS, st.data())
-def test_an_inserted_line_leaves_all_others_as_they_were(data: bytes, draw: st.DataObject) -> None:
+def test_inserted_lines_leave_all_others_as_they_were(data: bytes, draw: st.DataObject) -> None:
     lines = MarkdownLines(data)
-    index = draw.draw(st.integers(0, len(lines.texts)))
-    lines.insert(index, "ours")
-    parts = data.splitlines(keepends=True)
+    places = st.dictionaries(st.integers(0, len(lines.texts)), st.integers(1, 2), max_size=3)
+    new = draw.draw(places)
+    lines.insert({index: ["0urs"] * times for index, times in new.items()})
+    expected = []
+    for index, part in enumerate([*data.splitlines(keepends=True), b""]):
+        expected += [b"0urs"] * new.get(index, 0) + [part]
     after = lines.to_bytes().splitlines(keepends=True)
-    assert after[index].strip(b"\r\n") == b"ours"
-    assert after[index].endswith((b"\n", b"\r"))
-    others = after[:index] + after[index + 1 :]
-    if index == len(parts) and parts and not parts[-1].endswith((b"\n", b"\r")):
-        assert others[-1].rstrip(b"\r\n") == parts[-1]
-        others[-1] = parts[-1]
-    assert others == parts
+    assert [line.rstrip(b"\r\n") for line in after] == [
+        part.rstrip(b"\r\n") for part in expected[:-1]
+    ]
+    # Only the last line may have had no ending; it gets one if a line follows it.
+    kept = [(line, part) for line, part in zip(after, expected, strict=False) if part != b"0urs"]
+    assert all(line == part or (line.endswith((b"\n", b"\r")) and new) for line, part in kept)
+    assert all(line.endswith((b"\n", b"\r")) for line in after if line.strip() == b"0urs")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +176,15 @@ def test_a_name_is_taken_by_a_report_or_a_hand_edited_line(tmp_path: Path) -> No
     (tmp_path / "implementation" / f"{REPORT}.md").touch()
     write(tmp_path, f"* *{REPORT.upper()}-2* was broken\n".encode())
     assert reserve_report_name(tmp_path, "somali", DAY) == f"{REPORT}-3"
+
+
+def test_many_runs_of_one_name_and_many_unclosed_comments_take_linear_time(tmp_path: Path) -> None:
+    names = [f"- {REPORT}-{number} | Complete | x" for number in range(2, 20_000)]
+    write(
+        tmp_path, "\n".join([f"- {REPORT} | Complete | x", *names, *["<!-- a"] * 20_000]).encode()
+    )
+    assert reserve_report_name(tmp_path, "somali", DAY) == f"{REPORT}-20000"
+    assert len(read_registry(tmp_path).runs) == 20_000
 
 
 def test_a_longer_name_does_not_take_a_shorter_one(tmp_path: Path) -> None:

@@ -141,9 +141,28 @@ def test_items_of_people_are_never_touched(tmp_path: Path) -> None:
     assert [item.number for item in read_open_debt(tmp_path)] == [41, 100]
 
 
-def test_a_number_that_stands_anywhere_is_taken(tmp_path: Path) -> None:
-    write(tmp_path, "We closed td-1200 last year; TD-7 too.\n")
-    assert changes(record_debt(tmp_path, FIRST, [BALANCE], ())) == [(1201, "new")]
+def test_the_next_number_follows_those_of_items_alone(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "We closed TD-1200 last year.\n"
+        "<!--\n- [x] **TD-007**: kept by hand\n-->\n"
+        "- [ ] **TD-004**: see TD-9000\n  - **Detail:** - [ ] **TD-999**: a label\n",
+    )
+    assert changes(record_debt(tmp_path, FIRST, [BALANCE], ())) == [(8, "new")]
+    write(tmp_path, f"- [ ] **TD-{10**9 - 1}**: a high number\n")
+    for number in (10**9, 10**9 + 1):
+        issue = DebtIssue(f"data/{number}", "Another", "Low")
+        assert changes(record_debt(tmp_path, FIRST, [issue], ())) == [(number, "new")]
+
+
+def test_fields_of_the_last_item_stay_above_new_items(tmp_path: Path) -> None:
+    record_debt(tmp_path, FIRST, [BALANCE], ())
+    record_debt(tmp_path, SECOND, [LATENCY, BALANCE], ())
+    assert [line.partition(":")[0] for line in debt(tmp_path).splitlines()[5:8]] == [
+        "  - **Area",
+        "  - **Last seen",
+        "- [ ] **TD-002**",
+    ]
 
 
 def test_the_same_run_again_changes_nothing(tmp_path: Path) -> None:
@@ -165,6 +184,14 @@ def test_several_gone_at_once_are_each_ticked_in_place(tmp_path: Path) -> None:
         item = text.split("- [")[number + 1]
         assert item.startswith(f"{mark}] **TD-{number + 1:03d}**: Check {number} warned")
         assert (f"Resolved:** {SECOND}.md" in item) == (mark == "x")
+
+
+def test_thousands_of_items_take_linear_time(tmp_path: Path) -> None:
+    issues = [DebtIssue(f"data/check_{n}", f"Check {n} warned", "Medium", "x") for n in range(5000)]
+    for report, found in ((FIRST, issues), (SECOND, issues[::2]), (THIRD, issues)):
+        record = record_debt(tmp_path, report, found, {"data"})
+    assert len(record.numbers("new")) == len(record.numbers("repeated")) == 2500
+    assert len({item.number for item in read_open_debt(tmp_path)}) == 5000
 
 
 def test_areas_and_the_report_name_are_checked(tmp_path: Path) -> None:
