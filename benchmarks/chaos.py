@@ -1,0 +1,429 @@
+"""Kill a command before each of its file operations, or fill the disk there, and look at the rest.
+
+    python benchmarks/chaos.py                          every point of every scenario (about 1 h)
+    python benchmarks/chaos.py --sample 40              a sample with points of every scenario
+    python benchmarks/chaos.py --scenario promote --at 12 --fault kill --keep DIR
+
+A child process runs the command. An audit hook counts every file operation below the project
+(opening for writing, rename, mkdir, remove, link, chmod, copy, fsync) and, before the N-th, kills
+the process with SIGKILL or raises ENOSPC. The next run, which fails at its data, has to put
+everything in order. Then the state is compared with what must hold; see `faults_of`.
+
+The projects are made once: a tiny encoder, 60 training rows, one model in production and a better
+one beside it. Two points are tried at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import errno
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+ONE_PATH = {"os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
+TWO_PATHS = {"os.rename", "os.symlink", "os.link", "shutil.copyfile", "shutil.copytree"}
+PERSON = "- a line that a person wrote"
+LIMIT_S = 180
+
+
+class Point(NamedTuple):
+    """One try: the N-th file operation of a scenario fails."""
+
+    scenario: str
+    fault: str
+    operation: int
+
+
+class Scenario(NamedTuple):
+    """A command, and the project in which it runs."""
+
+    project: str
+    command: tuple[str, ...]
+    repair: tuple[str, ...] | None = None  # what a person does before the next run
+
+
+SCENARIOS = {
+    "opening": Scenario("two", ("run", "broken", "--config", "broken.yaml")),
+    "promote": Scenario("two", ("promote", "second", "--reason", "better")),
+    "rollback": Scenario("moved", ("rollback", "--reason", "worse")),
+    "ending": Scenario("decided", ("run", "--resume", "third"), ("run", "--resume", "third")),
+    "whole run": Scenario("two", ("run", "third")),
+}
+# A whole run has many operations like each other: every 10th is tried.
+STEPS = {"whole run": 10}
+
+
+# In the child process
+
+
+def arm(project: Path, act: Callable[[], None], operation: int) -> Callable[[], int]:
+    """Call ``act`` before file operation number ``operation`` below ``project``.
+
+    Returns:
+        A function that gives the number of operations so far.
+    """
+    counted = 0
+    watched, history = str(project), str(project / ".dagster")
+    sync, running = os.fsync, os.getpid()
+
+    def one_more() -> None:
+        nonlocal counted
+        if os.getpid() != running:
+            return
+        counted += 1
+        if counted == operation:
+            act()
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = arguments
+            writing = set(mode or "") & set("wxa+") or (isinstance(flags, int) and flags & WRITES)
+            paths = [path] if writing else []
+        elif event in ONE_PATH:
+            paths = [arguments[0]]
+        elif event in TWO_PATHS:
+            paths = list(arguments[:2])
+        else:
+            return
+        names = [
+            str(Path(os.fsdecode(path)).absolute()) for path in paths if not isinstance(path, int)
+        ]
+        if any(name.startswith(watched) for name in names) and not any(
+            name.startswith(history) for name in names
+        ):
+            one_more()
+
+    def counted_sync(descriptor: int) -> None:
+        one_more()
+        sync(descriptor)
+
+    os.fsync = counted_sync
+    sys.addaudithook(hook)
+    return lambda: counted
+
+
+def kill() -> None:
+    """End this process as the system does when memory or power is gone."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def no_space() -> None:
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+FAULTS: dict[str, Callable[[], None]] = {"kill": kill, "disk full": no_space}
+
+
+def command(
+    project: Path, arguments: tuple[str, ...], prepare: Callable[[], object] | None = None
+) -> int:
+    """Run a command of the product in a forked child; returns its exit status, negative: signal."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            log = os.open(project.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.chdir(project)
+            signal.alarm(LIMIT_S)
+            os.environ.pop("DAGSTER_HOME", None)
+            sys.argv = ["mlrun-assets", *arguments]
+            from mlrun_assets.cli.__main__ import main
+
+            counted = prepare() if prepare else None
+            try:
+                main()
+            finally:
+                if callable(counted):
+                    project.with_suffix(".count").write_text(str(counted()), encoding="utf-8")
+            status = 0
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+        except BaseException:  # noqa: BLE001  (the log shows it)
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            # Not sys.exit: what the parent registered to run at its end is not for this process.
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# Projects
+
+
+def make_projects(parent: Path) -> None:
+    """Write the projects ``two``, ``moved`` and ``decided``."""
+    from mlrun_assets_tests.examples import build_encoder, write_project
+
+    two = parent / "two"
+    two.mkdir(parents=True)
+    encoder = build_encoder(parent / "encoder")
+    write_project(two, encoder, reports={"dir": "reports"}, deployment={"auto_deploy": True})
+    config = json.loads((two / "ml_config.yaml").read_text(encoding="utf-8"))
+    _write_config(two / "broken.yaml", config, "data", test_path="data/missing.jsonl")
+    expect(two, ("run", "first"), 0)
+    _write_config(two / "ml_config.yaml", config, "deployment", auto_deploy=False)
+    _write_config(two / "ml_config.yaml", config, "training", seed=7)
+    expect(two, ("run", "second"), 0)
+    for name in ("_registry.md", "_tech-debt.md"):
+        with (two / "reports" / name).open("a", encoding="utf-8") as file:
+            file.write(f"{PERSON}\n")
+    _write_config(two / "ml_config.yaml", config, "deployment", auto_deploy=True)
+    _write_config(two / "ml_config.yaml", config, "training", seed=8)
+    moved = Path(shutil.copytree(two, parent / "moved", symlinks=True))
+    expect(moved, ("promote", "second", "--reason", "better"), 0)
+    decided = Path(shutil.copytree(two, parent / "decided", symlinks=True))
+    killed = command(decided, ("run", "third"), lambda: _kill_before("deployment_decision.json"))
+    if killed != -signal.SIGKILL:
+        raise SystemExit(f"the run was not killed at its decision but ended with {killed}")
+
+
+def _write_config(file: Path, config: dict[str, Any], section: str, **changes: object) -> None:
+    config = config if "broken" not in file.name else json.loads(json.dumps(config))
+    config.setdefault(section, {}).update(changes)
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+
+def _kill_before(name: str) -> None:
+    """Kill this process before it renames a file to ``name``."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and str(arguments[1]).endswith(name):
+            kill()
+
+    sys.addaudithook(hook)
+
+
+def expect(project: Path, arguments: tuple[str, ...], status: int) -> None:
+    """Run a command that has to end with ``status``."""
+    ended = command(project, arguments)
+    if ended != status:
+        log = project.with_suffix(".log").read_text(encoding="utf-8")
+        raise SystemExit(f"{' '.join(arguments)} in {project} ended with {ended}:\n{log[-3000:]}")
+
+
+# What must hold
+
+
+def faults_of(project: Path, before: Path) -> Iterator[str]:
+    """What does not hold in ``project`` after the next run; ``before`` is the project untouched."""
+    experiments = {
+        file.parent.name: json.loads(file.read_text(encoding="utf-8"))
+        for file in (project / "experiments").glob("*/manifest.json")
+    }
+    lines = _run_lines(project)
+    lost = {name for name, *_ in _run_lines(before)} - {name for name, *_ in lines}
+    yield from (f"a line is lost: {name}" for name in lost)
+    yield from _faults_of_lines(lines, list(experiments.values()))
+    yield from _faults_of_production(project, lines, experiments)
+    for name in ("_registry.md", "_tech-debt.md"):
+        if PERSON not in (project / "reports" / name).read_text(encoding="utf-8").splitlines():
+            yield f"a person's line is lost from {name}"
+    debt = (project / "reports" / "_tech-debt.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^- \[.\] \*\*TD-(\d+)\*\*", debt, re.MULTILINE)
+    if len(set(numbers)) != len(numbers):
+        yield "two items of tech debt have one number"
+    left = [*project.rglob(".*.tmp"), *project.rglob(".*.unfinished"), *project.rglob(".current-*")]
+    yield from (f"left behind: {_kind(path.name)}" for path in left)
+
+
+def _faults_of_lines(
+    lines: list[tuple[str, str, str]], manifests: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Every run has one line, with the status of its manifest, and none is Running."""
+    times = collections.Counter(name for name, *_ in lines)
+    yield from (f"two lines of one run: {name}" for name in times if times[name] > 1)
+    status_of = {name: status for name, status, _ in lines}
+    for manifest in manifests:
+        status = status_of.pop(manifest["report"], None)
+        if status != manifest["status"] or status == "Running":
+            yield f"manifest {manifest['status']}, line {status}"
+    if "Running" in status_of.values():
+        yield "a line is Running, and there is no such experiment"
+
+
+def _faults_of_production(
+    project: Path, lines: list[tuple[str, str, str]], experiments: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """The model that the link leads to is the end of the history, and the one that is deployed."""
+    from mlrun_assets.production.versions import history
+
+    serving = (project / "production" / "current").readlink().parts[1]
+    moves = history(project / "production")
+    if not moves or moves[-1].after != serving:
+        yield "the history does not end with the model in production"
+    # A version is named by its experiment, with a number if there were several.
+    experiment = serving if serving in experiments else serving.rpartition("-")[0]
+    deployed = [name for name, _, text in lines if re.search(r"(?<!not )\bdeployed", text)]
+    if deployed != [experiments[experiment]["report"]]:
+        yield f"{len(deployed)} lines say deployed, or the wrong one"
+
+
+def _run_lines(project: Path) -> list[tuple[str, str, str]]:
+    text = (project / "reports" / "_registry.md").read_text(encoding="utf-8")
+    return re.findall(r"^- (impl-ml-run-\S+) \| (\w+) \| (.*)$", text, re.MULTILINE)
+
+
+def _kind(name: str) -> str:
+    return re.sub(r"[0-9a-f]{8}", "HEX", re.sub(r"\.\d+\.", ".PID.", name))
+
+
+def whole_model(project: Path) -> Iterator[str]:
+    """At every moment, killed or not, the model in production is whole."""
+    from mlrun_assets.errors import MlrunError
+    from mlrun_assets.production.pointer import read_production
+    from mlrun_assets.production.versions import verify
+
+    try:
+        version = read_production(project / "production")
+        if version is None:
+            yield "nothing is in production"
+        else:
+            verify(project / "production", version)
+    except MlrunError as error:
+        yield f"the model in production is not whole: {str(error)[:80]}"
+
+
+# Points
+
+
+def count_operations(projects: Path, scenario: Scenario) -> int:
+    """The file operations of the command when nothing fails."""
+    with _copy(projects / scenario.project) as project:
+        command(project, scenario.command, lambda: arm(project, kill, 0))
+        return int(project.with_suffix(".count").read_text(encoding="utf-8"))
+
+
+class _copy:  # noqa: N801  (used as a function)
+    """A copy of a project in a directory of its own, removed at the end."""
+
+    def __init__(self, source: Path, keep: Path | None = None) -> None:
+        self.source, self.keep = source, keep
+
+    def __enter__(self) -> Path:
+        self.parent = self.keep or Path(tempfile.mkdtemp(prefix="chaos-"))
+        return Path(shutil.copytree(self.source, self.parent / "project", symlinks=True))
+
+    def __exit__(self, *_: object) -> None:
+        if self.keep is None:
+            shutil.rmtree(self.parent, ignore_errors=True)
+
+
+def try_point(projects: Path, point: Point, keep: Path | None = None) -> list[str]:
+    """Let the operation fail, let the next run put things in order, and list what does not hold."""
+    scenario = SCENARIOS[point.scenario]
+    with _copy(projects / scenario.project, keep) as project:
+        act = FAULTS[point.fault]
+        ended = command(project, scenario.command, lambda: arm(project, act, point.operation))
+        found = list(whole_model(project))
+        if point.fault == "kill" and ended != -signal.SIGKILL:
+            found.append(f"was not killed, but ended with {ended}")
+        if point.fault == "disk full" and "Traceback" in _log(project):
+            found.append("a traceback")
+        if scenario.repair:
+            command(project, scenario.repair)
+        command(project, SCENARIOS["opening"].command)
+        found += [*whole_model(project), *faults_of(project, projects / scenario.project)]
+    return found
+
+
+def _log(project: Path) -> str:
+    file = project.with_suffix(".log")
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+
+
+def _try(arguments: tuple[Path, Point]) -> tuple[Point, list[str]]:
+    try:
+        return arguments[1], try_point(*arguments)
+    except Exception as error:  # noqa: BLE001  (one point must not end the others)
+        return arguments[1], [f"{type(error).__name__}: {error}"]
+
+
+def choose(points: list[Point], sample: int | None, seed: int) -> list[Point]:
+    """All points, or ``sample`` of them, as many of every scenario and fault."""
+    if sample is None:
+        return points
+    generator, groups = random.Random(seed), collections.defaultdict(list)  # noqa: S311
+    for point in points:
+        groups[point[:2]].append(point)
+    for group in groups.values():
+        generator.shuffle(group)
+    chosen: list[Point] = []
+    while len(chosen) < min(sample, len(points)):
+        chosen += [group.pop() for group in groups.values() if group]
+    return chosen[:sample]
+
+
+def main() -> None:
+    """Print, for every scenario, points tried and what did not hold; exit 1 if anything did not."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS)
+    parser.add_argument("--fault", action="append", choices=FAULTS)
+    parser.add_argument("--sample", type=int, help="the number of points; default: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at", type=int, help="one operation only")
+    parser.add_argument("--keep", type=Path, help="with --at: keep the project here")
+    arguments = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    import mlrun_assets.cli.__main__
+    import mlrun_assets.definitions  # noqa: F401  (imported once, for all forked children)
+
+    with tempfile.TemporaryDirectory(prefix="chaos-projects-") as directory:
+        projects = Path(directory)
+        make_projects(projects)
+        names = arguments.scenario or list(SCENARIOS)
+        faults = arguments.fault or list(FAULTS)
+        if arguments.at:
+            point = Point(names[0], faults[0], arguments.at)
+            raise SystemExit("\n".join(try_point(projects, point, arguments.keep)) or 0)
+        totals = {name: count_operations(projects, SCENARIOS[name]) for name in names}
+        points = [
+            Point(name, fault, operation)
+            for name, total in totals.items()
+            for fault in faults
+            for operation in range(1, total + 1, STEPS.get(name, 1))
+        ]
+        raise SystemExit(report(projects, choose(points, arguments.sample, arguments.seed), totals))
+
+
+def report(projects: Path, points: list[Point], totals: dict[str, int]) -> int:
+    """Try the points, two at a time, and print the table; returns the exit status."""
+    began = time.monotonic()
+    tried: collections.Counter[tuple[str, str]] = collections.Counter()
+    broken: dict[tuple[str, str], collections.Counter[str]] = collections.defaultdict(
+        collections.Counter
+    )
+    first: dict[str, Point] = {}
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for point, found in pool.imap_unordered(_try, [(projects, point) for point in points]):
+            tried[point[:2]] += 1
+            broken[point[:2]].update(set(found))
+            for sentence in found:
+                first.setdefault(sentence, point)
+    for (scenario, fault), count in sorted(tried.items()):
+        print(f"{scenario:<10} {fault:<10} {totals[scenario]:>5} operations {count:>5} tried")
+        for sentence, times in broken[scenario, fault].most_common():
+            print(f"    {times:>4} x {sentence} (first: operation {first[sentence].operation})")
+    lost = sum(counter.total() for counter in broken.values())
+    print(f"{len(points)} points, {lost} faults, {time.monotonic() - began:.0f} s")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    main()
