@@ -239,7 +239,7 @@ def faults_of(project: Path, before: Path) -> Iterator[str]:
     numbers = re.findall(r"^- \[.\] \*\*TD-(\d+)\*\*", debt, re.MULTILINE)
     if len(set(numbers)) != len(numbers):
         yield "two items of tech debt have one number"
-    left = [*project.rglob(".*.tmp"), *project.rglob(".*.unfinished"), *project.rglob(".current-*")]
+    left = [*project.rglob(".*.tmp"), *project.rglob(".*.unfinished")]
     yield from (f"left behind: {_kind(path.name)}" for path in left)
 
 
@@ -281,7 +281,7 @@ def _run_lines(project: Path) -> list[tuple[str, str, str]]:
 
 
 def _kind(name: str) -> str:
-    return re.sub(r"[0-9a-f]{8}", "HEX", re.sub(r"\.\d+\.", ".PID.", name))
+    return re.sub(r"[0-9a-f]{8}", "HEX", re.sub(r"\.\d+-....\.", ".PID.", name))
 
 
 def whole_model(project: Path) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -51,11 +51,36 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
 
 
+_HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:4]
+_LEFTOVER = re.compile(rf"\..+\.([0-9]{{1,9}})-{_HOST}\.[0-9a-f]{{8}}\.(?:tmp|unfinished)")
+
+
+def name_beside(path: Path, ending: str = "tmp") -> Path:
+    """A free name for what becomes ``path``: `remove_leftovers` finds its process in it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.{secrets.token_hex(4)}.{ending}")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary files and unfinished directories of dead processes from ``directory``.
+
+    Those of other machines and containers are left: nobody knows here whether their process lives.
+    """
+    import psutil
+
+    for path in directory.glob(".*"):
+        process = _LEFTOVER.fullmatch(path.name)
+        if process and not psutil.pid_exists(int(process[1])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A free name beside ``path``; what has that name when the block ends is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = name_beside(path)
     try:
         yield temporary
     except OSError as error:
@@ -210,17 +235,15 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         target: the final path. Its parent is created.
-        replace: whether to replace an existing directory. The caller must then be the only writer
-            of ``target``, because unfinished directories of killed processes are removed.
+        replace: whether to replace an existing directory.
 
     Raises:
         OSError: a file can't be written; or, without ``replace``, ``target`` exists and is not an
             empty directory.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if replace:
-        remove_unfinished(target.parent, target.name)
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.unfinished")
+    remove_leftovers(target.parent)
+    unfinished = name_beside(target, "unfinished")
     try:
         unfinished.mkdir()
         yield unfinished
@@ -236,16 +259,6 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # a renamed directory is not found here
     sync_directory(target.parent)
-
-
-def remove_unfinished(parent: Path, name: str | None = None) -> None:
-    """Remove unfinished new directories of killed processes from ``parent``, or only a name's.
-
-    The caller must be the only writer of that name, or, without a name, in ``parent``.
-    """
-    stem, token = "*" if name is None else glob.escape(name), "[0-9a-f]" * 8
-    for path in parent.glob(f".{stem}.{token}.unfinished"):
-        shutil.rmtree(path)
 
 
 def link_directory(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from mlrun_assets.files import (
     digest_file,
     link_directory,
     locked,
+    name_beside,
     new_directory,
-    remove_unfinished,
+    remove_leftovers,
     replace_if_unchanged,
     size_in_bytes,
     write_atomically,
@@ -124,17 +126,18 @@ def test_a_directory_that_is_there_is_replaced_only_on_request(tmp_path: Path) -
         pass
 
 
-def test_unfinished_directories_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    for name in (".a.00000001", ".b.00000002", ".[ab].00000003", ".a.b.00000004"):
-        (tmp_path / f"{name}.unfinished" / "inner").mkdir(parents=True)
-    with new_directory(tmp_path / "[ab]", replace=True):
-        assert {".a.00000001.unfinished", ".b.00000002.unfinished"} <= set(names(tmp_path))
-    with new_directory(tmp_path / "a", replace=True):
-        pass
-    others = [".a.b.00000004.unfinished", ".b.00000002.unfinished"]
-    assert names(tmp_path) == [*others, "[ab]", "a"]
-    remove_unfinished(tmp_path)
-    assert names(tmp_path) == ["[ab]", "a"]
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    own = name_beside(tmp_path / "a").name
+    dead = own.replace(f".{os.getpid()}-", ".999999999-")
+    elsewhere = re.sub(r"-[0-9a-f]{4}\.", "-zzzz.", dead)
+    kept = [own, elsewhere, ".a.tmp", ".lock", "a.999999999-0000.00000000.tmp"]
+    for name in (dead, *kept):
+        (tmp_path / name).write_text("x")
+    (tmp_path / dead.replace("tmp", "unfinished") / "inner").mkdir(parents=True)
+    (tmp_path / dead.replace(".a.", ".link.")).symlink_to(tmp_path)
+    remove_leftovers(tmp_path)
+    assert set(names(tmp_path)) == set(kept)
+    remove_leftovers(tmp_path / "missing")
 
 
 def test_an_appended_line_stays_apart_from_one_that_was_cut_off(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ Versions are never changed or removed. A reader that opens several files resolve
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlrun_assets.errors import ExportError, ProductionError
-from mlrun_assets.files import append_line, locked, sync_directory
+from mlrun_assets.files import append_line, locked, name_beside, sync_directory
 from mlrun_assets.production import versions
 from mlrun_assets.production.versions import MODEL_DIR, VERSIONS_DIR, Challenger, Move, Probe
 from mlrun_assets.records import ProductionRecord, ProductionVersion, timestamp
@@ -146,7 +145,7 @@ def _point(link: Path, target: Path | None) -> None:
     if target is None:
         link.unlink(missing_ok=True)
     else:
-        temporary = link.with_name(f".current-{secrets.token_hex(4)}")
+        temporary = name_beside(link)
         try:
             temporary.symlink_to(target, target_is_directory=True)
             temporary.replace(link)

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from mlrun_assets.errors import ProductionError, RecordError
-from mlrun_assets.files import digest_directory, new_directory, remove_unfinished, write_atomically
+from mlrun_assets.files import digest_directory, new_directory, write_atomically
 from mlrun_assets.records import ProductionVersion, Record, timestamp
 
 CARD_FILE = "README.md"
@@ -120,7 +120,6 @@ def install(production_dir: Path, challenger: Challenger, probe: Probe) -> Produ
     """
     root = production_dir / VERSIONS_DIR
     root.mkdir(exist_ok=True)
-    remove_unfinished(root)  # safe: the caller holds the lock
     experiment, source, card = challenger.experiment, challenger.model_dir, challenger.card
     if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ProductionError(

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import ExportError, ProductionError
-from mlrun_assets.files import digest_directory
+from mlrun_assets.files import digest_directory, name_beside
 from mlrun_assets.production import pointer as production
 from mlrun_assets.production.pointer import Reason, promote, read_production, rollback
 from mlrun_assets.production.versions import Challenger, history, versions
@@ -182,7 +183,9 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_half_made(
 
 def test_what_a_killed_promotion_left_is_cleared_away_and_is_no_version(root, serve):
     serve("exp_1")
-    (root / "versions" / ".exp_2.0a1b2c3d.unfinished" / "model").mkdir(parents=True)
+    left = name_beside(root / "versions" / "exp_2", "unfinished").name
+    left = left.replace(f".{os.getpid()}-", ".999999999-")
+    (root / "versions" / left / "model").mkdir(parents=True)
     assert [each.version for each in versions(root)] == ["exp_1"]
     serve("exp_2")
     assert sorted(path.name for path in (root / "versions").iterdir()) == ["exp_1", "exp_2"]
