@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -201,12 +202,15 @@ def take_directory(parent: Path, now: datetime) -> Path:
 
 
 def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig) -> Experiment:
-    """Write the manifest, create the directories and store the config."""
+    """Store the config, write the manifest and create the directories.
+
+    The manifest makes it an experiment, so the config, which closing it takes, comes first.
+    """
     experiment = Experiment(directory)
+    experiment.freeze(config.settings)
     manifest.save(experiment.paths.manifest)
     for each in (experiment.paths.records, experiment.paths.data, experiment.paths.logs):
         each.mkdir()
-    experiment.freeze(config.settings)
     return experiment
 
 
@@ -246,6 +250,22 @@ def _manifests(parent: Path) -> dict[Experiment, Manifest]:
     # Within one second, the tenth experiment has a longer suffix than the second.
     age = {each: (manifest.created_at, len(each.id), each.id) for each, manifest in found.items()}
     return {each: found[each] for each in sorted(found, key=age.__getitem__, reverse=True)}
+
+
+def remove_unopened(parent: Path) -> bool:
+    """Remove what killed processes left before it was an experiment; whether one is being opened.
+
+    A directory is locked first, then gets the config, then the manifest.
+    """
+    for lock in parent.glob(str(ExperimentPaths(Path("exp_*")).lock)):
+        paths = ExperimentPaths(lock.parent)
+        opening = {paths.config.name, lock.name, f".{paths.lock_attempt.name}.lock"}
+        if not paths.manifest.exists():
+            if is_locked(lock.parent):
+                return True
+            if opening.issuperset(path.name for path in lock.parent.iterdir()):
+                shutil.rmtree(lock.parent, ignore_errors=True)
+    return False
 
 
 def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
@@ -304,6 +324,17 @@ def unlock_experiment(directory: Path) -> None:
     """Unlock the experiment; nothing happens when this process has no lock on it."""
     if lock := _locks.pop(directory, None):
         lock.release()
+
+
+@contextmanager
+def locked_if_free(directory: Path) -> Iterator[bool]:
+    """Hold the lock unless a process, this one included, has it; whether the block has the lock."""
+    free = not is_locked(directory) and try_lock(directory)
+    try:
+        yield free
+    finally:
+        if free:
+            unlock_experiment(directory)
 
 
 def is_locked(directory: Path) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,13 +23,13 @@ from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
     create_experiment,
-    is_locked,
     lock_experiment,
+    locked_if_free,
+    remove_unopened,
     take_directory,
-    try_lock,
     unlock_experiment,
 )
-from mlrun_assets.files import digest_bytes
+from mlrun_assets.files import digest_bytes, remove_leftovers
 from mlrun_assets.machine import total_memory_bytes, usable_cpus
 from mlrun_assets.records import (
     SPLITS,
@@ -46,7 +46,12 @@ from mlrun_assets.records import (
     TrainingPlan,
     timestamp,
 )
-from mlrun_assets.registries.registry import read_registry, reserve_report_name
+from mlrun_assets.registries.registry import (
+    read_registry,
+    report_file,
+    reserve_report_name,
+    write_run_line,
+)
 from mlrun_assets.registries.tech_debt import read_open_debt
 from mlrun_assets.runs.closing import close_experiment
 from mlrun_assets.types import ProgressCallback
@@ -115,6 +120,7 @@ def _create(
     now = datetime.now(UTC)
     directory = take_directory(config.experiments_dir, now)
     lock_experiment(directory)
+    report = None
     try:
         name = slug(given) if given else directory.name
         report = reserve_report_name(config.reports_dir, name, f"{now:%Y%m%d}")
@@ -129,9 +135,13 @@ def _create(
             inputs=inputs,
         )
         return create_experiment(directory, manifest, config)
-    except BaseException:
+    except BaseException as error:
+        if report:
+            with suppress(MlrunError, OSError):  # the next run closes the line
+                why = f"not opened: {message_of(error)}"
+                write_run_line(config.reports_dir, report, Status.FAILED, why)
         unlock_experiment(directory)
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
         raise
 
 
@@ -163,33 +173,65 @@ def input_digests(config: LoadedConfig) -> dict[str, str]:
 
 
 def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _: None) -> None:
-    """Close the experiments that are ``Running`` but not locked by a process.
+    """Put in order what killed processes left. What can't be is reported and left.
 
-    One that was killed during a stage becomes ``Interrupted``. One whose stages all ended, because
-    only some assets were run or it was killed between two, becomes ``Partial``. One that can't be
-    closed is reported and left for the next sweep: it must not stop a new run.
+    Experiments that are ``Running`` but not locked are closed: as ``Interrupted`` if they were
+    killed during a stage, as ``Partial`` if all their stages ended, because only some assets were
+    run or they were killed between two. Lines whose experiment is gone are closed, and temporary
+    files are removed.
     """
+
+    def attempt(what: str, step: Callable[..., None], *arguments: object) -> None:
+        try:  # nothing of this may stop a new run
+            step(*arguments)
+        except (MlrunError, OSError) as error:
+            progress(f"{what}: {message_of(error)}")
+
+    attempt("temporary files were left", _remove_leftovers, config)
     for experiment in all_experiments(config.experiments_dir):
         if experiment.manifest.status is Status.RUNNING:
-            try:
-                _close_abandoned(experiment, config)
-            except (MlrunError, OSError) as error:
-                progress(f"{experiment.id}: was killed and can't be closed: {message_of(error)}")
+            what = f"{experiment.id}: was killed and can't be closed"
+            attempt(what, _close_abandoned, experiment, config)
+    attempt("runs without an experiment can't be closed", _close_lines, config)
+
+
+def _remove_leftovers(config: LoadedConfig) -> None:
+    reports = report_file(config.reports_dir, "any").parent
+    for directory in (config.reports_dir, reports, config.production_dir):
+        remove_leftovers(directory)
+    for name, *_ in os.walk(config.experiments_dir):
+        remove_leftovers(Path(name))
 
 
 def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> None:
     """Close the experiment unless a process, this one included, has its lock."""
-    if is_locked(experiment.directory) or not try_lock(experiment.directory):
-        return
-    try:
+    with locked_if_free(experiment.directory) as free:
         manifest = experiment.manifest
-        if manifest.status is Status.RUNNING:  # else its process has closed it in the meantime
+        if free and manifest.status is Status.RUNNING:  # else its process has just closed it
+            if not experiment.paths.config.exists():
+                experiment.freeze(config.settings)
             stages = manifest.stages.values()
             killed = not stages or any(run.status == "running" for run in stages)
             status = Status.INTERRUPTED if killed else Status.PARTIAL
             close_experiment(experiment, experiment.config(config), status)
-    finally:
-        unlock_experiment(experiment.directory)
+
+
+# What this package writes behind `Running`; a person's line for a run elsewhere says other things.
+_OWN_SUMMARIES = ("started", "resumed", "accuracy ")
+
+
+def _close_lines(config: LoadedConfig) -> None:
+    """Close the lines that are ``Running`` and whose experiment is gone, or was never opened."""
+    # In this order: the line of an experiment that is being opened has no manifest yet.
+    lines = read_registry(config.reports_dir).runs
+    if remove_unopened(config.experiments_dir):
+        return
+    known = {each.manifest.report for each in all_experiments(config.experiments_dir)}
+    for line in lines:
+        lost = line.status == Status.RUNNING and line.report not in known
+        if lost and line.summary.startswith(_OWN_SUMMARIES):
+            why = f"{line.summary}, its experiment is gone"
+            write_run_line(config.reports_dir, line.report, Status.INTERRUPTED, why)
 
 
 # Environment

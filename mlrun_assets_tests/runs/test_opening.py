@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,13 @@ from mlrun_assets.experiment import (
     ExperimentPaths,
     all_experiments,
     is_locked,
+    lock_experiment,
+    take_directory,
     unlock_experiment,
 )
-from mlrun_assets.records import RunLine, Status
+from mlrun_assets.files import name_beside
+from mlrun_assets.records import Manifest, RunLine, Status
+from mlrun_assets.registries.registry import read_registry, reserve_report_name, write_run_line
 from mlrun_assets.runs.opening import (
     collect_prior_runs,
     observe_environment,
@@ -95,6 +101,85 @@ def test_an_experiment_that_can_not_be_closed_does_not_stop_the_next_run(
     notes: list[str] = []
     assert open_experiment(config, "two", "run-2", notes.append).manifest.name == "two"
     assert abandoned.id in notes[0] and why in notes[0]
+
+
+def statuses(config: LoadedConfig) -> dict[str, str]:
+    return {line.report: line.status for line in read_registry(config.reports_dir).runs}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(("owner", "step"), [(Manifest, "save"), (Experiment, "freeze")])
+def test_an_error_while_it_is_opened_closes_its_line(
+    config: LoadedConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+    error: BaseException,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    open_experiment(config, "before", "run-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, fail)
+        with pytest.raises(type(error)):
+            open_experiment(config, "x", "run-2")
+    assert list(statuses(config).values()) == ["Running", "Failed"]
+    assert len(list(config.experiments_dir.iterdir())) == 1
+
+
+def test_a_line_whose_experiment_is_gone_is_closed(config: LoadedConfig) -> None:
+    deleted = open_experiment(config, "deleted", "run-1")
+    unlock_experiment(deleted.directory)
+    shutil.rmtree(deleted.directory)
+    people = "impl-ml-run-elsewhere-20261126"
+    write_run_line(config.reports_dir, people, Status.RUNNING, "on the cluster, ask Hodan")
+    open_experiment(config, "next", "run-2")
+    assert list(statuses(config).values()) == ["Interrupted", "Running", "Running"]
+
+
+def test_a_run_that_is_being_opened_is_left_alone(config: LoadedConfig) -> None:
+    directory = take_directory(config.experiments_dir, datetime(2026, 11, 26, tzinfo=UTC))
+    report = reserve_report_name(config.reports_dir, "other", "20261126")
+    lock_experiment(directory)
+    ExperimentPaths(directory).config.write_text("{}")
+    sweep_abandoned(config)
+    assert directory.exists() and statuses(config) == {report: "Running"}
+    unlock_experiment(directory)
+    sweep_abandoned(config)
+    assert not directory.exists() and statuses(config) == {report: "Interrupted"}
+
+
+def test_only_what_opening_writes_is_removed(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    unlock_experiment(experiment.directory)
+    experiment.paths.manifest.unlink()
+    sweep_abandoned(config)
+    assert experiment.paths.record("experiment").exists()
+
+
+def test_an_experiment_whose_config_is_gone_is_closed_with_the_current_one(
+    config: LoadedConfig,
+) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    unlock_experiment(experiment.directory)
+    experiment.paths.config.unlink()
+    sweep_abandoned(config)
+    assert closed(experiment, config)[0] is Status.INTERRUPTED
+    assert experiment.config(config) == config
+
+
+def test_temporary_files_of_killed_processes_are_removed(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    reports = config.reports_dir / "implementation"
+    places = [experiment.directory, experiment.paths.records, config.reports_dir, reports]
+    places += [config.production_dir]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        left = name_beside(place / "a").name.replace(f".{os.getpid()}-", ".999999999-")
+        (place / left).write_text("half")
+    sweep_abandoned(config)
+    assert not [left for place in places for left in place.glob(".a.*")]
 
 
 def test_registries_that_can_not_be_read_or_written_leave_no_experiment(
