@@ -4,13 +4,17 @@ Users see the message without a traceback, so it is complete: fault, place and r
 """
 
 import errno
+import re
 import socket
 
 
 class MlrunError(Exception):
-    """Base of all errors that a user can fix."""
+    """Base of all errors that a user can fix. The message never shows a credential of a URL."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide_credentials(message))
 
 
 class ConfigError(MlrunError):
@@ -100,9 +104,10 @@ def message_of(error: BaseException) -> str:
 def cause_of(error: BaseException) -> str:
     """The message without advice; for an operating-system error the file and the cause."""
     if not isinstance(error, OSError):
-        return str(error)
+        return hide_credentials(str(error))
     cause = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {cause}" if error.filename is not None else cause
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return hide_credentials(place + cause)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -112,3 +117,60 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     ('1 row', '1,200 rows', '0 entries')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+# Credentials in URLs
+
+_SCHEME = re.compile(r"\s*(?:[A-Za-z][\w+.-]*(?:[:;][/\\]+|[/\\]{2,})|[/\\]*)")
+_PORT = re.compile(r"(?:[^:]*|\[[^@]*\]):?\d{0,5}")
+_QUERY = re.compile(r"(?:\?(?!\*{3}(?:#\d+)?$)|(?<!\*{3})#|%3[Ff]|[&;][^/=&;]+=).*", re.DOTALL)
+_SET = re.compile(r"[?&;#][^/=&;#]+=.*", re.DOTALL)
+_REDACTED = re.compile(r"\*{3}@|\?\*{3}(?:#\d+)?$")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/+[^\s\"'`<>]*[^\s\"'`<>.,:;)]")
+
+
+def redact(place: str) -> str:
+    """A URL or path with `***` for user and password, and for query and fragment.
+
+    Anything there may be a credential. A mistyped URL is understood too: a slash or the scheme is
+    missing, or the password has a character that should be escaped. In doubt, more is hidden.
+
+    >>> redact("https://me:secret@host/a.csv?sig=secret")
+    'https://***@host/a.csv?***'
+    """
+    links = re.split(r"::(?=[A-Za-z][\w+.-]*:/)", place)  # fsspec: zip://a.csv::https://…
+    return "::".join(map(_redact_link, links))
+
+
+def _redact_link(link: str) -> str:
+    scheme = _SCHEME.match(link)[0]  # type: ignore[index]  # it matches the empty text
+    rest = link[len(scheme) :]
+    host = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
+    path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    if ":" in host and "@" in path:
+        rest = "***@" + path.rpartition("@")[2] + rest[len(path) :]
+    elif "@" in host and scheme.strip():
+        rest = "***@" + rest[host.rindex("@") + 1 :]
+    elif scheme.strip() and not _PORT.fullmatch(host):
+        rest = "***@" + (rest.rpartition("@")[2] if "@" in rest else rest[len(host) :])
+    hidden = _QUERY if scheme.strip() or rest.startswith("***@") else _SET
+    return scheme + hidden.sub("?***", rest)
+
+
+def is_redacted(place: str) -> bool:
+    """Whether `redact` has hidden something in ``place``."""
+    return _REDACTED.search(place) is not None
+
+
+def public_name(place: str) -> str:
+    """``place`` for people: what `redact` hides is left out.
+
+    >>> public_name("https://me:secret@host/a.csv?sig=secret")
+    'https://host/a.csv'
+    """
+    return _REDACTED.sub("", redact(place))
+
+
+def hide_credentials(text: str) -> str:
+    """``text`` with all its URLs as `redact` gives them."""
+    return _URL_IN_TEXT.sub(lambda found: redact(found[0]), text)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from mlrun_assets.config import Config, LoadedConfig, read_config
-from mlrun_assets.errors import ExperimentError, RecordError
+from mlrun_assets.errors import ExperimentError, RecordError, hide_credentials
 from mlrun_assets.files import locked, write_atomically
 from mlrun_assets.records import (
     BaselineRecord,
@@ -133,7 +133,7 @@ class Experiment:
         return manifest
 
     def config(self, current: LoadedConfig) -> LoadedConfig:
-        """The config of the experiment; its paths are relative to the directory of ``current``.
+        """The config of the experiment; paths and credentials are those of ``current``.
 
         Raises:
             ConfigError: the stored config was edited and is wrong.
@@ -142,7 +142,7 @@ class Experiment:
 
     def freeze(self, config: Config) -> None:
         """Store the config in the experiment."""
-        header = "# The config of this experiment, with every default.\n"
+        header = "# The config of this experiment, with every default; without credentials.\n"
         write_atomically(self.paths.config, header + config.to_yaml())
 
     def load(self, kind: type[AnyRecord]) -> AnyRecord:
@@ -218,7 +218,8 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     """All records of a run; None for those that are missing or damaged."""
     return RunRecords(
         manifest=manifest,
-        config_yaml=experiment.paths.config.read_text(encoding="utf-8"),
+        # An earlier version stored credentials, too.
+        config_yaml=hide_credentials(experiment.paths.config.read_text(encoding="utf-8")),
         experiment=experiment.find(ExperimentRecord),
         dataset=experiment.find(DatasetRecord),
         plan=experiment.find(TrainingPlan),

@@ -289,3 +289,45 @@ def test_every_key_has_a_valid_example_that_is_not_its_default() -> None:
                 (example,) = field.examples or ()
                 value = getattr(model.model_validate({name: example}), name)
                 assert value != field.default, name
+
+
+def test_a_config_has_no_credentials_and_reveals_them_where_they_are_needed(tmp_path: Path) -> None:
+    urls = ["http://h/a.csv?part=1", "http://h/a.csv?part=2", "http://me:x@h/a.csv"]
+    (tmp_path / "c.yaml").write_text(
+        json.dumps(
+            {
+                "data": {
+                    "train_path": urls,
+                    "labels": ["a:b@c", "http://u:p@h"],
+                    "id_column": "i?k=v",
+                },
+                "model": {"name": "me:x@h/encoder", "revision": "https://x@h"},
+            }
+        )
+    )
+    loaded = load_config(tmp_path / "c.yaml")
+    data, model = loaded.settings.data, loaded.settings.model
+    assert data.train_path == ("http://h/a.csv?***", "http://h/a.csv?***#2", "http://***@h/a.csv")
+    assert (data.labels, data.id_column) == (("a:b@c", "http://u:p@h"), "i?k=v")
+    assert (model.name, model.revision) == ("***@h/encoder", "https://***@h")
+    assert [loaded.reveal(path) for path in data.paths("train")] == urls
+    assert parse(loaded.settings.to_yaml()) == loaded.settings
+    assert "part=" not in repr(loaded) + loaded.model_dump_json()
+    with pytest.raises(ConfigError, match=r"http://\*\*\*@other/a: its credentials are in no"):
+        loaded.reveal("http://***@other/a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: {http://me:SECRET@h/a.csv: 1}",
+        "data: {train_path: !<http://me:SECRET@h> x}",
+        "data: {train_path: *http://me:SECRET@h}",
+        "http://me:SECRET@h/a.csv",
+        "data: {train_path: http://me:SECRET@h/a.csv, val_path: http://me:SECRET@h/a.csv}",
+        "data: {train_path: http://me:SECRET@h/a.csv, train_path: http://me:SECRET@h/a.csv}",
+        "model: {num_labels: http://me:SECRET@h}",
+    ],
+)
+def test_no_message_shows_a_credential(text: str) -> None:
+    assert "SECRET" not in "".join(mistakes(text))

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from mlrun_assets.errors import DataError, message_of
+from mlrun_assets.errors import DataError, hide_credentials, message_of, public_name, redact
 
 NETWORK = "check the network"
 ALL_ADVICE = ("make room", "permissions", "read-only", "check the path", NETWORK)
@@ -52,3 +52,48 @@ def test_network_errors_name_no_file_and_give_no_disk_advice(error: OSError) -> 
 
 def test_the_message_of_an_own_error_stays_as_it_is() -> None:
     assert message_of(DataError("train.csv: no rows; add some")) == "train.csv: no rows; add some"
+
+
+@pytest.mark.parametrize(
+    ("url", "redacted", "name"),
+    [
+        ("http://me:SECRET@h:80/a.csv?sig=SECRET", "http://***@h:80/a.csv?***", "http://h:80/a.csv"),
+        ("s3://KEY:SECRET@b/a-*.csv", "s3://***@b/a-*.csv", "s3://b/a-*.csv"),
+        ("https://SECRET@h/a.csv", "https://***@h/a.csv", "https://h/a.csv"),
+        ("https://h/a.csv#t=SECRET", "https://h/a.csv?***", "https://h/a.csv"),
+        ("https://h/a.csv;s=SECRET", "https://h/a.csv?***", "https://h/a.csv"),
+        ("https://h/a.csv&s=SECRET", "https://h/a.csv?***", "https://h/a.csv"),
+        ("zip://a::https://m:SECRET@h/z?SECRET", "zip://a::https://***@h/z?***", "zip://a::https://h/z"),
+        ("postgresql+x://m:SECRET@h:1/db", "postgresql+x://***@h:1/db", "postgresql+x://h:1/db"),
+        # mistyped: a slash, the scheme or an escape is missing
+        ("http:/me:SECRET@h/a.csv", "http:/***@h/a.csv", "http:/h/a.csv"),
+        ("http:me:SECRET@h/a.csv", "***@h/a.csv", "h/a.csv"),
+        ("https//me:SECRET@h/a.csv", "https//***@h/a.csv", "https//h/a.csv"),
+        (" https://me:SECRET@h/a.csv", " https://***@h/a.csv", " https://h/a.csv"),
+        ("https:\\\\me:SECRET@h\\a", "https:\\\\***@h\\a", "https:\\\\h\\a"),
+        ("me:SECRET@h/a.csv?sig=SECRET", "***@h/a.csv?***", "h/a.csv"),
+        ("s3://KEY:SECRET/b/a.csv", "s3://***@/b/a.csv", "s3:///b/a.csv"),
+        *[
+            (f"http://me:{password}@h/a.csv", "http://***@h/a.csv", "http://h/a.csv")
+            for password in ("SEC/RET", "SEC@RET", "SEC?RET", "SEC#RET", "S@C/RET", "S::ECRET")
+        ],
+        # nothing to hide
+        *[(plain, plain, plain) for plain in (
+            "data/a?.csv", "data/a@b/c.csv", "data/year=2024/a.csv", "s3://b/a@b.csv",
+            "http://[::1]:80/a.csv", "http://h:80/a.csv", "sqlite:////tmp/x.db", "org/model",
+            "embedded:multilingual-e5-small", "../encoder",
+        )],
+    ],
+)  # fmt: skip
+def test_credentials_of_a_url_are_hidden(url: str, redacted: str, name: str) -> None:
+    assert (redact(url), public_name(url)) == (redacted, name)
+    assert redact(redacted) == redacted
+    if url.partition(":")[2].startswith("/"):
+        assert "SECRET" not in hide_credentials(f"`{url}`: not found, {url}; {url}")
+
+
+def test_no_message_shows_a_credential() -> None:
+    url = "http:/me:SECRET@h/a.csv"
+    for error in (DataError(f"{url}: no"), FileNotFoundError(2, "No", url), ValueError(url)):
+        assert "SECRET" not in message_of(error)
+        assert "http:/***@h/a.csv" in message_of(error)

@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, contradictions_of
 from mlrun_assets.config.sections import CONFIG_VARIABLE
-from mlrun_assets.errors import ConfigError, count
+from mlrun_assets.errors import ConfigError, count, redact
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
 
@@ -24,6 +24,9 @@ _TAG = "tag:yaml.org,2002:"
 _TYPED = {_TAG + name for name in ("bool", "float", "int", "null")}
 _NULL = _TAG + "null"
 _TEXT = {_TAG + name for name in ("str", "timestamp", "value", "merge")}
+# Keys for the content of the data; and keys for places, where a URL may lack its scheme.
+_DATA_KEYS = ("labels", "_column", "_columns", "quality")
+_PLACE_KEYS = ("path", "dir", "uri", "address", "model.name")
 _WORDS_FOR_FLAGS = {"yes", "no", "on", "off", "y", "n"}
 
 
@@ -42,13 +45,15 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
     path = Path(named or DEFAULT_CONFIG_FILE).expanduser().absolute()
     if not named and not path.exists():
         return LoadedConfig(settings=Config(), directory=path.parent)
-    return LoadedConfig(settings=read_config(path), directory=path.parent, file=path)
+    secrets: dict[str, str] = {}
+    settings = read_config(path, secrets)
+    return LoadedConfig(settings=settings, directory=path.parent, file=path, secrets=secrets)
 
 
-def read_config(path: Path) -> Config:
-    """The config in the file at ``path``; errors as in `load_config`."""
+def read_config(path: Path, secrets: dict[str, str] | None = None) -> Config:
+    """The config in the file at ``path``; ``secrets`` and errors as in `parse_config`."""
     try:
-        return parse_config(path.read_text(encoding="utf-8-sig"), str(path))
+        return parse_config(path.read_text(encoding="utf-8-sig"), str(path), secrets)
     except FileNotFoundError:
         problem = "no such config file; create it, or name another one with --config or "
         problem += "MLRUN_CONFIG"
@@ -61,9 +66,15 @@ def read_config(path: Path) -> Config:
     raise ConfigError(f"{path}: {problem}")
 
 
-def parse_config(text: str, name: str = DEFAULT_CONFIG_FILE) -> Config:
-    """The config in ``text``; errors as in `load_config`, which call the file ``name``."""
-    document = _Document(name)
+def parse_config(
+    text: str, name: str = DEFAULT_CONFIG_FILE, secrets: dict[str, str] | None = None
+) -> Config:
+    """The config in ``text``; errors as in `load_config`, which call the file ``name``.
+
+    The config has no credentials of URLs: ``secrets`` gets the URLs as they are written, by their
+    redacted forms.
+    """
+    document = _Document(name, {} if secrets is None else secrets)
     values = document.read(text)
     mistakes = list(document.mistakes)
     try:
@@ -72,7 +83,7 @@ def parse_config(text: str, name: str = DEFAULT_CONFIG_FILE) -> Config:
         invalid = _invalid_values(error, document)
         mistakes += invalid
         # The valid keys may contradict each other: report that in the same message.
-        config = Config.model_validate(_without(values, invalid))
+        config = Config.model_validate(_without(values, mistakes))
     mistakes += contradictions_of(config)
     if mistakes:
         raise ConfigError(document.describe(mistakes))
@@ -86,8 +97,9 @@ class _Document:
     have both the line and the original text of a value, and all duplicate keys.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, secrets: dict[str, str]) -> None:
         self.name = name
+        self.secrets = secrets
         self.lines: dict[Location, int] = {}
         self.mistakes: list[Mistake] = []
         self._yaml = YAML(typ="safe", pure=True)
@@ -164,11 +176,25 @@ class _Document:
 
     def _scalar(self, node: ScalarNode, location: Location) -> Any:
         if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag in _TYPED - {_NULL}):
-            return str(node.value)
+            return self._public(str(node.value), location)
         with suppress(KeyError, ValueError):  # such as `!!int x`
             if node.tag in _TYPED:
                 return self._yaml.constructor.construct_object(node)
         return self._unknown_tag(node, location)
+
+    def _public(self, text: str, location: Location) -> str:
+        """``text`` without credentials; two texts that differ in these only get different ones."""
+        key = ".".join(map(str, location[:2]))
+        if key.endswith(_DATA_KEYS) or not (":/" in text or key.endswith(_PLACE_KEYS)):
+            return text
+        public = alone = redact(text)
+        number = 1
+        while public != text and self.secrets.get(public, text) != text:
+            number += 1
+            public = f"{alone.removesuffix('?***')}?***#{number}"
+        if public != text:
+            self.secrets[public] = text
+        return public
 
     def _unknown_tag(self, node: Node, location: Location) -> Any:
         self.mistakes.append(Mistake(location, f"has the tag {node.tag}; remove the tag"))

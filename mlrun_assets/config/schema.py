@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
@@ -23,6 +24,7 @@ from mlrun_assets.config.sections import (
     TrackingConfig,
     TrainingConfig,
 )
+from mlrun_assets.errors import ConfigError, is_redacted
 
 Location = tuple[str | int, ...]
 
@@ -69,10 +71,25 @@ class LoadedConfig(Section):
     """Base of relative paths; absolute."""
     file: Path | None = None
     """The file, absolute; None: all defaults."""
+    secrets: dict[str, str] = Field({}, repr=False, exclude=True)
+    """The URLs of the file that have credentials, by their redacted forms in ``settings``."""
 
     def path(self, relative: str) -> Path:
         """``relative`` as an absolute path; an absolute path is returned as it is."""
         return Path(os.path.normpath(self.directory / Path(relative).expanduser()))
+
+    def reveal(self, place: str) -> str:
+        """``place`` as the file has it: for opening it, never for writing or showing it.
+
+        Raises:
+            ConfigError: ``place`` is redacted, and the file does not have it.
+        """
+        if is_redacted(place) and place not in self.secrets:
+            raise ConfigError(
+                f"{place}: its credentials are in no config file; write the URL with them into "
+                f"{self.file or 'ml_config.yaml'}"
+            )
+        return self.secrets.get(place, place)
 
     @property
     def experiments_dir(self) -> Path:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.content import COMPRESSED, FORMATS, format_of
 from mlrun_assets.data.reading import DataFile
-from mlrun_assets.errors import DataError
+from mlrun_assets.errors import DataError, MlrunError, public_name
 from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.records import SPLITS
 
@@ -25,14 +25,6 @@ UNLABELLED = "unlabelled"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
 _SILENCE = 60.0  # seconds
-
-
-def public_name(url: str) -> str:
-    """``url`` without user, password, query and fragment, which may hold credentials."""
-    scheme, _, rest = url.partition("://")
-    bare = re.split(r"[?#]", rest, maxsplit=1)[0]
-    host, slash, path = bare.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _scheme(url: str) -> str:
@@ -107,7 +99,7 @@ def source_paths(
     for split in splits:
         try:
             found[split] = split_sources(config, split)
-        except DataError as error:
+        except MlrunError as error:
             problems.append(str(error))
             continue
         whys = [(source.name, _problem(source)) for source in found[split]]
@@ -123,10 +115,14 @@ def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
 
     Raises:
         DataError: a pattern matches no file, or a server can't be reached.
+        ConfigError: the credentials of a URL are missing.
     """
     locations: list[str] = []
     for each in config.settings.data.paths(split):
-        matching = _matching(config.directory, each)
+        named = config.reveal(each)
+        matching = _matching(config.directory, named)
+        if not Source(named).is_url and not any(map(os.path.lexists, matching)):
+            matching = _matching(config.directory, each)  # a mistyped URL stays redacted
         if not matching:
             pattern = Source(each).name
             raise DataError(f"data.{split}_path: the pattern `{pattern}` matches no file")

@@ -33,6 +33,7 @@ from mlrun_assets.data.text import language_profile, shorten
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
+from mlrun_assets.errors import public_name
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, SplitProfile, Status
@@ -244,7 +245,7 @@ def token_counter(encoder: EncoderSource) -> CountTokens:
 def data_name(config: LoadedConfig) -> str:
     """The name of the data: ``data.name``, else the name of the directory of the train split."""
     data = config.settings.data
-    return data.name or config.path(data.paths("train")[0]).parent.name
+    return data.name or config.path(public_name(data.paths("train")[0])).parent.name
 
 
 def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previous | None:

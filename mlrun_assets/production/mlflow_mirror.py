@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.data.sources import public_name
 from mlrun_assets.data.validation import data_name
-from mlrun_assets.errors import ConfigError, MlrunError
+from mlrun_assets.errors import ConfigError, MlrunError, cause_of, public_name
 from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.records import (
@@ -84,8 +83,8 @@ def check_mlflow(config: LoadedConfig, progress: ProgressCallback) -> None:
     uri = store_uri(config)
     if "://" not in uri:
         raise ConfigError(
-            f"tracking.mlflow_uri is `{uri}`, which is no URI: write http://host:5000, "
-            "sqlite:////path/to/mlflow.db, or leave it out"
+            f"tracking.mlflow_uri is `{public_name(uri)}`, which is no URI: write "
+            "http://host:5000, sqlite:////path/to/mlflow.db, or leave it out"
         )
     if why := _unreachable(uri):
         progress(
@@ -102,8 +101,9 @@ def mirror(
     """
     if not config.settings.tracking.mlflow:
         return
-    uri = store_uri(config)
+    uri = config.settings.tracking.mlflow_uri or STORE_FILE
     try:
+        uri = store_uri(config)
         if why := _unreachable(uri):
             raise MlrunError(why)
         os.environ.update(_QUIET)
@@ -117,7 +117,7 @@ def mirror(
             client.set_registered_model_alias(version.name, "challenger", version.version)
         _move_champion(client, config)
     except Exception as error:  # noqa: BLE001 - no error of a store may stop a run
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        lines = cause_of(error).strip().splitlines() or [type(error).__name__]
         progress(
             f"MLflow at {public_name(uri)} was not updated: {lines[0]}; nothing is lost here: "
             "materialize deployment_report again, or promote, to mirror it later"
@@ -126,8 +126,8 @@ def mirror(
 
 def store_uri(config: LoadedConfig) -> str:
     """The server or store that the config names, else a SQLite file beside the experiments."""
-    uri = config.settings.tracking.mlflow_uri
-    return uri or f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
+    own = f"sqlite:///{(config.experiments_dir / STORE_FILE).as_posix()}"
+    return config.reveal(config.settings.tracking.mlflow_uri or own)
 
 
 def model_name(config: LoadedConfig) -> str:

@@ -18,7 +18,7 @@ from statistics import fmean
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.sources import digest_sources, split_sources
-from mlrun_assets.errors import DataError, ExperimentError, MlrunError, count, message_of
+from mlrun_assets.errors import ExperimentError, MlrunError, count, message_of
 from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
@@ -167,7 +167,7 @@ def input_digests(config: LoadedConfig) -> dict[str, str]:
     """The digest of the local files of each split; data at a URL has none before it is fetched."""
     digests = {}
     for split in SPLITS:
-        with suppress(DataError):  # the data stage reports a missing file
+        with suppress(MlrunError):  # the data stage reports a missing file
             digests[split] = digest_sources(split_sources(config, split))
     return {split: digest for split, digest in digests.items() if digest}
 

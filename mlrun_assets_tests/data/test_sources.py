@@ -20,11 +20,10 @@ from mlrun_assets.data.sources import (
     digest_sources,
     fetch_sources,
     join_digests,
-    public_name,
     source_paths,
     split_sources,
 )
-from mlrun_assets.errors import DataError
+from mlrun_assets.errors import DataError, public_name
 from mlrun_assets.files import digest_file
 from mlrun_assets_tests.examples import write_rows
 
