@@ -5,6 +5,7 @@ content.py     a file opened: compression and encoding
 formats.py     JSON Lines, CSV, TSV (with quoted newlines) and Parquet parsed into rows
 rows.py        columns mapped to text, label, id and group
 reading.py     a split read in normal form; quarantined rows with file and line
+label_names.py labels as names or indices, read one way; names that look alike
 unlabelled.py  rows without labels, also from a pipe
 validation.py  the stage: read, normalise, check, profile and store the splits
 text.py        normal form, key of equal texts, languages

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -38,12 +37,16 @@ class DataFile(NamedTuple):
 
 @dataclass
 class SplitRows:
-    """A split; ``source`` has the names of its files for messages, ``files`` their digests."""
+    """A split; ``source`` has the names of its files for messages, ``files`` their digests.
+
+    ``strays``: the quarantined rows of each unknown label.
+    """
 
     split: str
     source: str
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
+    strays: dict[str, list[QuarantinedRow]] = field(default_factory=dict)
     files: tuple[SourceFile, ...] = ()
 
     @property
@@ -137,10 +140,8 @@ def readable(name: str) -> Iterator[None]:
         raise DataError(f"{name}: can't be read: {error.strerror or error}") from None
 
 
-# The columns of all formats: labels, schema, normal form
+# The columns of all formats: schema, normal form
 
-# At most 18 digits: Python refuses to convert thousands of them.
-_NUMBER = re.compile(r"-?\d{1,18}")
 # Reason and detail by column; the detail names the value.
 _REASONS = {
     "text": ("empty text", "empty after white space is stripped"),
@@ -149,23 +150,13 @@ _REASONS = {
 }
 
 
-def label_set(train: pl.DataFrame, configured: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The configured labels, else the sorted labels of the train split.
-
-    If all labels are integers, they are sorted by value.
-    """
-    if configured:
-        return configured
-    found = train["label"].unique().to_list()
-    numbers = all(_NUMBER.fullmatch(label) for label in found)
-    return tuple(sorted(found, key=int if numbers else None))
-
-
-def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
+def enforce_schema(
+    rows: SplitRows, labels: tuple[str, ...], unknown: Mapping[str, str] | None = None
+) -> SplitRows:
     """Quarantine rows with an empty text, a label outside ``labels`` or a repeated id.
 
-    The first row with an id is kept. The frame must be eager: of a lazy frame pandera validates
-    the types only, not the values.
+    ``unknown``: why a label is not known. The first row with an id is kept. The frame must be
+    eager: of a lazy frame pandera validates the types only, not the values.
     """
     import pandera.polars as pa
     from pandera.errors import SchemaErrors
@@ -187,15 +178,24 @@ def enforce_schema(rows: SplitRows, labels: tuple[str, ...]) -> SplitRows:
     for column, index in failures:
         if column != "id" or index not in first_of_id:
             columns.setdefault(index, column)
-    added = []
+    added, strays = [], defaultdict(list)
     for index, column in sorted(columns.items()):
         row = rows.frame.row(index, named=True)
         reason, detail = _REASONS[column]
         detail = detail.format(shorten(row[column], 60))
+        if column == "label" and (why := (unknown or {}).get(row["label"])):
+            detail += f": {why}"
         raw = shorten(row["text"], RAW_CHARACTERS)
         added.append(QuarantinedRow(rows.split, row["file"], row["line"], reason, detail, raw))
+        if column == "label":
+            strays[row["label"]].append(added[-1])
     keep = pl.Series([index not in columns for index in range(rows.frame.height)], dtype=pl.Boolean)
-    return replace(rows, frame=rows.frame.filter(keep), quarantined=[*rows.quarantined, *added])
+    return replace(
+        rows,
+        frame=rows.frame.filter(keep),
+        quarantined=[*rows.quarantined, *added],
+        strays=dict(strays),
+    )
 
 
 # Printable ASCII with single spaces and without backticks is normal in any orthography.

@@ -133,10 +133,7 @@ def _label(row: dict[str, Any], data: DataConfig) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         detail = f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer"
         raise QuarantinedRowError("label of a wrong type", detail)
-    label, names = str(value), data.labels
-    # At most nine digits: Python refuses to convert thousands of them.
-    is_number = names and label not in names and label.isdecimal() and len(label) <= 9
-    return names[int(label)] if names and is_number and int(label) < len(names) else label
+    return str(value)
 
 
 def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:

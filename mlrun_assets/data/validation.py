@@ -20,10 +20,10 @@ from mlrun_assets.data.checks.base import CheckResult, Dataset, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import conflicting_keys, run_checks
+from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.reading import (
     SplitRows,
     enforce_schema,
-    label_set,
     normalise_rows,
     read_split,
 )
@@ -83,10 +83,10 @@ def validate_dataset(
     for split, each in files.items():
         read[split], changes = normalise_rows(read_split(split, each, data), steps)
         normalised += changes
-    labels = label_set(read["train"].frame, data.labels)
+    labels, unknown = name_labels(read, data)
     splits = {}
     for split, rows in read.items():
-        known = enforce_schema(rows, labels)
+        known = enforce_schema(rows, labels, unknown)
         frame = add_counts(add_language(known.frame, data), count_tokens)
         splits[split] = replace(known, frame=frame)
     dataset = Dataset(

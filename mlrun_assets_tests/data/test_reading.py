@@ -10,7 +10,7 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.formats import BATCH_BYTES
-from mlrun_assets.data.reading import DataFile, SplitRows, label_set, read_split
+from mlrun_assets.data.reading import DataFile, SplitRows, read_split
 from mlrun_assets.data.rows import QuarantinedRowError
 from mlrun_assets.data.unlabelled import read_whole_rows
 
@@ -46,14 +46,6 @@ def test_columns_are_mapped_and_joined_headline_first(tmp_path: Path) -> None:
         "extra_who": "w",
         "extra_src": None,
     }
-
-
-def test_integer_labels_take_the_names_that_the_config_gives(tmp_path: Path) -> None:
-    rows = read(
-        lines(tmp_path / "a.jsonl", {**GOOD, "label": 1}, {**GOOD, "label": 5}),
-        labels=("farming", "health"),
-    )
-    assert rows.frame["label"].to_list() == ["health", "5"]
 
 
 def test_the_line_is_the_id_where_there_is_none(tmp_path: Path) -> None:
@@ -98,13 +90,3 @@ def test_of_a_parquet_file_of_one_large_group_only_some_rows_are_in_memory(tmp_p
         assert each <= row.size < 1.1 * each
     assert number == rows - 1
     assert most < 3 * BATCH_BYTES < frame.estimated_size() / 2
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [(["b", "a", "b"], ("a", "b")), (["10", "2", "-1"], ("-1", "2", "10")), ([], ())],
-)
-def test_order_of_labels(labels: list[str], expected: tuple[str, ...]) -> None:
-    frame = pl.DataFrame({"label": labels}, schema={"label": pl.String})
-    assert label_set(frame, None) == expected
-    assert label_set(frame, ("z", "a")) == ("z", "a")

@@ -1,0 +1,70 @@
+"""Labels: names or indices of names, read one way in all files; names that look alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from mlrun_assets.config import DataConfig
+from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.data.text import language_profile, normalise
+
+# At most 18 digits: Python refuses to convert thousands of them.
+_NUMBER = re.compile(r"-?\d{1,18}")
+_INDEX = re.compile(r"\d{1,9}")
+
+
+class LabelSet(NamedTuple):
+    """The labels of the data in order, and why others that occur are unknown."""
+
+    names: tuple[str, ...]
+    unknown: dict[str, str]
+
+
+def name_labels(splits: dict[str, SplitRows], data: DataConfig) -> LabelSet:
+    """Replace indices of ``data.labels`` by names, in the frames of ``splits``.
+
+    The labels of all splits are read one way: as indices only if none is a name, no name is a
+    number, and the numbers count from 0. Without ``data.labels`` the labels are those of train.
+    """
+    found = {label for rows in splits.values() for label in rows.frame["label"].unique()}
+    if not data.labels:
+        names = label_set(splits["train"].frame["label"])
+        return LabelSet(names, dict.fromkeys(found.difference(names), "no row of train has it"))
+    steps = language_profile(data.language).steps
+    names = tuple(dict.fromkeys(normalise(name, steps).text for name in data.labels))
+    indices = {label: int(label) for label in found if _INDEX.fullmatch(label)}
+    unknown = dict.fromkeys(found.difference(names), "data.labels does not list it")
+    if why := _no_indices(splits, names, set(indices.values())):
+        return LabelSet(names, unknown | dict.fromkeys(indices, why))
+    named = {label: names[index] for label, index in indices.items() if index < len(names)}
+    for rows in splits.values():
+        rows.frame = rows.frame.with_columns(pl.col("label").replace(named))
+    return LabelSet(names, unknown)
+
+
+def _no_indices(splits: dict[str, SplitRows], names: Sequence[str], numbers: set[int]) -> str:
+    """Why the ``numbers`` among the labels are not indices of ``names``; empty if they are."""
+    if number := next(filter(_is_number, names), None):
+        return f"numbers are names, not indices, because data.labels lists `{number}`"
+    for rows in splits.values():
+        named = rows.frame.filter(pl.col("label").is_in(list(names)))
+        for label, file, line in named.select("label", "file", "line").head(1).iter_rows():
+            return f"numbers are not indices, because {file}, line {line}, has the name `{label}`"
+    if 0 not in numbers and len(names) in numbers:
+        return f"numbers are not indices from 0, because {len(names)} occurs and 0 does not"
+    return ""
+
+
+def _is_number(name: str) -> bool:
+    return re.sub(r"^[-+]|[.,]", "", name).isnumeric()
+
+
+def label_set(labels: pl.Series) -> tuple[str, ...]:
+    """The labels without repetition, sorted; if all are integers, by value."""
+    found = labels.unique().to_list()
+    numbers = all(_NUMBER.fullmatch(label) for label in found)
+    return tuple(sorted(found, key=int if numbers else None))
