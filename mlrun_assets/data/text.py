@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
@@ -97,14 +96,20 @@ def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
 
 # The key of equal texts
 
-_INVISIBLE = re.compile("[\u200b\ufeff\u00ad]")
+# Also signs of direction, and what changes an emoji but is none: its form and the colour of skin.
+_INVISIBLE = re.compile(
+    "[\u200b\ufeff\u00ad\u200e\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]"
+)
 # Digits are not squeezed: 1000 is not 100.
 _LONG_RUN = re.compile(r"([^\W\d_])\1\1+")
 _LONG_ASCII_RUN = re.compile(r"([a-z])\1\1+")
+_REPEATED_SYMBOL = re.compile(r"(?<!\S)([^\w\s'])(?: \1)+(?!\S)")
+_REPEATED_MARK = re.compile(r"(\S)\1+")
 _ASCII_BACKTICK = re.compile(r"(?<=\w)`")
 _ASCII_LOOSE = re.compile(r"(?<!\w)'+")
-_ASCII_WORD = string.ascii_letters + string.digits + "_'"
-_ASCII_NOT_WORD = dict.fromkeys(set(range(128)) - set(map(ord, _ASCII_WORD)), " ")
+# Punctuation that says something: emoticons, and question marks that replace letters or emoji.
+_EMOTICON = re.compile(r"[:;=]['^-]?(?:([)\]]+)|[(\[]+)(?!\w)")
+_LOST = re.compile(r"(?<!\S)\?\?+(?!\S)")
 
 
 def duplicate_key(text: str) -> str:
@@ -112,40 +117,65 @@ def duplicate_key(text: str) -> str:
 
     It has no invisible characters, one kind of apostrophe, and at most two equal letters in a row.
     Doubled letters and apostrophes stay, because they distinguish Somali words (vowel length and
-    glottal stop). Combining marks stay, because they are the vowels of many scripts.
+    glottal stop). Combining marks stay, because they are the vowels of many scripts. Each emoji or
+    other symbol is a word, because it may be all that distinguishes two texts. A text of nothing
+    but punctuation is its own key.
     """
-    return _ascii_key(text) if text.isascii() else _unicode_key(text)
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text)
+    text = _EMOTICON.sub(lambda found: " \u263a " if found[1] else " \u2639 ", text)
+    if "??" in text:
+        text = _LOST.sub("\ufffd", text)
+    key = _ascii_key(text) if text.isascii() else _unicode_key(text)
+    return key or _REPEATED_MARK.sub(r"\1", one_line(_folded(text)))
 
 
 def _ascii_key(text: str) -> str:
     """The same key as `_unicode_key`, for ASCII texts, five times as fast."""
     if "`" in text:
         text = _ASCII_BACKTICK.sub("'", text)
-    words = text.lower().translate(_ASCII_NOT_WORD)
+    words = text.lower().translate(_WORDS)
     if "'" in words:
         words = _ASCII_LOOSE.sub(" ", words)
-    return one_line(_LONG_ASCII_RUN.sub(r"\1\1", words))
+    return _REPEATED_SYMBOL.sub(r"\1", one_line(_LONG_ASCII_RUN.sub(r"\1\1", words)))
 
 
 def _unicode_key(text: str) -> str:
-    apostrophe, loose, not_word = _patterns()
-    unified = apostrophe.sub("'", _INVISIBLE.sub("", text))
-    composed = unicodedata.normalize("NFKC", unified)
-    folded = unicodedata.normalize("NFKC", composed.casefold())
-    words = loose.sub(" ", not_word.sub(" ", folded))
-    return one_line(_LONG_RUN.sub(r"\1\1", words))
+    apostrophe, loose = _patterns()
+    words = loose.sub(" ", _folded(apostrophe.sub("'", text)).translate(_WORDS))
+    return _REPEATED_SYMBOL.sub(r"\1", one_line(_LONG_RUN.sub(r"\1\1", words)))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+class _Words(dict[int, str]):
+    """For `str.translate`: punctuation becomes a space, a symbol a word of its own."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kind = unicodedata.category(character)[0]
+        if character in LOOK_ALIKES or (kind in "PZC" and character not in "_'"):
+            word = " "
+        else:
+            word = character if kind in "LMN" or character in "_'" else f" {character} "
+        self[code] = word
+        return word
+
+
+_WORDS = _Words()
 
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """What is an apostrophe, an apostrophe or mark that is in no word, and not a word."""
+    """What is an apostrophe; an apostrophe or mark that is in no word."""
     # Python's \w lacks combining marks, and includes two characters that look like apostrophes.
-    every = map(chr, range(0x300, 0x10000))
+    every = map(chr, range(0x300, 0x20000))
     marks = "".join(each for each in every if unicodedata.category(each).startswith("M"))
     return (
-        re.compile(rf"(?<=[^\W\u02bb\u02bc]|[{marks}])[{LOOK_ALIKES}]"),
-        re.compile(rf"(?<![\w{marks}])['{marks}]+"),
-        re.compile(rf"[^\w'{marks}]+|[\u02bb\u02bc]+"),
+        re.compile(rf"[{LOOK_ALIKES}](?<=[^\W\u02bb\u02bc].|[{marks}].)"),
+        re.compile(rf"(?:(?<!\S)|(?<='))['{marks}]+"),
     )
 
 
