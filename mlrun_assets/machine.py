@@ -1,4 +1,4 @@
-"""CPUs and memory that this process may use, the speed of bfloat16, and quiet libraries.
+"""CPUs and memory of this process, the speed of bfloat16, and the settings of libraries.
 
 A container sees all CPUs and all memory of its host. Its limits are in the cgroup files of version
 1 or 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html). Systems without these files, such as
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 import sys
 import time
@@ -133,15 +134,53 @@ def bf16_speedup(has_accelerator: bool) -> float:
     return fastest[torch.float32] / fastest[torch.bfloat16]
 
 
-def telemetry_off() -> None:
-    """Turn off the telemetry of the hub library, which reads the setting when it is imported."""
+IGNORED_VARIABLES = {
+    "PANDERA_": "turn off the schema of the splits, or a part of it",
+    "POLARS_": "choose an engine with another order of rows, or limit patterns; all but threads, "
+    "directories and formats",
+    "SKLEARN_": "turn off the checks of numbers",
+    "SCIPY_ARRAY_API": "choose other functions for arrays",
+    "ACCELERATE_": "set precision, gradient accumulation and sharding without the recipe",
+    "FSDP_": "shard the model without the recipe",
+    "PARALLELISM_CONFIG_": "shard the model without the recipe",
+    "XLA_": "change the precision of weights",
+    "USE_TORCH": "hide torch from other libraries",
+    "USE_HUB_KERNELS": "replace the kernels of the encoder",
+    "TRANSFORMERS_SDPA_": "replace the attention of the encoder",
+    "TORCH_ALLOW_TF32_": "multiply float32 with fewer bits",
+    "NVIDIA_TF32_": "multiply float32 with fewer bits",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "multiply float32 with fewer bits",
+    "DNNL_DEFAULT_FPMATH_MODE": "multiply float32 with fewer bits",
+    "TORCH_FORCE_": "let checkpoints run code, or refuse whole ones",
+    "TORCHDYNAMO_": "change the export of the model",
+    "ORT_": "change how the exported model is run",
+}
+"""Environment variables, by their beginning, that would change a result behind the config."""
+_HARMLESS = re.compile("POLARS_(MAX_THREADS|TEMP_DIR|FMT_|VERBOSE)|ACCELERATE_(LOG|DEBUG)_")
+
+RECORDED_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
+    *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "CUBLAS_WORKSPACE_CONFIG"),
+)
+"""Variables that a machine may need. They change the last digits of floats, as another CPU does."""
+
+
+def settle_environment() -> None:
+    """Remove `IGNORED_VARIABLES`, and turn off the telemetry of the Hub's library.
+
+    Libraries read their variables when they are imported, and child processes inherit them. So
+    this runs when the package is imported.
+    """
+    for name in list(os.environ):
+        if name.startswith(tuple(IGNORED_VARIABLES)) and not _HARMLESS.match(name):
+            del os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Hide the load report and progress bars of transformers within the block."""
-    telemetry_off()
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -10,6 +10,7 @@ from ruamel.yaml.compat import StringIO
 
 from mlrun_assets.config import json_schema
 from mlrun_assets.files import write_atomically
+from mlrun_assets.machine import IGNORED_VARIABLES
 from mlrun_assets_tests.examples import ROOT
 
 SCHEMA_FILE = ROOT / "docs" / "ml_config.schema.json"
@@ -45,6 +46,10 @@ VARIABLES = {
     "XDG_CACHE_HOME": "Parent of the cache directory, if `MLRUN_CACHE` is unset.",
     "OMP_NUM_THREADS": "Number of CPU threads of a process. Unset: all usable CPUs.",
 }
+IGNORED = """\
+Variables of libraries that would change a result are ignored, so that the same data and config give
+the same result everywhere. They would
+"""
 
 
 def schema_text() -> str:
@@ -55,7 +60,12 @@ def table_text() -> str:
     schema = json_schema()
     rows = [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
     heading = ["## Environment variables", "", "| variable | meaning |", "| --- | --- |"]
-    return "\n".join([INTRODUCTION, *_sections(schema, schema, ""), *heading, *rows, ""])
+    ignored = [
+        f"- `{name}{'…' * name.endswith('_')}`: {why}" for name, why in IGNORED_VARIABLES.items()
+    ]
+    return "\n".join(
+        [INTRODUCTION, *_sections(schema, schema, ""), *heading, *rows, "", IGNORED, *ignored, ""]
+    )
 
 
 def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> list[str]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from mlrun_assets.machine import available_memory_bytes, total_memory_bytes, usable_cpus
+from mlrun_assets.machine import (
+    IGNORED_VARIABLES,
+    available_memory_bytes,
+    total_memory_bytes,
+    usable_cpus,
+)
 
 GB = 2**30
 
@@ -109,3 +116,31 @@ def test_cpus_are_those_of_the_affinity_or_of_a_system_without_it(
 def test_a_container_that_used_up_its_memory_has_none_left(tmp_path: Path) -> None:
     root = files(version_2(tmp_path), {"sys/fs/cgroup/memory.current": 6 * GB})
     assert available_memory_bytes(root) == 0
+
+
+HARMFUL = """
+    PANDERA_VALIDATION_ENABLED=False PANDERA_VALIDATION_DEPTH=nonsense POLARS_REGEX_SIZE_LIMIT=1
+    POLARS_ENGINE_AFFINITY=streaming PANDERA_USE_NARWHALS_BACKEND=True SKLEARN_ASSUME_FINITE=1
+    SCIPY_ARRAY_API=1 ACCELERATE_MIXED_PRECISION=bf16 ACCELERATE_GRADIENT_ACCUMULATION_STEPS=7
+    FSDP_VERSION=2 PARALLELISM_CONFIG_DP_SHARD_SIZE=2 XLA_USE_BF16=1 USE_TORCH=0 USE_HUB_KERNELS=1
+    TRANSFORMERS_SDPA_FORCE_GQA=1 TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 NVIDIA_TF32_OVERRIDE=1
+    ONEDNN_DEFAULT_FPMATH_MODE=ANY DNNL_DEFAULT_FPMATH_MODE=ANY TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1
+    TORCHDYNAMO_DISABLE=1 ORT_LOAD_CONFIG_FROM_MODEL=1
+"""
+HARMLESS = (
+    "POLARS_MAX_THREADS=2 OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES= HF_TOKEN=x"
+)
+
+
+def variables(text: str) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in text.split())
+
+
+def test_variables_of_libraries_that_change_a_result_are_ignored() -> None:
+    harmful, harmless = variables(HARMFUL), variables(HARMLESS)
+    assert all(any(name.startswith(each) for name in harmful) for each in IGNORED_VARIABLES)
+    code = "import mlrun_assets, os; print(*os.environ)"
+    environment = {**os.environ, **harmful, **harmless}
+    shown = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert set(shown.split()).isdisjoint(harmful)
+    assert set(shown.split()) >= {*harmless, "HF_HUB_DISABLE_TELEMETRY"}

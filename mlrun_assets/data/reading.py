@@ -156,9 +156,11 @@ def enforce_schema(
     """Quarantine rows with an empty text, a label outside ``labels`` or a repeated id.
 
     ``unknown``: why a label is not known. The first row with an id is kept. The frame must be
-    eager: of a lazy frame pandera validates the types only, not the values.
+    eager, and pandera's settings are fixed: of a lazy frame, and with other settings, it validates
+    the types only or nothing.
     """
     import pandera.polars as pa
+    from pandera.config import ValidationDepth, config_context
     from pandera.errors import SchemaErrors
 
     schema = pa.DataFrameSchema(
@@ -168,8 +170,10 @@ def enforce_schema(
             "label": pa.Column(pl.String, pa.Check.isin(list(labels))),
         }
     )
+    depth = ValidationDepth.SCHEMA_AND_DATA
     try:
-        schema.validate(rows.frame, lazy=True)
+        with config_context(validation_enabled=True, validation_depth=depth):
+            schema.validate(rows.frame, lazy=True)
         return rows
     except SchemaErrors as error:
         failures = error.failure_cases.select("column", "index").iter_rows()

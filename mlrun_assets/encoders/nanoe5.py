@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlrun_assets.errors import EncoderError
-from mlrun_assets.machine import telemetry_off
 from mlrun_assets.types import Float32Array
 
 if TYPE_CHECKING:
@@ -129,7 +128,6 @@ def build_xlmr_tokenizer(file: Q4File) -> PreTrainedTokenizerFast:
     Raises:
         EncoderError: the installed sentencepiece normalises characters differently.
     """
-    telemetry_off()
     import tokenizers
     from tokenizers import normalizers
     from transformers import PreTrainedTokenizerFast

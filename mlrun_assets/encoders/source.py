@@ -18,7 +18,6 @@ from mlrun_assets.encoders.directory import (
 )
 from mlrun_assets.encoders.embedded import EMBEDDED_PREFIX, OFFLINE_CHOICES, embedded_directory
 from mlrun_assets.errors import EncoderError
-from mlrun_assets.machine import telemetry_off
 
 PATH_STARTS = (f".{os.sep}", f"..{os.sep}", "~")
 
@@ -71,7 +70,6 @@ def resolve_encoder(
     if is_path:
         check_directory(path)
         return EncoderSource(name, str(path), None, "directory")
-    telemetry_off()
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -112,7 +110,6 @@ def hub_directory(repo_id: str, revision: str | None) -> Path:
     Raises:
         EncoderError: the model is not in the cache and can't be fetched, or has no safetensors.
     """
-    telemetry_off()
     from huggingface_hub import HfApi, snapshot_download
 
     # The base of all errors of the HTTP client that the hub library uses.

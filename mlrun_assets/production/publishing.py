@@ -18,7 +18,6 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import MlrunError, PublishError
 from mlrun_assets.experiment import find_experiment
 from mlrun_assets.files import new_directory, write_atomically
-from mlrun_assets.machine import telemetry_off
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.versions import CARD_FILE, find_version, verify, verify_files
 from mlrun_assets.records import ExportRecord
@@ -113,7 +112,6 @@ def _to_directory(model: PushedModel, target: Path) -> str:
 
 
 def _to_hub(model: PushedModel, repository: str, *, public: bool) -> str:
-    telemetry_off()
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]

@@ -260,8 +260,8 @@ class Manifest(Record):
 class Environment(Record):
     """The machine and the software of an experiment.
 
-    ``thread_limits`` holds the environment variables that limit threads: another number of threads
-    adds floats in another order.
+    ``thread_limits`` holds the environment variables that limit threads or choose instructions of
+    the CPU: another number of threads adds floats in another order.
     """
 
     python: str

@@ -13,7 +13,6 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, count
 from mlrun_assets.experiment import Experiment, run_records
 from mlrun_assets.files import write_atomically
-from mlrun_assets.machine import telemetry_off
 from mlrun_assets.records import (
     BaselineRecord,
     DatasetRecord,
@@ -65,7 +64,6 @@ def head(
     base_model: str | None,
 ) -> Markdown:
     """The YAML for the Hub, without the dashes around it."""
-    telemetry_off()
     from huggingface_hub import EvalResult, ModelCardData
 
     result = functools.partial(

@@ -30,7 +30,7 @@ from mlrun_assets.experiment import (
     unlock_experiment,
 )
 from mlrun_assets.files import digest_bytes, remove_leftovers
-from mlrun_assets.machine import total_memory_bytes, usable_cpus
+from mlrun_assets.machine import RECORDED_VARIABLES, total_memory_bytes, usable_cpus
 from mlrun_assets.records import (
     SPLITS,
     CheckpointRecord,
@@ -70,7 +70,6 @@ PACKAGES = (
     "scikit-learn",
     "numpy",
 )
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def open_experiment(
@@ -252,7 +251,7 @@ def observe_environment(directory: Path) -> Environment:
         git_commit=_git(directory, "rev-parse", "HEAD"),
         git_dirty=None if changes is None else bool(changes),
         cpu_model=_first_value(Path("/proc").glob("cpuinfo"), "model name"),
-        thread_limits={name: os.environ[name] for name in THREAD_LIMITS if name in os.environ},
+        thread_limits={each: os.environ[each] for each in RECORDED_VARIABLES if each in os.environ},
     )
 
 

@@ -22,6 +22,7 @@ from mlrun_assets.experiment import find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project
+from mlrun_assets_tests.test_machine import HARMFUL, variables
 
 Call = Callable[..., Called]
 
@@ -137,6 +138,19 @@ def test_check_data_opens_no_experiment_and_leaves_nothing(
     result = call("check-data", cwd=home)
     assert result.returncode == 0 and re.search(r"^schema +passed", result.stdout, re.MULTILINE)
     assert not (home / "experiments").exists() and not (home / ".claude").exists()
+
+
+def test_variables_of_libraries_change_no_check(make_project: MakeProject) -> None:
+    labels = ["sports", "climate"]
+    home = make_project(data={"labels": labels}, model={"num_labels": 2}).parent
+    command = [*COMMAND, "check-data", "--output", "out"]
+    others = {"PYTHONHASHSEED": "7", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    results = [
+        run(command=command, cwd=home, **each) for each in ({}, {**variables(HARMFUL), **others})
+    ]
+    assert results[0].returncode == results[1].returncode == 1
+    assert results[0].stdout == results[1].stdout
+    assert "unknown label" in (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
 
 
 def test_check_data_exits_1_when_blocked_and_names_what_it_kept(

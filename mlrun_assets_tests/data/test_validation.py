@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandera.config import config_context
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.data.checks.base import Previous
@@ -58,6 +60,23 @@ def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
     listed = {(row["split"], row["id"]) for row in review if row["why"].startswith("equal")}
     assert listed == {("train", "train-2"), ("test", "test-2")}
     assert not any("text" in row for row in review)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"validation_enabled": False}, {"validation_depth": "SCHEMA_ONLY"}],
+)
+def test_no_setting_of_pandera_turns_the_schema_off(
+    make_project: MakeProject, tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    config = load_config(make_project(data={"labels": ["a", "b"]}, model={"num_labels": None}))
+    rows = [("one", "a"), (" ", "a"), ("three", "A")]
+    write_rows(tmp_path / "data" / "train.jsonl", [{"text": t, "label": a} for t, a in rows])
+    with config_context(**setting):
+        record = validate(config, tmp_path / "run")
+    assert not record.ready
+    assert record.splits["train"].rows_kept == 1
+    assert record.quarantine_reasons["empty text"] == 1
 
 
 def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
