@@ -5,8 +5,8 @@ Imports go down this list, never up; import-linter holds it.
     cli/            the `mlrun-assets` command
     definitions.py  the one `dg.Definitions` that Dagster loads
     orchestration/  assets, checks, jobs and sensors: the room that knows Dagster
-    production/     the deployed model: versions, pointer, promotion, prediction, publishing
-    runs/           the life of a run: opening, stages, resumption, closing
+    runs/           the life of a run: opening, stages, resumption, closing, promotion
+    production/     the deployed model: versions, pointer, prediction, publishing
     reports/        records in, text and pictures out: report, model card, datasheet
     registries/     `_registry.md` and `_tech-debt.md`, Markdown files that people edit too
     decision/       rules and verdict

@@ -51,10 +51,10 @@ from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import score as score_predictions
 from mlrun_assets.plan.choice import Hardware, PlanningInputs
 from mlrun_assets.plan.plan import plan_training
-from mlrun_assets.production import promotion as promoting
 from mlrun_assets.production.pointer import Reason, promote, read_production
 from mlrun_assets.production.versions import Challenger
 from mlrun_assets.runs import closing
+from mlrun_assets.runs import promotion as promoting
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from mlrun_assets.records import Status
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """Deploy the model and print what changed."""
-    from mlrun_assets.production.promotion import promote_by_hand, user_name
+    from mlrun_assets.runs.promotion import promote_by_hand, user_name
 
     found = find_experiment(config.experiments_dir, experiment)
     click.echo(promote_by_hand(found, config, reason, user_name()).sentence)
@@ -34,7 +34,7 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
 @with_config
 def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     """Restore the version and print what changed."""
-    from mlrun_assets.production.promotion import roll_back, user_name
+    from mlrun_assets.runs.promotion import roll_back, user_name
 
     click.echo(roll_back(config, to, reason, user_name()).sentence)
 
@@ -87,7 +87,7 @@ def status(config: LoadedConfig, limit: int) -> None:
     click.echo(f"production  {serving.version + since if serving else 'nothing deployed yet'}")
     for experiment in all_experiments(config.experiments_dir)[:limit]:
         manifest = experiment.manifest
-        summary = run_summary(experiment, manifest.error)
+        summary = run_summary(experiment, config, manifest.error)
         with suppress(OSError):  # users who may not write there can't see the lock
             if manifest.status is Status.RUNNING and not is_locked(experiment.directory):
                 summary += f"; was killed; resume with `mlrun-assets run --resume {experiment.id}`"

@@ -73,7 +73,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
             click.echo(f"{resumed.experiment.id}: resuming with {stages}", err=True)
         experiment = _execute(config, name, resumed)
     manifest = experiment.manifest
-    click.echo(f"\n{manifest.status}: {run_summary(experiment, manifest.error)}")
+    click.echo(f"\n{manifest.status}: {run_summary(experiment, config, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
         click.echo(manifest.error, err=True)
     click.echo(f"experiment  {experiment.directory}")

@@ -23,7 +23,7 @@ from mlrun_assets.orchestration.dagster_internals import report_inputs
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
 from mlrun_assets.plan import plan
 from mlrun_assets.plan.choice import PlanningInputs, observe
-from mlrun_assets.production import mlflow_mirror, prediction, promotion
+from mlrun_assets.production import mlflow_mirror, prediction
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.records import (
     SPLITS,
@@ -35,7 +35,7 @@ from mlrun_assets.records import (
     ExportRecord,
     TrainingPlan,
 )
-from mlrun_assets.runs import MADE_FROM, closing, opening
+from mlrun_assets.runs import MADE_FROM, closing, opening, promotion
 from mlrun_assets.runs.stage import Stage, require_ready, run_stage
 from mlrun_assets.training import train
 

@@ -15,7 +15,7 @@ from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import MlRun, plain_errors
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
-from mlrun_assets.production.promotion import promote_by_hand, roll_back, user_name
+from mlrun_assets.runs.promotion import promote_by_hand, roll_back, user_name
 
 ml_run = dg.define_asset_job(
     "ml_run",

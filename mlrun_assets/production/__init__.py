@@ -2,7 +2,6 @@
 
 versions.py       immutable model directories, and the history of moves
 pointer.py        where production is moved: one pointer, under a lock, to a version that loads
-promotion.py      promote an experiment or roll back; update records, lines and reports
 diff.py           two models side by side
 prediction.py     label files and streams with the model in production
 answers.py        rows in, labels and probabilities out; the words that moved a label

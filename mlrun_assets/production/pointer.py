@@ -5,6 +5,7 @@
       versions/exp_20261123T031500Z/model/             the model's files and its card, read-only
       versions/exp_20261123T031500Z/version.json       the record of the version, with its digest
       history.jsonl                                    every move, appended
+      .next-move.json                                  the move that is being made
       .current.lock                                    held during a move
 
 Versions are never changed or removed. A reader that opens several files resolves the pointer once
@@ -20,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlrun_assets.errors import ExportError, ProductionError
+from mlrun_assets.errors import ExportError, ProductionError, RecordError
 from mlrun_assets.files import append_line, locked, name_beside, sync_directory
 from mlrun_assets.production import versions
 from mlrun_assets.production.versions import MODEL_DIR, VERSIONS_DIR, Challenger, Move, Probe
 from mlrun_assets.records import ProductionRecord, ProductionVersion, timestamp
 
 LINK = "current"
+NEXT_MOVE = ".next-move.json"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def _move(
 ) -> ProductionRecord:
     """Point to ``after`` and append the move to the history: both or neither.
 
-    In between, all files are read back through the pointer, as a reader would find them.
+    In between, all files are read back through the pointer, as a reader would find them. The move
+    is written down before, so that `settle` can finish it if this process is killed.
 
     Raises:
         OSError: the directory can't be written, or the disk is full.
@@ -129,16 +132,65 @@ def _move(
     link = production_dir / LINK
     old = link.readlink() if link.is_symlink() else None
     try:
+        entry.save(production_dir / NEXT_MOVE)
         _point(link, versions.model_dir_of(Path(), after.version))
         versions.verify_files(link, after.digest)
-        append_line(production_dir / versions.HISTORY_FILE, entry.model_dump_json())
+        _settle(production_dir)
     except BaseException:
         _point(link, old)
         raise
+    return _moved(entry, before, after)
+
+
+def _moved(
+    move: Move, before: ProductionVersion | None, after: ProductionVersion
+) -> ProductionRecord:
     unreadable = "" if before else ", which can't be read"
-    replaced = f"replaces {name}{unreadable}" if name else "is the first version"
-    sentence = f"{after.version} is in production and {replaced}: {reason.why}"
+    replaced = f"replaces {move.before}{unreadable}" if move.before else "is the first version"
+    sentence = f"{after.version} is in production and {replaced}: {move.why}"
     return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
+
+
+def _settle(production_dir: Path) -> None:
+    """Append the move that was being made to the history if the pointer has moved, else discard it.
+
+    The caller holds the lock.
+    """
+    file = production_dir / NEXT_MOVE
+    with suppress(RecordError):  # there is none, which is usual, or a person has edited it
+        move = Move.load(file)
+        if move.after == read(production_dir) and move not in versions.history(production_dir)[-1:]:
+            append_line(production_dir / versions.HISTORY_FILE, move.model_dump_json())
+    with suppress(OSError):  # the move is made all the same, and not appended twice
+        file.unlink(missing_ok=True)
+
+
+def last_move(production_dir: Path) -> ProductionRecord:
+    """The record of the move to the champion; ``after`` is None if nothing is deployed.
+
+    A move is finished first whose process was killed.
+
+    Raises:
+        ProductionError: the champion or the history can't be read.
+        FileBusyError: another process holds the lock.
+        OSError: the history can't be written.
+    """
+    if (production_dir / NEXT_MOVE).exists():
+        with locked(production_dir / LINK):
+            _settle(production_dir)
+    champion = read_production(production_dir)
+    if champion is None:
+        sentence = "Nothing is in production."
+        return ProductionRecord(moved=False, sentence=sentence, before=None, after=None)
+    move = versions.last_move_to(production_dir, champion.version)
+    if move is None:  # a person has removed the history
+        sentence = f"{champion.version} is in production."
+        return ProductionRecord(moved=True, sentence=sentence, before=None, after=champion)
+    before = None
+    if move.before:
+        with suppress(ProductionError):  # a damaged version is a reason to move away from it
+            before = versions.load_version(production_dir, move.before)
+    return _moved(move, before, champion)
 
 
 def _point(link: Path, target: Path | None) -> None:
@@ -218,7 +270,11 @@ def _moving(production_dir: Path, failed: str) -> Iterator[None]:
     try:
         production_dir.mkdir(parents=True, exist_ok=True)
         with locked(production_dir / LINK):
-            yield
+            _settle(production_dir)
+            try:
+                yield
+            finally:
+                _settle(production_dir)
     except ExportError as error:
         raise ProductionError(
             f"{production_dir}: {failed}, because the model does not load ({error}); the pointer "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,11 +140,19 @@ class DebtItem(Record):
 
 @dataclass(frozen=True)
 class RunLine:
-    """One line of the registry; a person may have written the status."""
+    """One line of the registry; a person may have written the status and more."""
 
     report: str
     status: str
     summary: str
+
+    FLAG: ClassVar = re.compile(r"(?:^|,)\s*(?P<flag>(?:not )?deployed)\b")
+
+    @property
+    def deployed(self) -> bool:
+        """Whether the line says that the run's model is in production."""
+        found = self.FLAG.search(self.summary)
+        return found is not None and found["flag"] == "deployed"
 
 
 class RegistryRecord(Record):

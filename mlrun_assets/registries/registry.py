@@ -246,6 +246,28 @@ def write_run_line(reports_dir: Path, report: str, status: Status, summary: str)
     return RegistryRecord(file=str(path), line=line, lines_before=edit(path, HEADING, write))
 
 
+def set_deployed(reports_dir: Path, report: str, deployed: bool) -> None:
+    """Write in the line of a run whether it is deployed, and change nothing else of the line.
+
+    Raises:
+        RecordError: the registry can't be written.
+    """
+    flag = "deployed" if deployed else "not deployed"
+
+    def write(lines: MarkdownLines) -> None:
+        for index, text in lines.prose():
+            own = _RUN_LINE.fullmatch(text)
+            if own and own["report"] == report:
+                status, bar, summary = own["rest"].partition("|")
+                known = RunLine.FLAG.search(summary)
+                start, end = known.span("flag") if known else (len(summary), len(summary))
+                new = flag if known else f", {flag}" if deployed else ""
+                before = text[: own.start("rest")] + status + bar
+                lines.texts[index] = before + summary[:start] + new + summary[end:]
+
+    edit(reports_dir / FILE, HEADING, write)
+
+
 def _line(report: str, status: Status, summary: str) -> str:
     return f"- {report} | {status} | {one_line(summary.replace('|', '/')) or 'no metrics'}"
 

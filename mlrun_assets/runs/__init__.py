@@ -1,8 +1,9 @@
-"""The life of a run, from opening an experiment to its last registry line.
+"""The life of a run, from opening an experiment to the deployment of its model.
 
-opening.py  a new experiment: directory, report name, environment, earlier runs
-stage.py    one stage: lock, clock, record, failure; and the stages left of a stopped run
-closing.py  registry line, tech debt and report, however the run ends
+opening.py    a new experiment: directory, report name, environment, earlier runs
+stage.py      one stage: lock, clock, record, failure; and the stages left of a stopped run
+closing.py    registry line, tech debt and report, however the run ends and production moves
+promotion.py  promote an experiment or roll back, and update what reports it
 
 `MADE_FROM` below is the order of the graph, and the only place where it is written. The `deps` of
 the assets, the stages that a resumed run has left and the records that a re-run stage invalidates

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.decision.verdict import DECISIVE, RULES
-from mlrun_assets.errors import RecordError, count
-from mlrun_assets.experiment import Experiment, ExperimentPaths, run_records, unlock_experiment
+from mlrun_assets.errors import ProductionError, RecordError, count
+from mlrun_assets.experiment import (
+    Experiment,
+    ExperimentPaths,
+    all_experiments,
+    locked_if_free,
+    run_records,
+    unlock_experiment,
+)
 from mlrun_assets.files import write_atomically
 from mlrun_assets.plan.plan import ADVICE_TOPICS
+from mlrun_assets.production.pointer import last_move, read_production
+from mlrun_assets.production.versions import versions
 from mlrun_assets.records import (
     CheckOutcome,
     DatasetRecord,
@@ -26,7 +37,12 @@ from mlrun_assets.records import (
     TrainingPlan,
     timestamp,
 )
-from mlrun_assets.registries.registry import report_file, write_run_line
+from mlrun_assets.registries.registry import (
+    read_registry,
+    report_file,
+    set_deployed,
+    write_run_line,
+)
 from mlrun_assets.registries.tech_debt import DebtIssue, Impact, record_debt
 from mlrun_assets.reports.data_section import render_datasheet
 from mlrun_assets.reports.formatting import spread
@@ -48,13 +64,19 @@ def close_experiment(
     The manifest comes last: a process that is killed before leaves an experiment that is still
     ``Running``, and the next run closes it.
     """
-    end = {"status": status, "closed_at": timestamp(), "closed_by": run_id, "error": error}
-    manifest = experiment.manifest.model_copy(update=end)
     experiment.save(register_debt(experiment, config))
-    experiment.save(_register(manifest, experiment, config))
-    experiment.save(write_report(manifest, experiment, config))
-    manifest.save(experiment.paths.manifest)
+    _end(experiment, config, {"status": status, "closed_by": run_id, "error": error})
     unlock_experiment(experiment.directory)
+
+
+def _end(experiment: Experiment, config: LoadedConfig, end: dict[str, Any]) -> ReportRecord:
+    manifest = experiment.manifest.model_copy(update={"closed_at": timestamp(), **end})
+    # Before the report: if production moves meanwhile, the line is wrong, and `reconcile` finds it.
+    summary = run_summary(experiment, config, manifest.error)
+    record = _write_reports(manifest, experiment, config)
+    experiment.save(_register(manifest, summary, config))
+    manifest.save(experiment.paths.manifest)
+    return record
 
 
 def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
@@ -67,9 +89,6 @@ def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
 def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: str) -> ReportRecord:
     """Write the report of a run whose stages are all done, then mark the run as complete.
 
-    The registry line comes after the report, and the manifest last: after a kill in between, the
-    next run closes the experiment.
-
     Raises:
         RecordError: another stage is not done, or was invalidated by a re-run of an earlier one.
     """
@@ -78,14 +97,7 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
             f"{experiment.id}: the report needs {', '.join(undone)}; materialize them in this "
             "experiment first"
         )
-    now, complete = timestamp(), Status.COMPLETE
-    end = {"status": complete, "closed_at": now, "closed_by": run_id, "error": None}
-    manifest = experiment.manifest.model_copy(update=end)
-    record = write_report(manifest, experiment, config)
-    experiment.save(record)
-    experiment.save(_register(manifest, experiment, config))
-    experiment.update(**end)
-    return record
+    return _end(experiment, config, {"status": Status.COMPLETE, "closed_by": run_id, "error": None})
 
 
 def done_stages(experiment: Experiment) -> set[str]:
@@ -100,23 +112,85 @@ def register_run(experiment: Experiment, config: LoadedConfig) -> RegistryRecord
         RecordError: there is no record of the asset `production_model`.
     """
     experiment.load(ProductionRecord)
-    return _register(experiment.manifest, experiment, config)
-
-
-def refresh_registry_and_report(experiment: Experiment, config: LoadedConfig) -> None:
-    """Write registry line and report again, after production was moved."""
     manifest = experiment.manifest
-    experiment.save(_register(manifest, experiment, config))
-    experiment.save(write_report(manifest, experiment, config))
+    return _register(manifest, run_summary(experiment, config, manifest.error), config)
 
 
-def _register(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> RegistryRecord:
-    summary = run_summary(experiment, manifest.error)
+def _register(manifest: Manifest, summary: str, config: LoadedConfig) -> RegistryRecord:
     return write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
 
 
-def run_summary(experiment: Experiment, error: str | None = None) -> str:
-    """Scores, verdict and deployment in one line, then the first line of ``error``."""
+def reconcile(config: LoadedConfig, moved_to: str | None = None) -> None:
+    """Make records, reports and lines agree with the model in production.
+
+    They need it after a move, and after a process was killed before it had updated them. An
+    experiment that a process works on is left alone: that process calls this at its end.
+
+    Args:
+        config: the config of the project.
+        moved_to: a report to write again in any case.
+
+    Raises:
+        MlrunError, OSError: production can't be read, or something can't be written.
+    """
+    champion = last_move(config.production_dir).after
+    deployed = champion.report if champion else None
+    lines = {line.report: line for line in read_registry(config.reports_dir).runs}
+    wrong = [report for report in lines if lines[report].deployed != (report == deployed)]
+    reports = dict.fromkeys([*wrong, *filter(None, [moved_to])])
+    if not reports:
+        return
+    found = {each.manifest.report: each for each in all_experiments(config.experiments_dir)}
+    for report in reports:
+        if experiment := found.get(report):
+            with locked_if_free(experiment.directory) as free:
+                if free:
+                    manifest = experiment.manifest
+                    record = _write_reports(manifest, experiment, config)
+                    # The line comes last: it shows the next `reconcile` that all is written.
+                    if report in lines:
+                        set_deployed(config.reports_dir, report, report == deployed)
+                    else:
+                        _register(manifest, record.sentence, config)
+        elif _was_deployed(report, config):
+            set_deployed(config.reports_dir, report, report == deployed)
+    if last_move(config.production_dir).after != champion:
+        reconcile(config)  # another process moved it meanwhile, and left what was locked here
+
+
+def _was_deployed(report: str, config: LoadedConfig) -> bool:
+    """Whether a version is of that run; a line of another project is not ours to change."""
+    with suppress(ProductionError):  # a version that can't be read
+        return report in {version.report for version in versions(config.production_dir)}
+    return False
+
+
+def _write_reports(
+    manifest: Manifest, experiment: Experiment, config: LoadedConfig
+) -> ReportRecord:
+    _update_production(experiment, config)
+    record = write_report(manifest, experiment, config)
+    experiment.save(record)
+    return record
+
+
+def _update_production(experiment: Experiment, config: LoadedConfig) -> None:
+    """Replace the production record by the last move, if that deployed or replaced the model."""
+    if not experiment.find(DecisionRecord):  # it is being run again
+        return
+    with suppress(ProductionError):  # the next run reports that production can't be read
+        known, last = experiment.find(ProductionRecord), last_move(config.production_dir)
+        then = known.after if known else None
+        concerned = experiment.id in {each.experiment for each in (then, last.after) if each}
+        if concerned and last.after != then:
+            experiment.save(last)
+
+
+def run_summary(experiment: Experiment, config: LoadedConfig, error: str | None = None) -> str:
+    """Scores, verdict and deployment in one line, then the first line of ``error``.
+
+    Whether the model is deployed comes from production: the next move outdates a record of it.
+    """
     parts = []
     if evaluation := experiment.find(EvaluationRecord):
         over = evaluation.f1_over_seeds
@@ -126,9 +200,12 @@ def run_summary(experiment: Experiment, error: str | None = None) -> str:
         parts.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
     if decision := experiment.find(DecisionRecord):
         parts.append(decision.verdict)
-    if production := experiment.find(ProductionRecord):
-        deployed = production.after and production.after.experiment == experiment.id
-        parts.append("deployed" if deployed else "not deployed")
+    with suppress(ProductionError):  # the next run reports that production can't be read
+        champion = read_production(config.production_dir)
+        if champion and champion.experiment == experiment.id:
+            parts.append("deployed")
+        elif experiment.find(ProductionRecord):
+            parts.append("not deployed")
     if error:
         parts.append(error.splitlines()[0])
     return ", ".join(parts) or "no metrics"
@@ -181,7 +258,7 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     images = {_link(picture, file): picture.read_bytes() for picture in pictures.values()}
     page = render_html(file.read_text(encoding="utf-8"), manifest.report, images)
     write_atomically(html_file, page)
-    sentence = run_summary(experiment, manifest.error)
+    sentence = run_summary(experiment, config, manifest.error)
     return ReportRecord(file=str(file), html_file=str(html_file), sentence=sentence)
 
 

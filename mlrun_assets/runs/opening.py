@@ -53,7 +53,7 @@ from mlrun_assets.registries.registry import (
     write_run_line,
 )
 from mlrun_assets.registries.tech_debt import read_open_debt
-from mlrun_assets.runs.closing import close_experiment
+from mlrun_assets.runs.closing import close_experiment, reconcile
 from mlrun_assets.types import ProgressCallback
 
 LONGEST_NAME = 60
@@ -176,8 +176,8 @@ def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _:
 
     Experiments that are ``Running`` but not locked are closed: as ``Interrupted`` if they were
     killed during a stage, as ``Partial`` if all their stages ended, because only some assets were
-    run or they were killed between two. Lines whose experiment is gone are closed, and temporary
-    files are removed.
+    run or they were killed between two. Lines whose experiment is gone are closed, temporary files
+    are removed, and a move of production is finished and recorded everywhere.
     """
 
     def attempt(what: str, step: Callable[..., None], *arguments: object) -> None:
@@ -192,6 +192,7 @@ def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _:
             what = f"{experiment.id}: was killed and can't be closed"
             attempt(what, _close_abandoned, experiment, config)
     attempt("runs without an experiment can't be closed", _close_lines, config)
+    attempt("a move of production is not recorded everywhere", reconcile, config)
 
 
 def _remove_leftovers(config: LoadedConfig) -> None:

@@ -31,7 +31,12 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
-from mlrun_assets.runs.closing import close_experiment, done_stages, reopen_experiment
+from mlrun_assets.runs.closing import (
+    close_experiment,
+    done_stages,
+    reconcile,
+    reopen_experiment,
+)
 from mlrun_assets.runs.opening import input_digests
 from mlrun_assets.types import ProgressCallback
 
@@ -93,8 +98,21 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
     else:
         clock.stop("done")
     finally:
-        if experiment.manifest.status is not Status.RUNNING:
-            unlock_experiment(experiment.directory)
+        _release(stage)
+
+
+def _release(stage: Stage) -> None:
+    """Unlock the experiment of a run that has ended, and correct what production made wrong.
+
+    Production may have moved while this process wrote its report: whoever moved it leaves the
+    reports of a locked experiment alone.
+    """
+    try:
+        if stage.experiment.manifest.status is not Status.RUNNING:
+            unlock_experiment(stage.experiment.directory)
+            reconcile(stage.config)
+    except (MlrunError, OSError) as error:
+        stage.progress(f"{stage.experiment.id}: not recorded everywhere: {message_of(error)}")
 
 
 def require_ready(stage: Stage) -> None:

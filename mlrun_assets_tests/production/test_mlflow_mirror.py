@@ -22,9 +22,9 @@ from mlrun_assets.orchestration import assets
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.production import mlflow_mirror as mirroring
 from mlrun_assets.production.mlflow_mirror import check_mlflow, mirror
-from mlrun_assets.production.promotion import promote_by_hand, roll_back
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, StageRun, Status
 from mlrun_assets.runs import MADE_FROM
+from mlrun_assets.runs.promotion import promote_by_hand, roll_back
 from mlrun_assets_tests.examples import deployed, evaluation_record, finished, full_run, project
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes

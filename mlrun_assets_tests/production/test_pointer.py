@@ -14,7 +14,7 @@ import pytest
 from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.files import digest_directory, name_beside
 from mlrun_assets.production import pointer as production
-from mlrun_assets.production.pointer import Reason, promote, read_production, rollback
+from mlrun_assets.production.pointer import Reason, last_move, promote, read_production, rollback
 from mlrun_assets.production.versions import Challenger, history, versions
 from mlrun_assets.records import ProductionVersion
 
@@ -258,6 +258,40 @@ def test_something_else_in_the_place_of_the_pointer_is_left_alone(tmp_path, root
     with pytest.raises(ProductionError, match="move it away"):
         promote(root, candidate(tmp_path, "exp_1"), because, loads)
     assert not (root / "versions").exists()
+
+
+@pytest.mark.parametrize("step", ["_point", "verify_files", "append_line", "_settle"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_move_that_was_killed_is_in_the_history_if_the_pointer_has_moved(
+    tmp_path, root, serve, monkeypatch, step, after
+):
+    """The directory as it is before and after each step of a move, in the eyes of the next one."""
+    serve("exp_1")
+    owner = production.versions if step == "verify_files" else production
+    run, seen = getattr(owner, step), []
+
+    def snapshot(*arguments):
+        if after:
+            run(*arguments)
+        seen.append(Path(shutil.copytree(root, tmp_path / f"seen-{len(seen)}", symlinks=True)))
+        if not after:
+            run(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, snapshot)
+        record = promote(root, candidate(tmp_path, "exp_2"), because, loads)
+    assert seen
+    for killed in seen:
+        serving_now = read_production(killed)
+        assert last_move(killed).after == serving_now
+        moves = history(killed)
+        assert [move.after for move in moves] == ["exp_1", "exp_2"][: len(moves)]
+        assert moves[-1].after == serving_now.version
+        assert (moves[-1].why, moves[-1].by) == (BECAUSE.why, BECAUSE.by)
+        assert not (killed / ".next-move.json").exists()
+        assert not rollback(killed, serving_now.version, BECAUSE, loads).moved
+        assert history(killed) == moves
+    assert last_move(root) == record
 
 
 def test_a_move_whose_line_is_half_written_can_still_be_taken_back(root, serve):

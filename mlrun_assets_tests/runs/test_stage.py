@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from types import ModuleType
 from typing import Any
 
@@ -19,8 +20,10 @@ from mlrun_assets.records import (
     Status,
     Verdict,
 )
+from mlrun_assets.registries.registry import read_registry
 from mlrun_assets.runs import MADE_FROM, closing
 from mlrun_assets.runs import stage as resuming
+from mlrun_assets.runs.closing import register_run
 from mlrun_assets.runs.opening import open_experiment
 from mlrun_assets.runs.stage import (
     Stage,
@@ -37,7 +40,7 @@ from mlrun_assets_tests.examples import (
     export_record,
     plan,
 )
-from mlrun_assets_tests.runs.test_closing import closed, registered, stage_of
+from mlrun_assets_tests.runs.test_closing import closed, decided, registered, stage_of
 
 
 @pytest.fixture
@@ -142,6 +145,36 @@ def test_stages_after_a_failure_do_not_change_the_status(config: LoadedConfig) -
     assert status is Status.FAILED
     assert "disk full" in (experiment.manifest.error or "")
     assert "disk full" in report
+
+
+def test_a_registry_stage_after_a_failure_writes_failed(config: LoadedConfig) -> None:
+    """Dagster goes on with `experiment_registry` when `tech_debt_registry` has failed."""
+    experiment = decided(config)
+    stage = stage_of(experiment, config)
+    with pytest.raises(OSError, match="disk"), run_stage(stage, "tech_debt_registry"):
+        raise OSError(28, "disk full")
+    with run_stage(stage, "experiment_registry"):
+        line = stage.save(register_run(experiment, config)).line
+    assert closed(experiment, config)[0] is Status.FAILED
+    assert " | Failed | accuracy " in line and "disk full" in line
+
+
+def test_an_experiment_that_is_deleted_during_its_run_does_not_hide_the_error(
+    config: LoadedConfig,
+) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    stage = stage_of(experiment, config)
+
+    def fail() -> None:
+        shutil.rmtree(experiment.directory)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), run_stage(stage, "training_plan"):
+        fail()
+    unlock_experiment(experiment.directory)
+    open_experiment(config, "next", "run-2")
+    lines = read_registry(config.reports_dir).runs
+    assert [line.status for line in lines] == ["Interrupted", "Running"]
 
 
 def test_a_stage_that_runs_again_invalidates_everything_downstream(config: LoadedConfig) -> None:

@@ -22,11 +22,11 @@ from mlrun_assets.errors import (
     cause_of,
 )
 from mlrun_assets.evaluation.comparison import Deployed
-from mlrun_assets.experiment import Experiment, all_experiments, is_locked
+from mlrun_assets.experiment import Experiment
 from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.production.mlflow_mirror import mirror
 from mlrun_assets.production.pointer import Approve, Reason, promote, read_production, rollback
-from mlrun_assets.production.versions import Challenger, last_move_to, load_version, model_dir_of
+from mlrun_assets.production.versions import Challenger, model_dir_of
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -37,7 +37,7 @@ from mlrun_assets.records import (
     Verdict,
 )
 from mlrun_assets.reports.model_card import write_model_card
-from mlrun_assets.runs.closing import refresh_registry_and_report
+from mlrun_assets.runs.closing import reconcile
 
 
 def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
@@ -195,39 +195,18 @@ def _update_reports_and_mlflow(config: LoadedConfig, record: ProductionRecord) -
 def _update_reports(config: LoadedConfig, record: ProductionRecord) -> None:
     """Update record, registry line and report of the new champion and of the one it replaced.
 
-    An experiment that no longer exists is skipped. One that is running gets its record only; its
-    line and report are written when it ends.
-
     Raises:
         ReportUpdateError: something can't be written; the move itself is complete.
     """
     if record.after is None:
         return
-    champion = record.after.version
+    champion = record.after
     try:
-        for experiment in _experiments_concerned(config, record.after):
-            known = experiment.find(ProductionRecord)
-            # Repeating a move must not overwrite the first record, which has the reason.
-            if record.moved or known is None or known.after != record.after:
-                experiment.save(record)
-            if not is_locked(experiment.directory):
-                refresh_registry_and_report(experiment, config)
+        reconcile(config, champion.report)
     except (MlrunError, OSError) as error:
         raise ReportUpdateError(
-            f"{champion} is in production, and {config.production_dir} records the move; but a "
-            f"registry line or report can't be updated ({cause_of(error)}): make room, or make it "
-            f"writable, then run `mlrun-assets rollback --to {champion} --reason WHY`, which "
-            "updates them and moves nothing"
+            f"{champion.version} is in production, and {config.production_dir} records the move; "
+            f"but a registry line or report can't be updated ({cause_of(error)}): make room, or "
+            "make it writable; the next run or move updates them, and `mlrun-assets rollback --to "
+            f"{champion.version} --reason WHY` updates them and moves nothing"
         ) from error
-
-
-def _experiments_concerned(config: LoadedConfig, champion: ProductionVersion) -> list[Experiment]:
-    """Experiments of the champion and its predecessor; one without a decision is being re-run."""
-    ids = {champion.experiment: None}
-    move = last_move_to(config.production_dir, champion.version)
-    if move and move.before:
-        with suppress(ProductionError):  # a damaged version is a reason to move away from it
-            ids[load_version(config.production_dir, move.before).experiment] = None
-    existing = {experiment.id: experiment for experiment in all_experiments(config.experiments_dir)}
-    found = [existing[each] for each in ids if each in existing]
-    return [experiment for experiment in found if experiment.find(DecisionRecord)]

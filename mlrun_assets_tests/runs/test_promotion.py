@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,23 +16,28 @@ from mlrun_assets.errors import ComparisonError, MlrunError, ProductionError, Re
 from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
-from mlrun_assets.production.promotion import (
-    deploy_if_approved,
-    promote_by_hand,
-    roll_back,
-    user_name,
-)
 from mlrun_assets.production.versions import history
 from mlrun_assets.records import (
     Comparison,
     DecisionRecord,
     EvaluationRecord,
     ExportRecord,
-    ProductionRecord,
+    ReportRecord,
+    StageRun,
+    Status,
     Verdict,
 )
-from mlrun_assets.runs import closing
-from mlrun_assets.runs.closing import write_report
+from mlrun_assets.registries.registry import read_registry, write_run_line
+from mlrun_assets.runs import MADE_FROM, closing
+from mlrun_assets.runs.closing import complete_experiment, reconcile, write_report
+from mlrun_assets.runs.opening import open_experiment
+from mlrun_assets.runs.promotion import (
+    deploy_if_approved,
+    promote_by_hand,
+    roll_back,
+    user_name,
+)
+from mlrun_assets.runs.stage import Stage, run_stage
 from mlrun_assets_tests.examples import comparison, deployed, finished, full_run, project, score
 from mlrun_assets_tests.reports.markdown_structure import uneven_rows
 
@@ -151,6 +157,17 @@ def advised(experiment: Experiment) -> bool:
     return "mlrun-assets promote" in report
 
 
+def test_of_an_experiment_that_is_gone_the_line_changes(config: LoadedConfig) -> None:
+    first, second = deployed(config, "first"), finished(config, "second")
+    shutil.rmtree(first.directory)
+    promote_by_hand(second, config, None, "Hodan")
+    assert flags(config) == [False, True]
+    roll_back(config, None, "wrong on the radio", "Cali")
+    assert line_and_report(config, second)[0] == "not deployed"
+    assert flags(config) == [True, False]
+    assert not first.directory.exists()
+
+
 def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
     first = deployed(config, "first")
     now = f"{first.id} is in production and is the first version: verdict APPROVED"
@@ -187,16 +204,91 @@ def test_production_made_again_of_what_serves_says_that_it_serves(
     assert deploy_if_approved(first, config).moved is deploys
 
 
+def flags(config: LoadedConfig) -> list[bool]:
+    return [line.deployed for line in read_registry(config.reports_dir).runs]
+
+
 def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedConfig) -> None:
     first = deployed(config, "first")
     lock_experiment(first.directory)
-    try:
-        second = deployed(config, "second")
-    finally:
-        unlock_experiment(first.directory)
-    assert line_and_report(config, first)[0] == "deployed"
-    after = first.load(ProductionRecord).after
-    assert after and after.version == second.id
+    second = deployed(config, "second")
+    assert flags(config) == [True, True]
+    unlock_experiment(first.directory)
+    reconcile(config)
+    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED"
+    assert line_and_report(config, first) == ("not deployed", now)
+    assert flags(config) == [False, True]
+
+
+def test_a_move_during_the_report_is_in_line_and_report(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends last, one line says deployed, and both reports say which."""
+    first = deployed(config, "first")
+    second = finished(config, "second")
+    write = closing.write_report
+
+    def moved_meanwhile(*arguments: Any) -> ReportRecord:
+        record = write(*arguments)
+        monkeypatch.setattr(closing, "write_report", write)
+        promote_by_hand(second, config, None, "Hodan")
+        return record
+
+    first.update(stages={name: StageRun(status="done") for name in MADE_FROM})
+    monkeypatch.setattr(closing, "write_report", moved_meanwhile)
+    with run_stage(Stage(first, config, "run-1", print), "deployment_report"):
+        complete_experiment(first, config, "run-1")
+    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED"
+    assert line_and_report(config, first) == ("not deployed", now)
+    assert flags(config) == [False, True]
+
+
+@pytest.mark.parametrize("by", ["the next run", "a rollback", "a promotion"])
+def test_what_a_killed_promotion_did_not_write_is_written_by_the_next_command(
+    config: LoadedConfig, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    first, second = deployed(config, "first"), finished(config, "second")
+    line = "accuracy 0.9, APPROVED, not deployed"
+    write_run_line(config.reports_dir, second.manifest.report, Status.COMPLETE, line)
+    with monkeypatch.context() as patched:
+        patched.setattr("mlrun_assets.runs.promotion.reconcile", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            promote_by_hand(second, config, None, "Hodan")
+    assert flags(config) == [True, False]
+    if by == "the next run":
+        open_experiment(config, "third", "run-3")
+    elif by == "a rollback":
+        roll_back(config, second.id, "to be sure", "Cali")
+    else:
+        assert not promote_by_hand(second, config, None, "Cali").moved
+    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED"
+    assert line_and_report(config, first) == ("not deployed", now)
+    assert line_and_report(config, second) == ("deployed", now)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_words_of_a_person_stay_in_a_line(config: LoadedConfig) -> None:
+    deployed(config, "first")
+    registry = config.reports_dir / "_registry.md"
+    text = registry.read_text(encoding="utf-8")
+    assert text.endswith(", deployed\n")
+    registry.write_text(text.replace(", deployed\n", ", deployed; ask Hodan, not Cali\n"))
+    reconcile(config)
+    assert flags(config) == [True]
+    deployed(config, "second")
+    lines = registry.read_text(encoding="utf-8").splitlines()
+    assert lines[-2].endswith(", not deployed; ask Hodan, not Cali")
+    assert flags(config) == [False, True]
+
+
+def test_a_line_of_another_project_is_left(config: LoadedConfig) -> None:
+    other = "impl-ml-run-other-20261126"
+    write_run_line(config.reports_dir, other, Status.COMPLETE, "accuracy 0.9, deployed")
+    deployed(config, "first")
+    assert flags(config) == [True, True]
 
 
 def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
