@@ -1,6 +1,7 @@
 """The job that runs everything, jobs that move production by hand, and the sensor for new data."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from mlrun_assets.data.sources import source_paths
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.data.sources import digest_sources, source_paths
 from mlrun_assets.errors import ConfigError, DataError
-from mlrun_assets.experiment import find_experiment
-from mlrun_assets.files import digest_bytes, digest_file
+from mlrun_assets.experiment import all_experiments, find_experiment
+from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import MlRun, plain_errors
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
@@ -100,23 +102,21 @@ def rollback_production() -> None:
     restore_production()
 
 
-DATA_TAG = "mlrun/data"
+DATA_TAG, REASON_TAG = "mlrun/data", "mlrun/reason"
 
 
 @dataclass(frozen=True)
 class Cursor:
     """The state of the sensor between two ticks.
 
-    ``fingerprint`` is of the names, sizes and times of the files at the last tick. ``asked_for`` is
-    the one for which a run was last requested, or which was found to need none: unchanged files are
-    not read at every tick. ``digest`` is of the content for which a run was last requested, and
-    ``attempt`` the number of runs for it.
+    ``fingerprint`` is of the names, sizes and times of the files at the last tick. ``decided`` is
+    the one at which the sensor last decided whether to run, and ``digest`` is of the content then:
+    unchanged files are not read at every tick.
     """
 
     fingerprint: str = ""
-    asked_for: str = ""
+    decided: str = ""
     digest: str = ""
-    attempt: int = 0
 
     @classmethod
     def parse(cls, text: str | None) -> "Cursor":
@@ -133,60 +133,78 @@ class Cursor:
 @dg.sensor(
     job=ml_run,
     minimum_interval_seconds=30,
-    description="Starts a run when the local data files have changed and then stayed unchanged for "
-    "two ticks. The same content never runs twice; a failed run is retried once.",
+    description="Starts a run when the local data files have content that no run has read, once "
+    "they have stayed unchanged for two ticks. A failed run is retried once. Content that was run "
+    "before, by hand or by the sensor, starts none, and neither does a changed config.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
     """Request a run for each new content of the data files."""
     cursor = Cursor.parse(context.cursor)
     try:
-        sources = source_paths(ml_run.load_config())
+        config = ml_run.load_config()
+        sources = source_paths(config)
     except ConfigError as error:
         return _skip(str(error), cursor)
     except DataError as error:
         return _skip(f"data not complete yet: {error}", cursor)
-    found = chain.from_iterable(sources.values())
-    paths = [Path(source.location) for source in found if not source.is_url]
-    if not paths:
+    by_split = {
+        split: [each for each in found if not each.is_url] for split, found in sources.items()
+    }
+    local = {split: found for split, found in by_split.items() if found}
+    if not local:
         return _skip("all data files are at URLs, which are not watched", cursor)
-    fingerprint = _fingerprint(paths)
+    fingerprint = _fingerprint(Path(each.location) for each in chain.from_iterable(local.values()))
     if fingerprint != cursor.fingerprint:
         why = "files changed since the last tick; waiting until they stop changing"
         return _skip(why, replace(cursor, fingerprint=fingerprint))
-    digest = cursor.digest if fingerprint == cursor.asked_for else _content_digest(paths)
-    attempt = _next_attempt(context, cursor, digest)
-    if attempt is None:
-        why = "a run for this content was already requested"
-        return _skip(why, replace(cursor, asked_for=fingerprint))
-    return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"{digest}#{attempt}", tags={DATA_TAG: digest[:20]})],
-        cursor=Cursor(fingerprint, fingerprint, digest, attempt).dump(),
-    )
+    if fingerprint == cursor.decided:
+        content, after = {}, cursor
+    else:
+        content = {split: digest_sources(found) for split, found in local.items()}
+        after = Cursor(fingerprint, fingerprint, digest_bytes(json.dumps(content).encode()))
+    runs = _runs_of(context.instance, after.digest)
+    if reason := _why_no_run(config, content, runs):
+        return _skip(f"{reason}; a changed config starts no run: start it by hand", after)
+    attempt = len(runs) + 1
+    why = f"attempt {attempt} of {MAX_ATTEMPTS} on new content of the data files"
+    tags = {DATA_TAG: after.digest[:20], REASON_TAG: why}
+    request = dg.RunRequest(run_key=f"{after.digest}#{attempt}", tags=tags)
+    return dg.SensorResult(run_requests=[request], cursor=after.dump())
 
 
 MAX_ATTEMPTS = 2
 
 
-def _next_attempt(context: dg.SensorEvaluationContext, cursor: Cursor, digest: str) -> int | None:
-    """The number of the next attempt; None: this content needs no run.
+def _runs_of(instance: dg.DagsterInstance, digest: str) -> list[dg.DagsterRun]:
+    """The runs that the sensor has started for the content, one per attempt.
 
-    Dagster never repeats a run key, not even after a failure, so the key has this number.
+    Dagster never repeats a run key, not even after a failure, so the key has the number.
     """
-    if digest != cursor.digest:
-        return 1
-    if cursor.attempt >= MAX_ATTEMPTS:
-        return None
-    of_key = dg.RunsFilter(tags={"dagster/run_key": f"{digest}#{cursor.attempt}"})
-    runs = context.instance.get_runs(of_key, limit=1)
-    failed = runs and runs[0].status is dg.DagsterRunStatus.FAILURE
-    return cursor.attempt + 1 if failed else None
+    keys = [f"{digest}#{attempt}" for attempt in range(1, MAX_ATTEMPTS + 1)]
+    filters = [dg.RunsFilter(tags={"dagster/run_key": key}) for key in keys]
+    return list(chain.from_iterable(instance.get_runs(each, limit=1) for each in filters))
 
 
-def _content_digest(paths: list[Path]) -> str:
-    return digest_bytes("\n".join(digest_file(path) for path in paths).encode())
+def _why_no_run(
+    config: LoadedConfig, content: dict[str, str | None], runs: list[dg.DagsterRun]
+) -> str | None:
+    """Why no run starts on ``content``, a digest by split, which is empty if no file has changed.
+
+    ``runs`` are those that the sensor has started for it.
+    """
+    if runs:
+        failed = runs[-1].status is dg.DagsterRunStatus.FAILURE
+        again = failed and len(runs) < MAX_ATTEMPTS
+        return None if again else f"run {runs[-1].run_id} was started for this content"
+    if not content:
+        return "no file has changed"
+    for experiment in all_experiments(config.experiments_dir):
+        if content.items() <= experiment.manifest.inputs.items():
+            return f"experiment {experiment.id} has read this content"
+    return None
 
 
-def _fingerprint(paths: list[Path]) -> str:
+def _fingerprint(paths: Iterable[Path]) -> str:
     stats = ((path, path.stat()) for path in paths)
     lines = (f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
     return digest_bytes("\n".join(lines).encode())

@@ -7,9 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mlrun_assets.config import load_config
+from mlrun_assets.experiment import Experiment, unlock_experiment
 from mlrun_assets.orchestration import automation
 from mlrun_assets.orchestration.automation import Cursor, ml_run, new_data_sensor
 from mlrun_assets.orchestration.resources import MlRun
+from mlrun_assets.runs.opening import open_experiment
 from mlrun_assets_tests.examples import MakeProject, write_rows
 
 
@@ -31,10 +34,12 @@ class Ticks:
     def fired(self) -> list[str | None]:
         return [request.run_key for request in self.tick().run_requests or []]
 
-    def ended(self, run_key: str | None, status: dg.DagsterRunStatus) -> None:
-        self.instance.add_run(
-            dg.DagsterRun(job_name="ml_run", status=status, tags={"dagster/run_key": str(run_key)})
+    def ended(self, run_key: str | None, status: dg.DagsterRunStatus) -> str:
+        """Add the run that was asked for; returns its id."""
+        run = dg.DagsterRun(
+            job_name="ml_run", status=status, tags={"dagster/run_key": str(run_key)}
         )
+        return self.instance.add_run(run).run_id
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_fires_when_two_ticks_agree_and_then_rests_without_reading(
     (key,) = ticks.fired()
     assert str(key).endswith("#1")
     ticks.ended(key, dg.DagsterRunStatus.SUCCESS)
-    monkeypatch.setattr(automation, "_content_digest", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(automation, "digest_sources", lambda _: pytest.fail("read again"))
     assert ticks.fired() == []
 
 
@@ -91,6 +96,68 @@ def test_new_content_fires_again(ticks: Ticks) -> None:
     assert ticks.fired()[0] not in (None, first)
 
 
+def opened(ticks: Ticks) -> Experiment:
+    """A run by hand, which has read the files as they are."""
+    experiment = open_experiment(load_config(ticks.config), None, "by-hand")
+    unlock_experiment(experiment.directory)
+    return experiment
+
+
+def change(ticks: Ticks, split: str = "val") -> bytes:
+    """Other content for a split; returns the earlier content."""
+    file = ticks.config.parent / f"data/{split}.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(before + file.read_bytes()[: before.index(b"\n") + 1])
+    return before
+
+
+def test_content_that_was_run_by_hand_starts_no_run(ticks: Ticks) -> None:
+    experiment = opened(ticks)
+    assert ticks.fired() == []
+    assert experiment.id in str(ticks.tick().skip_reason)
+    change(ticks)
+    assert ticks.fired() == []
+    (request,) = ticks.tick().run_requests or []
+    assert "attempt 1 of 2" in request.tags[automation.REASON_TAG]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_content_that_comes_back_starts_no_run(ticks: Ticks, by_hand: bool) -> None:
+    if by_hand:
+        seen = opened(ticks).id
+    ticks.fired()
+    first = ticks.fired()
+    if not by_hand:
+        seen = ticks.ended(first[0], dg.DagsterRunStatus.SUCCESS)
+    before = change(ticks)
+    ticks.fired()
+    assert len(ticks.fired()) == 1
+    (ticks.config.parent / "data/val.jsonl").write_bytes(before)
+    ticks.fired()
+    assert seen in str(ticks.tick().skip_reason)
+
+
+def test_a_changed_config_starts_no_run(ticks: Ticks) -> None:
+    opened(ticks)
+    ticks.tick(), ticks.tick()
+    config = json.loads(ticks.config.read_text())
+    ticks.config.write_text(json.dumps({**config, "training": {"epochs": 1, "seed": 5}}))
+    assert "a changed config starts no run" in str(ticks.tick().skip_reason)
+    assert ticks.fired() == []
+
+
+def test_local_files_beside_urls_are_compared(ticks: Ticks) -> None:
+    config = json.loads(ticks.config.read_text())
+    config["data"]["train_path"] = "memory://train.jsonl"
+    ticks.config.write_text(json.dumps(config))
+    opened(ticks)
+    ticks.tick()
+    assert "has read this content" in str(ticks.tick().skip_reason)
+    change(ticks)
+    ticks.tick()
+    assert len(ticks.fired()) == 1
+
+
 def test_missing_files_a_wrong_config_and_urls_are_reasons_to_skip(ticks: Ticks) -> None:
     (ticks.config.parent / "data/test.jsonl").unlink()
     assert "not complete yet" in str(ticks.tick().skip_reason)
@@ -103,7 +170,7 @@ def test_missing_files_a_wrong_config_and_urls_are_reasons_to_skip(ticks: Ticks)
 
 def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
     assert Cursor.parse("no json") == Cursor.parse('{"other": 1}') == Cursor.parse(None) == Cursor()
-    cursor = Cursor("f", "a", "d", 2)
+    cursor = Cursor("f", "a", "d")
     assert Cursor.parse(cursor.dump()) == cursor
 
 
