@@ -141,9 +141,32 @@ def test_one_clear_message(text: str, expected: str) -> None:
     assert expected in "\n".join(mistakes(text))
 
 
+@pytest.mark.parametrize(
+    ("paths", "missing"),
+    [
+        ("train_path: a", ["val_path", "test_path"]),
+        ("val_path: a", ["train_path", "test_path"]),
+        ("train_path: a, test_path: b", ["val_path"]),
+        ("train_path: data/sample/train.jsonl", ["val_path", "test_path"]),
+        ("val_path: a, test_path: b, train_pth: c", ["train_pth", "train_path"]),
+        ("train_path: a, test_path: b, val_path: []", ["val_path"]),
+        ("unlabelled_path: a, predict_path: b", []),
+    ],
+)
+def test_own_splits_are_never_mixed_with_the_sample(paths: str, missing: list[str]) -> None:
+    text = f"# own data\ndata: {{{paths}}}\n"
+    if not missing:
+        assert parse(text).data.test_path == "data/sample/test.jsonl"
+        return
+    starts = [f"  line 2: data.{key}: " for key in missing]
+    assert [line[: len(start)] for line, start in zip(mistakes(text)[1:], starts, strict=True)] == (
+        starts
+    )
+
+
 def test_contradictions_are_reported_with_other_mistakes() -> None:
     found = mistakes(
-        "data: {labels: [a, b], train_path: x.jsonl, test_path: x.jsonl}\n"
+        "data: {labels: [a, b], train_path: x.jsonl, val_path: y.jsonl, test_path: x.jsonl}\n"
         "model: {num_labels: 3}\ntraining: {epochs: x}\ndeploymnt: {}\n"
     )
     for part in ("4 mistakes", "labels lists 2", "same file", "training.epochs", "`deployment`"):
@@ -190,7 +213,8 @@ def test_all_repeated_keys_are_reported() -> None:
 
 def test_anchors_and_merge_keys() -> None:
     config = parse(
-        "data: {train_path: &file a.jsonl, test_path: b.jsonl, unlabelled_path: *file}\n"
+        "data: {train_path: &file a.jsonl, val_path: b.jsonl, test_path: c.jsonl,\n"
+        "  unlabelled_path: *file}\n"
         "training: {<<: [{seed: 1, epochs: 2}, {seed: 2, num_workers: 1}], seed: 3}\n"
     )
     assert config.data.unlabelled_path == "a.jsonl"
@@ -298,6 +322,8 @@ def test_a_config_has_no_credentials_and_reveals_them_where_they_are_needed(tmp_
             {
                 "data": {
                     "train_path": urls,
+                    "val_path": "v.csv",
+                    "test_path": "t.csv",
                     "labels": ["a:b@c", "http://u:p@h"],
                     "id_column": "i?k=v",
                 },

@@ -84,7 +84,8 @@ def parse_config(
         mistakes += invalid
         # The valid keys may contradict each other: report that in the same message.
         config = Config.model_validate(_without(values, mistakes))
-    mistakes += contradictions_of(config)
+    wrong = {each.location[:2] for each in mistakes}
+    mistakes += (each for each in contradictions_of(config) if each.location[:2] not in wrong)
     if mistakes:
         raise ConfigError(document.describe(mistakes))
     return config

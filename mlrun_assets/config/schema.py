@@ -139,6 +139,11 @@ def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
         if column in (*BUILT_IN_SLICES, "code_switched"):
             message = f"`{column}` is the name of a built-in slice: rename the column"
             yield Mistake(("data", "slice_columns"), message)
+    keys = [f"{split}_path" for split in ("train", "val", "test")]
+    if own := [key for key in keys if key in data.model_fields_set]:
+        # Own rows and rows of the bundled sample would be one dataset.
+        message = f"is not set, but data.{own[0]} is: set all three paths, or none for the sample"
+        yield from (Mistake(("data", key), message) for key in keys if key not in own)
     owner: dict[str, str] = {}
     for split in ("train", "val", "test"):
         key, paths = f"{split}_path", data.paths(split)
