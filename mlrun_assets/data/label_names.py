@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import polars as pl
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.data.rows import is_visible
 from mlrun_assets.data.text import language_profile, normalise
 
 # At most 18 digits: Python refuses to convert thousands of them.
@@ -61,6 +64,66 @@ def _no_indices(splits: dict[str, SplitRows], names: Sequence[str], numbers: set
 
 def _is_number(name: str) -> bool:
     return re.sub(r"^[-+]|[.,]", "", name).isnumeric()
+
+
+# Characters without a shape of their own that Python takes for printable: fillers and variations.
+_SHAPELESS = re.compile("[\u034f\u115f\u1160\u3164\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of labels that may be taken for each other; the earlier one comes first.
+
+    They differ only in case, spaces, Unicode form, invisible characters, or letters that look the
+    same, such as Latin and Cyrillic a.
+    """
+    first: dict[tuple[str, str], str] = {}
+    pairs = []
+    for label in labels:
+        others = [first.setdefault(shape, label) for shape in _shapes(label)]
+        pairs += [(other, label) for other in dict.fromkeys(others) if other != label]
+    return pairs
+
+
+def _shapes(label: str) -> tuple[tuple[str, str], ...]:
+    """What the label looks like in capitals and in small letters.
+
+    Each character is replaced by the one that it may be taken for (Unicode Technical Standard 39).
+    ASCII is kept: 1 and l are look-alikes as well, but they do distinguish labels.
+    """
+    shaped = "".join(filter(is_visible, _SHAPELESS.sub("", label)))
+    visible = unicodedata.normalize("NFKC", shaped)
+    # Cyrillic and Latin T look the same only as capitals, Cyrillic and Latin i only as small ones.
+    capitals, small = visible.upper(), visible.casefold()
+    return (
+        # The table's prototype of capitals that look like I is a small l.
+        ("capitals", capitals.translate(_prototypes()).replace("l", "I")),
+        ("small", small.translate(_prototypes())),
+    )
+
+
+@cache
+def _prototypes() -> dict[int, str]:
+    from confusable_homoglyphs.confusables import confusables_data
+
+    def is_right_to_left(character: str) -> bool:
+        return unicodedata.bidirectional(character) in ("R", "AL", "AN")
+
+    found = {}
+    for name, similar in confusables_data.items():
+        # The table has marks of direction around what is written from right to left.
+        character, *others = (each.strip("\u200e") for each in (name, *(s["c"] for s in similar)))
+        if len(others) > 1 or len(character) > 1 or character.isascii():
+            continue  # a prototype has several sources
+        target = others[0]
+        mutual = [each["c"] for each in confusables_data.get(target, ())] == [name]
+        if mutual and character < target:
+            continue
+        # An Arabic or Hebrew letter is not taken for a Latin one, nor are combining marks.
+        if unicodedata.category(character)[0] != "M" and (
+            is_right_to_left(target[0]) or not is_right_to_left(character)
+        ):
+            found[ord(character)] = target
+    return found
 
 
 def label_set(labels: pl.Series) -> tuple[str, ...]:

@@ -208,7 +208,7 @@ _PERHAPS_IRREGULAR = r"[^ -~]|`|  |^ | $"
 
 
 def normalise_rows(rows: SplitRows, steps: frozenset[Step]) -> tuple[SplitRows, Counter[str]]:
-    """Normalise the texts and count the changes by kind.
+    """Normalise the texts and labels, and count the changes by kind.
 
     The column ``raw`` keeps the original text for the checks; ``key`` is what equal texts share.
     """
@@ -221,4 +221,9 @@ def normalise_rows(rows: SplitRows, steps: frozenset[Step]) -> tuple[SplitRows, 
     normal = pl.Series([result.text for result in results], dtype=pl.String)
     stored = texts.clone().scatter(positions, normal)
     keys = pl.Series([duplicate_key(text) for text in stored], dtype=pl.String)
-    return replace(rows, frame=rows.frame.with_columns(raw=texts, text=stored, key=keys)), changes
+    labels = rows.frame["label"]
+    spelled = {label: normalise(label, steps).text for label in labels.unique().drop_nulls()}
+    named = labels.replace(spelled)
+    changes["labels in normal form"] = int((named != labels).sum())
+    columns = {"raw": texts, "text": stored, "key": keys, "label": named}
+    return replace(rows, frame=rows.frame.with_columns(**columns)), +changes

@@ -128,12 +128,17 @@ def _value(row: dict[str, Any], column: str) -> Any:
 
 def _label(row: dict[str, Any], data: DataConfig) -> str:
     value = _value(row, data.label_column)
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and not any(map(is_visible, value))):
         raise QuarantinedRowError("missing label", f"`{data.label_column}` is empty")
     if isinstance(value, bool) or not isinstance(value, str | int):
         detail = f"`{data.label_column}` is a {type(value).__name__}; use a name or an integer"
         raise QuarantinedRowError("label of a wrong type", detail)
     return str(value)
+
+
+def is_visible(character: str) -> bool:
+    """Whether a character is printed, and not as a space."""
+    return character.isprintable() and not character.isspace()
 
 
 def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:
