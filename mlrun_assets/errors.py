@@ -6,6 +6,7 @@ Users see the message without a traceback, so it is complete: fault, place and r
 import errno
 import re
 import socket
+from collections.abc import Iterable
 
 
 class MlrunError(Exception):
@@ -117,6 +118,17 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     ('1 row', '1,200 rows', '0 entries')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """The names, joined; of many only the first.
+
+    >>> listed("abc"), listed("abcd", most=2)
+    ('a, b, c', 'a, b and 2 more')
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 # Credentials in URLs

@@ -19,7 +19,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.checks.base import CheckResult, Dataset, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
-from mlrun_assets.data.checks.suite import conflicting_keys, run_checks
+from mlrun_assets.data.checks.suite import run_checks, set_conflicts_aside
 from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.reading import (
     SplitRows,
@@ -27,9 +27,9 @@ from mlrun_assets.data.reading import (
     normalise_rows,
     read_split,
 )
-from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
+from mlrun_assets.data.rows import QuarantinedRow
 from mlrun_assets.data.sources import UNLABELLED, fetch_sources, join_digests, source_paths
-from mlrun_assets.data.text import language_profile, shorten
+from mlrun_assets.data.text import language_profile
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
@@ -89,7 +89,7 @@ def validate_dataset(
         known = enforce_schema(rows, labels, unknown)
         frame = add_counts(add_language(known.frame, data), count_tokens)
         splits[split] = replace(known, frame=frame)
-    dataset = Dataset(
+    read_rows = Dataset(
         splits=splits,
         labels=labels,
         num_labels=model.num_labels,
@@ -100,15 +100,13 @@ def validate_dataset(
         token_problem=None if count_tokens else "the encoder can't be reached",
         special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
     )
-    texts = keep_unlabelled(unlabelled, dataset, directory) if unlabelled else None
+    texts = keep_unlabelled(unlabelled, read_rows, directory) if unlabelled else None
+    dataset = set_conflicts_aside(read_rows)
     results = run_checks(dataset)
     checks = tuple(found.check for found in results)
-    for split, rows in splits.items():
+    for split, rows in dataset.splits.items():
         added = [result.columns[split] for result in results if split in result.columns]
         splits[split] = replace(rows, frame=rows.frame.with_columns(added))
-    if any(check.name == "conflicting_labels" and check.warns for check in checks):
-        keys = conflicting_keys(dataset)
-        splits = {split: _without(rows, keys) for split, rows in splits.items()}
     _write(splits, results, paths)
     reasons = Counter(row.reason for rows in splits.values() for row in rows.quarantined)
     return DatasetRecord(
@@ -137,23 +135,6 @@ def _digest(splits: dict[str, SplitRows]) -> str:
         for row in rows.frame.select("id", "text", "label").iter_rows():
             digest.update(orjson.dumps(row))
     return f"sha256:{digest.hexdigest()}"
-
-
-def _without(rows: SplitRows, keys: pl.DataFrame) -> SplitRows:
-    """``rows`` with those that have one of ``keys`` quarantined: their text has another label."""
-    quarantined = [
-        QuarantinedRow(
-            split=rows.split,
-            file=row["file"],
-            line=row["line"],
-            reason="conflicting labels",
-            detail=f"other rows with this text do not have the label `{row['label']}`",
-            raw=shorten(row["text"], RAW_CHARACTERS),
-        )
-        for row in rows.frame.join(keys, on="key", how="semi").iter_rows(named=True)
-    ]
-    kept = rows.frame.join(keys, on="key", how="anti", maintain_order="left")
-    return replace(rows, frame=kept, quarantined=[*rows.quarantined, *quarantined])
 
 
 def _write(
@@ -186,6 +167,7 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
     tokens = frame["tokens"].drop_nulls().to_numpy()
     counted, special = dataset.token_problem is None, dataset.special_tokens
     rows_kept = max(1, frame.height)
+    rows_of = dict(frame["label"].value_counts().iter_rows())
     return SplitProfile(
         source_digest=join_digests([file.digest for file in rows.files]),
         source_bytes=sum(file.size_bytes for file in rows.files),
@@ -194,7 +176,7 @@ def profile_split(rows: SplitRows, dataset: Dataset, file: str) -> SplitProfile:
         rows_read=rows.rows_read,
         rows_kept=frame.height,
         rows_quarantined=len(rows.quarantined),
-        label_rows={label: int((frame["label"] == label).sum()) for label in dataset.labels},
+        label_rows={label: rows_of.get(label, 0) for label in dataset.labels},
         words_median=_quantile(words, 0.5),
         words_p95=_quantile(words, 0.95),
         tokens_median=_quantile(tokens, 0.5) if counted else nan,

@@ -14,11 +14,10 @@ from mlrun_assets.encoders.loading import (
 )
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.encoders.trimming import require_trimmable
-from mlrun_assets.errors import EncoderError
+from mlrun_assets.errors import EncoderError, listed
 
 # What transformers' sequence classifiers call the layers behind the encoder.
 HEADS = ("classifier.", "score.", "classification_head.", "logits_proj.", "sequence_summary.")
-LABELS_SHOWN = 12
 
 
 def check_head(source: EncoderSource, labels: int, origin: str) -> None:
@@ -65,8 +64,7 @@ def _trained_head(source: EncoderSource) -> tuple[int, str] | None:
     if not any(name.startswith(HEADS) for name in weight_names(Path(source_directory(source)))):
         return None
     names = list(config.id2label.values())
-    listed = ", ".join(names[:LABELS_SHOWN]) + (", …" if len(names) > LABELS_SHOWN else "")
-    return config.num_labels, f"a classifier of {config.num_labels} labels ({listed})"
+    return config.num_labels, f"a classifier of {config.num_labels} labels ({listed(names)})"
 
 
 def check_requirements(source: EncoderSource, config: Config) -> None:

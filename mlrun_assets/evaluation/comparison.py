@@ -13,7 +13,7 @@ import polars as pl
 
 from mlrun_assets.config import Config, DataConfig
 from mlrun_assets.data.text import language_profile
-from mlrun_assets.errors import ExportError, RecordError
+from mlrun_assets.errors import ExportError, RecordError, listed
 from mlrun_assets.evaluation.slices import (
     Slice,
     compare_slice,
@@ -204,7 +204,7 @@ def _why_incomparable(deployed: Deployed, labels: tuple[str, ...], data: DataCon
     """The difference from the challenger in labels, columns or language, or changed files."""
     version = deployed.version
     if set(version.labels) != set(labels):
-        theirs, ours = ", ".join(version.labels), ", ".join(labels)
+        theirs, ours = listed(version.labels), listed(labels)
         return f"production knows the labels {theirs}; this model {ours}"
     if version.text_columns and version.text_columns != data.text_columns:
         theirs, ours = ", ".join(version.text_columns), ", ".join(data.text_columns)

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config, LoadedConfig
-from mlrun_assets.data.label_names import label_set
+from mlrun_assets.data.label_names import label_set, look_alikes
 from mlrun_assets.data.validation import validate_dataset
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.records import SPLITS, DatasetRecord
+from mlrun_assets.records import SPLITS, DatasetRecord, QualityCheck
 from mlrun_assets_tests.examples import count_words, write_rows
 
 NAMES = ["farming", "health", "sports"]
@@ -22,7 +22,9 @@ NAMES = ["farming", "health", "sports"]
 
 def rows_of(split: str, *labels: Any) -> list[dict[str, Any]]:
     return [
-        {"text": f"{split} qoraal {number} {number}a", "label": label}
+        label
+        if isinstance(label, dict)
+        else {"text": f"{split} qoraal {number} {number}a", "label": label}
         for number, label in enumerate(labels)
     ]
 
@@ -40,6 +42,10 @@ def validate(
     return record, {
         split: Counter(pl.read_parquet(file)["label"].to_list()) for split, file in files.items()
     }
+
+
+def check_of(record: DatasetRecord, name: str) -> QualityCheck:
+    return next(check for check in record.checks if check.name == name)
 
 
 def quarantine(directory: Path, record: DatasetRecord) -> list[dict[str, Any]]:
@@ -100,3 +106,125 @@ def test_labels_are_read_one_way_in_all_splits(tmp_path: Path, split: str) -> No
 )
 def test_order_of_labels(labels: list[str], expected: tuple[str, ...]) -> None:
     assert label_set(pl.Series(labels, dtype=pl.String)) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "stored"),
+    [
+        ("pol\u00edtica", "poli\u0301tica", "pol\u00edtica"),
+        ("sports", "sports\u200b", "sports"),
+        ("sports", "\ufeffsports\u00ad", "sports"),
+        ("local news", " local\u00a0  news", "local news"),
+        ("bini'aadam", "bini\u2019aadam", "bini'aadam"),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_labels_have_the_normal_form_of_texts(
+    tmp_path: Path, one: str, other: str, stored: str, *, listed: bool
+) -> None:
+    labels = {split: [one, other, "x", "x"] for split in SPLITS}
+    record, found = validate(tmp_path, labels, **({"labels": [other, "x"]} if listed else {}))
+    assert set(record.labels) == {stored, "x"}
+    assert found["test"] == Counter({stored: 2, "x": 2})
+    assert not check_of(record, "label_domain").blocks
+    assert record.normalised["labels in normal form"] == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "other"),
+    [
+        ("sports", "Sports"),
+        ("sports", "sp orts"),
+        ("sports", "sp\u043erts"),  # Cyrillic o
+        ("SPORT", "S\u03a1ORT"),  # Greek capital rho
+        ("IT", "\u0406T"),  # Ukrainian I
+        ("TIT", "\u0422\u0406\u0422"),
+        ("caf\u00e9", "cafe\u200d\u0301"),  # an invisible joiner keeps it decomposed
+        ("18-25", "18\u201325"),
+        ("\u06a9\u0648\u0631\u062f", "\u0643\u0648\u0631\u062f"),  # Arabic and Farsi kaf
+        ("\uff53ports", "sports"),
+        ("heart \u2764", "heart \u2764\ufe0f"),
+    ],
+)
+@pytest.mark.parametrize("where", ["train", "test", "data.labels"])
+def test_labels_that_look_alike_block_and_are_named(
+    tmp_path: Path, label: str, other: str, where: str
+) -> None:
+    labels = {split: [label, label, "x", "x"] for split in SPLITS}
+    labels["test" if where == "test" else "train"] += [other, other]
+    names = {"labels": [label, "x"]} if where == "data.labels" else {}
+    record, _ = validate(tmp_path, labels, **names)
+    check = check_of(record, "label_domain")
+    assert check.blocks
+    first, second = (label, other) if names or where == "test" else sorted((label, other))
+    assert f"write `{second}`" in check.message and f"as `{first}`" in check.message
+    if where != "train":
+        file = "test" if where == "test" else "train"
+        assert f"{tmp_path / file}.jsonl, line 5" in check.message
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1", "l", "I", "|", "0", "O"],
+        ["corn", "com"],
+        ["resume", "r\u00e9sum\u00e9"],
+        ["\u0628\u06be\u0627\u0626\u06cc", "\u0628\u06c1\u0627\u0626\u06cc"],  # Urdu: two words
+        ["\u05d3\u05df", "\u05d3\u05d5"],
+        ["\u0432\u0430\u043b", "\u0431\u0430\u043b"],
+        ["ka", "\u0199a", "\u025ba", "ea"],
+        ["\U0001f600", "\U0001f621"],
+        ["m", "rn", "\u00b2", "\u00b3"],
+    ],
+)
+def test_labels_that_differ_do_not_look_alike(labels: list[str]) -> None:
+    assert look_alikes(labels) == []
+
+
+def test_labels_that_data_labels_lists_twice_block(tmp_path: Path) -> None:
+    labels = {split: ["pol\u00edtica", "x"] * 2 for split in SPLITS}
+    names = ["poli\u0301tica", "pol\u00edtica", "x"]
+    check = check_of(validate(tmp_path, labels, labels=names)[0], "label_domain")
+    assert check.blocks and "U+0301" not in check.message and "(U+00ED)" in check.message
+
+
+@pytest.mark.parametrize("label", ["", " ", "\u200b", "\u00a0\u200d", "\ufeff", "\n"])
+def test_a_label_that_is_not_seen_is_missing(tmp_path: Path, label: str) -> None:
+    labels = {split: ["x", "y", label] * 2 for split in SPLITS}
+    record, _ = validate(tmp_path, labels)
+    assert record.quarantine_reasons == {"missing label": 6}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("names", [{}, {"labels": ["a", "b"]}])
+def test_a_label_that_train_lacks_blocks(
+    tmp_path: Path, split: str, names: dict[str, list[str]]
+) -> None:
+    labels = {each: ["a", "b"] * 100 for each in SPLITS}
+    labels[split] = [*labels[split], "economy"]
+    record, _ = validate(tmp_path, labels, **names)
+    assert not check_of(record, "schema").blocks
+    place = f"{tmp_path / split}.jsonl, line 201"
+    for name in ("schema", "every_label_in_every_split"):
+        message = check_of(record, name).message
+        assert "economy" in message and place in message
+    assert check_of(record, "every_label_in_every_split").blocks
+    assert not record.ready
+
+
+@pytest.mark.parametrize(("split", "blocks"), [("train", True), ("val", True), ("test", False)])
+def test_checks_are_of_the_rows_without_conflicts(
+    tmp_path: Path, split: str, *, blocks: bool
+) -> None:
+    labels: dict[str, list[Any]] = {each: ["a", "b", "rare"] * 100 for each in SPLITS}
+    few = 2 if split == "train" else 1
+    labels[split] = ["a", "b"] * 100 + ["rare"] * (few - 1)
+    labels[split].append({"text": f"{split} qoraal 0 0a", "label": "rare"})
+    record, found = validate(tmp_path, labels, quality={"skip": ["split_drift"]})
+    assert (check_of(record, "conflicting_labels").warns, found[split]["rare"]) == (True, few - 1)
+    check = check_of(record, "every_label_in_every_split")
+    assert (check.warns, check.blocks) == (not blocks, blocks)
+    assert record.ready is not blocks
+    counts = record.splits[split]
+    assert (counts.label_rows["rare"], counts.rows_quarantined) == (few - 1, 2)
+    assert check_of(record, "schema").rows == 0

@@ -193,7 +193,9 @@ def test_the_splits_hold_the_normal_form_and_checks_see_the_text_as_it_came(
 
 @given(st.lists(st.text(st.sampled_from("a'\u2019`. \u00a0\n\u00e9e\u0301\u200b"), max_size=8)))
 def test_rows_are_normalised_one_by_one_and_keep_what_they_were(texts: list[str]) -> None:
-    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    frame = pl.DataFrame(
+        {"text": texts, "label": "x"}, schema={"text": pl.String, "label": pl.String}
+    )
     rows, changes = normalise_rows(SplitRows("train", "train.jsonl", frame), ALL_STEPS)
     results = [normalise(text) for text in texts]
     assert rows.frame["raw"].to_list() == texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -29,7 +29,8 @@ class Dataset:
     """The data that the checks examine.
 
     ``splits`` by name; each frame has ``id``, ``text``, ``label``, ``key`` (what equal texts share)
-    and ``tokens`` (the length in tokens, uncut). ``show_text``: messages may quote texts.
+    and ``tokens`` (the length in tokens, uncut). ``set_aside``: the rows of each split that are
+    quarantined because of conflicting labels. ``show_text``: messages may quote texts.
     ``token_problem``: why ``tokens`` and ``unknown`` are null; ``special_tokens``: how many of the
     ``tokens`` of a text are none of its own.
     """
@@ -43,6 +44,7 @@ class Dataset:
     show_text: bool = False
     token_problem: str | None = None
     special_tokens: int = 0
+    set_aside: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def keys(self, split: str) -> pl.Series:
         """The keys of the rows of ``split``."""
@@ -51,6 +53,15 @@ class Dataset:
     def every(self, *columns: str) -> pl.DataFrame:
         """These columns of the rows of all splits."""
         return pl.concat([rows.frame.select(columns) for rows in self.splits.values()])
+
+    def with_set_aside(self) -> Dataset:
+        """The data before rows were set aside."""
+        splits = {
+            name: replace(rows, frame=pl.concat([rows.frame, self.set_aside[name]]))
+            for name, rows in self.splits.items()
+            if name in self.set_aside
+        }
+        return replace(self, splits=self.splits | splits, set_aside={})
 
     @cached_property
     def near_duplicate_pairs(self) -> NearDuplicates:
@@ -104,13 +115,15 @@ def judged(
 ) -> QualityCheck:
     """The result of a check: it fails with ``severity`` if its value is beyond its threshold.
 
-    ``fine`` is the message if it passes, ``wrong`` if it fails (by default the same).
+    ``fine`` is the message if it passes, ``wrong`` if it fails (by default the same). Without a
+    value nothing was measured, so the check is off, not passed.
     """
     value, threshold, _, bound = measured
     within = value is None or threshold is None or _WITHIN[bound](value, threshold)
+    passed = CheckOutcome.OFF if value is None else CheckOutcome.PASSED
     return QualityCheck(
         name=name,
-        outcome=CheckOutcome.PASSED if within else CheckOutcome.FAILED,
+        outcome=passed if within else CheckOutcome.FAILED,
         severity=Severity.WARN if within else severity,
         message=fine if within or wrong is None else wrong,
         **measured._asdict(),
@@ -119,5 +132,4 @@ def judged(
 
 def off(name: CheckName, why: str = "turned off in data.quality.skip") -> QualityCheck:
     """The result of a check that was not run."""
-    check = judged(name, Measured(None, None), why)
-    return check.model_copy(update={"outcome": CheckOutcome.OFF})
+    return judged(name, Measured(None, None), why)

@@ -77,12 +77,8 @@ def label_noise(dataset: Dataset) -> CheckResult:
     model. The suspects, the likeliest first, and all rows with equal texts and unequal labels go
     to the review file; none is dropped.
     """
-    columns = ["id", "text", "label", "key"]
-    every = pl.concat(
-        rows.frame.select(columns).with_columns(split=pl.lit(name))
-        for name, rows in dataset.splits.items()
-    )
-    review = _conflicts(every, dataset.show_text)
+    every = _every(dataset)
+    review = _conflicts(_every(dataset.with_set_aside()), dataset.show_text)
     sample = _sample(every)
     limit = dataset.config.quality.max_suspected_fraction
     folds = min([_FOLDS, *sample["label"].value_counts()["count"]])
@@ -101,6 +97,14 @@ def label_noise(dataset: Dataset) -> CheckResult:
     wrong = f"{said}; see data/review_labels.jsonl, the most likely errors first"
     check = judged("label_noise", Measured(share, limit, suspects.height), said, wrong)
     return CheckResult(check, review=tuple(review))
+
+
+def _every(dataset: Dataset) -> pl.DataFrame:
+    columns = ["id", "text", "label", "key"]
+    return pl.concat(
+        rows.frame.select(columns).with_columns(split=pl.lit(name))
+        for name, rows in dataset.splits.items()
+    )
 
 
 def _sample(every: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,10 @@ from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
 from mlrun_assets.data.checks.language import code_switching, language
 from mlrun_assets.data.checks.leakage import near_duplicates, split_leakage
-from mlrun_assets.errors import count
+from mlrun_assets.data.label_names import look_alikes
+from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
+from mlrun_assets.data.text import shorten
+from mlrun_assets.errors import count, listed
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 
 
@@ -28,18 +31,10 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
 
     A column that the check adds is extended to the whole split: exempt rows get false.
     """
-    exempt = dataset.config.quality.exempt.get(name)
-    if not exempt:
-        return _result(check, dataset)
-    is_exempt = pl.any_horizontal(
-        pl.col(extra_column(column)).is_in([str(value) for value in values]).fill_null(value=False)
-        for column, values in exempt.items()
-    )
-    splits, looked_at = {}, {}
-    for split, rows in dataset.splits.items():
-        looked_at[split] = rows.frame.select(looked_at=~is_exempt).to_series()
-        splits[split] = replace(rows, frame=rows.frame.filter(looked_at[split]))
-    result = _result(check, replace(dataset, splits=splits))
+    if not dataset.config.quality.exempt.get(name):
+        return _result(name, check, dataset)
+    looked_at = _looked_at(name, dataset)
+    result = _result(name, check, _filtered(dataset, looked_at))
     left_out = sum(int((~kept).sum()) for kept in looked_at.values())
     message = f"{result.check.message} ({count(left_out, 'row')} exempt)"
     columns = {}
@@ -50,7 +45,42 @@ def run_check(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
     return replace(result, check=told, columns=columns)
 
 
-def _result(check: Check, dataset: Dataset) -> CheckResult:
+def _looked_at(name: CheckName, dataset: Dataset) -> dict[str, pl.Series]:
+    """By split: whether the check looks at the row."""
+    is_exempt = pl.any_horizontal(
+        pl.col("id").is_null(),  # of no row; the expression needs a column
+        *(
+            pl.col(extra_column(column)).is_in(list(map(str, values))).fill_null(value=False)
+            for column, values in dataset.config.quality.exempt.get(name, {}).items()
+        ),
+    )
+    return {
+        split: rows.frame.select(~is_exempt).to_series() for split, rows in dataset.splits.items()
+    }
+
+
+def _filtered(dataset: Dataset, kept: dict[str, pl.Series]) -> Dataset:
+    splits = {
+        split: replace(rows, frame=rows.frame.filter(kept[split]))
+        for split, rows in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)
+
+
+# Checks that say something about data without a row. The others would be true of nothing.
+_OF_NO_ROWS: tuple[CheckName, ...] = (
+    "schema",
+    "splits_nonempty",
+    "label_domain",
+    "every_label_in_every_split",
+)
+
+
+def _result(name: CheckName, check: Check, dataset: Dataset) -> CheckResult:
+    filled = sum(not rows.frame.is_empty() for rows in dataset.splits.values())
+    needed = 2 if name == "split_leakage" else 1
+    if filled < needed and name not in _OF_NO_ROWS:
+        return CheckResult(off(name, f"not measured: {count(filled, 'split')} with rows"))
     result = check(dataset)
     return result if isinstance(result, CheckResult) else CheckResult(result)
 
@@ -61,7 +91,10 @@ FEWEST_LABELS = 2
 
 
 def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
-    """Run all checks, in the order of `CHECKS`; a check that is turned off is listed as off."""
+    """Run all checks, in the order of `CHECKS`; a check that is turned off is listed as off.
+
+    ``dataset`` is what `set_conflicts_aside` returns: the rows that are trained on.
+    """
     results = []
     for name, check in CHECKS.items():
         if name in dataset.config.quality.skip:
@@ -76,26 +109,31 @@ def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
 def schema(dataset: Dataset) -> QualityCheck:
     """The share of quarantined rows of each split is within max_invalid_fraction."""
     limit = dataset.config.quality.max_invalid_fraction
-    bad = [row for name in SPLITS for row in dataset.splits[name].quarantined]
+    bad = {
+        name: [row for row in dataset.splits[name].quarantined if row.reason != CONFLICT]
+        for name in SPLITS
+    }
     shares = {
-        name: len(rows.quarantined) / rows.rows_read
-        for name, rows in dataset.splits.items()
-        if rows.quarantined
+        name: len(rows) / dataset.splits[name].rows_read for name, rows in bad.items() if rows
     }
     share = max(shares.values(), default=0.0)
-    measured = Measured(share, limit, len(bad))
-    if not bad:
+    every = [row for rows in bad.values() for row in rows]
+    measured = Measured(share, limit, len(every))
+    if not every:
         return judged("schema", measured, "no row was quarantined")
-    commonest = Counter(row.reason for row in bad).most_common(3)
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in commonest)
-    first = next(row for row in bad if row.reason == commonest[0][0])
+    firsts = {row.reason: row for row in reversed(every)}
+    reasons = (
+        f"{reason}: {rows}, first {firsts[reason].file}, line {firsts[reason].line}: "
+        f"{firsts[reason].detail}"
+        for reason, rows in Counter(row.reason for row in every).most_common()
+    )
+    why = f"({listed(reasons, most=3)}); data/quarantine.jsonl lists each row"
     over = ", ".join(f"{value:.1%} of {name}" for name, value in shares.items() if value > limit)
     return judged(
         "schema",
         measured,
-        f"{count(len(bad), 'row')} quarantined, at most {share:.1%} of a split",
-        f"{over} quarantined ({reasons}; for example {first.split}, line {first.line}: "
-        f"{first.detail}); the quarantine file lists each line",
+        f"{count(len(every), 'row')} quarantined, at most {share:.1%} of a split {why}",
+        f"{over} quarantined {why}",
         Severity.ERROR,
     )
 
@@ -116,51 +154,87 @@ def splits_nonempty(dataset: Dataset) -> QualityCheck:
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
-    """The number of labels is as configured, and no two labels differ only by case or spaces."""
+    """The number of labels is as configured, and no two labels look alike.
+
+    The labels are those of ``data.labels`` or of train, and the unknown ones of all splits.
+    """
     labels, expected = dataset.labels, dataset.num_labels
-    listed = ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
-    alike: list[str] = []
-    first: dict[str, str] = {}
-    for label in labels:
-        other = first.setdefault("".join(label.casefold().split()), label)
-        if other != label:
-            alike.append(f"`{other}` and `{label}`")
-    message = f"{len(labels)} labels: {listed}"
+    strays = {
+        label: rows[0] for split in dataset.splits.values() for label, rows in split.strays.items()
+    }
+    alike = [
+        f"write {_spelled(label, other)} as `{other}`"
+        + (
+            f" (first in {strays[label].file}, line {strays[label].line})"
+            if label in strays
+            else ""
+        )
+        for other, label in look_alikes([*(dataset.config.labels or labels), *strays])
+    ]
+    message = f"{count(len(labels), 'label')}: {listed(labels)}"
     measured = Measured(len(labels), FEWEST_LABELS, bound=Bound.AT_LEAST)
     if alike:
         measured = Measured(len(alike), 0)
-        message = f"{', '.join(alike)} differ only by case or spaces; make them one label"
+        message = (
+            "labels that differ only by case, spaces, invisible characters or look-alike letters "
+            f"must be one label: {listed(alike, most=5)}"
+        )
     elif len(labels) < FEWEST_LABELS:
-        message = f"the training split has {count(len(labels), 'label')} ({listed}); two are needed"
+        message = f"{message}; two are needed"
     elif expected is not None:
         measured = Measured(len(labels), expected, bound=Bound.EXACTLY)
         if expected != len(labels):
-            message = (
-                f"the training split has {len(labels)} labels ({listed}), model.num_labels is "
-                f"{expected}; correct the one that is wrong"
-            )
+            message = f"{message}; model.num_labels is {expected}: correct the one that is wrong"
     return judged("label_domain", measured, message, severity=Severity.ERROR)
 
 
+def _spelled(label: str, other: str) -> str:
+    """``label`` with the code points that ``other`` lacks, unless they are printable ASCII."""
+    odd = sorted({each for each in label if each not in other and not " " <= each <= "~"})
+    points = f" ({', '.join(f'U+{ord(each):04X}' for each in odd)})" if odd else ""
+    return f"`{label}`{points}"
+
+
 def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
-    """Train has two rows of every label, val has one; a label that test lacks is a warning."""
+    """Train has two rows of every label, val has one; a label that test lacks is a warning.
+
+    Val and test have no label that train lacks: a model can't predict it, and a score of the other
+    rows would hide that.
+    """
+    name: CheckName = "every_label_in_every_split"
+    if not dataset.labels:
+        none = Measured(0, 1, bound=Bound.AT_LEAST)
+        return judged(name, none, "train has no label", severity=Severity.ERROR)
+    rows_of = {split: _label_rows(dataset, split) for split in dataset.splits}
     missing = {
-        name: [label for label in dataset.labels if label not in set(rows.frame["label"])]
-        for name, rows in dataset.splits.items()
+        split: [label for label, rows in counts.items() if not rows]
+        for split, counts in rows_of.items()
     }
-    few = [label for label, rows in _label_rows(dataset).items() if 0 < rows < LEARNABLE_ROWS]
-    listed = [f"{name} lacks {', '.join(labels)}" for name, labels in missing.items() if labels]
+    few = [label for label, rows in rows_of["train"].items() if 0 < rows < LEARNABLE_ROWS]
+    strays = [
+        f"`{label}` ({count(len(rows), 'row')} of {split}, first {rows[0].file}, line "
+        f"{rows[0].line})"
+        for split in ("val", "test")
+        for label, rows in dataset.splits[split].strays.items()
+    ]
+    problems = [f"{split} lacks {listed(labels)}" for split, labels in missing.items() if labels]
     if few:
-        listed.append(
-            f"train has a single row of {', '.join(few)}, too few to learn a label from: label "
+        problems.append(
+            f"train has a single row of {listed(few)}, too few to learn a label from: label "
             "more rows, or remove these labels"
         )
+    if strays:
+        problems.append(
+            f"train lacks {listed(strays, most=5)}: label training rows, or correct or remove "
+            "these rows, because the scores leave them out"
+        )
+    blocks = few or strays or missing["train"] or missing["val"]
     return judged(
-        "every_label_in_every_split",
-        Measured(len(few) + sum(map(len, missing.values())), 0),
+        name,
+        Measured(len(few) + len(strays) + sum(map(len, missing.values())), 0),
         "every label is in every split",
-        "; ".join(listed),
-        Severity.ERROR if few or missing["train"] or missing["val"] else Severity.WARN,
+        "; ".join(problems),
+        Severity.ERROR if blocks else Severity.WARN,
     )
 
 
@@ -171,18 +245,19 @@ def exact_duplicates(dataset: Dataset) -> QualityCheck:
         for name, rows in dataset.splits.items()
     }
     total = sum(repeated.values())
-    listed = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
+    where = ", ".join(f"{count} in {name}" for name, count in repeated.items() if count)
     return judged(
         "exact_duplicates",
         Measured(total, 0, total),
         "no text appears twice in a split",
-        f"rows that repeat an earlier text of their split: {listed}; remove them",
+        f"rows that repeat an earlier text of their split: {where}; remove them",
     )
 
 
 def conflicting_labels(dataset: Dataset) -> QualityCheck:
     """Equal texts have equal labels."""
     limit = dataset.config.quality.max_conflicting_fraction
+    dataset = dataset.with_set_aside()
     every = dataset.every("key")
     rows = every.join(conflicting_keys(dataset), on="key", how="semi").height
     share = rows / max(1, every.height)
@@ -203,10 +278,46 @@ def conflicting_keys(dataset: Dataset) -> pl.DataFrame:
     return labels.filter(pl.col("label") > 1).select("key")
 
 
+CONFLICT = "conflicting labels"
+
+
+def set_conflicts_aside(dataset: Dataset) -> Dataset:
+    """Quarantine the rows that `conflicting_labels` warns of; if it blocks, all rows stay."""
+    name: CheckName = "conflicting_labels"
+    if name in dataset.config.quality.skip:
+        return dataset
+    looked_at = _looked_at(name, dataset)
+    examined = _filtered(dataset, looked_at)
+    if not conflicting_labels(examined).warns:
+        return dataset
+    keys = conflicting_keys(examined)["key"].implode()
+    splits, set_aside = {}, {}
+    for split, rows in dataset.splits.items():
+        conflicts = rows.frame["key"].is_in(keys) & looked_at[split]
+        set_aside[split] = rows.frame.filter(conflicts)
+        quarantined = [
+            QuarantinedRow(
+                split=split,
+                file=row["file"],
+                line=row["line"],
+                reason=CONFLICT,
+                detail=f"other rows with this text do not have the label `{row['label']}`",
+                raw=shorten(row["text"], RAW_CHARACTERS),
+            )
+            for row in set_aside[split].iter_rows(named=True)
+        ]
+        splits[split] = replace(
+            rows,
+            frame=rows.frame.filter(~conflicts),
+            quarantined=[*rows.quarantined, *quarantined],
+        )
+    return replace(dataset, splits=splits, set_aside=set_aside)
+
+
 def class_balance(dataset: Dataset) -> QualityCheck:
     """The training split has enough rows of each label, in similar numbers."""
     quality = dataset.config.quality
-    counts = _label_rows(dataset)
+    counts = _label_rows(dataset, "train")
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
     ratio = most / fewest if fewest else None
     rare = [label for label, count in counts.items() if count < quality.min_rows_per_label]
@@ -216,7 +327,7 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     measured = Measured(ratio, quality.imbalance_ratio, bound=Bound.BELOW)
     problems = []
     if rare:
-        problems.append(f"fewer than {quality.min_rows_per_label} rows of {', '.join(rare)}")
+        problems.append(f"fewer than {quality.min_rows_per_label} rows of {listed(rare)}")
     if ratio and ratio >= quality.imbalance_ratio:
         problems.append(balance)
     elif rare:
@@ -268,6 +379,6 @@ CHECKS: dict[CheckName, Check] = {
 ON_TOKENS: tuple[CheckName, ...] = ("truncation", "tokenizer_fit")
 
 
-def _label_rows(dataset: Dataset) -> dict[str, int]:
-    labels = dataset.splits["train"].frame["label"]
-    return {label: int((labels == label).sum()) for label in dataset.labels}
+def _label_rows(dataset: Dataset, split: str) -> dict[str, int]:
+    rows = dict(dataset.splits[split].frame["label"].value_counts().iter_rows())
+    return {label: rows.get(label, 0) for label in dataset.labels}
