@@ -123,6 +123,7 @@ _ORDERED = (
 
 def contradictions_of(config: Config) -> Iterator[Mistake]:
     """Values that are allowed one by one but not together."""
+    yield from _column_mistakes(config.data)
     yield from _data_mistakes(config.data)
     yield from _quality_mistakes(config.data.quality)
     yield from _training_mistakes(config.training)
@@ -132,13 +133,28 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
         yield Mistake(("model", "num_labels"), message)
 
 
-def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
-    if len(set(data.labels or ())) < len(data.labels or ()):
-        yield Mistake(("data", "labels"), "lists a label twice")
+def _column_mistakes(data: DataConfig) -> Iterator[Mistake]:
+    # What may not be text as well: a model would read its answer, or learn what each row is called.
+    read = {"label_column": data.label_column, "id_column": data.id_column or "id"}
+    read |= {"group_column": data.group_column} if data.group_column else {}
+    for index, column in enumerate(data.text_columns):
+        for key in (key for key, name in read.items() if name == column):
+            message = f"`{column}` is data.{key}, which must not be part of the text: remove one"
+            yield Mistake(("data", "text_columns", index), message)
+    for key in ("id_column", "group_column"):
+        if read.get(key) == data.label_column:
+            yield Mistake(("data", key), f"`{read[key]}` is also data.label_column: change one")
+    if len(set(data.text_columns)) < len(data.text_columns):
+        yield Mistake(("data", "text_columns"), "lists a column twice")
     for column in data.slice_columns:
         if column in (*BUILT_IN_SLICES, "code_switched"):
             message = f"`{column}` is the name of a built-in slice: rename the column"
             yield Mistake(("data", "slice_columns"), message)
+
+
+def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
+    if len(set(data.labels or ())) < len(data.labels or ()):
+        yield Mistake(("data", "labels"), "lists a label twice")
     keys = [f"{split}_path" for split in ("train", "val", "test")]
     if own := [key for key in keys if key in data.model_fields_set]:
         # Own rows and rows of the bundled sample would be one dataset.

@@ -19,7 +19,7 @@ import orjson
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns, printable
 from mlrun_assets.data.text import shorten
-from mlrun_assets.errors import DataError
+from mlrun_assets.errors import DataError, listed
 
 # Reading JSON Lines
 
@@ -226,6 +226,7 @@ def parse_parquet(
         # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
         with ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             columns = check_columns(file.schema_arrow.names, data, name)
+            names = class_names(file.schema_arrow.metadata, data, name)
             groups = map(file.metadata.row_group, range(file.num_row_groups))
             sizes = [group.total_byte_size / max(1, group.num_rows) for group in groups]
             rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max([1, *sizes]))))
@@ -233,10 +234,45 @@ def parse_parquet(
                 size = batch.nbytes // max(1, batch.num_rows)
                 for row in batch.to_pylist():
                     line += 1
-                    yield ParsedRow(line, None, row, size)
+                    yield ParsedRow(line, None, _named(row, data.label_column, names), size)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         # Arrow raises OSError and ValueError, too, if the file is damaged.
         why = shorten(str(error), 160).rstrip(".")
         raise DataError(
             f"{name}: not a Parquet file that can be read (after row {line}): {why}; write it again"
         ) from None
+
+
+def class_names(metadata: dict[bytes, bytes] | None, data: DataConfig, name: str) -> list[str]:
+    """The label names that the library `datasets` wrote into an Arrow schema; empty without any.
+
+    Raises:
+        DataError: ``data.labels`` gives the integers other names.
+    """
+    try:
+        features = orjson.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        feature = features[data.label_column]
+        names = list(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else []
+    except (KeyError, TypeError, ValueError):
+        return []
+    configured = data.labels or names
+    common = [label for label in configured if label in names]
+    if names and (not common or common != [label for label in names if label in configured]):
+        raise DataError(
+            f"{name}: its labels are, in this order, {listed(names)}; data.labels lists "
+            f"{listed(configured)}: use the names and the order of the file, or remove data.labels"
+        )
+    return names
+
+
+def _named(
+    row: dict[str, Any], column: str, names: list[str]
+) -> dict[str, Any] | QuarantinedRowError:
+    """``row`` with the name of its label."""
+    label = row.get(column)
+    if not names or not isinstance(label, int):
+        return row
+    if not 0 <= label < len(names):  # -1 is none, by convention
+        detail = f"`{label}` has no name; the file names the labels 0 to {len(names) - 1}"
+        return QuarantinedRowError("unknown label", detail)
+    return {**row, column: names[label]}

@@ -146,7 +146,10 @@ def readable(name: str) -> Iterator[None]:
 _REASONS = {
     "text": ("empty text", "empty after white space is stripped"),
     "label": ("unknown label", "`{}` is not a known label"),
-    "id": ("id seen before", "an earlier row has the id `{}`"),
+    "id": (
+        "id seen before",
+        "an earlier row has the id `{}`; set data.id_column to a column of unique ids",
+    ),
 }
 
 

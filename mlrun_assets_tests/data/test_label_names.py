@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mlrun_assets.config import Config, LoadedConfig
+from mlrun_assets.config import Config, DataConfig, LoadedConfig
 from mlrun_assets.data.label_names import label_set, look_alikes
+from mlrun_assets.data.reading import DataFile, read_split
 from mlrun_assets.data.validation import validate_dataset
+from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import SPLITS, DatasetRecord, QualityCheck
 from mlrun_assets_tests.examples import count_words, write_rows
@@ -228,3 +232,46 @@ def test_checks_are_of_the_rows_without_conflicts(
     counts = record.splits[split]
     assert (counts.label_rows["rare"], counts.rows_quarantined) == (few - 1, 2)
     assert check_of(record, "schema").rows == 0
+
+
+CLASSES = {"features": {"label": {"names": NAMES, "_type": "ClassLabel"}}}
+
+
+def write_classes(file: Path, *labels: int, info: object = CLASSES) -> Path:
+    texts = [f"{file.name} qoraal {number}" for number in range(len(labels))]
+    table = pa.table({"text": texts, "label": pa.array(labels, pa.int64())})
+    metadata = {"huggingface": json.dumps({"info": info})}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("info", "configured", "stored"),
+    [
+        (CLASSES, None, ["health", "farming"]),
+        (CLASSES, NAMES, ["health", "farming"]),
+        (CLASSES, NAMES[:2], ["health", "farming"]),
+        (CLASSES, ["news", *NAMES], ["health", "farming"]),
+        ({"features": {"label": {"_type": "Value"}}}, None, ["1", "0", "-1", "3"]),
+        ({"features": {"other": CLASSES["features"]["label"]}}, None, ["1", "0", "-1", "3"]),
+        ({"features": {"label": {"_type": "ClassLabel"}}}, None, ["1", "0", "-1", "3"]),
+        ([], None, ["1", "0", "-1", "3"]),
+    ],
+)  # fmt: skip
+def test_label_names_in_parquet_are_used(
+    tmp_path: Path, info: object, configured: list[str] | None, stored: list[str]
+) -> None:
+    file = write_classes(tmp_path / "a.parquet", 1, 0, -1, 3, info=info)
+    rows = read_split("train", (DataFile(str(file), file),), DataConfig(labels=configured))
+    assert rows.frame["label"].to_list() == stored
+    aside = [(row.line, row.reason) for row in rows.quarantined]
+    assert aside == ([] if len(stored) > 2 else [(3, "unknown label"), (4, "unknown label")])
+
+
+@pytest.mark.parametrize("configured", [["health", "farming", "sports"], ["beero", "caafimaad"]])
+def test_label_names_that_contradict_the_config_are_refused(
+    tmp_path: Path, configured: list[str]
+) -> None:
+    file = write_classes(tmp_path / "a.parquet", 1, 0)
+    with pytest.raises(DataError, match=r"a\.parquet: its labels are, .*data\.labels lists"):
+        read_split("train", (DataFile(str(file), file),), DataConfig(labels=configured))

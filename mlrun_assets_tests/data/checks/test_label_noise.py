@@ -13,6 +13,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks import labels as module
 from mlrun_assets.data.checks.base import CheckResult, Dataset
 from mlrun_assets.data.checks.labels import character_ngrams, label_noise
+from mlrun_assets.records import CheckOutcome
 from mlrun_assets_tests.data.checks.test_checks import split_rows
 from mlrun_assets_tests.examples import sample_rows
 
@@ -74,6 +75,15 @@ def test_equal_texts_with_unequal_labels_name_both_places() -> None:
 def test_a_sample_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 80)
     assert "80 sampled rows" in judge(rows_of(100, 0)).check.message
+
+
+def test_a_model_that_is_too_large_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WEIGHTS", 100)
+    text, label = rows_of(30, 1)[0]
+    result = judge([*rows_of(100, 0), (text, other(label))])
+    assert result.check.outcome is CheckOutcome.OFF
+    assert result.check.message.startswith("not measured: 2 labels x ")
+    assert len(result.review) == 2  # conflicts are listed all the same
 
 
 def test_too_few_rows_are_not_measured() -> None:
