@@ -25,6 +25,7 @@ Imports go down this list, never up; import-linter holds it.
     machine.py      CPUs and memory, also in a container; settings of libraries
     files.py        writing files and directories whole or not at all
     errors.py       every error that this package raises on purpose
+    markdown.py     text from data made safe: in Markdown, on one line, on a terminal
 """
 
 from mlrun_assets.machine import settle_environment

@@ -8,14 +8,19 @@ import re
 import socket
 from collections.abc import Iterable
 
+from mlrun_assets.markdown import visible
+
 
 class MlrunError(Exception):
-    """Base of all errors that a user can fix. The message never shows a credential of a URL."""
+    """Base of all errors that a user can fix.
+
+    The message never shows a credential of a URL or a control character.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(hide_credentials(message))
+        super().__init__(_shown(message))
 
 
 class ConfigError(MlrunError):
@@ -105,10 +110,14 @@ def message_of(error: BaseException) -> str:
 def cause_of(error: BaseException) -> str:
     """The message without advice; for an operating-system error the file and the cause."""
     if not isinstance(error, OSError):
-        return hide_credentials(str(error))
+        return _shown(str(error))
     cause = error.strerror or str(error) or type(error).__name__
     place = f"{error.filename}: " if error.filename is not None else ""
-    return hide_credentials(place + cause)
+    return _shown(place + cause)
+
+
+def _shown(message: str) -> str:
+    return hide_credentials(visible(message))
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

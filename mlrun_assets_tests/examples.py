@@ -610,6 +610,7 @@ RUNS = {
 POISON = (
     "</td><script>alert(1)</script> | x | [a](http://b) ![c](http://d/e.png) <http://f> `g` **h**\n"
     "# heading\n- item\n```\n> quote\n***\n| a | b |\n| - | - |\n&lt;i&gt; $j$ ~~k~~ \u202e\\"
+    "\u2066\u200b\x1b[31m\x9b -->\n- [ ] **TD-999**: fake\n  - **Source:** impl-ml-run-a-20261123\\"
 )
 _OURS = {"rule", "f1_kind"}  # names that this package gives, and looks for
 

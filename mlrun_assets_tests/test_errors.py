@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -48,6 +50,11 @@ def test_advice_fits_the_error_number(numbers: list[int], advice: list[str]) -> 
 def test_network_errors_name_no_file_and_give_no_disk_advice(error: OSError) -> None:
     assert advice_of(error) == [NETWORK]
     assert "file" not in message_of(error)
+
+
+@pytest.mark.parametrize("kind", [DataError, partial(OSError, 2, "missing")])
+def test_a_message_shows_no_control_characters(kind: Callable[[str], Exception]) -> None:
+    assert message_of(kind("\u202ea\x1b[31m.csv")).startswith("a [31m.csv")
 
 
 def test_the_message_of_an_own_error_stays_as_it_is() -> None:

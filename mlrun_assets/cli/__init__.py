@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from mlrun_assets.config import CONFIG_VARIABLE, DEFAULT_CONFIG_FILE, LoadedConfig, load_config
+from mlrun_assets.markdown import visible
 
 
 def with_config(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,4 +46,9 @@ def note_defaults(config: LoadedConfig) -> None:
 
 def note(line: str) -> None:
     """Print a line on standard error that is not a result."""
-    click.echo(f"note: {line}", err=True)
+    show(f"note: {line}", err=True)
+
+
+def show(text: object, *, err: bool = False) -> None:
+    """Print text that may hold parts of the data: without its control characters."""
+    click.echo(visible(str(text)), err=err)

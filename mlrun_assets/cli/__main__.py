@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from mlrun_assets.cli import show
 from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.production import diff, promote, push, rollback, schema, status
 from mlrun_assets.cli.run import run
@@ -33,10 +34,10 @@ def main() -> None:
     try:
         commands(standalone_mode=False)
     except MlrunError as error:
-        click.echo(f"error: {error}", err=True)
+        show(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {message_of(error)}", err=True)
+        show(f"error: {message_of(error)}", err=True)
         # If stdout is what failed, Python would exit with 120: pending output goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -44,7 +45,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("cancelled", err=True)
+        show("cancelled", err=True)
         sys.exit(130)
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import click
 
-from mlrun_assets.cli import note, note_defaults, with_config
+from mlrun_assets.cli import note, note_defaults, show, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
@@ -45,8 +45,8 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
         if not kept:
             shutil.rmtree(directory)
     if kept:
-        click.echo(f"quarantine  {directory / dataset.quarantine_file}")
-        click.echo(f"datasheet   {ExperimentPaths(directory).datasheet}")
+        show(f"quarantine  {directory / dataset.quarantine_file}")
+        show(f"datasheet   {ExperimentPaths(directory).datasheet}")
     sys.exit(0 if dataset.ready else 1)
 
 
@@ -70,7 +70,7 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
         raise MlrunError(
             f"{output}: can't be written: {error.strerror}; choose another --output"
         ) from None
-    click.echo(list_checks(dataset))
+    show(list_checks(dataset))
     return dataset
 
 

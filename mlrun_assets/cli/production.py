@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from mlrun_assets.cli import with_config
+from mlrun_assets.cli import show, with_config
 from mlrun_assets.config import LoadedConfig, json_schema
 from mlrun_assets.experiment import all_experiments, find_experiment, is_locked
 from mlrun_assets.records import Status
@@ -25,7 +25,7 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     from mlrun_assets.runs.promotion import promote_by_hand, user_name
 
     found = find_experiment(config.experiments_dir, experiment)
-    click.echo(promote_by_hand(found, config, reason, user_name()).sentence)
+    show(promote_by_hand(found, config, reason, user_name()).sentence)
 
 
 @click.command(help="Move production back to an earlier version.")
@@ -36,7 +36,7 @@ def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     """Restore the version and print what changed."""
     from mlrun_assets.runs.promotion import roll_back, user_name
 
-    click.echo(roll_back(config, to, reason, user_name()).sentence)
+    show(roll_back(config, to, reason, user_name()).sentence)
 
 
 @click.command(
@@ -51,7 +51,7 @@ def diff(config: LoadedConfig, models: tuple[str, ...]) -> None:
 
     if len(models) > 2:
         raise click.UsageError(f"diff compares two models, not {len(models)}")
-    click.echo(list_differences(*two_sides(config, models)))
+    show(list_differences(*two_sides(config, models)))
 
 
 @click.command(
@@ -67,7 +67,7 @@ def push(config: LoadedConfig, target: str, version: str | None, public: bool) -
     """Copy the model and print where it is."""
     from mlrun_assets.production import publishing
 
-    click.echo(publishing.push(config, target, version, public=public))
+    show(publishing.push(config, target, version, public=public))
 
 
 @click.command(help="Show production, the latest runs and open tech debt.")
@@ -84,19 +84,19 @@ def status(config: LoadedConfig, limit: int) -> None:
     if serving:
         move = last_move_to(config.production_dir, serving.version)
         since = f", since {move.when}" if move else ""
-    click.echo(f"production  {serving.version + since if serving else 'nothing deployed yet'}")
+    show(f"production  {serving.version + since if serving else 'nothing deployed yet'}")
     for experiment in all_experiments(config.experiments_dir)[:limit]:
         manifest = experiment.manifest
         summary = run_summary(experiment, config, manifest.error)
         with suppress(OSError):  # users who may not write there can't see the lock
             if manifest.status is Status.RUNNING and not is_locked(experiment.directory):
                 summary += f"; was killed; resume with `mlrun-assets run --resume {experiment.id}`"
-        click.echo(f"{manifest.status:<11} {experiment.id}  {summary}")
+        show(f"{manifest.status:<11} {experiment.id}  {summary}")
     for item in read_open_debt(config.reports_dir):
-        click.echo(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
+        show(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
 
 
 @click.command(help="Print the JSON Schema of ml_config.yaml, for editors.")
 def schema() -> None:
     """Print the schema."""
-    click.echo(json.dumps(json_schema(), indent=2))
+    show(json.dumps(json_schema(), indent=2))

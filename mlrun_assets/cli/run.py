@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlrun_assets.cli import note, note_defaults, with_config
+from mlrun_assets.cli import note, note_defaults, show, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment import Experiment, experiment_of_run
@@ -66,18 +66,18 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     resumed = None if resume is None else resume_experiment(config, resume, note)
     if resumed and not resumed.stages:
         experiment = resumed.experiment
-        click.echo(f"{experiment.id} is already complete; nothing to resume", err=True)
+        show(f"{experiment.id} is already complete; nothing to resume", err=True)
     else:
         if resumed:
             stages = ", ".join(resumed.stages)
-            click.echo(f"{resumed.experiment.id}: resuming with {stages}", err=True)
+            show(f"{resumed.experiment.id}: resuming with {stages}", err=True)
         experiment = _execute(config, name, resumed)
     manifest = experiment.manifest
-    click.echo(f"\n{manifest.status}: {run_summary(experiment, config, manifest.error)}")
+    show(f"\n{manifest.status}: {run_summary(experiment, config, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
-        click.echo(manifest.error, err=True)
-    click.echo(f"experiment  {experiment.directory}")
-    click.echo(f"report      {report_file(config.reports_dir, manifest.report)}")
+        show(manifest.error, err=True)
+    show(f"experiment  {experiment.directory}")
+    show(f"report      {report_file(config.reports_dir, manifest.report)}")
     sys.exit(EXIT_CODES.get(manifest.status, 1))
 
 

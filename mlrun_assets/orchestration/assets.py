@@ -20,7 +20,7 @@ from mlrun_assets.evaluation import evaluation
 from mlrun_assets.models import export, ngrams
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.dagster_internals import report_inputs
-from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run
+from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run, visibly
 from mlrun_assets.plan import plan
 from mlrun_assets.plan.choice import PlanningInputs, observe
 from mlrun_assets.production import mlflow_mirror, prediction
@@ -92,12 +92,12 @@ def experiment(
         current = ml_run.load_config()
         read_production(current.production_dir)  # a broken pointer fails now, not after training
         name, run_id = config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
-        opened = opening.open_experiment(current, name, run_id, context.log.warning)
+        opened = opening.open_experiment(current, name, run_id, visibly(context.log.warning))
         tag_run(context, opened)
-        stage = Stage(opened, current, run_id, context.log.info)
+        stage = Stage(opened, current, run_id, visibly(context.log.info))
         with run_stage(stage, ExperimentRecord.asset):
             train.check_backend(current.settings.training)
-            mlflow_mirror.check_mlflow(current, context.log.warning)
+            mlflow_mirror.check_mlflow(current, visibly(context.log.warning))
             report_inputs(context, {f"raw_{k}": v for k, v in opened.manifest.inputs.items()})
             record = stage.load(ExperimentRecord)
         return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
@@ -260,7 +260,7 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )
     # The run is complete here; an error of MLflow does not change that.
-    mlflow_mirror.mirror(stage.config, stage.experiment, context.log.warning)
+    mlflow_mirror.mirror(stage.config, stage.experiment, visibly(context.log.warning))
     return result
 
 
@@ -280,7 +280,7 @@ def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg
         if current.settings.data.predict_path is None and len(selected) > 1:
             context.log.info("skipped: data.predict_path is not set, so there are no rows to label")
             return
-        record = prediction.label_sources(current, context.log.info)
+        record = prediction.label_sources(current, visibly(context.log.info))
         yield dg.MaterializeResult(
             metadata=metadata.predictions_metadata(record, current.production_dir)
         )

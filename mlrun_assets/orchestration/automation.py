@@ -15,7 +15,7 @@ from mlrun_assets.errors import ConfigError, DataError
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
-from mlrun_assets.orchestration.resources import MlRun, plain_errors
+from mlrun_assets.orchestration.resources import MlRun, plain_errors, visibly
 from mlrun_assets.production.diff import differences_table, list_differences, two_sides
 from mlrun_assets.runs.promotion import promote_by_hand, roll_back, user_name
 
@@ -59,7 +59,9 @@ def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_
     """Compare two models. Changes nothing."""
     with plain_errors():
         first, second = two_sides(ml_run.load_config(), tuple(config.models))
-        context.log.info(f"{first.name} and {second.name}:\n{list_differences(first, second)}")
+        visibly(context.log.info)(
+            f"{first.name} and {second.name}:\n{list_differences(first, second)}"
+        )
         table = dg.MetadataValue.md(differences_table(first, second))
         context.add_output_metadata({"differences": table})
 
@@ -71,7 +73,7 @@ def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment)
         record = promote_by_hand(experiment, current, config.reason, user_name())
-        context.log.info(record.sentence)
+        visibly(context.log.info)(record.sentence)
 
 
 @dg.op
@@ -81,7 +83,7 @@ def restore_production(
     """Move production back to an earlier version."""
     with plain_errors():
         record = roll_back(ml_run.load_config(), config.to, config.reason, user_name())
-        context.log.info(record.sentence)
+        visibly(context.log.info)(record.sentence)
 
 
 @dg.job

@@ -12,6 +12,7 @@ import dagster as dg
 from mlrun_assets.config import CheckName
 from mlrun_assets.decision.verdict import EXPORT_RULES, SCORE_RULES
 from mlrun_assets.errors import count
+from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     CheckOutcome,
     CheckpointRecord,
@@ -148,6 +149,6 @@ def _result(
         check_name=name,
         passed=passed,
         severity=severity,
-        description=description,
+        description=clean(description),
         metadata=measured,
     )

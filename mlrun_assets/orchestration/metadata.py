@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from mlrun_assets.experiment import Experiment
+from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -250,7 +251,7 @@ def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Met
         "version": record.version,
         "rows": record.rows,
         "rows_skipped": record.rows_skipped,
-        **{f"{label}_rows": rows for label, rows in record.label_rows.items()},
+        **{f"{clean(label)}_rows": rows for label, rows in record.label_rows.items()},
         **_rounded({"seconds": record.seconds, "rows_per_second": record.rows_per_second}),
     }
 
@@ -300,7 +301,9 @@ def _seeds(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) ->
 
 
 def _table(rows: Iterable[dict[str, str]]) -> dg.MetadataValue:
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: clean(cell) for name, cell in row.items()}) for row in rows]
+    )
 
 
 def _rounded(values: Mapping[str, float]) -> Metadata:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -11,6 +11,7 @@ from pydantic import Field
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import ExperimentError, MlrunError, message_of
 from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
+from mlrun_assets.markdown import visible
 from mlrun_assets.orchestration.dagster_internals import error_without_stack
 from mlrun_assets.runs import MADE_FROM
 from mlrun_assets.runs.stage import (
@@ -20,6 +21,7 @@ from mlrun_assets.runs.stage import (
     run_stage,
     sources_of,
 )
+from mlrun_assets.types import ProgressCallback
 
 EXPERIMENT_TAG = "mlrun/experiment"
 
@@ -49,7 +51,7 @@ class MlRun(dg.ConfigurableResource):
             experiment = self._find(current, context)
             config = experiment.config(current)
             context.log.debug(f"experiment {experiment.id} ({experiment.manifest.name})")
-            stage = Stage(experiment, config, context.run.run_id, context.log.info)
+            stage = Stage(experiment, config, context.run.run_id, visibly(context.log.info))
             with run_stage(stage, context.asset_key.to_user_string()):
                 yield stage
 
@@ -91,6 +93,11 @@ def _latest_runs(instance: dg.DagsterInstance, stages: list[str]) -> list[str]:
 def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
     """Tag the run with its experiment, for the UI."""
     context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: experiment.id})
+
+
+def visibly(log: Callable[[str], None]) -> ProgressCallback:
+    """``log`` for lines that may hold parts of the data: without their control characters."""
+    return lambda line: log(visible(line))
 
 
 @contextmanager

@@ -8,18 +8,11 @@ from dataclasses import dataclass
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError, ProductionError
 from mlrun_assets.experiment import find_experiment, run_records
+from mlrun_assets.markdown import clean
 from mlrun_assets.production.pointer import read_production, served_before
 from mlrun_assets.production.versions import Move, find_version, last_move_to, versions
 from mlrun_assets.records import ExportRecord, ProductionVersion, RunRecords
-from mlrun_assets.reports.formatting import (
-    NOTHING,
-    clean,
-    difference,
-    integer,
-    megabytes,
-    number,
-    score,
-)
+from mlrun_assets.reports.formatting import NOTHING, difference, integer, megabytes, number, score
 from mlrun_assets.reports.tables import table
 
 CELL_WIDTH = 60

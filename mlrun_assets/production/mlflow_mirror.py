@@ -19,6 +19,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.validation import data_name
 from mlrun_assets.errors import ConfigError, MlrunError, cause_of, public_name
 from mlrun_assets.experiment import Experiment, find_experiment
+from mlrun_assets.markdown import clean
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.records import (
     BaselineRecord,
@@ -133,7 +134,7 @@ def store_uri(config: LoadedConfig) -> str:
 def model_name(config: LoadedConfig) -> str:
     """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
     name = config.settings.tracking.registered_model or data_name(config)
-    return name.replace("/", "-").replace(":", "-")
+    return clean(name).replace("/", "-").replace(":", "-")
 
 
 def _unreachable(uri: str) -> str | None:
@@ -262,7 +263,7 @@ def _params(experiment: Experiment) -> dict[str, str]:
     if dataset:
         params |= {"data": dataset.name, "data_digest": dataset.digest}
         params |= {f"{name}_rows": split.rows_kept for name, split in dataset.splits.items()}
-    return {name: str(value)[:VALUE_CHARACTERS] for name, value in params.items()}
+    return {name: clean(str(value), VALUE_CHARACTERS) for name, value in params.items()}
 
 
 def _metrics(experiment: Experiment, logged: Mapping[str, float]) -> list[Metric]:

@@ -22,6 +22,7 @@ from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
 from mlrun_assets.errors import ConfigError, DataError, ProductionError, count
 from mlrun_assets.files import digest_file, open_atomically
+from mlrun_assets.markdown import visible_json
 from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, TextRow, answer_rows
 from mlrun_assets.production.pointer import read_production
 from mlrun_assets.production.versions import verify, versions
@@ -134,11 +135,14 @@ def text_rows(
 
 
 def write_answers(windows: Iterable[list[Answer]], file: BinaryIO) -> Iterator[list[Answer]]:
-    """Write answers as JSON Lines, flush after each window, and yield the window."""
+    """Write answers as JSON Lines, flush after each window, and yield the window.
+
+    Control and invisible characters are escaped, so that no row changes what a terminal shows.
+    """
     # Parquet types that JSON lacks (decimals, bytes) are written as text.
     line_of = partial(orjson.dumps, default=str, option=orjson.OPT_APPEND_NEWLINE)
     for window in windows:
-        file.writelines(map(line_of, window))
+        file.writelines(visible_json(line_of(answer)) for answer in window)
         file.flush()
         yield window
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 from mlrun_assets.errors import RecordError
 from mlrun_assets.files import locked, read_if_exists, replace_if_unchanged
+from mlrun_assets.markdown import plain, prose
 from mlrun_assets.records import RegistryRecord, RunLine, Status
 
 T = TypeVar("T")
@@ -153,15 +153,9 @@ def _explained(path: Path, verb: str) -> Iterator[None]:
         ) from error
 
 
-def one_line(text: str) -> str:
-    """``text`` on one line, without control characters and ends of comments."""
-    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
-    return re.sub(r"-{2,}>", "->", " ".join(plain.split()))
-
-
 def printable(text: str) -> str:
-    """``text`` with replacement characters for bytes that are not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+    """The plain text of Markdown, with replacement characters for bytes that are not UTF-8."""
+    return plain(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 # The line of a run
@@ -269,7 +263,7 @@ def set_deployed(reports_dir: Path, report: str, deployed: bool) -> None:
 
 
 def _line(report: str, status: Status, summary: str) -> str:
-    return f"- {report} | {status} | {one_line(summary.replace('|', '/')) or 'no metrics'}"
+    return f"- {report} | {status} | {prose(summary.replace('|', '/')) or 'no metrics'}"
 
 
 def read_registry(reports_dir: Path) -> RegistryView:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 from mlrun_assets.errors import RecordError, count
+from mlrun_assets.markdown import clean, escape, prose
 from mlrun_assets.records import DebtChange, DebtItem, TechDebtRecord
 from mlrun_assets.registries.registry import (
     MarkdownLines,
     check_report_name,
     edit,
-    one_line,
     printable,
     read_lines,
 )
@@ -126,9 +126,9 @@ class _Changes:
         if not new:
             self._set(item, "Last seen", self._source)
         if issue.detail:
-            self._set(item, "Detail", one_line(issue.detail))
+            self._set(item, "Detail", prose(issue.detail))
         if not item.area:
-            self._set(item, "Area", plain_area(issue.area))
+            self._set(item, "Area", escape(plain_area(issue.area)))
         self._changes.append(_change(item, "new" if new else "repeated"))
 
     def add_gone(self, item: Item) -> None:
@@ -148,15 +148,15 @@ class _Changes:
 
     def _add_item(self, issue: DebtIssue, ticked: list[Item]) -> None:
         self._number += 1
-        text = one_line(issue.description)
+        text = clean(issue.description)
         if ticked:
             text += f" (returned, was TD-{max(item.number for item in ticked):03d})"
         self._items += [
-            f"- [ ] **TD-{self._number:03d}**: {text}",
+            f"- [ ] **TD-{self._number:03d}**: {prose(text)}",
             f"  - **Impact:** {issue.impact}",
             f"  - **Source:** {self._source}",
-            f"  - **Area:** {plain_area(issue.area)}",
-            *([f"  - **Detail:** {one_line(issue.detail)}"] if issue.detail else []),
+            f"  - **Area:** {escape(plain_area(issue.area))}",
+            *([f"  - **Detail:** {prose(issue.detail)}"] if issue.detail else []),
         ]
         change = DebtChange(
             number=self._number, description=text, impact=issue.impact, change="new"
@@ -243,12 +243,14 @@ class Item:
 
     @property
     def area(self) -> str:
-        return plain_area(self.value("area"))
+        return plain_area(printable(self.value("area")))
 
     @property
     def key(self) -> _Key:
         """The area, or without an area the description: a run finds the item by it."""
-        return ("area", self.area) if self.area else ("description", _core(self.description))
+        if self.area:
+            return "area", self.area
+        return "description", _core(printable(self.description))
 
     def is_within(self, area: str) -> bool:
         """Whether the item's area is ``area`` or below it; False without an area."""
@@ -291,12 +293,12 @@ def _numbers(lines: MarkdownLines) -> Iterator[int]:
 
 
 def _keys(issue: DebtIssue) -> tuple[_Key, _Key]:
-    return ("area", plain_area(issue.area)), ("description", _core(one_line(issue.description)))
+    return ("area", plain_area(issue.area)), ("description", _core(clean(issue.description)))
 
 
 def plain_area(area: str) -> str:
     """``area`` without Markdown emphasis or code marks."""
-    return one_line(area).strip("`* ")
+    return clean(area).strip("`* ")
 
 
 def _core(description: str) -> str:

@@ -8,6 +8,6 @@ scores.py        tables and sentences about the evaluation
 sentences.py     sentences about each stage, the verdict and the next steps
 plots.py         every picture of the report
 figure.py        size, colours and fonts of all pictures
-formatting.py    numbers, times, digests and escaped Markdown
+formatting.py    templates; numbers, times and digests
 summaries.py     the Markdown summaries that the UI shows
 """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import count
+from mlrun_assets.markdown import Markdown, clean, code, prose
 from mlrun_assets.records import (
     DatasetRecord,
     EpochMetrics,
@@ -19,15 +20,11 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 from mlrun_assets.reports.formatting import (
-    Markdown,
-    clean,
-    code,
     digest,
     integer,
     megabytes,
     number,
     percent,
-    prose,
     score,
     template,
     threshold,

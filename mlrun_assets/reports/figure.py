@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlrun_assets.reports.formatting import clean
+from mlrun_assets.markdown import clean
 
 WIDTH_INCHES = 8.0
 DOTS_PER_INCH = 160

@@ -1,108 +1,17 @@
-"""Escaped Markdown, and numbers, times and digests in one form each."""
+"""Templates, and numbers, times and digests in one form each."""
 
 from __future__ import annotations
 
 import functools
 import math
-import re
-import shlex
-import unicodedata
-from collections.abc import Iterable
 from importlib import import_module
 
 import jinja2
 
+from mlrun_assets import markdown
 from mlrun_assets.errors import count
+from mlrun_assets.markdown import Markdown, code, escape
 from mlrun_assets.records import QualityCheck, Score, Spread
-
-# An underscore inside a word is no emphasis, and names such as min_accuracy stay readable.
-_SPECIAL = re.compile(r"[\\`*\[\]~#$&<|]|(?<![^\W_])_|_(?![^\W_])")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;"}
-# A line that starts like this would be a list, a quotation, a rule or a heading.
-_BLOCK_START = re.compile(r"^(\d*)([-+](?![^\s+-])|[=>]|(?<=\d)[.)](?!\S))")
-# A code span that every parser, also inside a table, reads as one.
-_SPAN = re.compile(r"(?<!`)`([^`|\\ ](?:[^`|\\]*[^`|\\ ])?)`(?!`)")
-# Controls of the bidirectional algorithm: they reorder the text around them.
-_BIDI_CONTROLS = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
-_INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
-
-
-class Markdown(str):
-    """Text that is Markdown already and must not be escaped again."""
-
-    __slots__ = ()
-
-
-def clean(text: str, limit: int | None = None) -> str:
-    """``text`` on one line: control characters and runs of space become one space.
-
-    Args:
-        text: any string.
-        limit: the most characters that are kept; a longer text ends with ``…``.
-    """
-    shown = "".join(
-        " " if unicodedata.category(character) in _INVISIBLE else character
-        for character in text
-        if character not in _BIDI_CONTROLS
-    )
-    line = " ".join(shown.split())
-    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
-
-
-def escape(text: str, limit: int | None = None) -> Markdown:
-    """One line of Markdown that renders as `clean` text; `Markdown` is returned unchanged."""
-    if isinstance(text, Markdown):
-        return text
-    return _unblock(_escape_inline(clean(text, limit)))
-
-
-def prose(text: str, limit: int | None = None) -> Markdown:
-    """A sentence as Markdown; names and commands in backticks become code spans."""
-    if isinstance(text, Markdown):
-        return text
-    parts = _SPAN.split(clean(text, limit))
-    spans = [f"`{part}`" if place % 2 else _escape_inline(part) for place, part in enumerate(parts)]
-    return _unblock("".join(spans))
-
-
-def _escape_inline(line: str) -> str:
-    return _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
-
-
-def _unblock(line: str) -> Markdown:
-    return Markdown(_BLOCK_START.sub(r"\1\\\2", line))
-
-
-def code(text: str) -> Markdown:
-    """A name or digest as a code span, or as escaped text if a table could not hold the span."""
-    line = clean(text)
-    if not line or any(character in line for character in "`|\\"):
-        return escape(line)
-    return Markdown(f"`{line}`")
-
-
-def joined(items: Iterable[str], separator: str = ", ") -> Markdown:
-    """The items, escaped unless they are `Markdown`, with ``separator`` between them."""
-    return Markdown(separator.join(escape(item) for item in items))
-
-
-def fenced(text: str, language: str = "") -> Markdown:
-    """Several lines as a fenced block; the fence is longer than any backticks inside."""
-    lines = ["".join(filter(_is_printed, line)) for line in text.splitlines()]
-    fence = "`" + max(re.findall(r"`{3,}", text), key=len, default="``")
-    return Markdown("\n".join([f"{fence}{language}", *lines, fence]))
-
-
-def _is_printed(character: str) -> bool:
-    unprinted = character in _BIDI_CONTROLS or unicodedata.category(character) in {"Cc", "Cs"}
-    return character == "\t" or not unprinted
-
-
-def shell_word(text: str) -> Markdown:
-    """``text`` as one word of a shell command inside a fenced block."""
-    return Markdown(shlex.quote(clean(text)))
 
 
 @functools.cache
@@ -117,7 +26,7 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["count"] = count
+    environment.globals |= {"count": count, "markdown": markdown}
     # By name, because these modules import this one.
     for module in ("data_section", "formatting", "model_card", "scores", "sentences", "tables"):
         environment.globals[module] = import_module(f"mlrun_assets.reports.{module}")

@@ -13,6 +13,7 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, count
 from mlrun_assets.experiment import Experiment, run_records
 from mlrun_assets.files import write_atomically
+from mlrun_assets.markdown import Markdown, clean, code, escape, joined
 from mlrun_assets.records import (
     BaselineRecord,
     DatasetRecord,
@@ -26,13 +27,8 @@ from mlrun_assets.records import (
     Verdict,
 )
 from mlrun_assets.reports.formatting import (
-    Markdown,
-    clean,
-    code,
     digest,
-    escape,
     integer,
-    joined,
     megabytes,
     number,
     percent,

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlrun_assets.errors import count
 from mlrun_assets.files import write_atomically
+from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     BaselineRecord,
     Calibration,
@@ -31,7 +32,7 @@ from mlrun_assets.reports.figure import (
     style,
     to_png,
 )
-from mlrun_assets.reports.formatting import clean, integer, number, percent
+from mlrun_assets.reports.formatting import integer, number, percent
 
 MOST_LABELS = 30
 _PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}

@@ -9,8 +9,9 @@ import jinja2
 from markdown_it import MarkdownIt
 
 from mlrun_assets.errors import RecordError
+from mlrun_assets.markdown import Markdown, escape
 from mlrun_assets.records import RunRecords
-from mlrun_assets.reports.formatting import Markdown, escape, template
+from mlrun_assets.reports.formatting import template
 
 # Alternative texts of the pictures, in the order of the report.
 CAPTIONS = {

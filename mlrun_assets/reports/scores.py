@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from mlrun_assets.errors import count
 from mlrun_assets.evaluation.calibration import TEMPERATURES
+from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
     BaselineCandidate,
@@ -24,19 +25,7 @@ from mlrun_assets.records import (
     Scores,
     SliceScores,
 )
-from mlrun_assets.reports.formatting import (
-    Markdown,
-    code,
-    difference,
-    escape,
-    integer,
-    joined,
-    number,
-    percent,
-    prose,
-    score,
-    seconds,
-)
+from mlrun_assets.reports.formatting import difference, integer, number, percent, score, seconds
 from mlrun_assets.reports.tables import CELL_LIMIT, table
 
 MOST_CLASSES = 25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlrun_assets.errors import count
+from mlrun_assets.markdown import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.records import (
     BaselineRecord,
     CheckOutcome,
@@ -19,17 +20,11 @@ from mlrun_assets.records import (
     UnlabelledTexts,
 )
 from mlrun_assets.reports.formatting import (
-    Markdown,
-    clean,
-    code,
     difference,
-    escape,
     integer,
-    joined,
     megabytes,
     number,
     percent,
-    prose,
     score,
     seconds,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlrun_assets.errors import count
+from mlrun_assets.markdown import Markdown, code, escape, plain, prose
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -25,14 +26,10 @@ from mlrun_assets.reports.data_section import (
 )
 from mlrun_assets.reports.formatting import (
     NOTHING,
-    Markdown,
-    code,
     digest,
-    escape,
     integer,
     number,
     percent,
-    prose,
     score,
     seconds,
     spread,
@@ -159,7 +156,7 @@ def summarise_registry(record: RegistryRecord) -> str:
     """The registry line of this run."""
     return _summary(
         f"One line in {escape(record.file)}, after {count(record.lines_before, 'earlier line')}",
-        table(["line"], [[record.line]]),
+        table(["line"], [[plain(record.line)]]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
     CheckpointRecord,
     DebtChange,
@@ -19,15 +20,10 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.reports.formatting import (
     NOTHING,
-    Markdown,
-    code,
     digest,
-    escape,
-    joined,
     megabytes,
     number,
     percent,
-    prose,
     score,
     seconds,
     spread,

@@ -54,6 +54,17 @@ def registry_of(home: Path) -> str:
     return (home / ".claude/reports/_registry.md").read_text(encoding="utf-8")
 
 
+def test_a_line_of_a_person_does_not_control_the_terminal(
+    make_project: MakeProject, call: Call
+) -> None:
+    home = make_project().parent
+    reports = home / ".claude/reports"
+    reports.mkdir(parents=True)
+    reports.joinpath("_tech-debt.md").write_text("- [ ] **TD-001**: a\u202eb\x1b[31m\\*\n", "utf-8")
+    shown = call("status", cwd=home).stdout
+    assert shown.splitlines()[-1] == "TD-001              ab [31m*"
+
+
 def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: Call) -> None:
     home = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True}).parent
     ran = run("first", cwd=home)

@@ -8,8 +8,16 @@ import dagster as dg
 import pytest
 
 from mlrun_assets.experiment import Experiment
-from mlrun_assets.orchestration.metadata import dataset_metadata, evaluation_metadata
-from mlrun_assets_tests.examples import full_run
+from mlrun_assets.markdown import visible
+from mlrun_assets.orchestration.checks import quality_results
+from mlrun_assets.orchestration.metadata import (
+    dataset_metadata,
+    evaluation_metadata,
+    plan_metadata,
+    predictions_metadata,
+)
+from mlrun_assets.records import SPLITS, PredictionsRecord
+from mlrun_assets_tests.examples import POISON, full_run, poisoned
 
 RUN = full_run()
 
@@ -49,6 +57,21 @@ def test_a_dataset_shows_its_rows_and_the_size_of_its_files(experiment: Experime
     for name, split in RUN.dataset.splits.items():
         assert shown[f"{name}_rows"] == split.rows_kept
         assert shown[f"{name}_bytes"] == split.source_bytes
+
+
+def test_no_string_of_the_data_controls_what_the_page_shows(experiment: Experiment) -> None:
+    bad = poisoned(RUN)
+    assert bad.dataset and bad.plan
+    names = dict(zip(SPLITS, bad.dataset.splits.values(), strict=True))
+    dataset = bad.dataset.model_copy(update={"splits": names})
+    labels = {f"a{POISON}": 1}
+    numbers = {"rows": 1, "rows_skipped": 0, "label_rows": labels, "seconds": 1}
+    labelled = PredictionsRecord(version="v", file="f", rows_per_second=1, **numbers)
+    shown = dataset_metadata(dataset, experiment) | plan_metadata(bad.plan)
+    shown |= predictions_metadata(labelled, experiment.directory)
+    texts = [str(value) for value in shown.values() if not isinstance(value, Path)]
+    texts += [*shown, *(str(result.description) for result in quality_results(dataset))]
+    assert [text for text in texts if visible(text) != text or "\\x1b" in text] == []
 
 
 def test_an_evaluation_without_options_shows_what_it_has(experiment: Experiment) -> None:

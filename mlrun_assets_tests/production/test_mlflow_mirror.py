@@ -118,7 +118,7 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(tmp_path: P
 @pytest.mark.filterwarnings("default")
 def test_any_character_in_the_name_of_the_data(tmp_path: Path) -> None:
     name = "go'aan \"la'aan\" \\ d''or"
-    config = config_of(tmp_path, name, mlflow=True)
+    config = config_of(tmp_path, f"\u202e{name}\x1b", mlflow=True)
     first, second = finished(config, "first"), finished(config, "second")
     for experiment in (first, second, first):
         promote_by_hand(experiment, config, "a test", "nobody")

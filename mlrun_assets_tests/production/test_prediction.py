@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 
 from mlrun_assets.config import DataConfig, load_config
 from mlrun_assets.errors import DataError
+from mlrun_assets.markdown import visible
 from mlrun_assets.orchestration.assets import predictions, production_model
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.production.answers import WINDOW_CHARACTERS, windows
-from mlrun_assets.production.prediction import label_sources, rows_of_file
+from mlrun_assets.production.prediction import label_sources, rows_of_file, write_answers
 from mlrun_assets.records import PredictionsRecord
-from mlrun_assets_tests.examples import serve_words, write_rows
+from mlrun_assets_tests.examples import POISON, serve_words, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,15 @@ def test_rows_that_can_not_be_labelled_are_one_error(
         label_sources(load_config(config_file(home, "new/c.jsonl")), print)
     (home / "new/c.jsonl").unlink(missing_ok=True)
     assert not list((home / "production/predictions").glob("**/.*"))
+
+
+def test_answers_show_a_terminal_no_control_characters() -> None:
+    answer = {"label": f"a{POISON}", "text": "\u202eb\x9b31m\u200b"}
+    file = io.BytesIO()
+    assert list(write_answers([[answer]], file)) == [[answer]]
+    line = file.getvalue().decode()
+    assert json.loads(line) == answer
+    assert visible(line) == line
 
 
 def test_a_window_of_parquet_rows_ends_early_where_they_hold_much(tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.errors import RecordError
+from mlrun_assets.markdown import clean
 from mlrun_assets.records import TechDebtRecord
 from mlrun_assets.registries.tech_debt import DebtIssue, read_open_debt, record_debt
+from mlrun_assets_tests.examples import POISON
+from mlrun_assets_tests.reports.markdown_structure import kinds
 
 FIRST, SECOND, THIRD = (f"impl-ml-run-somali-2026112{day}" for day in (3, 4, 5))
 BALANCE = DebtIssue("data/class_balance", "The labels are out of balance", "Medium")
@@ -192,6 +195,24 @@ def test_thousands_of_items_take_linear_time(tmp_path: Path) -> None:
         record = record_debt(tmp_path, report, found, {"data"})
     assert len(record.numbers("new")) == len(record.numbers("repeated")) == 2500
     assert len({item.number for item in read_open_debt(tmp_path)}) == 5000
+
+
+def test_labels_of_the_data_reach_the_file_as_text(tmp_path: Path) -> None:
+    issue = DebtIssue(f"data/class_balance/{POISON}", f"Few rows: {POISON}", "Low", POISON)
+    for report in (FIRST, SECOND):
+        record_debt(tmp_path, report, [issue], ())
+    lines = debt(tmp_path).splitlines()
+    assert len(lines) == 2 + 6
+    assert all(clean(line) == " ".join(line.split()) for line in lines)
+    shown = [kind for line in lines[2:] for kind in kinds(line.strip().partition(":** ")[2])]
+    assert set(shown) <= {"inline", "paragraph_open", "paragraph_close", "text", "code_inline"}
+    assert "-->" not in debt(tmp_path)
+    (item,) = read_open_debt(tmp_path)
+    assert (item.number, item.description) == (1, clean(issue.description))
+    assert changes(record_debt(tmp_path, THIRD, [BALANCE], {"data"})) == [
+        (2, "new"),
+        (1, "resolved"),
+    ]
 
 
 def test_areas_and_the_report_name_are_checked(tmp_path: Path) -> None:

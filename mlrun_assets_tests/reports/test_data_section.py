@@ -3,6 +3,7 @@ from math import nan
 
 from mlrun_assets import records as r
 from mlrun_assets.config import DataConfig
+from mlrun_assets.markdown import visible
 from mlrun_assets.reports.data_section import list_checks, render_datasheet
 from mlrun_assets_tests.examples import full_run, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, tables, uneven_rows
@@ -44,6 +45,7 @@ def test_no_string_of_the_data_changes_the_structure() -> None:
     )
     assert uneven_rows(sheet(bad)) == []
     assert found == wanted
+    assert visible(sheet(bad)) == sheet(bad)
 
 
 def test_the_listing_names_what_blocks() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from mlrun_assets import records as r
 from mlrun_assets.errors import RecordError
+from mlrun_assets.markdown import visible
 from mlrun_assets.records import RunRecords
 from mlrun_assets.reports.formatting import NOTHING
 from mlrun_assets.reports.report import render_html, render_report
@@ -59,6 +60,7 @@ def test_every_run_gives_a_sound_report_whatever_its_strings(name: str) -> None:
     )
     assert not {"html_block", "html_inline", "link_open", "s_open"} & set(found)
     assert found == wanted
+    assert visible(report) == report
 
 
 @pytest.mark.parametrize(
@@ -231,6 +233,7 @@ def test_the_page_shows_the_report_and_fetches_nothing(run: RunRecords) -> None:
     html = render_html(report, "A <title> & more", PNGS)
     page = Page(html)
     assert run.decision and f"{run.decision.verdict}: " in page.text
+    assert visible(html) == html
     assert "A <title> & more" in page.text
     assert page.tags.count("h1") == 1 and page.tags.count("table") == len(tables(report))
     assert not {"script", "link", "iframe"} & set(page.tags)

@@ -1,5 +1,6 @@
 import pytest
 
+from mlrun_assets.markdown import visible
 from mlrun_assets.records import DebtItem
 from mlrun_assets.reports.sentences import STAGES
 from mlrun_assets_tests.examples import blocked_run, changed_run, full_run, poisoned
@@ -17,6 +18,7 @@ def test_a_summary_is_one_bold_sentence_and_one_table(stage: str, bad: bool) -> 
     assert summary.startswith("**") and summary.split("\n\n")[0].endswith("**")
     assert len(tables(summary)[0]) > 2 and uneven_rows(summary) == []
     assert not {"html_block", "html_inline", "link_open", "heading_open"} & set(found)
+    assert visible(summary) == summary
 
 
 @pytest.mark.parametrize(("items", "plural"), [(1, ""), (2, "s")])
