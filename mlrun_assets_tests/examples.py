@@ -401,6 +401,21 @@ def export_record(agreement: float = 1.0) -> r.ExportRecord:
     return record_of("export", digest="sha256:export", agreement=agreement)
 
 
+def version_record(**changes: Any) -> r.ProductionVersion:
+    facts = {
+        "version": "exp_1",
+        "experiment": "exp_1",
+        "report": "impl-ml-run-one-20261123",
+        "digest": "sha256:files",
+        "labels": ("a", "b"),
+        "max_length": 32,
+        "promoted_at": "2026-11-23T03:15:00Z",
+        "accuracy": 0.9,
+        "f1": 0.9,
+    }
+    return r.ProductionVersion.model_validate({**facts, **changes})
+
+
 def onnx_export(**changes: object) -> r.OnnxExport:
     return record_of("export").onnx[1].model_copy(update=changes)
 

@@ -82,6 +82,8 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
     policy, comparison = config.policy, evaluation.production
     if comparison is None:
         return _off("versus_production", "nothing is in production yet")
+    if comparison.identical:
+        return _off("versus_production", comparison.reason)
     difference, p = comparison.f1_difference, comparison.mcnemar_p
     if policy == "off" and (config.max_recall_loss >= 1 or difference is not None):
         return _off("versus_production", "turned off in deployment.policy")
@@ -193,7 +195,8 @@ def _losses(
     if production is None:
         return _off(rule, "there is no model in production to compare with")
     if not production.comparable:
-        return _off(rule, "production can't be compared, as versus_production says")
+        incomparable = "production can't be compared, as versus_production says"
+        return _off(rule, production.reason if production.identical else incomparable)
     parts = production.labels if kind == "label" else production.slices
     judged = [part for part in parts if part.rows >= MIN_ROWS_JUDGED]
     if not judged:

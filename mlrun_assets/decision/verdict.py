@@ -7,9 +7,11 @@ from typing import NamedTuple
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.decision import rules as rule_functions
 from mlrun_assets.records import (
+    Comparison,
     DecisionRecord,
     EvaluationRecord,
     ExportRecord,
+    ProductionVersion,
     RuleOutcome,
     RuleResult,
     Verdict,
@@ -93,11 +95,29 @@ RULES = SCORE_RULES | EXPORT_RULES
 
 
 def decide(
-    evaluation: EvaluationRecord, export: ExportRecord, config: DeploymentConfig, experiment: str
+    evaluation: EvaluationRecord,
+    export: ExportRecord,
+    config: DeploymentConfig,
+    experiment: str,
+    champion: ProductionVersion | None = None,
 ) -> DecisionRecord:
-    """Apply all rules to one decision; ``experiment`` is the id that ``promote`` takes."""
-    rules = judge_scores(evaluation, config) + judge_export(export, config)
-    return conclude(rules, config, experiment)
+    """Apply all rules to one decision; ``experiment`` is the id that ``promote`` takes.
+
+    A model whose exported files are those of ``champion`` is not compared with it. If it passes the
+    other rules, its verdict is UNCHANGED: there is nothing to deploy.
+    """
+    if champion is None or champion.exported != export.digest:
+        rules = judge_scores(evaluation, config) + judge_export(export, config)
+        return conclude(rules, config, experiment)
+    name = champion.version
+    why = f"this is the model in production: its exported files are those of {name}"
+    same = Comparison(against=name, comparable=False, identical=True, reason=why, rows=0)
+    evaluation = evaluation.model_copy(update={"production": same})
+    decision = decide(evaluation, export, config, experiment)
+    if decision.verdict is not Verdict.APPROVED:
+        return decision
+    end = {"verdict": Verdict.UNCHANGED, "sentence": why, "deploys": False, "next_steps": ()}
+    return decision.model_copy(update=end)
 
 
 def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:

@@ -216,7 +216,9 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
     with ml_run.stage(context) as stage:
         evaluated, exported = stage.load(EvaluationRecord), stage.load(ExportRecord)
         config = stage.config.settings.deployment
-        record = stage.save(verdict.decide(evaluated, exported, config, stage.experiment.id))
+        champion = read_production(stage.config.production_dir)
+        decision = verdict.decide(evaluated, exported, config, stage.experiment.id, champion)
+        record = stage.save(decision)
         return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
 
 

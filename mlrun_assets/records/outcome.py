@@ -44,13 +44,14 @@ class SliceComparison(Record):
 class Comparison(Record):
     """The challenger against one other model on the same rows.
 
-    Where the models can't be compared, ``reason`` says why and the numbers are None. The intervals
-    of ``labels`` and ``slices`` have ``joint_confidence``: together they have the confidence of the
-    evaluation (Bonferroni).
+    Where the models can't be compared, or are ``identical`` and need not be, ``reason`` says so and
+    the numbers are None. The intervals of ``labels`` and ``slices`` have ``joint_confidence``:
+    together they have the confidence of the evaluation (Bonferroni).
     """
 
     against: str
     comparable: bool
+    identical: bool = False
     reason: str
     rows: int
     other_f1: float | None = None
@@ -213,6 +214,7 @@ class Verdict(StrEnum):
     REJECTED = "REJECTED"
     INCONCLUSIVE = "INCONCLUSIVE"
     INCOMPARABLE = "INCOMPARABLE"
+    UNCHANGED = "UNCHANGED"
     BLOCKED = "BLOCKED"
 
 

@@ -134,7 +134,7 @@ def limits(
     """Known weaknesses, and facts that were not measured."""
     found = [f"Only texts in the language `{language}` were measured."]
     found += [*_limits_of_evaluation(evaluation), *_limits_of_data(dataset)]
-    if run.decision and run.decision.verdict is not Verdict.APPROVED:
+    if run.decision and run.decision.verdict not in (Verdict.APPROVED, Verdict.UNCHANGED):
         # The outcomes only: sentences may hold paths and labels of other models.
         rules = ", ".join(
             f"`{rule.rule}` {rule.outcome}"

@@ -16,7 +16,13 @@ from mlrun_assets.records import (
     Score,
     Verdict,
 )
-from mlrun_assets_tests.examples import comparison, evaluation_record, export_record, score
+from mlrun_assets_tests.examples import (
+    comparison,
+    evaluation_record,
+    export_record,
+    score,
+    version_record,
+)
 
 
 def decision(evaluation: EvaluationRecord, agreement: float = 1.0, **config: Any) -> DecisionRecord:
@@ -39,6 +45,30 @@ def test_every_rule_holds() -> None:
     assert "mlrun-assets promote exp_1" in record.next_steps[0]
     assert [result.rule for result in record.rules] == list(RULES)
     assert rule(record, "versus_production").outcome is RuleOutcome.OFF
+
+
+@pytest.mark.parametrize("compared", [True, False])
+@pytest.mark.parametrize(("accuracy", "verdict"), [(0.9, "UNCHANGED"), (0.7, "REJECTED")])
+@pytest.mark.parametrize("with_card", [True, False])
+def test_the_model_in_production_is_not_compared_with_itself(
+    compared: bool, accuracy: float, verdict: str, with_card: bool
+) -> None:
+    export = export_record()
+    digests = {"digest": "sha256:card", "export_digest": export.digest}
+    champion = version_record(**digests if with_card else {"digest": export.digest})
+    evaluation = evaluation_record(accuracy, 0.9)
+    if compared:
+        production = comparison(score(0.0, 0.1), champion.version)
+        evaluation = evaluation.model_copy(update={"production": production})
+    rules = DeploymentConfig(auto_deploy=True)
+    record = decide(evaluation, export, rules, "exp_2", champion)
+    assert (record.verdict, record.deploys) == (verdict, False)
+    for name in ("versus_production", "class_guard", "slice_guard"):
+        assert rule(record, name).outcome is RuleOutcome.OFF
+        assert champion.version in rule(record, name).sentence
+    other = champion.model_copy(update={"digest": "sha256:other", "export_digest": None})
+    compared_with = decide(evaluation, export, rules, "exp_2", other)
+    assert compared_with.verdict != "UNCHANGED"
 
 
 @pytest.mark.parametrize(
