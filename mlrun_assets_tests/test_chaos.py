@@ -1,0 +1,21 @@
+"""Killed or on a full disk before any of its file operations, a command leaves nothing wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mlrun_assets_tests.examples import ROOT
+
+
+@pytest.mark.slow
+def test_a_sample_of_points() -> None:
+    """Ten points of each scenario but the whole run, in a process that has no threads to fork."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--sample", "40"]
+    for scenario in ("opening", "promote", "rollback", "ending"):
+        command += ["--scenario", scenario]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+    assert "40 points, 0 faults" in ended.stdout
