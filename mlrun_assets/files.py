@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from mlrun_assets.errors import FileBusyError
 
+MAX_BYTES = 200_000_000  # of a registry, a history or a record
 LOCK_SECONDS = 600.0  # copying and loading a large model takes minutes
 
 
@@ -135,10 +137,25 @@ def replace_if_unchanged(path: Path, expected: bytes, content: bytes) -> bool:
         return False
 
 
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a file that a person may have put there, in bounded time and memory.
+
+    Raises:
+        OSError: it can't be read, is a pipe or a device, which may never end, or is too large.
+    """
+    if not (path.is_dir() or stat.S_ISREG(path.stat().st_mode)):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:,.0f} MB", str(path))
+    return content
+
+
 def read_if_exists(path: Path) -> bytes:
-    """The content of a file; nothing if it is missing."""
+    """The content of a file, read by `read_file`; nothing if it is missing."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         return b""
 

@@ -1,4 +1,6 @@
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,13 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
     ]
 
 
+def doubled(value: str) -> str:
+    """Thirty values, each with two aliases of the one before: the last has a billion."""
+    lines = ["v0: &v0 {x: 1}"]
+    lines += [f"v{n}: &v{n} {value.format(f'*v{n - 1}, *v{n - 1}')}" for n in range(1, 30)]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -133,7 +142,9 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("data: {train_path: 1", "not YAML"),
         ("data: !!python/object:os.system {}", "line 1: data: has the tag"),
         ("1: 2", "unknown key"),
-        ("data: &a {name: *a}", "line 1: data.name:"),
+        ("model: {}\ndata: &a {name: *a}", "line 2: a value contains itself"),
+        ("data: {train_path: &a [*a]}", "line 1: a value contains itself"),
+        ("data: &a\n  quality: {<<: *a}", "line 1: a value contains itself"),
         ("model: {}\ndata:\n  name: !!int x", "line 3: data.name:"),
         ("training: &t {seed: 3}\nmodel:\n  <<: *t", "line 1: model.seed:"),
         ("training: {<<: 3}", "line 1: not YAML"),
@@ -143,6 +154,10 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         ("data: {}\n---\nmodel: {}", "line 2: not YAML"),
         ("%YAML 1.1\n---\ndata: {}", "YAML 1.1"),
         ("[" * 5000, "not YAML"),
+        (doubled("[{}]"), "line 1: more than 50,000 values"),
+        (doubled("{{x: 1, <<: [{}]}}"), "more than 50,000 values"),
+        (doubled("{{<<: [{}]}}"), "more than 50,000 values"),
+        (f"data: {{labels: [{'a, ' * 60_000}]}}", "more than 50,000 values"),
     ],
 )
 def test_one_clear_message(text: str, expected: str) -> None:
@@ -170,6 +185,25 @@ def test_own_splits_are_never_mixed_with_the_sample(paths: str, missing: list[st
     assert [line[: len(start)] for line, start in zip(mistakes(text)[1:], starts, strict=True)] == (
         starts
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda path: path.symlink_to(path), "cannot be read"),
+        (Path.mkdir, "is a directory"),
+        (lambda path: path.write_bytes(b"#" * 1_000_001), "larger than 1 MB"),
+        (lambda path: path.write_bytes(b"\xff"), "not UTF-8 (byte 0)"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, make: Callable[[Path], None], why: str) -> None:
+    path = tmp_path / "config.yaml"
+    make(path)
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ") and why in str(error.value)
 
 
 def test_contradictions_are_reported_with_other_mistakes() -> None:

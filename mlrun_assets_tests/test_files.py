@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets import files
-from mlrun_assets.errors import FileBusyError
+from mlrun_assets.errors import FileBusyError, RecordError
 from mlrun_assets.files import (
     append_line,
     digest_directory,
@@ -19,11 +19,13 @@ from mlrun_assets.files import (
     locked,
     name_beside,
     new_directory,
+    read_file,
     remove_leftovers,
     replace_if_unchanged,
     size_in_bytes,
     write_atomically,
 )
+from mlrun_assets.registries.registry import read_registry
 
 
 def full_disk(*_: object) -> None:
@@ -234,3 +236,23 @@ def test_without_an_exchange_the_file_is_replaced(
     file.write_bytes(b"1")
     assert replace_if_unchanged(file, b"1", b"2")
     assert (file.read_bytes(), names(tmp_path)) == (b"2", ["a.md"])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "_registry.md"
+    make(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_file(path)
+    with pytest.raises(RecordError, match=r"_registry.md: can't be read \(not a regular file\)"):
+        read_registry(tmp_path)
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert read_file(path, 5) == b"12345"
+    with pytest.raises(OSError, match="larger than"):
+        read_file(path, 4)
+    with pytest.raises(IsADirectoryError):
+        read_file(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, contradictions_of
 from mlrun_assets.config.sections import CONFIG_VARIABLE
 from mlrun_assets.errors import ConfigError, count, redact
+from mlrun_assets.files import read_file
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
+MAX_BYTES, MAX_VALUES = 1_000_000, 50_000  # 1 MB of YAML takes seconds to read
 
 # Their items are text even without quotes: the label `no`, `1` or `2024-01-01`.
 _TEXT_LIST = ("data", "labels")
@@ -42,7 +45,8 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
             all mistakes, each with its line.
     """
     named = file or os.environ.get(CONFIG_VARIABLE)
-    path = Path(named or DEFAULT_CONFIG_FILE).expanduser().absolute()
+    # pathlib raises for some names, such as `~nobody`.
+    path = Path(os.path.expanduser(named or DEFAULT_CONFIG_FILE)).absolute()  # noqa: PTH111
     if not named and not path.exists():
         return LoadedConfig(settings=Config(), directory=path.parent)
     secrets: dict[str, str] = {}
@@ -53,7 +57,8 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
 def read_config(path: Path, secrets: dict[str, str] | None = None) -> Config:
     """The config in the file at ``path``; ``secrets`` and errors as in `parse_config`."""
     try:
-        return parse_config(path.read_text(encoding="utf-8-sig"), str(path), secrets)
+        text = read_file(path, MAX_BYTES).decode("utf-8-sig")
+        return parse_config(text, str(path), secrets)
     except FileNotFoundError:
         problem = "no such config file; create it, or name another one with --config or "
         problem += "MLRUN_CONFIG"
@@ -104,7 +109,7 @@ class _Document:
         self.lines: dict[Location, int] = {}
         self.mistakes: list[Mistake] = []
         self._yaml = YAML(typ="safe", pure=True)
-        self._open: list[Node] = []
+        self._values = 0
 
     def read(self, text: str) -> dict[str, Any]:
         """The values of the document.
@@ -118,6 +123,8 @@ class _Document:
                 raise ConfigError(
                     f"{self.name}: is YAML 1.1; remove the line that starts with %YAML"
                 )
+            if node is not None:
+                self._check_size(node, [])
             value = {} if node is None else self._value(node, ())
         except MarkedYAMLError as error:
             line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
@@ -130,22 +137,35 @@ class _Document:
             raise ConfigError(f"{self.name}: line 1: is {kind}; write sections such as `data:`")
         return value or {}
 
+    def _check_size(self, node: Node, around: list[Node]) -> None:
+        """Count the values in ``node``, with aliases written out: a short file can have billions.
+
+        Raises:
+            ConfigError: they are too many, or a value contains itself.
+        """
+        self._values += 1
+        if self._values > MAX_VALUES:
+            why = f"more than {MAX_VALUES:,} values, with those of aliases (`*name`)"
+        elif any(node is outer for outer in around):
+            why = "a value contains itself by an alias (`*name`)"
+        else:
+            children = node.value if isinstance(node, SequenceNode) else []
+            if isinstance(node, MappingNode):
+                children = chain.from_iterable(node.value)
+            for child in children:
+                self._check_size(child, [*around, node])
+            return
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{self.name}: line {line}: {why}; write the values out")
+
     def _value(self, node: Node, location: Location) -> Any:
         if isinstance(node, ScalarNode):
             return self._scalar(node, location)
-        if any(node is outer for outer in self._open):
-            self.mistakes.append(Mistake(location, "is an alias of a value around it; remove it"))
-            return None
-        self._open.append(node)
-        value: Any
         if isinstance(node, MappingNode) and node.tag == _TAG + "map":
-            value = self._mapping(node, location)
-        elif isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
-            value = self._sequence(node, location)
-        else:
-            value = self._unknown_tag(node, location)
-        self._open.pop()
-        return value
+            return self._mapping(node, location)
+        if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
+            return self._sequence(node, location)
+        return self._unknown_tag(node, location)
 
     def _mapping(self, node: MappingNode, location: Location) -> dict[str, Any]:
         self._yaml.constructor.flatten_mapping(node)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from mlrun_assets.errors import EncoderError
-from mlrun_assets.files import write_atomically
+from mlrun_assets.files import read_file, write_atomically
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -48,7 +48,7 @@ def check_directory(path: Path) -> None:
         raise EncoderError(f"encoder directory {path} {found}: set model.name to a directory.")
     if (path / ADAPTER_FILE).is_file():
         try:
-            adapted = orjson.loads((path / ADAPTER_FILE).read_bytes())["base_model_name_or_path"]
+            adapted = orjson.loads(read_file(path / ADAPTER_FILE))["base_model_name_or_path"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             adapted = "another model"
         raise EncoderError(
@@ -77,7 +77,7 @@ def weight_names(path: Path) -> Collection[str]:
     if (path / WEIGHTS_FILE).is_file():
         with safe_open(path / WEIGHTS_FILE, "numpy") as file:
             return list(file.keys())
-    return dict(orjson.loads((path / INDEX_FILE).read_bytes())["weight_map"])
+    return dict(orjson.loads(read_file(path / INDEX_FILE))["weight_map"])
 
 
 def _weight_files(path: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def _weight_files(path: Path) -> list[Path]:
         return [path / WEIGHTS_FILE]
     if (path / INDEX_FILE).is_file():
         try:
-            index = orjson.loads((path / INDEX_FILE).read_bytes())
+            index = orjson.loads(read_file(path / INDEX_FILE))
             shards = sorted({str(name) for name in index["weight_map"].values()})
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise EncoderError(

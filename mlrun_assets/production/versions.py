@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from mlrun_assets.errors import ProductionError, RecordError
-from mlrun_assets.files import digest_directory, new_directory, write_atomically
+from mlrun_assets.files import digest_directory, new_directory, read_if_exists, write_atomically
 from mlrun_assets.records import ProductionVersion, Record, timestamp
 
 CARD_FILE = "README.md"
@@ -176,9 +176,7 @@ def history(production_dir: Path) -> tuple[Move, ...]:
     """
     path = production_dir / HISTORY_FILE
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return ()
+        lines = read_if_exists(path).splitlines()
     except OSError as error:
         raise ProductionError(
             f"{path}: can't be read ({error.strerror}); make it a readable file"

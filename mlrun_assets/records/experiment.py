@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mlrun_assets.errors import RecordError
-from mlrun_assets.files import write_atomically
+from mlrun_assets.files import read_file, write_atomically
 
 
 def timestamp(now: datetime | None = None) -> str:
@@ -39,7 +39,7 @@ class Record(BaseModel):
             RecordError: the file is missing or is not such a record.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_file(path))
         except FileNotFoundError:
             raise RecordError(
                 f"{path}: no such record; materialize the asset that writes it first, in the same "
@@ -257,7 +257,7 @@ class Manifest(Record):
             RecordError: the file is missing, is not a manifest, or has another schema version.
         """
         with suppress(OSError, ValidationError):
-            found = _Schema.model_validate_json(path.read_bytes()).schema_version
+            found = _Schema.model_validate_json(read_file(path)).schema_version
             if found != SCHEMA_VERSION:
                 raise RecordError(
                     f"{path}: schema version {found}, and this version of mlrun-assets reads "
