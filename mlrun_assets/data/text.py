@@ -53,7 +53,7 @@ class Normalised(NamedTuple):
 
 
 ALL_STEPS = frozenset(Step)
-_REPLACED = {
+REPLACED = {
     Step.ZERO_WIDTH_SPACE: ("\u200b", ""),
     Step.BYTE_ORDER_MARK: ("\ufeff", ""),
     Step.SOFT_HYPHEN: ("\u00ad", ""),
@@ -68,6 +68,8 @@ _IRREGULAR = re.compile(rf"[\u200b\ufeff\u00ad{LOOK_ALIKES}]|\s{{2}}|[^\S ]|^\s|
 def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
     """The normal form of ``text``, in which it is stored; idempotent.
 
+    `mlrun_assets.models.tokenizer.normaliser` writes the same steps into a deployed model.
+
     Invisible characters are deleted, not replaced by spaces, because most are inside words.
     Apostrophe-like characters become U+0027 only between letters: elsewhere they may be quotation
     marks.
@@ -75,7 +77,7 @@ def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
     if not _IRREGULAR.search(text) and unicodedata.is_normalized("NFC", text):
         return Normalised(text, {})
     counts: dict[Step, int] = {}
-    for step, (character, replacement) in _REPLACED.items():
+    for step, (character, replacement) in REPLACED.items():
         if step in steps:
             counts[step] = text.count(character)
             text = text.replace(character, replacement)

@@ -24,6 +24,7 @@ from mlrun_assets.types import IntArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -97,7 +98,7 @@ def trim(
     parameters = model.num_parameters()
     while True:
         kept = np.sort(np.concatenate([needed, others[: max(0, budget - len(needed))]]))
-        trimmed = _rebuilt(tokenizer, vocabulary, kept)
+        trimmed = plain_tokenizer(vocabulary.keep(kept), tokenizer)
         tokens_after, unknown_after = _count(trimmed, _encode(trimmed, val_texts))
         fits = tokens_after <= tokens * (1 + MAX_FERTILITY_GROWTH) and unknown_after <= unknown
         if fits or len(kept) == len(vocabulary.pieces):
@@ -116,17 +117,20 @@ def trim(
     )
 
 
-def _rebuilt(
-    tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, kept: IntArray
+def plain_tokenizer(
+    backend: Tokenizer, tokenizer: PreTrainedTokenizerFast
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer of the kept pieces; a class of a family would build its own vocabulary."""
+    """``backend`` with the settings of ``tokenizer``.
+
+    A class of a family would build its own vocabulary and its own normalizer.
+    """
     from transformers import PreTrainedTokenizerFast
 
     names = ["model_max_length", "model_input_names", "padding_side", "truncation_side"]
     names.append("clean_up_tokenization_spaces")
     settings = {name: getattr(tokenizer, name) for name in names}
     return PreTrainedTokenizerFast(
-        tokenizer_object=vocabulary.keep(kept), **tokenizer.special_tokens_map, **settings
+        tokenizer_object=backend, **tokenizer.special_tokens_map, **settings
     )
 
 

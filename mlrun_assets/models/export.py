@@ -14,11 +14,13 @@ from typing import Self
 import polars as pl
 
 from mlrun_assets.config import DeploymentConfig
+from mlrun_assets.data.text import language_profile
 from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import digest_directory, new_directory, size_in_bytes, write_atomically
 from mlrun_assets.metrics import label_numbers, val_metrics
 from mlrun_assets.models.probe import probe_onnx, probe_transformers
+from mlrun_assets.models.tokenizer import deploy_tokenizer
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     CheckpointRecord,
@@ -35,9 +37,15 @@ FLOAT32, INT8 = "float32", "int8"
 
 
 def export_model(
-    directory: Path, dataset: DatasetRecord, checkpoint: CheckpointRecord, config: DeploymentConfig
+    directory: Path,
+    dataset: DatasetRecord,
+    checkpoint: CheckpointRecord,
+    config: DeploymentConfig,
+    language: str,
 ) -> ExportRecord:
     """Copy the checkpoint to ``export/``, add ``onnx/``, and probe both in fresh processes.
+
+    The copy brings texts into the normal form of ``language`` before it reads them.
 
     The transformers form predicts the first 200 val rows, an ONNX form all of them. Latency is for
     one text at a time. ``size_bytes`` is the size of the transformers form.
@@ -57,10 +65,11 @@ def export_model(
     try:
         with new_directory(paths.export, replace=True) as export_dir:
             shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
+            deploy_tokenizer(export_dir, language_profile(language).steps, dataset.max_length)
             size_bytes = size_in_bytes(export_dir)
             reference = Reference.of(model_dir, val, dataset.max_length)
             texts, expected = reference.texts[:ROWS_COMPARED], reference.answers[:ROWS_COMPARED]
-            answers = probe_transformers(export_dir, texts, dataset.max_length)
+            answers = probe_transformers(export_dir, texts)
             forms, left_out = _export_onnx(export_dir, reference, config)
             digest = digest_directory(export_dir)
     except OSError as error:

@@ -1,6 +1,6 @@
 """Load a model directory in a fresh process, as a user would, and predict with it.
 
-    python -m mlrun_assets.models.probe transformers MODEL_DIR MAX_LENGTH < texts.json
+    python -m mlrun_assets.models.probe transformers MODEL_DIR < texts.json
     python -m mlrun_assets.models.probe onnx ONNX_DIR < texts.json
 
 The input is a JSON list of texts; the output has the fields of `Answers`. The ONNX mode runs the
@@ -43,14 +43,14 @@ class Answers(NamedTuple):
     speed: dict[str, float]
 
 
-def probe_transformers(model_dir: Path, texts: list[str], max_length: int) -> Answers:
+def probe_transformers(model_dir: Path, texts: list[str]) -> Answers:
     """Load ``model_dir`` in a new process with ``transformers.pipeline`` and predict ``texts``.
 
     Raises:
         ExportError: it does not load, or does not return a label for every text.
     """
     try:
-        return _probe("transformers", model_dir, texts, str(max_length))
+        return _probe("transformers", model_dir, texts)
     except ExportError as error:
         raise ExportError(f"{model_dir}: {error}") from None
 
@@ -64,8 +64,8 @@ def probe_onnx(onnx_dir: Path, texts: list[str]) -> Answers:
     return _probe("onnx", onnx_dir, texts)
 
 
-def _probe(mode: str, directory: Path, texts: list[str], *arguments: str) -> Answers:
-    command = [sys.executable, "-m", "mlrun_assets.models.probe", mode, str(directory), *arguments]
+def _probe(mode: str, directory: Path, texts: list[str]) -> Answers:
+    command = [sys.executable, "-m", "mlrun_assets.models.probe", mode, str(directory)]
     try:
         result = subprocess.run(
             command,
@@ -91,7 +91,7 @@ def _probe(mode: str, directory: Path, texts: list[str], *arguments: str) -> Ans
 # In the fresh process
 
 
-def _main(mode: str, directory: str, *arguments: str) -> Answers:
+def _main(mode: str, directory: str) -> Answers:
     texts = json.load(sys.stdin)
     # transformers copies the code of a model to a cache and imports it from there. A directory of
     # its own keeps this process apart from others.
@@ -105,7 +105,7 @@ def _main(mode: str, directory: str, *arguments: str) -> Answers:
             reader = importlib.import_module("onnx_classifier").OnnxClassifier(directory)
             predict: Predict = reader.predict
         else:
-            predict = _load_transformers(directory, int(*arguments))
+            predict = _load_transformers(directory)
         load_seconds = time.perf_counter() - started
         answers = Answers(predict(texts), {"load_seconds": load_seconds, **_speed(predict, texts)})
     if mode == "onnx" and (imported := [name for name in UNWANTED if name in sys.modules]):
@@ -113,7 +113,7 @@ def _main(mode: str, directory: str, *arguments: str) -> Answers:
     return answers
 
 
-def _load_transformers(model_dir: str, max_length: int) -> Predict:
+def _load_transformers(model_dir: str) -> Predict:
     from transformers import pipeline
 
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
@@ -121,13 +121,17 @@ def _load_transformers(model_dir: str, max_length: int) -> Predict:
     # The only code that is trusted is the code that this package copied beside an n-gram model.
     is_ensemble = (Path(model_dir) / NGRAMS_DIR).is_dir()
     classify = pipeline(
-        "text-classification", model=model_dir, device=-1, trust_remote_code=is_ensemble
+        "text-classification",
+        model=model_dir,
+        device=-1,
+        truncation=True,
+        trust_remote_code=is_ensemble,
     )
 
     def predict(texts: list[str]) -> list[str]:
         # One text is passed as a string: a list would start a data loader and cost latency.
         inputs = texts if len(texts) > 1 else texts[0]
-        answers = classify(inputs, batch_size=BATCH_SIZE, truncation=True, max_length=max_length)
+        answers = classify(inputs, batch_size=BATCH_SIZE)
         return [answer["label"] for answer in answers]
 
     return predict

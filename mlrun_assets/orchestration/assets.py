@@ -200,9 +200,10 @@ def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def exported_model(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """The model as it would be deployed, in transformers and ONNX form, tested in new processes."""
     with ml_run.stage(context) as stage:
-        config = stage.config.settings.deployment
+        config, language = stage.config.settings.deployment, stage.config.settings.data.language
         dataset, checkpoint = stage.load(DatasetRecord), stage.load(CheckpointRecord)
-        record = stage.save(export.export_model(stage.directory, dataset, checkpoint, config))
+        exported = export.export_model(stage.directory, dataset, checkpoint, config, language)
+        record = stage.save(exported)
         return dg.MaterializeResult(
             metadata=metadata.export_metadata(record, stage.experiment),
             check_results=checks.rule_results(verdict.judge_export(record, config)),

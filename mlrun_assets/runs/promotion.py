@@ -140,7 +140,7 @@ def user_name() -> str:
 
 def probe(model_dir: Path) -> None:
     """Load the model in a fresh process and predict one text; raises `ExportError` if it fails."""
-    probe_transformers(model_dir, ["Tani waa tijaabo."], max_length=32)
+    probe_transformers(model_dir, ["Tani waa tijaabo."])
 
 
 def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:

@@ -314,7 +314,7 @@ def test_code_that_an_encoder_names_is_neither_run_nor_kept(
         assert "auto_map" not in set(json.loads((job.model_dir / name).read_text()))
     assert {path.name for path in job.model_dir.glob("*.py")} == set(SERVED_FILES)
     texts = pl.read_parquet(job.val_file)["text"].to_list()[:4]
-    answers = probe_transformers(job.model_dir, texts, 32).labels
+    answers = probe_transformers(job.model_dir, texts).labels
     predicted = Predictor(job.model_dir, 32, exact=True).probabilities(texts).argmax(axis=1)
     assert answers == [labels[number] for number in predicted]
     assert not marker.exists()

@@ -83,6 +83,8 @@ def test_an_ensemble_asks_for_consent_to_its_code() -> None:
         val_accuracy_ensemble=0.78,
     )
     card, plain = card_with("checkpoint", ensemble=ensemble), card_with("checkpoint")
+    for each in (card, plain):  # transformers takes no such default from a model
+        assert "truncation=True" in python_blocks(each)[0]
     assert "trust_remote_code=True" in python_blocks(card)[0]
     assert "words and short phrases of the training texts" in card
     assert "trust_remote_code" not in plain and "short phrases" not in plain

@@ -24,8 +24,8 @@ class EnsemblePipeline(TextClassificationPipeline):
         self._ngrams = NgramScorer(Path(self.model.config.name_or_path))
 
     def preprocess(self, inputs: Any, **tokenizer_settings: Any) -> Any:
-        """Tokens of one text, and its n-gram scores of shape (1, labels)."""
-        encoded = super().preprocess(inputs, **tokenizer_settings)
+        """Tokens of one text, cut at the limit, and its n-gram scores of shape (1, labels)."""
+        encoded = super().preprocess(inputs, **{"truncation": True, **tokenizer_settings})
         text = inputs["text"] if isinstance(inputs, dict) else inputs
         encoded[SCORES] = torch.from_numpy(self._ngrams.scores([text])).float()
         return encoded

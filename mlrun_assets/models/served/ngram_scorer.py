@@ -5,6 +5,7 @@ This file is copied into that directory, so it imports nothing of its package.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_matrix, diags, hstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
+from tokenizers import Tokenizer
 
 NGRAMS_DIR = "ngrams"
 
@@ -28,6 +30,7 @@ class NgramScorer:
         self.labels: tuple[str, ...] = tuple(settings["labels"])
         self.encoder_weight: float = settings["encoder_weight"]
         self.ngram_weight: float = settings["ngram_weight"]
+        self._normalise = _normalise(settings.get("normaliser"))
         self._words_read: int = settings["words_read"]
         self._weights = arrays["weights"].astype(np.float64)
         self._bias = arrays["bias"].astype(np.float64)
@@ -38,13 +41,24 @@ class NgramScorer:
 
     def scores(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Scores of shape (texts, labels), in the order of ``labels``."""
-        read = [" ".join(text.split()[: self._words_read]) for text in texts]
+        normal = map(self._normalise, texts)
+        read = [" ".join(text.split()[: self._words_read]) for text in normal]
         features = hstack([_features(read, *block) for block in self._blocks], format="csr")
         return np.asarray(features @ self._weights.T) + self._bias
 
     def combine(self, logits: Any, scores: Any) -> Any:
         """The logits of the ensemble; arrays or tensors of shape (texts, labels)."""
         return self.encoder_weight * logits + self.ngram_weight * scores
+
+
+def _normalise(tokenizer: dict[str, Any] | None) -> Callable[[str], str]:
+    """The normalizer of a tokenizer file; None: texts are in normal form."""
+    if tokenizer is None:
+        return str
+    normalise: Callable[[str], str] = Tokenizer.from_str(
+        json.dumps(tokenizer)
+    ).normalizer.normalize_str
+    return normalise
 
 
 def _vectorizer(block: dict[str, Any]) -> CountVectorizer:
