@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
@@ -11,6 +11,7 @@ from mlrun_assets.config.sections import (
     Fraction,
     Number,
     OpenFraction,
+    Positive,
     Section,
     Text,
     setting,
@@ -168,11 +169,13 @@ class DataConfig(Section):
     text_columns: Annotated[tuple[Text, ...], Field(min_length=1)] = setting(
         ("text",), example=["headline", "body"]
     )
-    """Columns of the text. Several columns are joined in this order."""
+    """Columns of the text. Several columns are joined in this order; one that is null or empty is
+    left out."""
     label_column: Text = setting("label", example="category")
     """Column of the label: a name or an integer."""
-    id_column: Text | None = setting(None, example="doc_id")
-    """Column of a unique row id. Unset: the column `id` if it exists, else the line number."""
+    id_column: Text | Literal[False] | None = setting(None, example="doc_id")
+    """Column of a row id that is unique in its file. Unset: the column `id` if it exists, else the
+    line number. `false`: the line number."""
     group_column: Text | None = setting(None, example="author")
     """Column of a group, such as an author or a document. All rows of a group must be in the same
     split."""
@@ -183,6 +186,17 @@ class DataConfig(Section):
     )
     """All labels, in order. Each item is read as it is written: `no` is the label "no". Unset: the
     labels of the train split."""
+    quoting: Literal["auto", "quoted", "escaped", "unquoted"] = setting("auto", example="unquoted")
+    """Meaning of `"` in CSV and TSV. `quoted`: it surrounds a value, and is doubled in it.
+    `escaped`: it surrounds a value, and has a backslash before it in it. `unquoted`: it is a
+    character like others. `auto`: the one under which most lines have the columns of the header; if
+    several fit, CSV is quoted, and TSV is unquoted unless it shows that it is quoted."""
+    max_file_mb: Positive = setting(10_000.0, unit="MB (10**6 bytes)", example=1000)
+    """Maximum size of a compressed file after decompression. A larger file is refused."""
+    max_row_mb: Positive = setting(16.0, unit="MB (10**6 bytes)", example=1)
+    """Maximum size of a row in a file of lines. A larger row is quarantined."""
+    max_text_characters: Count = setting(1_000_000, unit="characters", example=100_000)
+    """Maximum length of a text. A row with a longer one is quarantined."""
     language: Annotated[Text, Field(pattern=r"^[a-z]{2,3}$"), AfterValidator(_known_language)] = (
         setting("som", example="swa")
     )
@@ -197,7 +211,8 @@ class DataConfig(Section):
 
     def texts_only(self) -> DataConfig:
         """A copy for rows without labels: only the text columns are read."""
-        unread = {"label_column": "", "id_column": None, "group_column": None, "slice_columns": ()}
+        unread: dict[str, Any] = {"label_column": "", "group_column": None, "slice_columns": ()}
+        unread["id_column"] = None if self.id_column else self.id_column
         return self.model_copy(update={**unread, "quality": QualityConfig()})
 
     @property

@@ -2,7 +2,8 @@
 
 sources.py     the files that paths, patterns and URLs name
 content.py     a file opened: compression and encoding
-formats.py     JSON Lines, CSV, TSV (with quoted newlines) and Parquet parsed into rows
+formats.py     JSON and Parquet parsed into rows
+tables.py      CSV and TSV parsed into rows: delimiter, quotes and joined lines
 rows.py        columns mapped to text, label, id and group
 reading.py     a split read in normal form; quarantined rows with file and line
 label_names.py labels as names or indices, read one way; names that look alike

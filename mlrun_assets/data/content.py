@@ -1,11 +1,12 @@
-"""Data files opened: their format, and their bytes decompressed.
+"""Data files opened: their format, and their bytes, decompressed and in UTF-8.
 
-The first bytes of a file decide its compression, because wrong suffixes are common. Its name
-decides the format of the rows, because the bytes of CSV and TSV look the same.
+The first bytes of a file decide its compression and encoding, because wrong suffixes are common.
+Its name decides the format of the rows, because the bytes of CSV and TSV look the same.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import zlib
@@ -27,7 +28,7 @@ FORMATS = {
 }
 COMPRESSED = (".gz", ".zst")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# First bytes of files that are not lines of UTF-8, and the advice for each.
+# First bytes of files that are not lines of text, and the advice for each.
 _FOREIGN = {
     b"PAR1": "a Parquet file; rename it to end in .parquet",
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export it as CSV",
@@ -38,11 +39,11 @@ _FOREIGN = {
     b"SQLite format": "a SQLite database; export the rows as CSV or JSON Lines",
     _GZIP: "compressed twice; decompress it once",
     _ZSTD: "compressed twice; decompress it once",
-    b"\xff\xfe": "UTF-16; save it as UTF-8",
-    b"\xfe\xff": "UTF-16; save it as UTF-8",
 }
 _BUFFER_BYTES = 1 << 20
-_CHUNK_BYTES = 1 << 16
+# Compressed bytes that are read at once. They expand to 16 MB at most: gzip to 1,032 times their
+# size, and zstd to a block of 128 kB for each 4 bytes.
+_CHUNK_BYTES = {_GZIP: 1 << 14, _ZSTD: 1 << 9}
 
 
 def format_of(name: str) -> str | None:
@@ -52,22 +53,46 @@ def format_of(name: str) -> str | None:
 
 
 @contextmanager
-def open_content(path: Path, name: str) -> Iterator[BinaryIO]:
-    """Open the decompressed bytes of a file, up to the size it has now.
+def open_content(path: Path, name: str, max_mb: float) -> Iterator[BinaryIO]:
+    """Open the decompressed bytes of a file in UTF-8, up to the size it has now.
 
     Raises:
-        DataError: the file is of a foreign format, or its compression is damaged.
+        DataError: the file is of a foreign format, its compression is damaged, or it decompresses
+            to more than ``max_mb``.
         OSError: the file can't be read.
     """
     with path.open("rb") as opened:
-        plain = _decompressed(_buffered(_bounded(opened, os.fstat(opened.fileno()).st_size)), name)
+        file = _buffered(_bounded(opened, os.fstat(opened.fileno()).st_size))
+        plain = _decompressed(file, name, max_mb)
         start = plain.peek(16)[:16]
         for mark, meaning in _FOREIGN.items():
             if start.startswith(mark):
                 raise DataError(f"{name}: {meaning}")
-        if len(start) >= 4 and (start[0] == start[2] == 0 or start[1] == start[3] == 0):
-            raise DataError(f"{name}: UTF-16; save it as UTF-8")
-        yield plain
+        encoding = _encoding(start)
+        yield _buffered(_in_utf8(plain, encoding, name)) if encoding else plain
+
+
+def _encoding(start: bytes) -> str | None:
+    """The encoding of a text that is not UTF-8, by its mark or by the zeros between its letters."""
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = "".join("0" if byte == 0 else "x" for byte in start[:4])
+    names = {"x000": "utf-32-le", "000x": "utf-32-be", "x0x0": "utf-16-le", "0x0x": "utf-16-be"}
+    return names.get(zeros)
+
+
+def _in_utf8(file: BinaryIO, encoding: str, name: str) -> Iterator[bytes]:
+    """``file`` in UTF-8. A lone surrogate stays one, so that only its row is quarantined."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    try:
+        while content := file.read(_BUFFER_BYTES):
+            yield decoder.decode(content).encode("utf-8", "surrogatepass")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        why = f"damaged {encoding.upper()} ({error.reason}); save it as UTF-8"
+        raise DataError(f"{name}: {why}") from None
 
 
 def _bounded(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -77,19 +102,34 @@ def _bounded(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield content
 
 
-def _decompressed(file: io.BufferedReader, name: str) -> io.BufferedReader:
+def _decompressed(file: io.BufferedReader, name: str, max_mb: float) -> io.BufferedReader:
     start = file.peek(4)
     if start.startswith(_GZIP):
         # 31: the largest window, and gzip's own header and checksum.
-        return _buffered(_members(file, name, partial(zlib.decompressobj, 31)))
-    if start.startswith(_ZSTD):
+        new_member: Callable[[], Any] = partial(zlib.decompressobj, 31)
+    elif start.startswith(_ZSTD):
         from zstandard import ZstdDecompressor
 
-        return _buffered(_members(file, name, ZstdDecompressor().decompressobj))
-    return file
+        new_member = ZstdDecompressor().decompressobj
+    else:
+        return file
+    chunks = iter(partial(file.read, _CHUNK_BYTES[_GZIP if start[:2] == _GZIP else _ZSTD]), b"")
+    return _buffered(_limited(_members(chunks, name, new_member), name, max_mb))
 
 
-def _members(file: BinaryIO, name: str, new_member: Callable[[], Any]) -> Iterator[bytes]:
+def _limited(chunks: Iterator[bytes], name: str, max_mb: float) -> Iterator[bytes]:
+    size = 0
+    for content in chunks:
+        size += len(content)
+        if size > max_mb * 1e6:
+            why = (
+                f"it decompresses to more than {max_mb:,g} MB; split it, or raise data.max_file_mb"
+            )
+            raise DataError(f"{name}: {why}")
+        yield content
+
+
+def _members(chunks: Iterator[bytes], name: str, new_member: Callable[[], Any]) -> Iterator[bytes]:
     """The content of all gzip or zstd members; a truncated member is an error.
 
     The streaming reader of `zstandard` accepts a truncated frame, so it is not used.
@@ -97,7 +137,7 @@ def _members(file: BinaryIO, name: str, new_member: Callable[[], Any]) -> Iterat
     from zstandard import ZstdError
 
     member, compressed = None, b""
-    while compressed := compressed or file.read(_CHUNK_BYTES):
+    while compressed := compressed or next(chunks, b""):
         member = member or new_member()
         try:
             content = member.decompress(compressed)

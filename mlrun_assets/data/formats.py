@@ -1,4 +1,4 @@
-"""Parsers from the content of a file to its rows: JSON Lines, CSV and TSV, Parquet.
+"""Parsers from the content of a file to its rows: JSON Lines, a JSON array, Parquet.
 
 Values are never coerced. A row that can't be parsed is an error in its place, with its line, and
 the rows around it are still read.
@@ -6,18 +6,16 @@ the rows around it are still read.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns, printable
+from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError, listed
 
@@ -106,97 +104,6 @@ def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
             detail = "an integer of more than 64 bits, which would lose digits; put it in quotes"
             return QuarantinedRowError("number too large", detail)
     return row
-
-
-# Reading CSV and TSV
-
-# The default limit of Python, 131,072 characters, is too short for a long document.
-_FIELD_CHARACTERS = 1 << 28
-
-
-def parse_table(file: BinaryIO, delimiter: str, data: DataConfig, name: str) -> Iterator[ParsedRow]:
-    """Parse the rows below the header of a CSV or TSV file; skip blank lines.
-
-    `csv.reader` joins the lines of a quoted field that contains newlines. The line of such a row
-    is its first line. If the reader fails, all lines that it joined are quarantined.
-
-    Raises:
-        DataError: the header can't be read, or lacks a column that the config names.
-    """
-    csv.field_size_limit(_FIELD_CHARACTERS)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    record: list[str] = []
-    reader = csv.reader(_recorded(text, record), delimiter=delimiter, strict=True)
-    header = _header(reader, name)
-    if header is None:
-        return
-    check_columns(header, data, name)
-    while True:
-        first = reader.line_num + 1
-        record.clear()
-        try:
-            row = _row(header, next(reader))
-        except StopIteration:
-            return
-        except csv.Error as error:
-            row = QuarantinedRowError("not a table row", str(error))
-        if isinstance(row, QuarantinedRowError):
-            yield from _quarantine_lines(first, record, row)
-        elif row:
-            yield ParsedRow(first, "".join(record), row)
-
-
-def _recorded(lines: Iterable[str], record: list[str]) -> Iterator[str]:
-    """``lines``, each also appended to ``record``."""
-    for line in lines:
-        record.append(line)
-        yield line
-
-
-def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:
-    """The first line that is not blank, or None."""
-    try:
-        header = next((values for values in reader if any(map(str.strip, values))), None)
-    except csv.Error as error:
-        raise DataError(f"{name}: line 1: the headings can't be read: {error}") from None
-    if header is None:
-        return None
-    if _not_utf8("".join(header)):
-        raise DataError(f"{name}: line 1: the headings are not UTF-8; save the file as UTF-8")
-    repeated = [heading for heading in header if heading and header.count(heading) > 1]
-    if repeated:
-        shown = shorten(repeated[0], 60)
-        raise DataError(f"{name}: line 1: the heading `{shown}` is repeated; rename one")
-    return header
-
-
-def _row(header: list[str], values: list[str]) -> dict[str, Any] | QuarantinedRowError:
-    """The row of a record; empty for a blank line."""
-    if not values or (len(values) == 1 < len(header) and not values[0].strip()):
-        return {}
-    if len(values) != len(header):
-        detail = f"{len(values)} values under {len(header)} headings"
-        return QuarantinedRowError("wrong number of columns", detail)
-    if any(_not_utf8(value) for value in values):
-        return QuarantinedRowError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
-    return dict(zip(header, values, strict=True))
-
-
-def _quarantine_lines(
-    first: int, record: list[str], error: QuarantinedRowError
-) -> Iterator[ParsedRow]:
-    """One error for every line of the record that is not blank; at least one."""
-    detail = error.detail
-    if len(record) > 1:
-        detail += f" (a quote joins lines {first} to {first + len(record) - 1})"
-    filled = [(line, raw) for line, raw in enumerate(record, first) if raw.strip()]
-    for line, raw in filled or [(first, "")]:
-        yield ParsedRow(line, printable(raw), QuarantinedRowError(error.reason, detail))
-
-
-def _not_utf8(text: str) -> bool:
-    """True if bytes of ``text`` were not UTF-8: ``surrogateescape`` makes surrogates of them."""
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # Reading Parquet

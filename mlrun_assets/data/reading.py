@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
-from mlrun_assets.data.formats import parse_json_lines, parse_parquet, parse_table
+from mlrun_assets.data.formats import parse_json_lines, parse_parquet
 from mlrun_assets.data.rows import (
     RAW_CHARACTERS,
     ParsedRow,
@@ -22,6 +23,7 @@ from mlrun_assets.data.rows import (
     QuarantinedRowError,
     row_values,
 )
+from mlrun_assets.data.tables import parse_table
 from mlrun_assets.data.text import Step, duplicate_key, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -70,23 +72,31 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
         with _unchanged(file):
-            frame, quarantined = _read_file(split, file, data, place)
+            frame, quarantined, joined = _read_file(split, file, data, place)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         frames.append(frame)
         rows.quarantined += quarantined
-        read = frame.height + len(quarantined)
-        rows.files += (SourceFile(name=file.name, digest=digest, size_bytes=size, rows_read=read),)
+        source = SourceFile(
+            name=file.name,
+            digest=digest,
+            size_bytes=size,
+            rows_read=frame.height + len(quarantined),
+            joined_lines=joined,
+        )
+        rows.files += (source,)
     rows.frame = pl.concat(frames)
     return rows
 
 
 def _read_file(
     split: str, file: DataFile, data: DataConfig, place: str
-) -> tuple[pl.DataFrame, list[QuarantinedRow]]:
+) -> tuple[pl.DataFrame, list[QuarantinedRow], int]:
+    """The rows of a file, those that are quarantined, and the number of joined lines."""
     kept: list[dict[str, Any]] = []
-    quarantined = []
+    quarantined, joined = [], 0
     for parsed in parse_file(file, data):
         line = parsed.line
+        joined += parsed.lines - 1
         try:
             if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
@@ -98,7 +108,7 @@ def _read_file(
     extra = map(extra_column, data.extra_columns)
     schema = {name: pl.String() for name in ("id", "text", "label", "line", *extra)}
     frame = pl.DataFrame(kept, schema={**schema, "line": pl.Int64()}, orient="row")
-    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined
+    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined, joined
 
 
 def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[ParsedRow]:
@@ -108,15 +118,16 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         DataError: the file is damaged or not of its format, or lacks a column.
         OSError: the file can't be opened or read.
     """
-    kind = format_of(file.name)
+    kind = format_of(file.name) or ""
     if kind == "parquet":
         yield from parse_parquet(file.path, data, file.name, whole=whole)
         return
-    with open_content(file.path, file.name) as content:
-        if kind == "jsonl":
-            yield from filter(None, parse_json_lines(content, whole=whole))
-        else:
-            yield from parse_table(content, "," if kind == "csv" else "\t", data, file.name)
+    opened = partial(open_content, file.path, file.name, data.max_file_mb)
+    if kind in ("csv", "tsv"):
+        yield from parse_table(opened, kind, data, file.name)
+        return
+    with opened() as content:
+        yield from filter(None, parse_json_lines(content, whole=whole))
 
 
 @contextmanager

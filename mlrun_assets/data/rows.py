@@ -43,18 +43,26 @@ class ParsedRow(NamedTuple):
         raw: the row as it is in the file; None for Parquet.
         row: the values by column.
         size: bytes of a row without ``raw``: the mean of its batch.
+        lines: the number of its lines.
     """
 
     line: int
     raw: bytes | str | None
     row: dict[str, Any] | QuarantinedRowError
     size: int = 0
+    lines: int = 1
 
     def shown(self) -> str:
         """The row for the quarantine file, shortened."""
         raw = (str(self.row) if self.raw is None else self.raw)[:_RAW_BYTES]
         text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
         return printable(shorten(text, RAW_CHARACTERS))
+
+
+def row_too_long(limit: int) -> QuarantinedRowError:
+    """The error of a row of more than ``limit`` bytes or characters."""
+    detail = f"more than {limit / 1e6:g} MB; shorten it, or raise data.max_row_mb"
+    return QuarantinedRowError("row too long", detail)
 
 
 def printable(text: str) -> str:

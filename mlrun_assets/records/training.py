@@ -62,12 +62,16 @@ class QualityCheck(Record):
 
 
 class SourceFile(Record):
-    """One file that a split was read from; ``name`` as messages show it."""
+    """One file that a split was read from; ``name`` as messages show it.
+
+    ``joined_lines`` is the number of lines that quotes join to the row above.
+    """
 
     name: str
     digest: str
     size_bytes: int
     rows_read: int
+    joined_lines: int = 0
 
 
 class SplitProfile(Record):

@@ -16,6 +16,7 @@ from mlrun_assets.records import (
     DatasetRecord,
     EpochMetrics,
     QualityCheck,
+    SourceFile,
     SplitProfile,
     TrainingPlan,
 )
@@ -134,10 +135,17 @@ def sources_table(dataset: DatasetRecord) -> Markdown:
     if dataset.unlabelled:
         files += [("unlabelled", file) for file in dataset.unlabelled.files]
     rows = (
-        [name, code(f.name), digest(f.digest), megabytes(f.size_bytes), integer(f.rows_read)]
+        [name, code(f.name), digest(f.digest), megabytes(f.size_bytes), _rows_of_file(f)]
         for name, f in files
     )
     return table("split | file | SHA-256 | >size | >rows", rows)
+
+
+def _rows_of_file(file: SourceFile) -> str:
+    joined = (
+        f" (on {integer(file.rows_read + file.joined_lines)} lines)" if file.joined_lines else ""
+    )
+    return f"{integer(file.rows_read)}{joined}"
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:

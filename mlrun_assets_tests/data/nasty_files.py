@@ -148,10 +148,14 @@ _WHOLE_JSON = [
     Nasty("carriage returns, one bad", between(b"{", b"\r"), (2, 1)),
     Nasty("mixed line ends", dumped(FIRST) + b"\r" + row() + b"\r\n" + dumped(LAST), (3, 0)),
     Nasty("line separators", GOOD_JSON.replace(b"\n", "\u2028".encode()), (0, 1)),
-    Nasty("UTF-16 with a mark", GOOD_JSON.decode().encode("utf-16"), REFUSED),
-    Nasty("UTF-16 big-endian", b"\xfe\xff" + GOOD_JSON.decode().encode("utf-16-be"), REFUSED),
-    Nasty("UTF-16 big without a mark", GOOD_JSON.decode().encode("utf-16-be"), REFUSED),
-    Nasty("UTF-32", GOOD_JSON.decode().encode("utf-32"), REFUSED),
+    Nasty("UTF-16 with a mark", GOOD_JSON.decode().encode("utf-16"), (3, 0)),
+    Nasty("UTF-16 big-endian", b"\xfe\xff" + GOOD_JSON.decode().encode("utf-16-be"), (3, 0)),
+    Nasty("UTF-16 big without a mark", GOOD_JSON.decode().encode("utf-16-be"), (3, 0)),
+    Nasty("UTF-32", GOOD_JSON.decode().encode("utf-32"), (3, 0)),
+    Nasty("UTF-16, cut in a letter", GOOD_JSON.decode().encode("utf-16")[:-1], REFUSED),
+    Nasty("UTF-16 with a lone surrogate",
+          between(row(text="a\ud800")).decode("utf-8", "surrogatepass")
+          .encode("utf-16", "surrogatepass"), (2, 1), "not JSON"),
     Nasty("pretty-printed", json.dumps(FIRST, indent=2).encode(), (0, 4)),
     Nasty("one array", b"[" + row() + b"," + row() + b"]", (0, 1)),
     Nasty("a zip archive", b"PK\x03\x04" + b"\0" * 60, REFUSED),
@@ -203,7 +207,7 @@ PACKED = [
     Nasty("zstd of nothing", zstd(b""), (0, 0)),
     Nasty("gzip in gzip", gzip.compress(_GZIP), REFUSED),
     Nasty("gzip in zstd", zstd(_GZIP), REFUSED),
-    Nasty("gzip of UTF-16", gzip.compress(GOOD_JSON.decode().encode("utf-16")), REFUSED),
+    Nasty("gzip of UTF-16", gzip.compress(GOOD_JSON.decode().encode("utf-16")), (3, 0)),
     Nasty("gzip of a bad line", gzip.compress(between(b"{")), (2, 1)),
 ]
 
@@ -224,7 +228,16 @@ TABLES = [
     Nasty("byte order mark and quotes", b'\xef\xbb\xbf"text","label"\nWaa,x\n', (1, 0)),
     Nasty("CRLF", table(b"Waa,x").replace(b"\n", b"\r\n"), (3, 0)),
     Nasty("carriage returns only", table(b"Waa,x").replace(b"\n", b"\r"), (3, 0)),
-    Nasty("UTF-16", table().decode().encode("utf-16"), REFUSED),
+    Nasty("UTF-16", table().decode().encode("utf-16"), (2, 0)),
+    Nasty(
+        "semicolons",
+        table(b"Haa, waa;x")
+        .replace(b"ow,", b"ow;")
+        .replace(b"ba,", b"ba;")
+        .replace(b"text,", b"text;"),
+        (3, 0),
+    ),
+    Nasty("header again", table(b"text,label"), (2, 1), "repeated header"),
     Nasty("no heading for the label", b"text,topic\nWaa,x\n", REFUSED),
     Nasty("headings with spaces", b"text, label\nWaa,x\n", REFUSED),
     Nasty("heading twice", b"text,label,text\na,x,b\n", REFUSED),
@@ -238,12 +251,22 @@ TABLES = [
     Nasty("quoted comma", table(b'"Haa, waa",x'), (3, 0)),
     Nasty("quoted lines", table(b'"Haa\nwaa\n\nwaa",x'), (3, 0)),
     Nasty("quote inside a value", table(b'Haa "waa",x'), (3, 0)),
-    Nasty("text behind a quote", table(b'"Haa" waa,x'), (2, 1), "not a table row"),
-    Nasty("backslash before a quote", table(b'"Haa \\" waa",x'), (2, 1)),
+    Nasty("text behind a quote", table(b'"Haa" waa,x', b'"Haa, waa",x'), (3, 1)),
+    Nasty("backslash before a quote", table(b'"Haa \\" waa",x'), (3, 0)),
+    Nasty("unclosed quote, no other", table(b'"Haa,x', b"Waa,x", b"Waa,y"), (5, 0)),
     # The open quote takes the rest of the file: each of its lines is quarantined.
-    Nasty("unclosed quote", table(b'"Haa,x', b"Waa,x", b"Waa,y"), (1, 4)),
-    Nasty("unclosed quote on the last line", table() + b'"Haa,x', (2, 1)),
-    Nasty("quote closed lines below", table(b'"Haa,x', b"Waa,x", b'Waa "x",y'), (2, 3)),
+    Nasty("unclosed quote", table(*[b'"Waa, waa",y'] * 9, b'"Haa,x', b"Waa,x"), (10, 3)),
+    Nasty("unclosed quote on the last line", table(b'"Haa, waa",y') + b'"Haa,x', (3, 1)),
+    Nasty(
+        "quote closed lines below",
+        table(*[b'"Waa, waa",y'] * 9, b'"Haa,x', b"Waa,x", b'Waa "x",y'),
+        (11, 3),
+    ),
+    Nasty(
+        "quote that joins rows",
+        table(*[b'"Waa, waa",y'] * 9, b'"Haa,x', b"Waa,x", b'Waa",y'),
+        (11, 3),
+    ),
     Nasty("only an open quote", _HEAD + b'"', (0, 1)),
     Nasty("open quote and blank lines", _HEAD + b'"\n\n\n', (0, 1)),
     Nasty("NUL in a value", table(b"a\x00b,x"), (3, 0)),

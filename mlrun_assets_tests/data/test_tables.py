@@ -1,0 +1,133 @@
+"""CSV and TSV: what quotes mean in a file, and that no row disappears into another one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrun_assets.config import DataConfig
+from mlrun_assets.data.reading import DataFile, SplitRows, read_split
+
+LABELS = ("sports", "health", "sci, tech")
+
+
+def read(path: Path, **data: Any) -> SplitRows:
+    rows = read_split("train", (DataFile(str(path), path),), DataConfig(**data))
+    assert rows.rows_read == rows.frame.height + len(rows.quarantined)
+    return rows
+
+
+def table(*texts: str, columns: str = "id text label", delimiter: str = "\t") -> str:
+    """An unquoted table with one line per text."""
+    values = {"label": lambda n: LABELS[n % 2], "id": "sib-{}".format}
+    rows = [columns.split()]
+    for number, text in enumerate(texts):
+        rows.append([text if c == "text" else values[c](number) for c in rows[0]])
+    return "".join(delimiter.join(row) + "\n" for row in rows)
+
+
+TWEETS = [f"Waa qoraal {n} oo kale" for n in range(60)]
+SWALLOWING = [
+    f'"{text}' if n % 10 == 2 else f'{text}"' if n % 10 == 6 else text
+    for n, text in enumerate(TWEETS)
+]
+# A pair of quotes over three lines, one quote more, and quotes in the middle.
+ODD_QUOTES = ['"Waa kow', "waa laba", 'waa "saddex"', '"', '""', '"afar" iyo', 'shan"', '"lix"']
+# In CSV, it may also be a quoted text; in TSV, nothing shows that it is.
+WRAPPED = [*TWEETS, '"Waa kow"']
+
+
+@pytest.mark.parametrize("columns", ["id text label", "text label", "label text", "id label text"])
+@pytest.mark.parametrize("texts", [SWALLOWING, ODD_QUOTES + TWEETS, WRAPPED])
+@pytest.mark.parametrize(("ending", "delimiter"), [(".tsv", "\t"), (".csv", ";"), (".csv", ",")])
+def test_a_text_may_start_with_a_quote(
+    tmp_path: Path, columns: str, texts: list[str], ending: str, delimiter: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_text(table(*texts, columns=columns, delimiter=delimiter), encoding="utf-8")
+    rows = read(path)
+    assert rows.quarantined == []
+    bare = (lambda text: text.strip('"')) if texts is WRAPPED and delimiter != "\t" else str
+    assert rows.frame["text"].to_list() == list(map(bare, texts))
+
+
+POEM = "Waa kow, laba\nSaddex, afar\n\nShan, lix, toddoba\nSideed"
+LETTER = "Mudane Cali,\nhaa, waan imanayaa"
+QUOTED_TEXTS = [
+    POEM,
+    LETTER,
+    'Wuxuu yiri "haa"',
+    '"',
+    '"Haa, waa" buu yiri',
+    "tab\there",
+    "",
+    "; | ,",
+]
+Writer = Callable[[Any], Any]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("columns", [["id", "text", "label"], ["text", "label"], ["label", "text"]])
+@pytest.mark.parametrize(
+    ("ending", "delimiter"), [(".csv", ","), (".csv", ";"), (".tsv", "\t"), (".csv", "\t")]
+)
+def test_what_a_writer_quotes_is_read_back(
+    tmp_path: Path, ending: str, delimiter: str, columns: list[str], escaped: bool, quoting: Any
+) -> None:
+    style = {"doublequote": False, "escapechar": "\\"} if escaped else {}
+    texts = QUOTED_TEXTS * 3 + TWEETS
+    path = tmp_path / f"a{ending}"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, **style)
+        writer.writerow(columns)
+        for number, text in enumerate(texts):
+            row = {"id": f"a-{number}", "text": text, "label": LABELS[number % 3]}
+            writer.writerow([row[column] for column in columns])
+    # With the least quotes, a writer with a backslash escapes quotation marks outside quotes too.
+    known = "escaped" if escaped and quoting == csv.QUOTE_MINIMAL else "auto"
+    rows = read(path, quoting=known)
+    assert rows.quarantined == []
+    assert rows.frame["text"].to_list() == [text.strip() for text in texts]
+
+
+def test_rows_that_a_quote_joins_are_quarantined_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    good = "".join(f'a-{n},"Haa, waa {n}",{LABELS[n % 2]}\n' for n in range(30))
+    joined = 'b-1,"Waa kow,sports\nb-2,Waa laba,health\nb-3,Waa saddex",sports\n'
+    path.write_text(f"id,text,label\n{good}{joined}{good.replace('a-', 'c-')}")
+    rows = read(path)
+    assert rows.frame.height == 60
+    assert [(bad.line, bad.reason) for bad in rows.quarantined] == [
+        (32, "joined rows"), (33, "joined rows"), (34, "joined rows"),
+    ]  # fmt: skip
+    assert "lines 32 to 34" in rows.quarantined[0].detail
+    assert read(path, quoting="quoted").frame.height == 61
+
+
+@pytest.mark.parametrize(
+    ("quoting", "text"),
+    [
+        ("auto", '"Haa \\"waa\\" ""'),
+        ("quoted", None),
+        ("unquoted", '"Haa \\"waa\\" ""'),
+        ("escaped", 'Haa "waa" "'),
+    ],
+)
+def test_the_config_decides_what_quotes_mean(
+    tmp_path: Path, quoting: str, text: str | None
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"Haa \\"waa\\" ""\tx\n')
+    assert read(path, quoting=quoting).frame["text"].to_list() == ([text] if text else [])
+
+
+def test_lines_that_one_row_takes_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"Waa\nkow",x\nWaa laba,y\nWaa\n')
+    (file,) = read(path).files
+    assert (file.rows_read, file.joined_lines) == (3, 1)
