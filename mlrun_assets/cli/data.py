@@ -122,7 +122,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     data = prediction.data_of(chosen, config.settings.data)
     if source == "-":
         source = "standard input"
-        rows = prediction.text_rows(read_stream(sys.stdin.buffer, source), source, data)
+        rows = prediction.text_rows(read_stream(sys.stdin.buffer, source, data), source, data)
     else:
         rows = prediction.rows_of_file(Path(source), data)
     options = PredictOptions(all_labels=all_labels, explanation=explain, skip_invalid=skip_invalid)

@@ -53,7 +53,7 @@ def format_of(name: str) -> str | None:
 
 
 @contextmanager
-def open_content(path: Path, name: str, max_mb: float) -> Iterator[BinaryIO]:
+def open_content(path: Path, name: str, max_mb: float) -> Iterator[io.BufferedReader]:
     """Open the decompressed bytes of a file in UTF-8, up to the size it has now.
 
     Raises:

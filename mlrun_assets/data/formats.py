@@ -6,22 +6,32 @@ the rows around it are still read.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, check_columns
+from mlrun_assets.data.rows import (
+    RAW_BYTES,
+    ParsedRow,
+    QuarantinedRowError,
+    check_columns,
+    row_too_long,
+)
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError, listed
 
 # Reading JSON Lines
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ARRAY_START = 1 << 10  # bytes in which the bracket of an array must be
+_JSON_TOKEN = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 # orjson writes 254 levels but reads 1,024: rows with more brackets than this are tried.
@@ -29,8 +39,60 @@ _SAFE_LEVELS = 200
 _TOO_DEEP = ("nested too deeply", "hundreds of levels of objects or lists")
 
 
+def bounded_lines(file: BinaryIO, limit: int) -> Iterator[bytes]:
+    """The lines of a file; of a longer line only the first ``limit`` + 1 bytes."""
+    read = partial(file.readline, limit + 1)
+    for line in iter(read, b""):
+        yield line
+        rest = line
+        while len(rest) > limit and not rest.endswith(b"\n"):
+            rest = read()
+
+
+def json_rows(file: io.BufferedReader, name: str, limit: int) -> Iterator[bytes]:
+    """The rows of JSON Lines, or the elements of a JSON array; of a longer one the start.
+
+    Raises:
+        DataError: an array has no end.
+    """
+    start = file.peek(_ARRAY_START)[:_ARRAY_START].removeprefix(_BYTE_ORDER_MARK).lstrip()
+    lines = not start.startswith(b"[")
+    return bounded_lines(file, limit) if lines else _array_elements(file, name, limit)
+
+
+def _array_elements(file: BinaryIO, name: str, limit: int) -> Iterator[bytes]:
+    """The elements of a JSON array; what is behind it comes as a further element."""
+    element, depth, in_string, elements = bytearray(), 0, False, 0
+    while chunk := file.read(_BUFFER_BYTES):
+        if chunk.endswith(b"\\"):  # keep it with the character that it escapes
+            chunk += file.read(1)
+        start = 0
+        for token in _JSON_TOKEN.finditer(chunk):
+            mark = token[0]
+            if mark == b'"':
+                in_string = not in_string
+            elif in_string or len(mark) > 1:
+                continue
+            elif mark in b"[{":
+                depth += 1
+                start = token.end() if depth == 1 else start
+            else:
+                depth -= mark != b","
+                if depth == 0 or (depth == 1 and mark == b","):
+                    element += chunk[start : token.start()][: limit + 1 - len(element)]
+                    # A carriage return is no line end here.
+                    yield bytes(element).replace(b"\r", b" ")
+                    element.clear()
+                    start, elements = token.end(), elements + 1
+        element += chunk[start:][: limit + 1 - len(element)]
+    if depth > 0:
+        why = f"the JSON array has no end after row {elements}; write the file again"
+        raise DataError(f"{name}: {why}")
+    yield bytes(element)
+
+
 def parse_json_lines(
-    lines: Iterable[bytes | None], *, whole: bool = False
+    lines: Iterable[bytes | None], limit: int, *, whole: bool = False
 ) -> Iterator[ParsedRow | None]:
     """Parse one JSON object per line; skip blank lines.
 
@@ -38,6 +100,7 @@ def parse_json_lines(
 
     Args:
         lines: the lines; None (a pipe is waiting) is passed on.
+        limit: a row with more bytes is quarantined.
         whole: quarantine also the rows that can't be written again as they were read.
     """
     parse = _parse_whole if whole else _parse_object
@@ -47,6 +110,9 @@ def parse_json_lines(
             yield None
             continue
         line += 1
+        if len(content) > limit:
+            yield ParsedRow(line, content[:RAW_BYTES], row_too_long(limit))
+            continue
         stripped = content.removeprefix(_BYTE_ORDER_MARK).strip()
         if not stripped:
             continue

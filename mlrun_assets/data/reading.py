@@ -15,7 +15,7 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
-from mlrun_assets.data.formats import parse_json_lines, parse_parquet
+from mlrun_assets.data.formats import json_rows, parse_json_lines, parse_parquet
 from mlrun_assets.data.rows import (
     RAW_CHARACTERS,
     ParsedRow,
@@ -127,7 +127,9 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         yield from parse_table(opened, kind, data, file.name)
         return
     with opened() as content:
-        yield from filter(None, parse_json_lines(content, whole=whole))
+        limit = int(data.max_row_mb * 1e6)
+        rows = json_rows(content, file.name, limit)
+        yield from filter(None, parse_json_lines(rows, limit, whole=whole))
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.text import shorten
@@ -12,10 +12,10 @@ from mlrun_assets.errors import DataError
 
 RAW_CHARACTERS = 500
 # Lines can be huge. This much is enough for RAW_CHARACTERS once white space is collapsed.
-_RAW_BYTES = 8 * RAW_CHARACTERS
+RAW_BYTES = 8 * RAW_CHARACTERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuarantinedRow:
     """A row that is not used: its place, its content and the reason."""
 
@@ -54,7 +54,7 @@ class ParsedRow(NamedTuple):
 
     def shown(self) -> str:
         """The row for the quarantine file, shortened."""
-        raw = (str(self.row) if self.raw is None else self.raw)[:_RAW_BYTES]
+        raw = (str(self.row) if self.raw is None else self.raw)[:RAW_BYTES]
         text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
         return printable(shorten(text, RAW_CHARACTERS))
 
@@ -96,7 +96,7 @@ def row_values(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[s
     Raises:
         QuarantinedRowError: a value is missing or has a wrong type.
     """
-    text = joined_text(row, data.text_columns)
+    text = joined_text(row, data)
     kept: dict[str, Any] = {
         "id": _identifier(row, default_id, data.id_column),
         "text": text,
@@ -108,22 +108,27 @@ def row_values(row: dict[str, Any], default_id: str, data: DataConfig) -> dict[s
     return kept
 
 
-def joined_text(row: dict[str, Any], columns: Sequence[str]) -> str:
-    """The texts of ``columns``, joined by line breaks.
+def joined_text(row: dict[str, Any], data: DataConfig) -> str:
+    """The texts of the text columns, joined by line breaks; one that is null is empty.
 
     Raises:
-        QuarantinedRowError: a column is missing or is not text.
+        QuarantinedRowError: a column is missing or is not text, all are null, or the text is too
+            long.
     """
-    parts = []
-    for column in columns:
-        value = _value(row, column)
-        if value is None:
-            raise QuarantinedRowError("missing text", f"`{column}` is null")
-        if not isinstance(value, str):
+    parts = [_value(row, column) for column in data.text_columns]
+    for column, value in zip(data.text_columns, parts, strict=True):
+        if not isinstance(value, str | None):
             detail = f"`{column}` is a {type(value).__name__}"
             raise QuarantinedRowError("text of a wrong type", detail)
-        parts.append(value.strip())
-    return "\n".join(filter(None, parts))
+    if all(value is None for value in parts):
+        names = ", ".join(f"`{column}`" for column in data.text_columns)
+        raise QuarantinedRowError("missing text", f"{names} is null")
+    text = "\n".join(filter(None, (value.strip() for value in parts if value)))
+    if len(text) > data.max_text_characters:
+        limit = f"more than {data.max_text_characters:,} characters"
+        detail = f"{limit}; shorten it, or raise data.max_text_characters"
+        raise QuarantinedRowError("text too long", detail)
+    return text
 
 
 def _value(row: dict[str, Any], column: str) -> Any:
@@ -149,9 +154,9 @@ def is_visible(character: str) -> bool:
     return character.isprintable() and not character.isspace()
 
 
-def _identifier(row: dict[str, Any], default: str, column: str | None) -> str:
-    if column is None:
-        value = row.get("id")
+def _identifier(row: dict[str, Any], default: str, column: str | Literal[False] | None) -> str:
+    if not column:
+        value = row.get("id") if column is None else None
         return default if value is None or value == "" else str(value)
     value = _value(row, column)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":

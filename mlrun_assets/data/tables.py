@@ -304,13 +304,13 @@ class _WholeRows:
                 seen.add(values[place])
 
     def joined(self, record: _Record) -> int:
-        """The lines of ``record`` that look like rows; 0 if there are less than two."""
+        """The number of lines if the first, the last and half of all look like rows; else 0."""
         columns = len(self._table.header)
         if len(record.lines) == 1 or columns == 1:
             return 0
-        lines = map(self._table.split, record.lines)
-        whole = sum(len(values) == columns and self._fit(values) for values in lines)
-        return whole if whole > 1 else 0
+        lines = [self._table.split(line) for line in record.lines if line.strip()]
+        whole = [len(values) == columns and self._fit(values) for values in lines]
+        return len(whole) if whole[0] and whole[-1] and 2 * sum(whole) >= len(whole) > 1 else 0
 
     def _fit(self, values: list[str]) -> bool:
         if self._table.delimiter == "\t":  # rare in texts

@@ -127,18 +127,19 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
         yield from parse_file(file, data.texts_only(), whole=True)
 
 
-def read_stream(stream: BinaryIO, name: str) -> Iterator[ParsedRow | None]:
+def read_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[ParsedRow | None]:
     """The JSON Lines of a pipe as they arrive; None after a while without new ones.
 
     Raises:
         DataError: the pipe can't be read.
     """
     with readable(name):
-        yield from parse_json_lines(pipe_lines(stream), whole=True)
+        limit = int(data.max_row_mb * 1e6)
+        yield from parse_json_lines(pipe_lines(stream, limit), limit, whole=True)
 
 
-def pipe_lines(stream: BinaryIO, patience: float = 1.0) -> Iterator[bytes | None]:
-    """The lines of a pipe; None after each ``patience`` seconds of waiting.
+def pipe_lines(stream: BinaryIO, limit: int, patience: float = 1.0) -> Iterator[bytes | None]:
+    """The lines of a pipe, about ``limit`` bytes of each; None after each ``patience`` seconds.
 
     The caller answers the lines it has when it gets None. The waiting times are added up: a pipe
     with two rows a second never pauses for long, but would fill a window of some thousand rows in
@@ -150,6 +151,7 @@ def pipe_lines(stream: BinaryIO, patience: float = 1.0) -> Iterator[bytes | None
     waiting.register(descriptor, select.POLLIN)
     left = patience
     begun: list[bytes] = []
+    size = 0
     while True:
         asked = time.monotonic()
         ready = waiting.poll(1000 * left)
@@ -166,5 +168,8 @@ def pipe_lines(stream: BinaryIO, patience: float = 1.0) -> Iterator[bytes | None
         for end in ended:
             yield b"".join([*begun, end])
             begun.clear()
-        begun.append(rest)
+            size = 0
+        if size <= limit:
+            begun.append(rest)
+            size += len(rest)
     yield b"".join(begun)

@@ -102,7 +102,7 @@ def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
         DataError: the file is missing, can't be read, or is no data file.
     """
     if path.is_fifo():
-        return text_rows(read_stream(path.open("rb"), str(path)), str(path), data)
+        return text_rows(read_stream(path.open("rb"), str(path), data), str(path), data)
     file = data_file(path)
     return text_rows(read_whole_rows(file, data), file.name, data)
 
@@ -124,7 +124,7 @@ def text_rows(
         try:
             if isinstance(row, QuarantinedRowError):
                 raise row
-            text = normalise(joined_text(row, data.text_columns), steps).text
+            text = normalise(joined_text(row, data), steps).text
             if not text:
                 why = "nothing is left after white space is stripped"
                 raise QuarantinedRowError("empty text", why)

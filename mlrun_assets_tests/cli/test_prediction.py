@@ -232,7 +232,7 @@ def test_a_reader_that_leaves_ends_it_quietly(home: Path) -> None:
 def test_ctrl_c_leaves_no_half_file(
     predict: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(stream: Any) -> Iterator[bytes]:
+    def interrupted(*arguments: Any) -> Iterator[bytes]:
         yield from [lines(GOAL)] * 100
         raise KeyboardInterrupt
 

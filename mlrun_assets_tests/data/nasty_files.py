@@ -135,6 +135,7 @@ _FILES_OF_LINES = [
     ),
     *(Nasty(name, between(line), (3, 0)) for name, line in _ODD_LINES.items()),
 ]
+_PRETTY = json.dumps([FIRST, {"a": '[{]},\\"\u00e9'}, LAST], indent=1).encode()
 _WHOLE_JSON = [
     Nasty("empty", b"", (0, 0)),
     Nasty("only blank lines", b"\n \n\t\n\r\n\x0b\n" * 50, (0, 0)),
@@ -157,7 +158,17 @@ _WHOLE_JSON = [
           between(row(text="a\ud800")).decode("utf-8", "surrogatepass")
           .encode("utf-16", "surrogatepass"), (2, 1), "not JSON"),
     Nasty("pretty-printed", json.dumps(FIRST, indent=2).encode(), (0, 4)),
-    Nasty("one array", b"[" + row() + b"," + row() + b"]", (0, 1)),
+    Nasty("one array", b"[" + row() + b"," + row() + b"]", (2, 0)),
+    Nasty("pretty-printed array", _PRETTY.replace(b"\n", b"\r\n"), (2, 1), "missing column"),
+    Nasty("array with a bad row", b"[" + row() + b",\r\n{'text':\r\n3},\r\n" + row() + b"]", (2, 1),
+          "not JSON"),
+    Nasty("array of arrays", b"[[" + row() + b"]," + row() + b"]", (1, 1)),
+    Nasty("empty array", b"\xef\xbb\xbf[ ]\n", (0, 0)),
+    Nasty("two arrays", b"[" + row() + b"]\n[" + row() + b",]\n", (2, 0)),
+    Nasty("array without its end", b"[" + row() + b"," + row(), REFUSED),
+    Nasty("array with an open string", b'[{"text": "a"b", "label": "x"},' + row() + b"]", REFUSED),
+    Nasty("array in UTF-16", ("[" + GOOD_JSON.decode().strip().replace("\n", ",") + "]")
+          .encode("utf-16-le"), (3, 0)),
     Nasty("a zip archive", b"PK\x03\x04" + b"\0" * 60, REFUSED),
     Nasty("a PDF", b"%PDF-1.7\n" + b"\0" * 60, REFUSED),
     Nasty("a spreadsheet", b"\xd0\xcf\x11\xe0" + b"\0" * 60, REFUSED),

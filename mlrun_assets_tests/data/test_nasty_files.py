@@ -6,7 +6,8 @@ import gzip
 import json
 import os
 import signal
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,13 +173,41 @@ def test_a_file_that_grows_while_it_is_read(
         read(path)
 
 
-@pytest.mark.slow
-def test_a_line_of_50_megabytes(tmp_path: Path) -> None:
-    path = tmp_path / "long.jsonl"
-    text = "waa " * 12_500_000
-    path.write_bytes(row() + b"\n" + row(text=text) + b'\n{"text": "' + text.encode() + b"\n")
-    rows = read(path)
-    assert (rows.frame.height, len(rows.quarantined)) == (2, 1)
+WAA = "waa " * 100_000
+ROWS = {
+    ".jsonl": [row(), row(text=WAA), row(), b'{"text": "' + WAA.encode(), row()],
+    ".json": [row(), row(text=WAA), row(), row(text=WAA), row()],
+    ".csv": [b"text,label", b"Waa,x", f"{WAA},x".encode(), b"Waa,y", f"{WAA},x".encode(), b"Waa,x"],
+    ".tsv": [b"text\tlabel", b"Waa\tx", f'"Haa {WAA}"\tx'.encode(), b"Waa\ty", b"W\tx"],
+}
+
+
+@pytest.mark.parametrize("ending", ROWS)
+@pytest.mark.parametrize("limits", [{"max_row_mb": 0.1}, {"max_text_characters": 100_000}])
+def test_rows_above_a_limit(tmp_path: Path, ending: str, limits: dict[str, Any]) -> None:
+    path = tmp_path / f"long{ending}"
+    content = b"\n".join(ROWS[ending])
+    path.write_bytes(b"[" + content.replace(b"\n", b",") + b"]" if ending == ".json" else content)
+    rows = read(path, **limits)
+    reasons = {bad.reason for bad in rows.quarantined}
+    assert rows.frame.height == 3
+    assert reasons & {"row too long", "text too long"} and reasons <= {
+        "row too long", "text too long", "not JSON", "wrong number of columns"
+    }  # fmt: skip
+    assert rows.quarantined[0].line == (2 if "json" in ending else 3)
+
+
+@pytest.mark.parametrize("pack", [partial(gzip.compress, mtime=0), zstd])
+def test_content_is_expanded_piece_by_piece(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "bomb.jsonl"
+    path.write_bytes(pack(row() + b"\n" + b"a" * 200_000_000))
+    with pytest.raises(DataError, match=r"more than 100 MB; .* data\.max_file_mb"):
+        read(path, max_file_mb=100.0)
+    tracemalloc.start()
+    rows = read(path, max_row_mb=1.0)
+    assert tracemalloc.get_traced_memory()[1] < 130_000_000
+    tracemalloc.stop()
+    assert (rows.frame.height, rows.quarantined[0].reason) == (1, "row too long")
 
 
 # --- generated ----------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_lines_are_those_of_a_file_however_they_are_cut(content: bytes, size: in
     thread = threading.Thread(target=write)
     thread.start()
     with open(reader, "rb") as pipe:  # noqa: PTH123  a descriptor
-        found = list(pipe_lines(pipe))
+        found = list(pipe_lines(pipe, 1000))
     thread.join()
     expected = [line.removesuffix(b"\n") for line in io.BytesIO(content)]
     assert [line for line in found if line] == [line for line in expected if line]
@@ -130,7 +130,7 @@ def test_lines_are_those_of_a_file_however_they_are_cut(content: bytes, size: in
 def test_a_file_lets_no_one_wait(tmp_path: Path) -> None:
     (tmp_path / "rows").write_bytes(b"line\n" * 100_000)
     with (tmp_path / "rows").open("rb") as file:
-        assert list(pipe_lines(file)) == [b"line"] * 100_000 + [b""]
+        assert list(pipe_lines(file, 1000)) == [b"line"] * 100_000 + [b""]
 
 
 def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +151,6 @@ def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.Monkey
 
     def received() -> Iterator[bytes | None]:
         with Path(os.devnull).open("rb") as file:
-            yield from pipe_lines(file)
+            yield from pipe_lines(file, 1000)
 
     assert list(received()) == [b"a", b"b", None, b"c", b"d", None, b""]
