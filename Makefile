@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test ray check lint clean
+.PHONY: help setup run ui test ray check lint audit clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -62,6 +62,10 @@ test: lint $(VENV)/.mlflow ## All tests except those with Ray: before you merge.
 
 ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
+
+audit: $(STAMP) ## Look up known vulnerabilities of the pinned packages; needs the network.
+	$(BIN)/python -m pip install --quiet pip-audit
+	pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## Remove .venv and caches; keep experiments, production and reports.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

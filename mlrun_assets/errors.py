@@ -77,6 +77,10 @@ class FileBusyError(MlrunError):
     """Another process held the lock of a file for longer than the time limit."""
 
 
+class OfflineError(OSError):
+    """``offline`` is set, and something called another machine. Libraries know an `OSError`."""
+
+
 class RecordError(MlrunError):
     """A record is missing or can't be read: an earlier stage did not finish."""
 

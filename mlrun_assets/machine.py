@@ -1,4 +1,4 @@
-"""CPUs and memory of this process, the speed of bfloat16, and the settings of libraries.
+"""CPUs and memory of this process, the speed of bfloat16, settings of libraries, no network.
 
 A container sees all CPUs and all memory of its host. Its limits are in the cgroup files of version
 1 or 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html). Systems without these files, such as
@@ -7,15 +7,20 @@ macOS, have no such limits. ``root`` is the root of the file system; tests pass 
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
 import resource
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from mlrun_assets.errors import OfflineError
 
 ROOT = Path("/")
 
@@ -167,7 +172,7 @@ RECORDED_VARIABLES = (
 
 
 def settle_environment() -> None:
-    """Remove `IGNORED_VARIABLES`, and turn off the telemetry of the Hub's library.
+    """Remove `IGNORED_VARIABLES`, turn off the Hub's telemetry, and keep offline what was.
 
     Libraries read their variables when they are imported, and child processes inherit them. So
     this runs when the package is imported.
@@ -176,6 +181,8 @@ def settle_environment() -> None:
         if name.startswith(tuple(IGNORED_VARIABLES)) and not _HARMLESS.match(name):
             del os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if os.environ.get(OFFLINE_VARIABLE):  # in a process that an offline run has started
+        guard_network()
 
 
 @contextmanager
@@ -192,3 +199,54 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+# No network
+
+OFFLINE_VARIABLE = "MLRUN_OFFLINE"
+_OFFLINE = (OFFLINE_VARIABLE, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
+# Audit events of Python: the second argument is the address, or the first one is the host.
+_CONNECTIONS = ("socket.connect", "socket.sendto", "socket.sendmsg")
+_LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+_guards: list[str] = []
+
+
+def set_offline(offline: bool) -> None:
+    """Refuse every call to another machine from now on, also in processes that this one starts.
+
+    A long-lived process reads its config again and again: False allows the calls again.
+    """
+    if offline:
+        os.environ.update(dict.fromkeys(_OFFLINE, "1"))
+        guard_network()
+    elif os.environ.get(OFFLINE_VARIABLE):
+        for name in _OFFLINE:
+            os.environ.pop(name, None)
+
+
+def guard_network() -> None:
+    """Refuse calls to other machines while the variable is set; libraries can't undo it."""
+    if not _guards:  # a hook can't be removed
+        _guards.append("audit")
+        sys.addaudithook(_refuse_calls)
+
+
+def _refuse_calls(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _CONNECTIONS and isinstance(arguments[1], tuple):  # others are files
+        host = arguments[1][0]
+    elif event in _LOOKUPS:
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    allowed = not isinstance(host, str) or _is_this_machine(host)
+    if not allowed and os.environ.get(OFFLINE_VARIABLE):
+        raise OfflineError(f"no connection to {host}: `offline` is true in the config")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host in ("", "localhost", socket.gethostname())
+    return address.is_loopback or address.is_unspecified

@@ -34,6 +34,7 @@ VARIABLES = {
     "MLRUN_EXPERIMENT": "Name of the next experiment. Unset: a timestamp.",
     "MLRUN_CACHE": "Directory of unpacked encoders. Unset: `mlrun_assets` in `XDG_CACHE_HOME` or "
     "`~/.cache`.",
+    "MLRUN_OFFLINE": "Set by the key `offline` for the processes of a run.",
     "MLRUN_TERMINAL_COLUMNS": "Width of the progress bar. Set by `mlrun-assets run` for its "
     "processes; empty: no bar.",
     "DAGSTER_HOME": "Directory of Dagster's history; an absolute path. Unset: `mlrun-assets run` "
@@ -80,6 +81,7 @@ def _sections(schema: dict[str, Any], section: dict[str, Any], prefix: str) -> l
             cells = [f"`{key}`", allowed(field), field.get("unit", ""), default, example, meaning]
             rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
     title, meaning = prefix.rstrip("."), section.get("description", "").partition("\n\n")[0]
+    title = title or "Top level"
     columns = "| key | type and allowed values | unit | default | example | meaning |"
     heading = [f"## {title}\n\n{meaning}\n\n{columns}", "| --- | --- | --- | --- | --- | --- |"]
     return ([*heading, *rows, ""] if rows else []) + nested

@@ -205,9 +205,9 @@ class DataConfig(Section):
     quality: QualityConfig = QualityConfig()
 
     def paths(self, split: str) -> tuple[str, ...]:
-        """The files of ``train_path``, ``val_path`` or another ``*_path`` that is set."""
-        named: str | tuple[str, ...] = getattr(self, f"{split}_path")
-        return (named,) if isinstance(named, str) else named
+        """The files of ``train_path``, ``val_path`` or another ``*_path``; none if it is unset."""
+        named: str | tuple[str, ...] | None = getattr(self, f"{split}_path")
+        return (named,) if isinstance(named, str) else named or ()
 
     def texts_only(self) -> DataConfig:
         """A copy for rows without labels: only the text columns are read."""

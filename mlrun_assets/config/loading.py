@@ -17,6 +17,7 @@ from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, 
 from mlrun_assets.config.sections import CONFIG_VARIABLE
 from mlrun_assets.errors import ConfigError, count, redact
 from mlrun_assets.files import read_file
+from mlrun_assets.machine import set_offline
 
 DEFAULT_CONFIG_FILE = "ml_config.yaml"
 MAX_BYTES, MAX_VALUES = 1_000_000, 50_000  # 1 MB of YAML takes seconds to read
@@ -34,7 +35,7 @@ _WORDS_FOR_FLAGS = {"yes", "no", "on", "off", "y", "n"}
 
 
 def load_config(file: Path | str | None = None) -> LoadedConfig:
-    """Read the config file.
+    """Read the config file, and allow or refuse this process the network as it says.
 
     Args:
         file: the file; None: the one that ``MLRUN_CONFIG`` names, else ``ml_config.yaml`` in the
@@ -51,6 +52,7 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
         return LoadedConfig(settings=Config(), directory=path.parent)
     secrets: dict[str, str] = {}
     settings = read_config(path, secrets)
+    set_offline(settings.offline)
     return LoadedConfig(settings=settings, directory=path.parent, file=path, secrets=secrets)
 
 
@@ -297,6 +299,8 @@ def _without(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     wrong = {mistake.location[:2] for mistake in mistakes}
     return {
         section: {key: value for key, value in keys.items() if (section, key) not in wrong}
+        if isinstance(keys, dict)
+        else keys
         for section, keys in values.items()
-        if (section,) not in wrong and isinstance(keys, dict)
+        if (section,) not in wrong
     }

@@ -18,11 +18,13 @@ from mlrun_assets.config.sections import (
     DeploymentConfig,
     EvaluationConfig,
     ExperimentsConfig,
+    Flag,
     ModelConfig,
     ReportsConfig,
     Section,
     TrackingConfig,
     TrainingConfig,
+    setting,
 )
 from mlrun_assets.errors import ConfigError, is_redacted
 
@@ -32,6 +34,9 @@ Location = tuple[str | int, ...]
 class Config(Section):
     """The whole of ``ml_config.yaml``."""
 
+    offline: Flag = setting(False, example=True)
+    """Refuse every call to another machine. Data, trackers and stores must be on this machine; a
+    model of the Hub must be in its cache."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -119,6 +124,8 @@ _ORDERED = (
     ("other_language_warns", "other_language_blocks"),
     ("wanted_detectable_difference", "max_detectable_difference"),
 )
+_LOCAL_TRACKERS = ("tensorboard", "none")
+_NOT_OFFLINE = ", and `offline` is true: name one on this machine, or remove it"
 
 
 def contradictions_of(config: Config) -> Iterator[Mistake]:
@@ -127,6 +134,8 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
     yield from _data_mistakes(config.data)
     yield from _quality_mistakes(config.data.quality)
     yield from _training_mistakes(config.training)
+    if config.offline:
+        yield from _network_mistakes(config)
     labels, count = config.data.labels, config.model.num_labels
     if labels and count and len(labels) != count:
         message = f"is {count}, but data.labels lists {len(labels)}: make them agree"
@@ -170,6 +179,21 @@ def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
                 yield Mistake(("data", key), message)
         if len(set(paths)) < len(paths):
             yield Mistake(("data", key), "lists a file twice")
+
+
+def _network_mistakes(config: Config) -> Iterator[Mistake]:
+    for split in ("train", "val", "test", "unlabelled", "predict"):
+        for path in config.data.paths(split):
+            if "://" in path and not path.startswith(("file://", "memory://")):
+                yield Mistake(("data", f"{split}_path"), f"is a URL{_NOT_OFFLINE}")
+    uri = config.tracking.mlflow_uri
+    if config.tracking.mlflow and uri and not uri.startswith(("sqlite:", "file:")):
+        yield Mistake(("tracking", "mlflow_uri"), f"is no file{_NOT_OFFLINE}")
+    if config.training.ray_address:
+        yield Mistake(("training", "ray_address"), f"is a cluster{_NOT_OFFLINE}")
+    if others := [name for name in config.training.report_to if name not in _LOCAL_TRACKERS]:
+        message = f"lists {', '.join(others)}, which may call a server{_NOT_OFFLINE}"
+        yield Mistake(("training", "report_to"), message)
 
 
 def _quality_mistakes(quality: QualityConfig) -> Iterator[Mistake]:

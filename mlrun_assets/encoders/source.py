@@ -154,6 +154,6 @@ def _reason(error: Exception, revision: str | None) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"it has no revision {revision!r}."
     if is_offline_mode():
-        return "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set."
+        return "`offline` or HF_HUB_OFFLINE is set."
     details = str(error).strip().splitlines() or ["no details"]
     return f"{type(error).__name__}: {details[0]}."

@@ -191,7 +191,7 @@ def _reason(error: BaseException) -> str:
     if status in _ADVICE:
         return f"{_ADVICE[status]} ({status})"
     if is_offline_mode():
-        return "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it, or name a directory"
+        return "`offline` or HF_HUB_OFFLINE is set; unset it, or name a directory"
     details = (str(error).strip().splitlines() or ["no details"])[0]
     if status is None and isinstance(error, OSError | HTTPError):
         return (
