@@ -115,12 +115,13 @@ def judged(
 ) -> QualityCheck:
     """The result of a check: it fails with ``severity`` if its value is beyond its threshold.
 
-    ``fine`` is the message if it passes, ``wrong`` if it fails (by default the same). Without a
-    value nothing was measured, so the check is off, not passed.
+    ``fine`` is the message if it passes, ``wrong`` if it fails (by default the same). With a
+    threshold and no value, there was nothing to measure: the check is off, not passed.
     """
     value, threshold, _, bound = measured
     within = value is None or threshold is None or _WITHIN[bound](value, threshold)
-    passed = CheckOutcome.OFF if value is None else CheckOutcome.PASSED
+    unmeasured = value is None and threshold is not None
+    passed = CheckOutcome.OFF if unmeasured else CheckOutcome.PASSED
     return QualityCheck(
         name=name,
         outcome=passed if within else CheckOutcome.FAILED,
@@ -132,4 +133,5 @@ def judged(
 
 def off(name: CheckName, why: str = "turned off in data.quality.skip") -> QualityCheck:
     """The result of a check that was not run."""
-    return judged(name, Measured(None, None), why)
+    check = judged(name, Measured(None, None), why)
+    return check.model_copy(update={"outcome": CheckOutcome.OFF})

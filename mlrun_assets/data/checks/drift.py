@@ -129,10 +129,10 @@ def split_drift(dataset: Dataset) -> QualityCheck:
 
 def drift_from_previous(dataset: Dataset) -> QualityCheck:
     """Train and test are distributed as in the previous run on data of this name."""
-    previous, limit = dataset.previous, dataset.config.quality.drift_warns
+    previous = dataset.previous
     name: CheckName = "drift_from_previous"
     if previous is None:
-        return judged(name, Measured(None, limit), "no earlier run on data of this name")
+        return judged(name, Measured(None, None), "no earlier run on data of this name")
     earlier = previous.experiment
     pairs = {
         f"{split} against {earlier}": (previous.frames[split], dataset.splits[split].frame)
@@ -140,6 +140,7 @@ def drift_from_previous(dataset: Dataset) -> QualityCheck:
     }
     columns = ["id", "text", "label"]
     if all(before.equals(now.select(columns)) for before, now in pairs.values()):
+        limit = dataset.config.quality.drift_warns
         return judged(name, Measured(0.0, limit), f"the rows are those of {earlier}")
     advice = "give the data another data.name if the change is meant"
     return _judge(name, pairs, dataset.config.quality, advice)
