@@ -152,7 +152,7 @@ class DataConfig(Section):
     the name of the directory of `train_path`."""
     train_path: Paths = setting("data/sample/train.jsonl", example="data/train-*.jsonl.gz")
     """Rows of the train split: a file, a pattern, a URL, or a list of these. Formats: JSON Lines,
-    CSV, TSV, Parquet; compressed files too. Set the paths of all three splits, or none."""
+    CSV, TSV, Parquet, Arrow; compressed files too. Set the paths of all three splits, or none."""
     val_path: Paths = setting("data/sample/val.jsonl", example="data/val.csv")
     """Rows of the val split: the model is selected and calibrated on them."""
     test_path: Paths = setting("data/sample/test.jsonl", example="data/test.csv")

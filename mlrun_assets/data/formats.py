@@ -1,4 +1,4 @@
-"""Parsers from the content of a file to its rows: JSON Lines, a JSON array, Parquet.
+"""Parsers from the content of a file to its rows: JSON Lines, a JSON array, Parquet, Arrow.
 
 Values are never coerced. A row that can't be parsed is an error in its place, with its line, and
 the rows around it are still read.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -172,47 +172,70 @@ def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     return row
 
 
-# Reading Parquet
+# Reading Parquet and Arrow
 
 # A batch has at most this many rows, and about as many as fit into BATCH_BYTES.
 BATCH_ROWS = 1000
 BATCH_BYTES = 1 << 23
 _BUFFER_BYTES = 1 << 20
 
+# Batches of the columns that the second argument chooses from the schema; None: of all.
+Batches = Callable[[Path, Callable[[Any], list[str] | None]], Iterator[Any]]
 
-def parse_parquet(
-    path: Path, data: DataConfig, name: str, *, whole: bool = False
-) -> Iterator[ParsedRow]:
-    """Read a Parquet file in batches; the line of a row is its number, from 1.
 
-    Arrow reads it, because polars panics on some damaged files. ``whole`` rows have all columns,
-    not only those that the config names.
-
-    Raises:
-        DataError: the file is damaged, is not Parquet, or lacks a column.
-    """
-    import pyarrow as pa
+def parquet_batches(path: Path, choose: Callable[[Any], list[str] | None]) -> Iterator[Any]:
+    """The batches of a Parquet file. Arrow reads it, because polars panics on damaged files."""
     from pyarrow.parquet import ParquetFile
 
-    line = 0
+    # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
+    with ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+        columns = choose(file.schema_arrow)
+        groups = map(file.metadata.row_group, range(file.num_row_groups))
+        sizes = [group.total_byte_size / max(1, group.num_rows) for group in groups]
+        rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max([1, *sizes]))))
+        yield from file.iter_batches(rows, columns=columns)
+
+
+def arrow_batches(path: Path, choose: Callable[[Any], list[str] | None]) -> Iterator[Any]:
+    """The batches of an Arrow stream, the format in which `datasets` saves to disk."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        columns = choose(reader.schema)
+        yield from (batch if columns is None else batch.select(columns) for batch in reader)
+
+
+def parse_batches(
+    batches: Batches, path: Path, data: DataConfig, name: str, *, whole: bool = False
+) -> Iterator[ParsedRow]:
+    """Read a Parquet or Arrow file in batches; the line of a row is its number, from 1.
+
+    ``whole`` rows have all columns, not only those that the config names.
+
+    Raises:
+        DataError: the file is damaged, is not of its format, or lacks a column.
+    """
+    import pyarrow as pa
+
+    line, names = 0, list[str]()
+
+    def choose(schema: Any) -> list[str] | None:
+        names.extend(class_names(schema.metadata, data, name))
+        columns = check_columns(schema.names, data, name)
+        return None if whole else columns
+
     try:
-        # With pre_buffer, Arrow loads whole columns of a row group, and often a file is one group.
-        with ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            columns = check_columns(file.schema_arrow.names, data, name)
-            names = class_names(file.schema_arrow.metadata, data, name)
-            groups = map(file.metadata.row_group, range(file.num_row_groups))
-            sizes = [group.total_byte_size / max(1, group.num_rows) for group in groups]
-            rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max([1, *sizes]))))
-            for batch in file.iter_batches(rows, columns=None if whole else columns):
-                size = batch.nbytes // max(1, batch.num_rows)
-                for row in batch.to_pylist():
-                    line += 1
-                    yield ParsedRow(line, None, _named(row, data.label_column, names), size)
+        for batch in batches(path, choose):
+            size = batch.nbytes // max(1, batch.num_rows)
+            for row in batch.to_pylist():
+                line += 1
+                yield ParsedRow(line, None, _named(row, data.label_column, names), size)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         # Arrow raises OSError and ValueError, too, if the file is damaged.
         why = shorten(str(error), 160).rstrip(".")
+        kind = "a Parquet file" if batches is parquet_batches else "an Arrow stream"
         raise DataError(
-            f"{name}: not a Parquet file that can be read (after row {line}): {why}; write it again"
+            f"{name}: not {kind} that can be read (after row {line}): {why}; write it again"
         ) from None
 
 

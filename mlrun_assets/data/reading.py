@@ -15,7 +15,13 @@ import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.data.content import format_of, open_content
-from mlrun_assets.data.formats import json_rows, parse_json_lines, parse_parquet
+from mlrun_assets.data.formats import (
+    arrow_batches,
+    json_rows,
+    parquet_batches,
+    parse_batches,
+    parse_json_lines,
+)
 from mlrun_assets.data.rows import (
     RAW_CHARACTERS,
     ParsedRow,
@@ -119,8 +125,9 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         OSError: the file can't be opened or read.
     """
     kind = format_of(file.name) or ""
-    if kind == "parquet":
-        yield from parse_parquet(file.path, data, file.name, whole=whole)
+    if kind in ("parquet", "arrow"):
+        batches = parquet_batches if kind == "parquet" else arrow_batches
+        yield from parse_batches(batches, file.path, data, file.name, whole=whole)
         return
     opened = partial(open_content, file.path, file.name, data.max_file_mb)
     if kind in ("csv", "tsv"):

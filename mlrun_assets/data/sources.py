@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
+
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.content import COMPRESSED, FORMATS, format_of
 from mlrun_assets.data.reading import DataFile
@@ -200,7 +202,17 @@ def _matching(directory: Path, named: str) -> list[str]:
     # os.path accepts every string; pathlib raises for some, such as `~nobody`.
     path = os.path.normpath(os.path.join(directory, os.path.expanduser(named)))  # noqa: PTH111, PTH118
     if glob.has_magic(path) and not os.path.lexists(path):
-        return sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute
+        matching = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute
+        return [file for each in matching for file in _saved_files(each)]
+    return _saved_files(path)
+
+
+def _saved_files(path: str) -> list[str]:
+    """The files in a directory that `datasets` saved to disk; of any other path, itself."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        state = orjson.loads((Path(path) / "state.json").read_bytes())
+        files = [Path(path) / Path(file["filename"]).name for file in state["_data_files"]]
+        return list(map(str, files)) or [path]
     return [path]
 
 

@@ -12,6 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from mlrun_assets.config import DeploymentConfig
+from mlrun_assets.errors import listed
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     MIN_ROWS_JUDGED,
@@ -173,7 +174,7 @@ def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleR
         return losses
     enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
     outcome = RuleOutcome.FAILED if enough else RuleOutcome.WARNED
-    named = ", ".join(f"{one.label} ({one.support:,} test rows)" for one in silent)
+    named = listed(f"{one.label} ({one.support:,} test rows)" for one in silent)
     says = f"never predicted: {named}"
     if losses.outcome in (RuleOutcome.OFF, RuleOutcome.PASSED):
         return _unmeasured("class_guard", outcome, says)

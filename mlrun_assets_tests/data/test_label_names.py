@@ -15,6 +15,7 @@ import pytest
 from mlrun_assets.config import Config, DataConfig, LoadedConfig
 from mlrun_assets.data.label_names import label_set, look_alikes
 from mlrun_assets.data.reading import DataFile, read_split
+from mlrun_assets.data.sources import source_paths, split_sources
 from mlrun_assets.data.validation import validate_dataset
 from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
@@ -275,3 +276,38 @@ def test_label_names_that_contradict_the_config_are_refused(
     file = write_classes(tmp_path / "a.parquet", 1, 0)
     with pytest.raises(DataError, match=r"a\.parquet: its labels are, .*data\.labels lists"):
         read_split("train", (DataFile(str(file), file),), DataConfig(labels=configured))
+
+
+@pytest.mark.parametrize("named", ["saved", "s*d", "saved/*.arrow"])
+def test_a_directory_of_datasets_is_read_with_its_label_names(tmp_path: Path, named: str) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=NAMES)})
+    rows = {"text": ["koow", "laba", "saddex", "afar"], "label": [2, 0, 1, -1]}
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved", num_shards=2)
+    given = {"train_path": named, "val_path": "val.jsonl", "test_path": "test.jsonl"}
+    config = LoadedConfig(settings=Config.model_validate({"data": given}), directory=tmp_path)
+    files = [Path(source.location) for source in split_sources(config, "train")]
+    assert [file.name[:10] for file in files] == ["data-00000", "data-00001"]
+    data = [DataFile(str(file), file) for file in files]
+    read = read_split("train", data, config.settings.data)
+    assert read.frame["label"].to_list() == ["sports", "farming", "health"]
+    assert [(row.line, row.reason) for row in read.quarantined] == [(2, "unknown label")]
+
+
+@pytest.mark.parametrize("state", [b"", b"[]", b"{}", b'{"_data_files": [{}]}', b"\xff"])
+def test_another_directory_is_no_data_file(tmp_path: Path, state: bytes) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "state.json").write_bytes(state)
+    given = {"train_path": "saved", "val_path": "val.jsonl", "test_path": "test.jsonl"}
+    config = LoadedConfig(settings=Config.model_validate({"data": given}), directory=tmp_path)
+    with pytest.raises(DataError, match="saved: not a regular file"):
+        source_paths(config)
+
+
+def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.arrow"
+    for content in (b"", b"ARROW1\0\0", b"\xff\xff\xff\xff\0\0", b"text,label\n"):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.arrow: not an Arrow stream"):
+            read_split("train", (DataFile(str(file), file),), DataConfig())
