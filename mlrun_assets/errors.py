@@ -133,15 +133,19 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+_LONGEST = 400
+
+
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """The names, joined; of many only the first.
+    """The names, joined; of many only the first, of a long one only the start.
 
     >>> listed("abc"), listed("abcd", most=2)
     ('a, b, c', 'a, b and 2 more')
     """
     every = list(names)
     more = f" and {len(every) - most:,} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
+    shown = (name if len(name) <= _LONGEST else name[:_LONGEST] + "…" for name in every[:most])
+    return ", ".join(shown) + more
 
 
 # Credentials in URLs

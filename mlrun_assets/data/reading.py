@@ -168,7 +168,7 @@ _REASONS = {
     "label": ("unknown label", "`{}` is not a known label"),
     "id": (
         "id seen before",
-        "an earlier row has the id `{}`; set data.id_column to a column of unique ids",
+        "an earlier row has the id `{}`; set data.id_column to a column of unique ids, or to false",
     ),
 }
 

@@ -10,7 +10,7 @@ import functools
 
 from mlrun_assets.config import BUILT_IN_SLICES, DataConfig, LoadedConfig
 from mlrun_assets.encoders.source import resolve_encoder
-from mlrun_assets.errors import EncoderError, count
+from mlrun_assets.errors import EncoderError, count, listed
 from mlrun_assets.experiment import Experiment, run_records
 from mlrun_assets.files import write_atomically
 from mlrun_assets.markdown import Markdown, clean, code, escape, joined
@@ -166,7 +166,7 @@ def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
         f"The label with the lowest F1 is {clean(weakest.label)}: {weakest.f1:.3f} on "
         f"{count(weakest.support, 'test row')}."
     )
-    others = ", ".join(clean(one.label) for one in test.per_class if not one.support)
+    others = listed(clean(one.label) for one in test.per_class if not one.support)
     if others:
         found.append(f"Labels without test rows were not measured: {others}.")
     if looks.used_up:

@@ -11,7 +11,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset, Measured, judged, off
 from mlrun_assets.data.text import language_profile, language_tag
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, listed
 from mlrun_assets.records import QualityCheck, Severity
 
 
@@ -108,6 +108,9 @@ def language(dataset: Dataset) -> QualityCheck:
         found.append(other["language"])
     others = pl.concat(found)
     worst = max(shares, key=lambda split: shares[split])
+    if not dataset.every("language")["language"].count():
+        why = f"not measured: no text has {quality.min_language_words} words or more"
+        return off("language", why)
     counts = others.value_counts(name="rows").sort("rows", "language", descending=[True, False])
     commonest = ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())
     said = (
@@ -140,6 +143,6 @@ def code_switching(dataset: Dataset) -> QualityCheck:
     message = (
         f"{count(mixed, 'row')} ({measured.value:.1%}) in `{profile.code}` and another "
         "language, kept and tagged in the column `code_switched`: "
-        + ", ".join(f"{share:.1%} of {label}" for label, share in by_label)
+        + listed(f"{share:.1%} of {label}" for label, share in by_label)
     )
     return judged("code_switching", measured, message)
