@@ -31,6 +31,7 @@ from mlrun_assets.experiment import (
 )
 from mlrun_assets.files import digest_bytes, remove_leftovers
 from mlrun_assets.machine import RECORDED_VARIABLES, total_memory_bytes, usable_cpus
+from mlrun_assets.production.versions import VERSIONS_DIR
 from mlrun_assets.records import (
     SPLITS,
     CheckpointRecord,
@@ -197,7 +198,8 @@ def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _:
 
 def _remove_leftovers(config: LoadedConfig) -> None:
     reports = report_file(config.reports_dir, "any").parent
-    for directory in (config.reports_dir, reports, config.production_dir):
+    production = config.production_dir
+    for directory in (config.reports_dir, reports, production, production / VERSIONS_DIR):
         remove_leftovers(directory)
     for name, *_ in os.walk(config.experiments_dir):
         remove_leftovers(Path(name))

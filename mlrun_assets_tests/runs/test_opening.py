@@ -173,7 +173,7 @@ def test_temporary_files_of_killed_processes_are_removed(config: LoadedConfig) -
     experiment = open_experiment(config, "x", "run-1")
     reports = config.reports_dir / "implementation"
     places = [experiment.directory, experiment.paths.records, config.reports_dir, reports]
-    places += [config.production_dir]
+    places += [config.production_dir, config.production_dir / "versions"]
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
         left = name_beside(place / "a").name.replace(f".{os.getpid()}-", ".999999999-")
