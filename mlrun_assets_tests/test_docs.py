@@ -209,13 +209,9 @@ def test_the_sample_is_clean_under_our_own_checks(tmp_path: Path) -> None:
 
     record = validate_dataset(load_config(ROOT / "ml_config.yaml"), tmp_path, count)
     assert record.ready
-    others = {check.name: check.outcome for check in record.checks}
-    others = {name: it for name, it in others.items() if it is not CheckOutcome.PASSED}
+    failed = [check.name for check in record.checks if check.outcome is not CheckOutcome.PASSED]
     # 105 test rows can't show a difference of five points: that is the check's point.
-    assert others == {
-        "test_power": CheckOutcome.FAILED,
-        "drift_from_previous": CheckOutcome.OFF,  # there is no earlier run
-    }
+    assert failed == ["test_power"]
     assert [check.name for check in record.checks] == list(CHECKS)
 
 
