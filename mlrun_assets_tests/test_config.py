@@ -386,6 +386,16 @@ def test_a_config_has_no_credentials_and_reveals_them_where_they_are_needed(tmp_
         loaded.reveal("http://***@other/a")
 
 
+@pytest.mark.parametrize("place", ["s3://KEY:SECRET@b/x", "http:/me:SECRET@h", "me:SECRET@h/x"])
+def test_a_directory_is_no_url(place: str) -> None:
+    text = f"reports: {{dir: '{place}'}}\nexperiments: {{dir: '{place}'}}"
+    wrong = mistakes(f"{text}\ndeployment: {{production_dir: '{place}'}}")
+    assert [line.split(":")[1] for line in wrong[1:]] == [
+        " reports.dir", " experiments.dir", " deployment.production_dir",
+    ]  # fmt: skip
+    assert "SECRET" not in "".join(wrong)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -134,6 +134,14 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
     yield from _data_mistakes(config.data)
     yield from _quality_mistakes(config.data.quality)
     yield from _training_mistakes(config.training)
+    for section, key in (
+        ("experiments", "dir"),
+        ("reports", "dir"),
+        ("deployment", "production_dir"),
+    ):
+        place = getattr(getattr(config, section), key)
+        if "://" in place or is_redacted(place):
+            yield Mistake((section, key), "is a URL; name a directory of this machine")
     if config.offline:
         yield from _network_mistakes(config)
     labels, count = config.data.labels, config.model.num_labels

@@ -168,7 +168,8 @@ def server(tmp_path: Path) -> Iterator[str]:
 @needs_mlflow
 @pytest.mark.filterwarnings("default")
 def test_a_server_is_given_the_files_themselves(tmp_path: Path, server: str) -> None:
-    config = config_of(tmp_path, mlflow=True, mlflow_uri=server, registered_model="team/news")
+    uri = server.replace("//", "//me:SECRET@")
+    config = config_of(tmp_path, mlflow=True, mlflow_uri=uri, registered_model="team/news")
     check_mlflow(config, fail)
     experiment = deployed(config, "first")
     client = client_of(server)
@@ -178,6 +179,10 @@ def test_a_server_is_given_the_files_themselves(tmp_path: Path, server: str) -> 
     model = list((tmp_path / "uploaded").rglob("model/weights"))
     assert [file.read_text() for file in model] == ["first"]
     assert list((tmp_path / "uploaded").rglob("records/evaluation_metrics.json"))
+    files = [
+        file for file in tmp_path.rglob("*") if file.is_file() and file.name != "ml_config.yaml"
+    ]
+    assert not [file for file in files if b"SECRET" in file.read_bytes()]
 
 
 def test_a_server_that_does_not_answer_costs_a_warning_and_no_run(tmp_path: Path) -> None:
