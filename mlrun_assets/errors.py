@@ -91,7 +91,7 @@ _ADVICE = {
     "EACCES EPERM": "change its permissions, or choose a place you may write to",
     "EROFS": "choose a place that is not read-only",
     "ENOENT ENOTDIR": "check the path",
-    "ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT": _CHECK_NETWORK,
+    "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT": _CHECK_NETWORK,
     "ENETUNREACH EHOSTUNREACH ENETDOWN": _CHECK_NETWORK,
 }
 
@@ -106,7 +106,10 @@ def message_of(error: BaseException) -> str:
         return cause_of(error)
     number = errno.errorcode.get(error.errno or 0)
     advice = next((advice for names, advice in _ADVICE.items() if number in names.split()), None)
-    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):  # also without errno
+    remote = isinstance(
+        error, ConnectionError | TimeoutError | socket.gaierror
+    )  # without errno too
+    if remote and not isinstance(error, BrokenPipeError):  # that is `| head`, too
         advice = advice or _CHECK_NETWORK
     return f"{cause_of(error)}; {advice} and run again" if advice else cause_of(error)
 

@@ -28,7 +28,7 @@ def advice_of(error: OSError) -> list[str]:
         ([errno.EROFS], ["read-only"]),
         ([errno.ENOENT, errno.ENOTDIR], ["check the path"]),
         ([errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH], [NETWORK]),
-        ([errno.EISDIR, errno.EIO], []),
+        ([errno.EISDIR, errno.EIO, errno.EINVAL, errno.EPIPE], []),
     ],
 )
 def test_advice_fits_the_error_number(numbers: list[int], advice: list[str]) -> None:

@@ -11,10 +11,14 @@ Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -50,5 +54,20 @@ def note(line: str) -> None:
 
 
 def show(text: object, *, err: bool = False) -> None:
-    """Print text that may hold parts of the data: without its control characters."""
-    click.echo(visible(str(text)), err=err)
+    """Print text that may hold parts of the data: without its control characters.
+
+    If the reader is gone (`| head`, a closed terminal), the command goes on and ends as it would.
+    """
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(visible(str(text)), err=err)
+    except OSError as error:
+        gone = error.errno in (errno.EPIPE, errno.EIO)
+        if not gone or stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Discard what is still written to ``stream``: Python would fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

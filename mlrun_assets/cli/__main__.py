@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import click
 
-from mlrun_assets.cli import show
+from mlrun_assets.cli import discard, show
 from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.production import diff, promote, push, rollback, schema, status
 from mlrun_assets.cli.run import run
@@ -25,28 +28,52 @@ for command in (run, check_data, status, promote, rollback, diff, push, predict,
 
 
 def main() -> None:
-    """Run a command; print an error of this package or of the file system as one message."""
+    """Run a command and exit with its code."""
     # The next file that is opened would get the number of a closed standard stream, and the output
     # of libraries.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores it
+            signal.signal(number, _like_ctrl_c)
+    try:
+        code = _call()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                discard(stream)
+    sys.exit(code)
+
+
+def _call() -> int:
+    """Run a command; print an error of this package or of the file system as one message."""
     try:
         commands(standalone_mode=False)
     except MlrunError as error:
         show(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except OSError as error:
         show(f"error: {message_of(error)}", err=True)
-        # If stdout is what failed, Python would exit with 120: pending output goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        with suppress(BrokenPipeError):
+            error.show()
+        return 2
     except (KeyboardInterrupt, click.Abort):
         show("cancelled", err=True)
-        sys.exit(130)
+        return 130
+    return 0
+
+
+def _like_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now: Dagster changes that, and in a background job it may do nothing."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
 
 
 if __name__ == "__main__":

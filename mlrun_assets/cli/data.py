@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from typing import BinaryIO
 
 import click
 
-from mlrun_assets.cli import note, note_defaults, show, with_config
+from mlrun_assets.cli import discard, note, note_defaults, show, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
@@ -157,7 +156,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
                 yield file
     except BrokenPipeError:
         # The reader has ended (`| head`); Python must not flush the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
     except OSError as error:
         raise MlrunError(
             f"{output or 'standard output'}: can't be written: {error.strerror or error}; make "

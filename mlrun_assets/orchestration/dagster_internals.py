@@ -75,8 +75,8 @@ class InterruptSafeLogManager(LocalComputeLogManager):
 
 @contextmanager
 def interrupts_blocked() -> Generator[None, None, None]:
-    """Delay SIGINT until the block ends; processes that start within never receive it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Delay Ctrl-C and hang-ups until the block ends; processes that start within get none."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -126,6 +126,49 @@ def test_an_error_of_the_file_system_is_one_message(
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
 
 
+@pytest.mark.parametrize(("command", "code"), [("run", 3), ("status", 0), ("promote", 2)])
+@pytest.mark.parametrize("streams", ["", "2>&1"])
+def test_a_command_ends_as_it_would_if_nobody_reads_on(
+    make_project: MakeProject, command: str, code: int, streams: str
+) -> None:
+    home = make_project().parent
+    (home / "data/train.jsonl").write_text("not json\n")
+    piped = f'"$@" {streams} | true; exit "${{PIPESTATUS[0]}}"'
+    ended = run(command=["bash", "-c", piped, "bash", *COMMAND, command], cwd=home)
+    assert ended.returncode == code, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"), [(["SIGTERM"], 130), (["SIGHUP"], 130), (["SIGHUP", "SIGTERM"], 130)]
+)
+@pytest.mark.parametrize("ignored", [[], ["SIGINT"]])  # as a shell starts a job in the background
+def test_a_hang_up_is_like_ctrl_c_in_every_command(
+    tmp_path: Path, signals: list[str], code: int, ignored: list[str]
+) -> None:
+    script = (
+        "import os, signal, sys\n"
+        f"for name in {ignored}: signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        "from mlrun_assets.cli import __main__ as cli\n"
+        "def stopped(**_):\n"
+        f"    for name in {signals}: os.kill(os.getpid(), getattr(signal, name))\n"
+        "cli.commands = stopped\n"
+        "cli.main()\n"
+    )
+    ended = run(command=[sys.executable, "-c", script], cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (code, "cancelled\n")
+
+
+def test_nohup_keeps_a_command_running(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from mlrun_assets.cli import __main__ as cli\n"
+        "cli.commands = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "cli.main()\n"
+    )
+    assert run(command=[sys.executable, "-c", script], cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("rows", "code", "told", "status"),
     [("not json\n" * 5, 3, "splits_nonempty", "Blocked"), (None, 1, "no such file", "Failed")],
@@ -336,6 +379,8 @@ main()
         (INTERRUPTED, "ENGINE_EVENT", "cancelled", False),
         (INTERRUPTED, "STEP_SUCCESS", "Cancelled: cancelled between two assets", True),
         (SIGNALLED, "SIGINT", "Cancelled: ", True),
+        (SIGNALLED, "SIGTERM", "Cancelled: ", True),
+        (SIGNALLED, "SIGHUP", "Cancelled: ", True),
     ],
 )
 def test_ctrl_c_closes_the_experiment(
