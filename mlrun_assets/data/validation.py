@@ -62,7 +62,7 @@ def validate_dataset(
         ``data/{train,val,test}.parquet``: ``id``, ``text`` in normal form, ``label``, ``file``,
             ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and
             the columns that checks add.
-        ``data/quarantine.jsonl``: the quarantined rows.
+        ``data/quarantine.jsonl``: the quarantined rows, also of the unlabelled texts.
         ``data/review_labels.jsonl``: the labels to review.
         ``data/unlabelled.parquet``: only if ``data.unlabelled_path`` is set.
 
@@ -108,6 +108,8 @@ def validate_dataset(
         added = [result.columns[split] for result in results if split in result.columns]
         splits[split] = replace(rows, frame=rows.frame.with_columns(added))
     _write(splits, results, paths)
+    aside = [*splits.values(), *([unlabelled] if unlabelled else [])]
+    write_atomically(paths.quarantine, _json_lines(_in_order_of_files(aside)))
     reasons = Counter(row.reason for rows in splits.values() for row in rows.quarantined)
     return DatasetRecord(
         name=data_name(config),
@@ -141,13 +143,15 @@ def _write(
     splits: dict[str, SplitRows], results: tuple[CheckResult, ...], paths: ExperimentPaths
 ) -> None:
     paths.data.mkdir(parents=True, exist_ok=True)
-    quarantine: list[QuarantinedRow] = []
     for split, rows in splits.items():
         rows.frame.drop("key", "raw", "unknown").write_parquet(paths.split(split))
-        quarantine += sorted(rows.quarantined, key=attrgetter("file", "line"))
-    write_atomically(paths.quarantine, _json_lines(quarantine))
     review = [row for result in results for row in result.review]
     write_atomically(paths.review_labels, _json_lines(review))
+
+
+def _in_order_of_files(parts: Iterable[SplitRows]) -> list[QuarantinedRow]:
+    by_place = attrgetter("file", "line")
+    return [row for rows in parts for row in sorted(rows.quarantined, key=by_place)]
 
 
 def _json_lines(rows: Sequence[object]) -> bytes:

@@ -139,13 +139,17 @@ def test_texts_without_labels_are_stored_with_the_splits(
         data={"unlabelled_path": "more/*.jsonl"}, training={"pretraining_epochs": 1}
     )
     texts = [{"text": text_of(name)} for name in ("l", "m", "n", "m")]
-    write_rows(tmp_path / "more" / "a.jsonl", texts)
+    write_rows(tmp_path / "more" / "a.jsonl", [*texts, {"text": None}])
     test_row = (tmp_path / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0]
     write_rows(tmp_path / "more" / "b.jsonl", [orjson.loads(test_row)])
     record = validate(load_config(file), tmp_path / "run")
     assert record.unlabelled is not None
-    assert [source.rows_read for source in record.unlabelled.files] == [4, 1]
-    assert record.unlabelled.left_out == {"repeated": 1, "known from val or test": 1}
+    assert [source.rows_read for source in record.unlabelled.files] == [5, 1]
+    left_out = {"can't be read": 1, "repeated": 1, "known from val or test": 1}
+    assert record.unlabelled.left_out == left_out
+    quarantine = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
+    aside = [(row["file"], row["line"], row["reason"]) for row in map(orjson.loads, quarantine)]
+    assert aside == [(str(tmp_path / "more" / "a.jsonl"), 5, "missing text")]
     written = pl.read_parquet(tmp_path / "run" / record.unlabelled.file)
     assert written["text"].to_list() == [text_of(name) for name in "lmn"]
     assert set(record.splits) == set(SPLITS)

@@ -171,7 +171,7 @@ def label_domain(dataset: Dataset) -> QualityCheck:
         )
         for other, label in look_alikes([*(dataset.config.labels or labels), *strays])
     ]
-    message = f"{count(len(labels), 'label')}: {listed(labels)}"
+    message = f"{count(len(labels), 'label')}: {listed(labels) or 'none'}"
     measured = Measured(len(labels), FEWEST_LABELS, bound=Bound.AT_LEAST)
     if alike:
         measured = Measured(len(alike), 0)
