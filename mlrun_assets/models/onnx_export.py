@@ -108,7 +108,8 @@ def write_int8(float32_file: Path, file: Path) -> None:
             nodes += smaller[0]
             new |= {each.name: each for each in smaller[1]}
             replaced.add(tables[0])
-    kept = [each for name, each in weights.items() if name not in replaced]
+    used = {name for node in nodes for name in node.input}  # a replaced table may be read elsewhere
+    kept = [each for name, each in weights.items() if name not in replaced or name in used]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*kept, *new.values()])
@@ -123,7 +124,9 @@ def _smaller(
     name, table = weight.name, numpy_helper.to_array(weight)
     if table.dtype != np.float32 or table.ndim != 2 or table.size < SMALLEST_TABLE:
         return None
-    whole, scales, out = f"{name}_int8", f"{name}_scales", node.output[0]
+    # The two kinds of node round a table differently, and one table may be read by both.
+    whole, scales = f"{name}_{node.op_type}_int8", f"{name}_{node.op_type}_scales"
+    out = node.output[0]
     if node.op_type == "Gather" and node.input[0] == name:
         # Embeddings: look up integers and one scale for a row, and multiply them.
         factors = _scales(table)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from transformers import BertForSequenceClassification
 
 from mlrun_assets.errors import ExportError
@@ -76,6 +78,35 @@ def test_int8_is_smaller_and_hardly_differs(
     nodes = {node.op_type for node in onnx.load(str(forms[name] / "model.onnx")).graph.node}
     assert ("MatMulNBits" in nodes) == (name == "all int8")
     assert 0 < np.abs(OnnxClassifier(forms[name]).probabilities(TEXTS) - expected).max() < tolerance
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["only int8", "also float32"])
+def test_a_table_that_several_nodes_read_stays_right(also: bool, tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["states"]),
+        helper.make_node("MatMul", ["states", "table"], ["products"]),
+    ]
+    if also:
+        nodes.append(helper.make_node("Add", ["products", "table"], ["sums"]))
+    graph = helper.make_graph(
+        nodes,
+        "shared",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [128])],
+        [helper.make_tensor_value_info("sums" if also else "products", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(table, "table")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "float32")
+    write_int8(tmp_path / "float32", tmp_path / "int8")
+    kept = {each.name for each in onnx.load(str(tmp_path / "int8")).graph.initializer}
+    assert ("table" in kept) == also and len(kept) == 4 + also
+    feed = {"ids": np.arange(128)[::-1].copy()}
+    exact, rounded = (
+        onnxruntime.InferenceSession(str(tmp_path / name)).run(None, feed)[0]
+        for name in ("float32", "int8")
+    )
+    assert 0 < np.abs(rounded - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_a_fresh_process_serves_the_directory_without_torch(
