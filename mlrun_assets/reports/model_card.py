@@ -161,11 +161,12 @@ def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
         f"kind is between {test.accuracy.low:.3f} and {test.accuracy.high:.3f}; it is unknown for "
         "texts of other kinds."
     ]
-    weakest = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
-    found.append(
-        f"The label with the lowest F1 is {clean(weakest.label)}: {weakest.f1:.3f} on "
-        f"{count(weakest.support, 'test row')}."
-    )
+    if measured := [one for one in test.per_class if one.support]:
+        weakest = min(measured, key=lambda one: one.f1)
+        found.append(
+            f"The label with the lowest F1 is {clean(weakest.label)}: {weakest.f1:.3f} on "
+            f"{count(weakest.support, 'test row')}."
+        )
     others = listed(clean(one.label) for one in test.per_class if not one.support)
     if others:
         found.append(f"Labels without test rows were not measured: {others}.")

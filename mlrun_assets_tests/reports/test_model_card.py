@@ -70,6 +70,10 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     test = run.evaluation.test.model_copy(update={"per_class": (absent, *others)})
     card = card_with("evaluation", test=test)
     assert f"not measured: {first.label}." in card and "on 0 test rows" not in card
+    none = [one.model_copy(update={"support": 0, "f1": 0.0}) for one in test.per_class]
+    card = card_with("evaluation", test=test.model_copy(update={"per_class": tuple(none)}))
+    assert f"not measured: {', '.join(one.label for one in none)}." in card
+    assert "lowest F1" not in card
 
 
 def test_an_ensemble_asks_for_consent_to_its_code() -> None:
