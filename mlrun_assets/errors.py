@@ -74,7 +74,7 @@ class PublishError(MlrunError):
 
 
 class FileBusyError(MlrunError):
-    """Another process held the lock of a file for longer than the time limit."""
+    """A lock can't be taken: another process holds it for too long, or another user owns it."""
 
 
 class OfflineError(OSError):

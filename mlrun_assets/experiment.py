@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from mlrun_assets.config import Config, LoadedConfig, read_config
 from mlrun_assets.errors import ExperimentError, RecordError, hide_credentials
-from mlrun_assets.files import locked, write_atomically
+from mlrun_assets.files import acquire, locked, write_atomically
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -348,11 +348,9 @@ def _acquire(lock: FileLock, *, release: bool = False) -> bool:
     """Acquire the lock if it is free, and keep it unless ``release``; whether it was free."""
     # flock can only look at a lock by taking it. A second lock guards taking and looking, so that
     # a lock that is not free is held by a process that works, never by one that looks.
-    with locked(ExperimentPaths(Path(lock.lock_file).parent).lock_attempt):
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        if release:
+    # It is held for moments only.
+    with locked(ExperimentPaths(Path(lock.lock_file).parent).lock_attempt, seconds=10.0):
+        free = acquire(lock)
+        if free and release:
             lock.release()
-        return True
+        return free

@@ -220,27 +220,50 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of ``path``; other processes and threads wait until the block ends.
 
     The lock is the file ``.NAME.lock`` beside ``path``. The system releases it when a process dies.
 
     Raises:
-        FileBusyError: another process has held the lock for `LOCK_SECONDS`.
-        OSError: the lock file can't be written.
+        FileBusyError: another process has held the lock for ``seconds``; or as in `acquire`.
+        OSError: the lock file can't be created.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.01)
-    except Timeout:
+    if not acquire(lock, seconds):
         raise FileBusyError(
-            f"{path}: another process has been working on it for {LOCK_SECONDS:.0f} s; wait until "
+            f"{path}: another process has been working on it for {seconds:.0f} s; wait until "
             "that process ends, or end it, then run again"
-        ) from None
+        )
     try:
         yield
     finally:
         lock.release()
+
+
+def acquire(lock: FileLock, seconds: float = 0.0) -> bool:
+    """Acquire ``lock``; whether that was possible within ``seconds``.
+
+    Raises:
+        FileBusyError: the lock file exists and can't be opened, such as that of another user.
+        OSError: the lock file can't be created.
+    """
+    try:
+        lock.acquire(timeout=seconds, poll_interval=0.01)
+    except Timeout:
+        return False
+    except OSError as error:
+        try:
+            found = Path(lock.lock_file).lstat()
+        except OSError:
+            raise error from None
+        raise FileBusyError(
+            f"{lock.lock_file}: can't be locked ({error.strerror}); it has the mode "
+            f"{stat.filemode(found.st_mode)} and belongs to user {found.st_uid}, and you are user "
+            f"{os.geteuid()}: make it a file that you may write to (chmod), or remove it while "
+            "nothing runs here"
+        ) from None
+    return True
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from mlrun_assets import files
 from mlrun_assets.errors import FileBusyError, RecordError
+from mlrun_assets.experiment import is_locked, lock_experiment
 from mlrun_assets.files import (
     append_line,
     digest_directory,
@@ -25,7 +26,7 @@ from mlrun_assets.files import (
     size_in_bytes,
     write_atomically,
 )
-from mlrun_assets.registries.registry import read_registry
+from mlrun_assets.registries.registry import read_registry, reserve_report_name
 
 
 def full_disk(*_: object) -> None:
@@ -152,18 +153,14 @@ def test_an_appended_line_stays_apart_from_one_that_was_cut_off(tmp_path: Path) 
     assert file.read_text("utf-8") == "1\n2\ncut o\nXamar €\n"
 
 
-def test_a_locked_file_keeps_others_waiting_and_names_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
-
-    def lock() -> str:
-        with locked(tmp_path / "a.md"):
+def test_a_locked_file_keeps_others_waiting_and_names_itself(tmp_path: Path) -> None:
+    def lock(seconds: float = 60.0) -> str:
+        with locked(tmp_path / "a.md", seconds):
             return "got it"
 
     with ThreadPoolExecutor(1) as pool:
         with locked(tmp_path / "a.md"), pytest.raises(FileBusyError, match=r"a\.md: another"):
-            pool.submit(lock).result()
+            pool.submit(lock, 0.05).result()
         assert pool.submit(lock).result() == "got it"
 
 
@@ -256,3 +253,49 @@ def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
         read_file(path, 4)
     with pytest.raises(IsADirectoryError):
         read_file(tmp_path)
+
+
+def of_another_user(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock.touch(0o644)
+    real = os.open
+
+    def refused(path: str, *others: int) -> int:
+        if Path(path) == lock:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *others)
+
+    monkeypatch.setattr(os, "open", refused)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mode"),
+    [
+        (of_another_user, "-rw-r--r--"),
+        (lambda lock, _: lock.mkdir(0o755), "drwxr-xr-x"),
+        (lambda lock, _: lock.symlink_to(lock), "lrwxrwxrwx"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("take", "name"),
+    [
+        (lambda path: locked(path / "a").__enter__(), ".a.lock"),
+        (lambda path: reserve_report_name(path, "x", "20261126"), "._registry.md.lock"),
+        (lock_experiment, ".lock"),
+        (lock_experiment, ".lock-attempt.lock"),
+        (is_locked, ".lock-attempt.lock"),
+    ],
+)
+def test_a_lock_that_can_not_be_opened_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path, pytest.MonkeyPatch], None],
+    mode: str,
+    take: Callable[[Path], object],
+    name: str,
+) -> None:
+    (tmp_path / ".lock").touch() if name != ".lock" else None
+    spoil(tmp_path / name, monkeypatch)
+    with pytest.raises(FileBusyError) as error:
+        take(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name}: can't be locked (")
+    assert mode in str(error.value) and f"user {os.geteuid()}" in str(error.value)
