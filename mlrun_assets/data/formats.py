@@ -178,6 +178,7 @@ def _parse_whole(content: bytes) -> dict[str, Any] | QuarantinedRowError:
 BATCH_ROWS = 1000
 BATCH_BYTES = 1 << 23
 _BUFFER_BYTES = 1 << 20
+_ARROW_FILE = b"ARROW1"  # a stream begins with the length of its schema
 
 # Batches of the columns that the second argument chooses from the schema; None: of all.
 Batches = Callable[[Path, Callable[[Any], list[str] | None]], Iterator[Any]]
@@ -197,12 +198,21 @@ def parquet_batches(path: Path, choose: Callable[[Any], list[str] | None]) -> It
 
 
 def arrow_batches(path: Path, choose: Callable[[Any], list[str] | None]) -> Iterator[Any]:
-    """The batches of an Arrow stream, the format in which `datasets` saves to disk."""
+    """The batches of an Arrow stream, as `datasets` saves it to disk, or of an Arrow file."""
     import pyarrow as pa
 
-    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+    with pa.memory_map(str(path)) as file:
+        if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+            reader = pa.ipc.open_file(file)
+            batches = map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            file.seek(0)
+            batches = reader = pa.ipc.open_stream(file)
         columns = choose(reader.schema)
-        yield from (batch if columns is None else batch.select(columns) for batch in reader)
+        for batch in batches:
+            chosen = batch if columns is None else batch.select(columns)
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield chosen.slice(start, BATCH_ROWS)
 
 
 def parse_batches(
@@ -233,7 +243,7 @@ def parse_batches(
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         # Arrow raises OSError and ValueError, too, if the file is damaged.
         why = shorten(str(error), 160).rstrip(".")
-        kind = "a Parquet file" if batches is parquet_batches else "an Arrow stream"
+        kind = "a Parquet file" if batches is parquet_batches else "an Arrow file"
         raise DataError(
             f"{name}: not {kind} that can be read (after row {line}): {why}; write it again"
         ) from None

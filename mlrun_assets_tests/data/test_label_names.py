@@ -305,9 +305,19 @@ def test_another_directory_is_no_data_file(tmp_path: Path, state: bytes) -> None
         source_paths(config)
 
 
+@pytest.mark.parametrize("write", [pl.DataFrame.write_ipc, pl.DataFrame.write_ipc_stream])
+def test_arrow_files_and_streams_of_one_batch(tmp_path: Path, write: Any) -> None:
+    file = tmp_path / "a.arrow"
+    texts = [f"qoraal {number}" for number in range(2500)]
+    write(pl.DataFrame({"text": texts, "label": "x", "more": 1}), file)
+    read = read_split("train", (DataFile(str(file), file),), DataConfig())
+    assert read.frame["text"].to_list() == texts
+    assert read.frame["line"].to_list() == list(range(1, 2501))
+
+
 def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.arrow"
     for content in (b"", b"ARROW1\0\0", b"\xff\xff\xff\xff\0\0", b"text,label\n"):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"a\.arrow: not an Arrow stream"):
+        with pytest.raises(DataError, match=r"a\.arrow: not an Arrow file"):
             read_split("train", (DataFile(str(file), file),), DataConfig())
