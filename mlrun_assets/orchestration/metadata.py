@@ -45,8 +45,8 @@ def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
         "summary": markdown(summaries.summarise_experiment(record)),
         "experiment": directory.name,
         "directory": directory,
-        "prior_runs": len(record.prior_runs),
-        "open_tech_debt": len(record.open_debt),
+        "prior_runs": record.known_runs,
+        "open_tech_debt": record.open_debt_items,
     }
 
 

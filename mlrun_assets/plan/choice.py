@@ -21,8 +21,8 @@ from mlrun_assets.records import DatasetRecord, PriorRun, Recipe, Verdict
 
 # The rows of the training split below which several rules are more careful.
 SMALL_DATA_ROWS = 2_000
-# How many earlier recipes that were not approved the plan lists.
-MAX_REJECTED = 5
+# How many earlier runs the plan lists for one reason.
+MOST_LISTED = 5
 
 # The inputs of the plan
 
@@ -203,5 +203,5 @@ def rejected_recipes(inputs: PlanningInputs) -> tuple[str, ...]:
     return tuple(
         f"{run.report}: {run.verdict}, with {run.recipe_summary or 'a recipe that is not known'}: "
         f"{run.verdict_reason or run.summary or 'no reason is recorded'}"
-        for run in rejected[:MAX_REJECTED]
+        for run in rejected[:MOST_LISTED]
     )

@@ -17,6 +17,7 @@ from mlrun_assets.errors import count
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.plan import rules
 from mlrun_assets.plan.choice import (
+    MOST_LISTED,
     ChosenValue,
     PlanningInputs,
     as_yaml,
@@ -58,7 +59,7 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
         advice=_advice(inputs),
         seen_before=tuple(
             f"{run.report}: the same recipe on the same data gave {run.summary or 'no metrics'}"
-            for run in same
+            for run in same[:MOST_LISTED]
         ),
         rejected=rejected_recipes(inputs),
         reuse=reusable_run(inputs, same),

@@ -313,11 +313,20 @@ class PriorRun(Record):
     accuracy: float | None = None
     f1: float | None = None
 
+    @property
+    def when(self) -> str:
+        """A sort key: when it was opened, or the day in the name of its report."""
+        if self.created_at:
+            return self.created_at.replace("-", "")
+        day = re.search(r"([0-9]{8})(?:-[0-9]+)?$", self.report)
+        return day[1] if day else ""
+
 
 class ExperimentRecord(Record):
     """Facts that are known before the data is read.
 
-    ``best_run`` is the report name of the prior run with the highest F1.
+    ``prior_runs`` has the earlier runs that a plan and the report can use, the newest first;
+    ``known_runs`` counts all. ``best_run`` is the report name of the one with the highest F1.
     """
 
     asset: ClassVar[str] = "experiment"
@@ -326,6 +335,7 @@ class ExperimentRecord(Record):
     config_digest: str
     environment: Environment
     prior_runs: tuple[PriorRun, ...]
+    known_runs: int
     best_run: str | None
     unreadable_lines: int
-    open_debt: tuple[DebtItem, ...]
+    open_debt_items: int

@@ -41,8 +41,8 @@ from mlrun_assets.reports.tables import debt_table, forms_table, last_runs, runs
 def summarise_experiment(record: ExperimentRecord) -> str:
     """The name, and the last runs in the registry."""
     return _summary(
-        f"{escape(record.name)}: {count(len(record.prior_runs), 'prior run')}, "
-        f"{count(len(record.open_debt), 'open tech-debt item')}",
+        f"{escape(record.name)}: {count(record.known_runs, 'prior run')}, "
+        f"{count(record.open_debt_items, 'open tech-debt item')}",
         runs_table(last_runs(record)),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from mlrun_assets.markdown import Markdown, code, escape, joined, prose
@@ -60,19 +59,11 @@ def bullets(items: Iterable[str]) -> Markdown:
 
 MOST_RUNS = 5
 _RUNS = "run | status | verdict | >accuracy | >F1 | test split | data | recipe or summary"
-_DATE_OF_REPORT = re.compile(r"(\d{8})(?:-\d+)?(?:\.md)?$")
 
 
 def last_runs(experiment: ExperimentRecord) -> list[PriorRun]:
     """The latest earlier runs, newest first."""
-    return sorted(experiment.prior_runs, key=_when, reverse=True)[:MOST_RUNS]
-
-
-def _when(run: PriorRun) -> str:
-    if run.created_at:
-        return run.created_at.replace("-", "")
-    date = _DATE_OF_REPORT.search(run.report)
-    return date[1] if date else ""
+    return sorted(experiment.prior_runs, key=lambda run: run.when, reverse=True)[:MOST_RUNS]
 
 
 # Digests of test split, data and recipe, None if not known: prior runs are compared with them.

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -54,10 +54,13 @@ from mlrun_assets.registries.registry import (
     write_run_line,
 )
 from mlrun_assets.registries.tech_debt import read_open_debt
+from mlrun_assets.reports.tables import MOST_RUNS
 from mlrun_assets.runs.closing import close_experiment, reconcile
 from mlrun_assets.types import ProgressCallback
 
 LONGEST_NAME = 60
+# A record holds at most so many earlier experiments, and of those the newest in any case.
+MOST_PRIOR_RUNS, NEWEST_PRIOR_RUNS = 100, 50
 PACKAGES = (
     "mlrun-assets",
     "dagster",
@@ -98,17 +101,18 @@ def open_experiment(
     # Runs on another test file are not comparable.
     scored = [run for run in prior if run.f1 is not None and run.test_digest == inputs.get("test")]
     best = max(scored, key=lambda run: run.f1 or 0.0, default=None)
-    open_debt = read_open_debt(config.reports_dir)
+    open_debt_items = len(read_open_debt(config.reports_dir))
     experiment = _create(config, name, run_id, inputs)
     experiment.save(
         ExperimentRecord(
             name=experiment.manifest.name,
             config_digest=digest_bytes(config.settings.to_yaml().encode()),
             environment=observe_environment(config.directory),
-            prior_runs=prior,
+            prior_runs=usable_runs(prior),
+            known_runs=len(prior),
             best_run=best.report if best else None,
             unreadable_lines=registry.unreadable,
-            open_debt=open_debt,
+            open_debt_items=open_debt_items,
         )
     )
     return experiment
@@ -303,6 +307,23 @@ def collect_prior_runs(
         for line in reversed(registered.values())
     ]
     return tuple(runs)
+
+
+def usable_runs(prior: Sequence[PriorRun]) -> tuple[PriorRun, ...]:
+    """The earlier runs that a plan and the report can use; bounded, however long a project lives.
+
+    They are the newest experiments, of the older ones the best on val with each recipe and data,
+    and the newest runs that only have a line.
+    """
+    experiments = [run for run in prior if run.experiment]
+    best: dict[tuple[str | None, str | None], PriorRun] = {}
+    for run in experiments[NEWEST_PRIOR_RUNS:]:
+        key = (run.recipe_digest, run.data_digest)
+        if (run.val_f1_macro or 0.0) > (best.setdefault(key, run).val_f1_macro or 0.0):
+            best[key] = run
+    kept = [*experiments[:NEWEST_PRIOR_RUNS], *best.values()][:MOST_PRIOR_RUNS]
+    lines = (run for run in prior if not run.experiment)
+    return (*kept, *sorted(lines, key=lambda run: run.when, reverse=True)[:MOST_RUNS])
 
 
 def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> PriorRun:

@@ -49,6 +49,7 @@ def test_only_another_machine_or_seed_is_comparable(otherwise: dict[str, Any], s
 def test_a_plan_that_ran_before_reports_the_result() -> None:
     known = prior_run(recipe_digest=plan().recipe_digest)
     assert "macro-F1 0.812" in plan(prior=(known,)).seen_before[0]
+    assert len(plan(prior=(known,) * 300).seen_before) == 5
     other_data = known.model_copy(update={"data_digest": "other"})
     assert plan(prior=(other_data,)).seen_before == ()
     assert plan(prior=(known,), training={"seed": 7}).seen_before == ()

@@ -1,7 +1,6 @@
 import pytest
 
 from mlrun_assets.markdown import visible
-from mlrun_assets.records import DebtItem
 from mlrun_assets.reports.sentences import STAGES
 from mlrun_assets_tests.examples import blocked_run, changed_run, full_run, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, tables, uneven_rows
@@ -23,10 +22,7 @@ def test_a_summary_is_one_bold_sentence_and_one_table(stage: str, bad: bool) -> 
 
 @pytest.mark.parametrize(("items", "plural"), [(1, ""), (2, "s")])
 def test_counts_and_nouns_agree(items: int, plural: str) -> None:
-    known = full_run().experiment
-    assert known
-    debt = (DebtItem(number=1, description="a", impact="Low"),) * items
-    run = changed_run("experiment", prior_runs=known.prior_runs[:1] * items, open_debt=debt)
+    run = changed_run("experiment", known_runs=items, open_debt_items=items)
     sentence = f"{items} prior run{plural}, {items} open tech-debt item{plural}**"
     assert sentence in summarise("experiment", run)
 

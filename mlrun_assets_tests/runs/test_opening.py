@@ -25,14 +25,17 @@ from mlrun_assets.experiment import (
     unlock_experiment,
 )
 from mlrun_assets.files import name_beside
-from mlrun_assets.records import Manifest, RunLine, Status
+from mlrun_assets.records import Manifest, PriorRun, RunLine, Status
 from mlrun_assets.registries.registry import read_registry, reserve_report_name, write_run_line
 from mlrun_assets.runs.opening import (
+    MOST_PRIOR_RUNS,
+    NEWEST_PRIOR_RUNS,
     collect_prior_runs,
     observe_environment,
     open_experiment,
     recipe_summary,
     sweep_abandoned,
+    usable_runs,
 )
 from mlrun_assets_tests.examples import (
     MakeProject,
@@ -41,6 +44,7 @@ from mlrun_assets_tests.examples import (
     evaluation_record,
     export_record,
     plan,
+    prior_run,
     seed_result,
 )
 from mlrun_assets_tests.runs.test_closing import closed
@@ -270,3 +274,21 @@ def test_a_run_known_by_its_line_alone_has_no_scores(trained: Experiment) -> Non
     runs = collect_prior_runs([trained], [line])
     assert [run.report for run in runs] == [trained.manifest.report, line.report]
     assert runs[1].val_f1_macro is runs[1].learning_rate is None
+
+
+def test_the_runs_that_a_record_keeps_are_bounded_and_hold_what_a_plan_needs() -> None:
+    def run(number: int, recipe: object = None, f1: float | None = None) -> PriorRun:
+        report, experiment = f"impl-ml-run-x-20261123-{number}", f"exp_{number}"
+        recipe = str(number if recipe is None else recipe)
+        return prior_run(report, experiment=experiment, recipe_digest=recipe, val_f1_macro=f1)
+
+    newest = [run(number) for number in range(NEWEST_PRIOR_RUNS)]
+    tried = ((100, "a", 0.7), (101, "a", 0.9), (102, "a", 0.8), (103, "a", None), (104, "b", None))
+    older = [run(*each) for each in tried]
+    lines = [PriorRun(report=f"impl-ml-run-y-202611{day}", status="x") for day in range(10, 30)]
+    kept = usable_runs([*newest, *older, *lines])
+    assert kept[:NEWEST_PRIOR_RUNS] == tuple(newest)
+    ends = [each.report[-2:] for each in kept[NEWEST_PRIOR_RUNS:]]
+    assert ends == ["01", "04", "29", "28", "27", "26", "25"]
+    many = [run(number) for number in range(1000)] + lines * 300
+    assert len(usable_runs(many)) == MOST_PRIOR_RUNS + 5
