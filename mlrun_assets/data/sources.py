@@ -187,7 +187,7 @@ def _local_path(source: Source, target: Path) -> Path:
 
 
 def _matching(directory: Path, named: str) -> list[str]:
-    """The URLs or absolute paths that match; an existing file is never taken for a pattern.
+    """The URLs or absolute paths that match; what exists is never taken for a pattern.
 
     HTTP has no listing, so an HTTP URL is never a pattern.
     """
@@ -201,8 +201,12 @@ def _matching(directory: Path, named: str) -> list[str]:
             raise _unreachable(named, error) from None
     # os.path accepts every string; pathlib raises for some, such as `~nobody`.
     path = os.path.normpath(os.path.join(directory, os.path.expanduser(named)))  # noqa: PTH111, PTH118
-    if glob.has_magic(path) and not os.path.lexists(path):
-        matching = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern is absolute
+    known = path
+    while known and not os.path.lexists(known):
+        known = os.path.dirname(known)  # noqa: PTH120
+    rest = path[len(known) :]
+    if glob.has_magic(rest):
+        matching = sorted(glob.glob(glob.escape(known) + rest, recursive=True))  # noqa: PTH207
         return [file for each in matching for file in _saved_files(each)]
     return _saved_files(path)
 

@@ -247,6 +247,9 @@ def find_previous(config: LoadedConfig, prior_runs: Iterable[PriorRun]) -> Previ
         files = {split: paths.split(split) for split in SPLITS}
         if all(file.is_file() for file in files.values()):
             columns = ["id", "text", "label"]
-            frames = {name: pl.read_parquet(file, columns=columns) for name, file in files.items()}
+            frames = {
+                name: pl.read_parquet(file, glob=False, columns=columns)
+                for name, file in files.items()
+            }
             return Previous(run.experiment, frames)
     return None

@@ -148,7 +148,7 @@ def read_baseline_predictions(file: Path) -> pl.DataFrame:
         RecordError: the file is gone, or can't be read.
     """
     try:
-        return pl.read_parquet(file, columns=["id", "prediction"])
+        return pl.read_parquet(file, glob=False, columns=["id", "prediction"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _lost(file, error) from error
 

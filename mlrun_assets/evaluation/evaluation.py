@@ -115,7 +115,7 @@ def evaluate_checkpoint(
 
 
 def _ask(predictor: Predictor, file: Path, config: Config) -> ChallengerPredictions:
-    frame = pl.read_parquet(file)
+    frame = pl.read_parquet(file, glob=False)
     truth = label_numbers(frame["label"], predictor.labels)
     probabilities = predictor.probabilities(frame["text"].to_list())
     return ChallengerPredictions(frame, truth, probabilities, predictor.labels, config)

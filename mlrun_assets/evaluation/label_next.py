@@ -30,7 +30,7 @@ def read_unlabelled(file: Path, seed: int) -> pl.DataFrame:
         RecordError: they are gone, or can't be read.
     """
     try:
-        texts = pl.read_parquet(file).with_columns(split=pl.lit("unlabelled"))
+        texts = pl.read_parquet(file, glob=False).with_columns(split=pl.lit("unlabelled"))
     except (OSError, pl.exceptions.PolarsError) as error:
         why = "they are gone" if isinstance(error, FileNotFoundError) else str(error)
         raise RecordError(

@@ -60,7 +60,7 @@ def export_model(
             f"{model_dir}: these are not the files that training wrote (their digest differs); "
             "materialize trained_checkpoint again"
         )
-    val = pl.read_parquet(directory / dataset.splits["val"].file)
+    val = pl.read_parquet(directory / dataset.splits["val"].file, glob=False)
     paths = ExperimentPaths(directory)
     try:
         with new_directory(paths.export, replace=True) as export_dir:

@@ -43,7 +43,10 @@ def measure_baseline(
     predict other texts later.
     """
     started = time.perf_counter()
-    frames = {split: pl.read_parquet(directory / dataset.splits[split].file) for split in SPLITS}
+    frames = {
+        split: pl.read_parquet(directory / dataset.splits[split].file, glob=False)
+        for split in SPLITS
+    }
     labels, test = dataset.labels, frames["test"]
     truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
     texts = {split: frame["text"].to_list() for split, frame in frames.items()}
@@ -229,7 +232,7 @@ def add_ngrams(
 
     predictor = Predictor(model_dir, max_length)
     labels = predictor.labels
-    frames = [pl.read_parquet(file, columns=["text", "label"]) for file in splits]
+    frames = [pl.read_parquet(file, glob=False, columns=["text", "label"]) for file in splits]
     train, val = (
         (frame["text"].to_list(), label_numbers(frame["label"], labels)) for frame in frames
     )

@@ -132,7 +132,7 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
     recipe = job.recipe
     return training_arguments(
         job,
-        rows=pl.scan_parquet(job.train_file).select(pl.len()).collect().item(),
+        rows=pl.scan_parquet(job.train_file, glob=False).select(pl.len()).collect().item(),
         epochs=recipe.epochs,
         warmup_fraction=recipe.warmup_fraction,
         accelerator_config={"split_batches": True},
@@ -187,7 +187,7 @@ def load_initial_model(
 
 
 def _texts(file: Path) -> list[str]:
-    return pl.read_parquet(file, columns=["text"])["text"].to_list()
+    return pl.read_parquet(file, glob=False, columns=["text"])["text"].to_list()
 
 
 def _find_checkpoint(
@@ -227,7 +227,7 @@ def _trainer(
         callbacks.append(EarlyStoppingCallback(job.recipe.early_stopping_patience))
     return FineTuningTrainer(
         job.recipe,
-        pl.read_parquet(job.train_file, columns=["id"])["id"].to_list(),
+        pl.read_parquet(job.train_file, glob=False, columns=["id"])["id"].to_list(),
         model=model,
         args=arguments,
         train_dataset=train,

@@ -111,7 +111,7 @@ def _trainer(job: FineTuningJob, files: PretrainingFiles) -> ContrastiveTrainer:
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler.requires_grad_(False)  # it follows the states that the loss compares
     texts = pl.concat(
-        pl.read_parquet(file, columns=["id", "text"])
+        pl.read_parquet(file, glob=False, columns=["id", "text"])
         for file in (job.train_file, files.unlabelled_file)
         if file
     )

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from datasets import Dataset, disable_progress_bars
 from safetensors import SafetensorError
@@ -231,7 +232,7 @@ def tokenize_split(
 ) -> Dataset:
     """The split in ``file`` as token ids and label numbers, with ``length`` and ``row``.
 
-    Rows stay on the disk: the Arrow files are memory-mapped from a cache beside ``file``.
+    Their rows stay on the disk: they are memory-mapped from a cache beside ``file``.
     """
     disable_progress_bars()
     numbers = {label: number for number, label in enumerate(labels)}
@@ -246,9 +247,13 @@ def tokenize_split(
             "row": rows,
         }
 
-    split = Dataset.from_parquet(str(file), cache_dir=str(file.parent / "cache"))
+    # `Dataset.from_parquet` takes a name with brackets for a pattern.
+    split = Dataset.from_polars(pl.read_parquet(file, columns=["text", "label"], glob=False))
+    cache = file.parent / "cache"
+    cache.mkdir(exist_ok=True)
     return split.map(
         encode,
+        cache_file_name=str(cache / f"{file.stem}.arrow"),
         batched=True,
         with_indices=True,
         remove_columns=split.column_names,

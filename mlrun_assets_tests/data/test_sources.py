@@ -34,6 +34,8 @@ def rows(*texts: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    """A directory with the characters of patterns in its name."""
+    tmp_path = tmp_path / "a [b] *?"
     for name in ("a", "b2", "b1", "val", "test"):
         write_rows(tmp_path / f"{name}.jsonl", rows(f"Waa {name}", f"Waa {name} kale"))
     return tmp_path
@@ -71,11 +73,14 @@ def test_a_list_of_files_and_patterns_is_read_in_order(home: Path) -> None:
     [
         (["b*.jsonl", "b1.jsonl"], ["b1.jsonl", "b2.jsonl"]),  # read once
         (["deep/**/*.jsonl", "d[1].jsonl"], ["c.jsonl", "d[1].jsonl"]),  # no pattern if it exists
+        (["[D] ?*/e-[12].jsonl"], ["e-1.jsonl", "e-2.jsonl"]),
     ],
 )
 def test_patterns(home: Path, named: list[str], found: list[str]) -> None:
     write_rows(home / "deep" / "er" / "c.jsonl", rows("Waa c"))
     write_rows(home / "d[1].jsonl", rows("Waa d"))
+    for number in range(1, 4):
+        write_rows(home / "[D] ?*" / f"e-{number}.jsonl", rows(f"Waa e {number}"))
     train = split_sources(loaded(home, train_path=named), "train")
     assert [Path(source.location).name for source in train] == found
 
@@ -87,6 +92,7 @@ def test_patterns(home: Path, named: list[str], found: list[str]) -> None:
         ({"train_path": "*.jsonl"}, "val.jsonl is also in data.train_path: split the rows"),
         ({"train_path": "link.jsonl"}, "val.jsonl is also in data.train_path"),
         ({"train_path": "absent.jsonl"}, "absent.jsonl: no such file"),
+        ({"train_path": "a*.jsonl/b.jsonl"}, "matches no file"),
         ({"train_path": "x.docx"}, "x.docx: unknown format; use one of .jsonl"),
         ({"train_path": "https://127.0.0.1/x.docx"}, "x.docx: unknown format"),
         ({"train_path": "c*.jsonl", "val_path": "absent.jsonl"}, "; data.val_path: "),
@@ -193,8 +199,8 @@ def test_a_url_that_gives_no_file_is_one_message(
 def test_other_file_systems_and_their_patterns(home: Path, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("m2", "m1"):
-        memory.pipe(f"/{home.name}/{name}.jsonl", (home / "a.jsonl").read_bytes())
-    config = loaded(home, train_path=f"memory://{home.name}/m*.jsonl")
+        memory.pipe(f"/rows/{name}.jsonl", (home / "a.jsonl").read_bytes())
+    config = loaded(home, train_path="memory://rows/m*.jsonl")
     read = read_train(config, tmp_path / "fetched")
     assert [file.name.rpartition("/")[2] for file in read.files] == ["m1.jsonl", "m2.jsonl"]
     assert read.rows_read == 4
