@@ -253,6 +253,7 @@ def write_classes(file: Path, *labels: int, info: object = CLASSES) -> Path:
         (CLASSES, NAMES, ["health", "farming"]),
         (CLASSES, NAMES[:2], ["health", "farming"]),
         (CLASSES, ["news", *NAMES], ["health", "farming"]),
+        (CLASSES, ["farming\u200b", "health ", "sports"], ["health", "farming"]),
         ({"features": {"label": {"_type": "Value"}}}, None, ["1", "0", "-1", "3"]),
         ({"features": {"other": CLASSES["features"]["label"]}}, None, ["1", "0", "-1", "3"]),
         ({"features": {"label": {"_type": "ClassLabel"}}}, None, ["1", "0", "-1", "3"]),
