@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.decision.verdict import DECISIVE, RULES
@@ -64,19 +63,21 @@ def close_experiment(
     The manifest comes last: a process that is killed before leaves an experiment that is still
     ``Running``, and the next run closes it.
     """
+    manifest = _ended(experiment, status, run_id, error)
     experiment.save(register_debt(experiment, config))
-    _end(experiment, config, {"status": status, "closed_by": run_id, "error": error})
+    # Before the report, which may be what can't be written.
+    summary = run_summary(experiment, config, manifest.error)
+    experiment.save(_register(manifest, summary, config))
+    _write_reports(manifest, experiment, config)
+    manifest.save(experiment.paths.manifest)
     unlock_experiment(experiment.directory)
 
 
-def _end(experiment: Experiment, config: LoadedConfig, end: dict[str, Any]) -> ReportRecord:
-    manifest = experiment.manifest.model_copy(update={"closed_at": timestamp(), **end})
-    # Before the report: if production moves meanwhile, the line is wrong, and `reconcile` finds it.
-    summary = run_summary(experiment, config, manifest.error)
-    record = _write_reports(manifest, experiment, config)
-    experiment.save(_register(manifest, summary, config))
-    manifest.save(experiment.paths.manifest)
-    return record
+def _ended(
+    experiment: Experiment, status: Status, run_id: str | None, error: str | None = None
+) -> Manifest:
+    end = {"status": status, "closed_at": timestamp(), "closed_by": run_id, "error": error}
+    return experiment.manifest.model_copy(update=end)
 
 
 def reopen_experiment(experiment: Experiment, config: LoadedConfig) -> None:
@@ -97,7 +98,13 @@ def complete_experiment(experiment: Experiment, config: LoadedConfig, run_id: st
             f"{experiment.id}: the report needs {', '.join(undone)}; materialize them in this "
             "experiment first"
         )
-    return _end(experiment, config, {"status": Status.COMPLETE, "closed_by": run_id, "error": None})
+    manifest = _ended(experiment, Status.COMPLETE, run_id)
+    # Before the report: if production moves meanwhile, the line is wrong, and `reconcile` finds it.
+    summary = run_summary(experiment, config)
+    record = _write_reports(manifest, experiment, config)
+    experiment.save(_register(manifest, summary, config))
+    manifest.save(experiment.paths.manifest)
+    return record
 
 
 def done_stages(experiment: Experiment) -> set[str]:

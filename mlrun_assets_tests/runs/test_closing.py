@@ -91,6 +91,20 @@ def test_the_registry_shows_complete_once_the_report_is_written(
         assert experiment.load(RegistryRecord).line.endswith(registered(experiment, config))
 
 
+def test_a_report_that_can_not_be_written_is_in_the_line_until_it_is(config: LoadedConfig) -> None:
+    experiment = decided(config)
+    page = config.reports_dir / "implementation" / f"{experiment.manifest.report}.html"
+    page.mkdir(parents=True)
+    stage = stage_of(experiment, config)
+    with pytest.raises(IsADirectoryError), run_stage(stage, "deployment_report"):
+        complete_experiment(experiment, config, "run-1")
+    assert registered(experiment, config).startswith("Failed | accuracy ")
+    page.rmdir()
+    with run_stage(stage_of(experiment, config, "run-2"), "deployment_report"):
+        complete_experiment(experiment, config, "run-2")
+    assert closed(experiment, config)[0] is Status.COMPLETE
+
+
 def test_a_run_that_is_killed_before_its_report_is_closed_by_the_next_one(
     config: LoadedConfig,
 ) -> None:
