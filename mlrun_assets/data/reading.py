@@ -68,18 +68,22 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     Returns:
         The rows with the columns ``id``, ``text``, ``label``, ``file`` (strings), ``line`` (from 1)
         and the configured extra columns (strings or null). The id of a row without one is its
-        split, file number and line.
+        split, file number and line. The ids of a file with an id of an earlier file get its split
+        and number in front: ``train-2:7``.
 
     Raises:
         DataError: a file can't be read, or changed while it was read.
     """
     rows = SplitRows(split, ", ".join(file.name for file in files))
-    frames = []
+    frames, known = [], set[str]()
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
         with _unchanged(file):
             frame, quarantined, joined = _read_file(split, file, data, place)
             size, digest = file.path.stat().st_size, digest_file(file.path)
+        if not known.isdisjoint(frame["id"]):
+            frame = frame.with_columns(id=pl.format("{}:{}", pl.lit(place), "id"))
+        known.update(frame["id"])
         frames.append(frame)
         rows.quarantined += quarantined
         source = SourceFile(

@@ -10,9 +10,10 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.formats import BATCH_BYTES
-from mlrun_assets.data.reading import DataFile, SplitRows, read_split
+from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
 from mlrun_assets.data.rows import QuarantinedRowError
 from mlrun_assets.data.unlabelled import read_whole_rows
+from mlrun_assets.production.prediction import text_rows
 
 GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}
 
@@ -54,6 +55,46 @@ def test_the_line_is_the_id_where_there_is_none(tmp_path: Path) -> None:
         "train-1",
         "train-3",
     ]
+
+
+def test_the_ids_of_each_file_are_its_own(tmp_path: Path) -> None:
+    ids = [["0", "1"], ["0", "0", "2"], ["a"], ["a", "1"]]
+    files = [
+        lines(tmp_path / f"{number}.jsonl", *({**GOOD, "id": each} for each in of_file))
+        for number, of_file in enumerate(ids)
+    ]
+    named = tuple(DataFile(str(path), path) for path in files)
+    rows = enforce_schema(read_split("train", named, DataConfig()), ("x",))
+    assert rows.frame["id"].to_list() == [
+        "0", "1", "train-2:0", "train-2:2", "a", "train-4:a", "train-4:1"
+    ]  # fmt: skip
+    (bad,) = rows.quarantined
+    assert (bad.file, bad.line, bad.reason) == (str(files[1]), 2, "id seen before")
+    assert "data.id_column" in bad.detail
+
+
+def test_without_an_id_column_the_line_is_the_id(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", GOOD, GOOD)
+    assert read(path, id_column=False).frame["id"].to_list() == ["train-1", "train-2"]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".json"])
+def test_null_in_one_of_several_columns_is_empty(tmp_path: Path, ending: str) -> None:
+    frame = pl.DataFrame({"a": ["Waa", None, "", None], "b": [None, "kow", "laba", None]})
+    path = tmp_path / f"a{ending}"
+    frame = frame.with_columns(label=pl.lit("x"))
+    write = {".jsonl": frame.write_ndjson, ".csv": frame.write_csv, ".json": frame.write_json}
+    write.get(ending, frame.write_parquet)(path)
+    config = {"text_columns": ("a", "b")}
+    rows = enforce_schema(read(path, **config), ("x",))
+    assert rows.frame["text"].to_list() == ["Waa", "kow", "laba"]
+    assert [(bad.line, bad.reason.split()[1]) for bad in rows.quarantined] == [
+        (5 if ending == ".csv" else 4, "text")
+    ]
+    predicted = text_rows(
+        read_whole_rows(DataFile(path.name, path), DataConfig(**config)), "a", DataConfig(**config)
+    )
+    assert [row.text for row in predicted if row] == ["Waa", "kow", "laba", ""]
 
 
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])

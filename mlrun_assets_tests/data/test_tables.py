@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.reading import DataFile, SplitRows, read_split
@@ -67,7 +70,6 @@ QUOTED_TEXTS = [
     "",
     "; | ,",
 ]
-Writer = Callable[[Any], Any]
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
@@ -131,3 +133,67 @@ def test_lines_that_one_row_takes_are_counted(tmp_path: Path) -> None:
     path.write_text('text,label\n"Waa\nkow",x\nWaa laba,y\nWaa\n')
     (file,) = read(path).files
     assert (file.rows_read, file.joined_lines) == (3, 1)
+
+
+# Whatever is written
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.text('ab",;\t\n\r\\', max_size=12)
+WRITTEN = st.lists(st.tuples(TEXTS, st.sampled_from("xy")), max_size=12)
+ANY_TEMPORARY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+STYLES: dict[str, dict[str, Any]] = {
+    "quoted": {},
+    "escaped": {"doublequote": False, "escapechar": "\\"},
+    "unquoted": {"quoting": csv.QUOTE_NONE, "quotechar": None},
+}
+
+
+DIALECTS = st.tuples(
+    st.sampled_from(sorted(STYLES)),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+
+
+@ANY_TEMPORARY
+@given(WRITTEN, DIALECTS, st.booleans())
+def test_tables_come_back(
+    tmp_path: Path, rows: list[tuple[str, str]], dialect: tuple[str, Any, str, str], auto: bool
+) -> None:
+    style, quoting, delimiter, end = dialect
+    if style == "unquoted":
+        spaces = str.maketrans(dict.fromkeys(delimiter + "\r\n", " "))
+        rows = [(text.translate(spaces), label) for text, label in rows]
+    path = tmp_path / ("a.tsv" if delimiter == "\t" else "a.csv")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        options = {"quoting": quoting, **STYLES[style]}
+        writer = csv.writer(file, delimiter=delimiter, lineterminator=end, **options)
+        writer.writerows([("text", "label"), *rows])
+    read_back = read(path, quoting="auto" if auto else style)
+    found = list(read_back.frame.select("text", "label").iter_rows())
+    written = [(text.strip(), label) for text, label in rows]
+    if not auto:
+        assert (found, read_back.quarantined) == (written, [])
+    elif quoting == csv.QUOTE_ALL and style == "quoted":
+        left = iter(written)
+        assert all(row in left for row in found)
+        assert len(found) + len(read_back.quarantined) >= len(written)
+
+
+@ANY_TEMPORARY
+@given(WRITTEN, st.sampled_from([None, 1]), st.booleans(), st.booleans(), st.sampled_from(
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]))  # fmt: skip
+def test_json_comes_back(
+    tmp_path: Path, rows: list[tuple[str, str]], indent: int | None, array: bool, ascii_only: bool,
+    encoding: str,
+) -> None:  # fmt: skip
+    objects = [{"text": text, "label": label} for text, label in rows]
+    path = tmp_path / "a.json"
+    dump = partial(json.dumps, ensure_ascii=ascii_only)
+    content = dump(objects, indent=indent) if array else "\n".join(map(dump, objects))
+    path.write_bytes(content.encode(encoding))
+    read_back = read(path)
+    assert read_back.quarantined == []
+    assert list(read_back.frame.select("text", "label").iter_rows()) == [
+        (text.strip(), label) for text, label in rows
+    ]
