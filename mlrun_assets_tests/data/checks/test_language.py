@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -9,11 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data.checks.language import add_language, load_detector
+from mlrun_assets.data.checks.language import (
+    DETECTORS,
+    add_language,
+    counted_as,
+    load_detector,
+)
+from mlrun_assets.data.text import language_tag
 from mlrun_assets.records import CheckOutcome
 from mlrun_assets_tests.examples import ENGLISH, SOMALI, check_texts
 
-DETECTORS = ["pycld2", "py3langid"]
 MIXED = "Waxaa la ii sheegay in the final match of the season will be played in the new stadium"
 
 
@@ -25,9 +31,11 @@ def test_rows_in_another_language_warn_and_block_beyond_the_share(detector: str)
     assert warns.rows == 2
     assert warns.value == pytest.approx(2 / 42)
     assert "2 `en`; remove them" in warns.message
+    assert "data.quality.other_language_warns" in warns.message
     blocks = check_texts("language", [*SOMALI, ENGLISH[0]], **settings)
     assert blocks.blocks
     assert blocks.threshold == pytest.approx(0.10)
+    assert "data.quality.other_language_blocks" in blocks.message
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -55,7 +63,77 @@ def test_another_language_than_somali() -> None:
 def test_a_language_that_the_detector_does_not_know_is_not_judged() -> None:
     result = check_texts("language", ENGLISH, language="gez")
     assert result.outcome is CheckOutcome.OFF
-    assert result.message.startswith("pycld2 knows no language `gez`")
+    assert result.message == "pycld2 knows no language `gez`; rows are not judged"
+    other = check_texts("language", ENGLISH, language="kab")
+    assert other.message.endswith("; set data.quality.language_detector to py3langid")
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [
+        ("nob", ["no", "nn"]),
+        ("nor", ["no", "nn"]),
+        ("nno", ["nn"]),
+        ("msa", ["ms", "id"]),
+        ("zsm", ["ms", "id"]),
+        ("ind", ["id"]),
+        ("ary", ["ar"]),
+        ("arb", ["ar"]),
+        ("cmn", ["zh"]),
+        ("swh", ["sw"]),
+        ("iw", ["he"]),
+        ("ji", ["yi"]),
+        ("in", ["id"]),
+        ("jw", ["jv"]),
+        ("gez", []),
+    ],
+)
+def test_languages_of_a_macrolanguage_count_as_one(code: str, counted: list[str]) -> None:
+    assert counted_as(language_tag(code), load_detector("pycld2").languages) == counted
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_addresses_users_and_topics_are_no_language(detector: str) -> None:
+    data = DataConfig.model_validate({"quality": {"language_detector": detector}})
+    texts = [
+        "@user Waa ku mahadsan tahay walaal qaali #BreakingNews https://t.co/aBcDeFgHiJ",
+        "@user @other #Breaking #News https://t.co/aBcDeFgHiJ www.example.com a@b.org",
+        "1 2 3 4 5 6 7 8 ... !!! 😀 😀",
+    ]
+    frame = add_language(pl.DataFrame({"text": texts}), data)
+    assert frame["language"].to_list() == ["so", None, None]
+
+
+def tweets(texts: list[str]) -> list[str]:
+    """Eight words from the middle of each text, in lower case and without punctuation."""
+    words = [re.sub(r"[^\w\s']", "", text.lower()).split() for text in texts]
+    return [" ".join(each[len(each) // 3 :][:8]) for each in words]
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize(
+    ("code", "pattern"),
+    [
+        ("hau", "sib200_hau/*.jsonl"),
+        ("yor", "sib200_yor/*.jsonl"),
+        ("run", "masakhanews_run/*.jsonl"),
+        ("kin", "sib200_kin/*.jsonl"),
+        ("swa", "sib200_other/swh_Latn.jsonl"),
+    ],
+)
+def test_short_noisy_texts_are_seldom_called_another_language(
+    code: str, pattern: str, detector: str, shared_data: Path
+) -> None:
+    texts = tweets(published(shared_data, pattern))
+    data = DataConfig.model_validate({"language": code, "quality": {"language_detector": detector}})
+    counted = counted_as(language_tag(code), load_detector(detector).languages)
+    judged = add_language(pl.DataFrame({"text": texts}), data)["language"].drop_nulls()
+    if counted:
+        assert (~judged.is_in(counted)).mean() <= 0.02
+    english = tweets(published(shared_data, "sib200_other/eng_Latn.jsonl"))
+    if counted:
+        judged = add_language(pl.DataFrame({"text": english}), data)["language"].drop_nulls()
+        assert (judged == "en").mean() >= 0.97
 
 
 def test_mixed_rows_are_counted_by_label_and_never_block() -> None:
