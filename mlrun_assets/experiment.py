@@ -70,6 +70,7 @@ class ExperimentPaths:
     data = _Below("data")  # the validated dataset
     quarantine = _Below("data/quarantine.jsonl")  # quarantined rows, with reasons
     review_labels = _Below("data/review_labels.jsonl")  # rows whose label may be wrong
+    leaks = _Below("data/leaks.jsonl")  # rows that are known from another split, and from where
     unlabelled = _Below("data/unlabelled.parquet")  # texts for pretraining
     datasheet = _Below("data/datasheet.md")
     fetched = _Below("data/fetched")  # downloaded files
@@ -94,6 +95,15 @@ class ExperimentPaths:
     def split(self, split: str) -> Path:
         """The validated rows of a split."""
         return self.data / f"{split}.parquet"
+
+    def listed_rows(self) -> dict[str, Path]:
+        """The lists of rows to look at that are not empty, by what they list."""
+        lists = {
+            "quarantined rows": self.quarantine,
+            "leaking rows": self.leaks,
+            "labels to review": self.review_labels,
+        }
+        return {what: file for what, file in lists.items() if file.exists() and file.stat().st_size}
 
     def of_seed(self, parent: Path, seed: int | None) -> Path:
         """The directory in ``parent`` of one of several seeds; of the only one if None."""

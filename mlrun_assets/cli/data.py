@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 import click
@@ -24,8 +25,8 @@ from mlrun_assets.records import DatasetRecord
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for the clean splits, quarantined rows and datasheet. Default: a temporary "
-    "directory, which is kept only if rows were quarantined.",
+    help="Directory for the clean splits, the datasheet, and the lists of quarantined rows, "
+    "leaking rows and labels to review. Default: none is kept.",
 )
 @with_config
 def check_data(config: LoadedConfig, output: Path | None) -> None:
@@ -35,18 +36,33 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
     checks that need token counts are off.
     """
     note_defaults(config)
-    kept = output is not None
-    directory = output or Path(tempfile.mkdtemp(prefix="check-data-"))
-    try:
+    with nullcontext(output) if output else _temporary_directory() as directory:
         dataset = _validate(config, directory)
-        kept = kept or bool(dataset.quarantine_reasons)
-    finally:
-        if not kept:
-            shutil.rmtree(directory)
-    if kept:
-        show(f"quarantine  {directory / dataset.quarantine_file}")
-        show(f"datasheet   {ExperimentPaths(directory).datasheet}")
+        paths = ExperimentPaths(directory)
+        lists = paths.listed_rows()
+        if output:
+            for what, file in {**lists, "datasheet": paths.datasheet}.items():
+                show(f"{what:<16}  {file}")
+        elif lists:
+            names = ", ".join(paths.relative(file) for file in lists.values())
+            note(f"not kept: {names}; --output DIRECTORY keeps them")
     sys.exit(0 if dataset.ready else 1)
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """A directory that is removed also if a signal ends the process: it has the texts in it."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="check-data-") as directory:
+            yield Path(directory)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:

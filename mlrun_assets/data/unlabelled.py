@@ -107,7 +107,8 @@ def _known(keys: pl.Series, dataset: Dataset) -> pl.Series:
     near = find_near_matches({**held_out, UNLABELLED: keys}, quality.near_duplicate_similarity)
     known = np.zeros(len(keys), dtype=bool)
     for split, others in held_out.items():
-        known |= near.equal(UNLABELLED, split) | near.near(UNLABELLED, split)
+        for partners in (near.equal(UNLABELLED, split), near.near(UNLABELLED, split)):
+            known[partners["row"].to_numpy()] = True
         whole = others.filter(others.str.count_matches(" ") >= SHINGLE_WORDS - 1)
         known |= (" " + keys + " ").str.contains_any((" " + whole + " ").implode()).to_numpy()
         known[holders(others, keys, quality.containment_warns)] = True

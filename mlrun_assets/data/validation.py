@@ -64,6 +64,7 @@ def validate_dataset(
             the columns that checks add.
         ``data/quarantine.jsonl``: the quarantined rows, also of the unlabelled texts.
         ``data/review_labels.jsonl``: the labels to review.
+        ``data/leaks.jsonl``: rows that are known from another split, and from where.
         ``data/unlabelled.parquet``: only if ``data.unlabelled_path`` is set.
 
     Returns:
@@ -147,6 +148,8 @@ def _write(
         rows.frame.drop("key", "raw", "unknown").write_parquet(paths.split(split))
     review = [row for result in results for row in result.review]
     write_atomically(paths.review_labels, _json_lines(review))
+    leaks = [row for result in results for row in result.leaks]
+    write_atomically(paths.leaks, _json_lines(leaks))
 
 
 def _in_order_of_files(parts: Iterable[SplitRows]) -> list[QuarantinedRow]:

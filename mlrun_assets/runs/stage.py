@@ -126,9 +126,10 @@ def require_ready(stage: Stage) -> None:
     if why:
         stage.save(blocked(why))
         close_after_error(stage, Status.BLOCKED, why)
+        lists = stage.experiment.paths.listed_rows().items()
         raise DataBlockedError(
-            "the data does not meet the standards; fix it, or list a check in data.quality.skip:"
-            f"\n{why}\nquarantined rows with reasons: {stage.experiment.paths.quarantine}"
+            "the data does not meet the standards; fix it, or list a check in data.quality.skip:\n"
+            + "\n".join([why, *(f"{what}: {file}" for what, file in lists)])
         )
 
 

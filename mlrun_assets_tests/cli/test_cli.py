@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -219,6 +220,22 @@ def test_check_data_exits_1_when_blocked_and_names_what_it_kept(
     row = json.loads((home / "out/data/quarantine.jsonl").read_text(encoding="utf-8"))
     assert (row["line"], row["reason"]) == (61, "not JSON")
     assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_check_data_leaves_no_text_behind(make_project: MakeProject, number: int) -> None:
+    home = make_project().parent
+    (home / "data" / "train.jsonl").unlink()
+    os.mkfifo(home / "data" / "train.jsonl")  # reading waits for ever
+    (home / "tmp").mkdir()
+    process = subprocess.Popen(
+        [*COMMAND, "check-data"], cwd=home, env={**os.environ, "TMPDIR": str(home / "tmp")}
+    )
+    while not list((home / "tmp").iterdir()):
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else 128 + number)
+    assert not list((home / "tmp").iterdir())
 
 
 def test_check_data_without_the_encoder_checks_all_but_lengths(

@@ -52,6 +52,12 @@ def test_leaking_rows_are_marked_in_the_file_and_conflicts_listed(
         split: pl.read_parquet(ExperimentPaths(tmp_path / "run").split(split)) for split in SPLITS
     }
     assert marked["test"]["leaks"].to_list() == [True, True, False]
+    leaks = ExperimentPaths(tmp_path / "run").leaks.read_bytes().splitlines()
+    sides = ("split", "line", "other_split", "other_line")
+    assert [tuple(map(orjson.loads(line).get, sides)) for line in leaks] == [
+        ("test", 2, "train", 2),
+        ("test", 1, "train", 1),
+    ]
     assert not marked["train"]["leaks"].any()
     review = [
         orjson.loads(line)

@@ -88,11 +88,13 @@ class CheckResult:
 
     ``columns``: of a split, the boolean column that its file gets, as long as the split.
     ``review``: rows for a person to look at, never changed by this package.
+    ``leaks``: rows that are known from another split, each with the row it is known from.
     """
 
     check: QualityCheck
     columns: dict[str, pl.Series] = field(default_factory=dict)
     review: tuple[dict[str, object], ...] = ()
+    leaks: tuple[dict[str, object], ...] = ()
 
 
 Check = Callable[[Dataset], QualityCheck | CheckResult]

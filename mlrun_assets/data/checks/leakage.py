@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 
@@ -10,25 +13,24 @@ from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
 from mlrun_assets.errors import count
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
-from mlrun_assets.types import BoolArray, FloatArray, HashArray, RowNumbers
+from mlrun_assets.types import HashArray, RowNumbers
 
 NGRAM_WORDS = 13
 _MOST_SOURCES = 20
 _FILTER_BITS = 26
 
 
-def containment(keys: pl.Series, sources: pl.Series) -> FloatArray:
-    """For each of ``keys``: the largest share of its 13-grams that one of ``sources`` contains.
+def containment(keys: pl.Series, sources: pl.Series) -> pl.DataFrame:
+    """Of each of ``keys``: the one of ``sources`` that contains the largest share of its 13-grams.
 
-    Thirteen words in a row are hardly ever the same by chance (Brown et al., 2020, appendix C). A
-    key with fewer words has none and gets 0. If more than 20 sources contain a 13-gram, only the
-    first 20 count.
+    Columns: ``row``, ``other_row`` and the share as ``similarity``. Thirteen words in a row are
+    hardly ever the same by chance (Brown et al., 2020, appendix C). A key with fewer words, or
+    with none in common, is left out. If more than 20 sources contain a 13-gram, only the first 20
+    count.
     """
-    every = _shares(keys, sources, _MOST_SOURCES)
-    shared = every.group_by("row").agg(pl.col("share").max()).collect()
-    result = np.zeros(len(keys))
-    result[shared["row"].to_numpy()] = shared["share"].to_numpy()
-    return result
+    every = _shares(keys, sources, _MOST_SOURCES).sort("share", "source", descending=[True, False])
+    largest = every.unique("row", keep="first").sort("row")
+    return largest.select("row", other_row="source", similarity="share").collect()
 
 
 def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
@@ -104,40 +106,82 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
 def split_leakage(dataset: Dataset) -> CheckResult:
     """No text, near-duplicate, long passage or group is in two splits.
 
-    The rows of val and test that are known from elsewhere are marked in the column ``leaks``.
+    The rows of val and test that are known from elsewhere are marked in the column ``leaks``, and
+    listed with the row that they are known from.
     """
     quality, pairs = dataset.config.quality, dataset.near_duplicate_pairs
-    leaks = {name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS}
+    marked = {name: np.zeros(len(dataset.keys(name)), dtype=bool) for name in SPLITS}
     blocking: list[str] = []
     warning: list[str] = []
+    listed: list[dict[str, object]] = []
 
-    def note(split: str, rows: BoolArray, what: str, said: list[str] = blocking) -> None:
-        leaks[split] |= rows
-        if rows.any():
-            said.append(f"{count(int(rows.sum()), 'row')} of {split} with {what}")
+    def note(kind: _Kind, partners: pl.DataFrame, said: list[str] = blocking) -> None:
+        if partners.height:
+            marked[kind.split][partners["row"].to_numpy()] = True
+            said.append(f"{count(partners.height, 'row')} of {kind.split} with {kind.what}")
+            listed.extend(_both_sides(dataset, kind, partners))
 
     for first, second in _SPLIT_PAIRS:
-        note(second, pairs.equal(second, first), f"a text of {first}")
-        note(second, pairs.near(second, first), f"a near-duplicate in {first}")
+        note(_Kind(second, first, f"a text of {first}"), pairs.equal(second, first))
+        note(_Kind(second, first, f"a near-duplicate in {first}"), pairs.near(second, first))
         if dataset.config.group_column:
-            column = extra_column(dataset.config.group_column)
-            groups = dataset.splits[first].frame[column].drop_nulls().unique()
-            same = dataset.splits[second].frame[column].is_in(groups.implode())
-            note(second, same.fill_null(value=False).to_numpy(), f"a group of {first}")
+            note(_Kind(second, first, f"a group of {first}"), _groups(dataset, second, first))
     for name in ("val", "test"):
         # A long passage of one training row, in rows that were not found yet.
-        share = containment(dataset.keys(name), dataset.keys("train"))
-        share[leaks[name]] = 0.0
-        much = share >= quality.containment_blocks
-        some = (share >= quality.containment_warns) & ~much
+        found = containment(dataset.keys(name), dataset.keys("train"))
+        new = found.filter(~pl.Series(marked[name][found["row"].to_numpy()]))
+        much = new.filter(pl.col("similarity") >= quality.containment_blocks)
+        some = new.filter(
+            pl.col("similarity").is_between(
+                quality.containment_warns, quality.containment_blocks, closed="left"
+            )
+        )
         what = "or more of their 13-grams with one row of train"
-        note(name, much, f"{quality.containment_blocks:.0%} {what}")
-        note(name, some, f"{quality.containment_warns:.0%} {what}", warning)
-    rows = sum(int(marked.sum()) for marked in leaks.values())
-    wrong = "; ".join([*blocking, *warning]) + "; keep each text in one split only"
+        note(_Kind(name, "train", f"{quality.containment_blocks:.0%} {what}"), much)
+        note(_Kind(name, "train", f"{quality.containment_warns:.0%} {what}"), some, warning)
+    rows = sum(int(leaks.sum()) for leaks in marked.values())
+    wrong = (
+        "; ".join([*blocking, *warning])
+        + "; keep each text in one split only (data/leaks.jsonl lists both rows)"
+    )
     severity = Severity.ERROR if blocking else Severity.WARN
     measured = Measured(rows, 0, rows)
     return CheckResult(
         judged("split_leakage", measured, "no text is in two splits", wrong, severity),
-        {name: pl.Series("leaks", marked) for name, marked in leaks.items()},
+        {name: pl.Series("leaks", leaks) for name, leaks in marked.items()},
+        leaks=tuple(listed),
     )
+
+
+class _Kind(NamedTuple):
+    """How rows of ``split`` are known from ``other``; ``what`` completes "rows with"."""
+
+    split: str
+    other: str
+    what: str
+
+
+def _groups(dataset: Dataset, split: str, other: str) -> pl.DataFrame:
+    """Rows of ``split`` whose group is in ``other``, and the first row of that group there."""
+    group = pl.col(extra_column(str(dataset.config.group_column))).alias("group")
+    rows, others = (dataset.splits[name].frame.select(group) for name in (split, other))
+    first = others.with_row_index("other_row").unique("group", keep="first")
+    found = rows.with_row_index("row").join(first, on="group", maintain_order="left")
+    return found.select("row", "other_row", similarity=pl.lit(None, dtype=pl.Float64))
+
+
+def _both_sides(
+    dataset: Dataset, kind: _Kind, partners: pl.DataFrame
+) -> Iterator[dict[str, object]]:
+    """The leaking rows and their partners: split, file, line and id of both."""
+    wanted = ("file", "line", "id", *(["text"] if dataset.show_text else []))
+    sides = []
+    for name, column in ((kind.split, "row"), (kind.other, "other_row")):
+        frame = dataset.splits[name].frame
+        columns = [each for each in wanted if each in frame.columns]
+        sides.append(frame.select(pl.lit(name).alias("split"), *columns)[partners[column]])
+    for row, other, similarity in zip(
+        *(side.iter_rows(named=True) for side in sides), partners["similarity"], strict=True
+    ):
+        known_from = {f"other_{name}": value for name, value in other.items()}
+        yield {**row, **known_from, "why": kind.what, "similarity": similarity}

@@ -72,10 +72,11 @@ def shingle_sets(keys: pl.Series) -> ShingleSets:
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, the first before the second."""
+    """Pairs of rows, the first before the second, and their Jaccard similarity."""
 
     first: RowNumbers
     second: RowNumbers
+    similarity: FloatArray
 
 
 def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
@@ -92,7 +93,7 @@ def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
     signatures = _signatures(sets.take(colliding))
     candidates = _candidates(signatures)
     first, second = candidates // len(colliding), candidates % len(colliding)
-    kept = [np.zeros(0, bool)]
+    compared = [np.zeros(0)]
     for start in range(0, len(candidates), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         estimate = (signatures[first[part]] == signatures[second[part]]).mean(axis=1)
@@ -101,9 +102,10 @@ def near_pairs(keys: pl.Series, threshold: float) -> Pairs:
         exact[likely] = _jaccard(
             sets, colliding[first[part][likely]], colliding[second[part][likely]]
         )
-        kept.append(exact >= threshold)
-    near = np.concatenate(kept)
-    return Pairs(colliding[first[near]], colliding[second[near]])
+        compared.append(exact)
+    similarity = np.concatenate(compared)
+    near = np.flatnonzero(similarity >= threshold)
+    return Pairs(colliding[first[near]], colliding[second[near]], similarity[near])
 
 
 def chunks(keys: pl.Series) -> Iterator[tuple[int, pl.Series]]:
@@ -193,16 +195,34 @@ class NearDuplicates:
     held: dict[str, BoolArray]
     pairs: Pairs
 
-    def equal(self, split: str, other: str) -> BoolArray:
-        """Rows of ``split`` whose key is also in ``other``."""
-        return np.asarray(self.held[other][self.numbers[split]])
+    def equal(self, split: str, other: str) -> pl.DataFrame:
+        """Rows of ``split`` whose key is also in ``other``, as in `_partners`."""
+        every = np.arange(len(self.held[other]))
+        return self._partners(split, other, Pairs(every, every, np.ones(len(every))))
 
-    def near(self, split: str, other: str) -> BoolArray:
+    def near(self, split: str, other: str) -> pl.DataFrame:
         """Rows of ``split`` with a near-duplicate, and no equal text, in ``other``."""
-        partner = np.zeros(len(self.held[other]), dtype=bool)
-        for one, two in ((self.pairs.first, self.pairs.second), self.pairs[1::-1]):
-            partner[one[self.held[other][two]]] = True
-        return np.asarray((partner & ~self.held[other])[self.numbers[split]])
+        one, two, similarity = self.pairs
+        first, second = np.concatenate([one, two]), np.concatenate([two, one])
+        new = ~self.held[other][first]
+        similarities = np.concatenate([similarity, similarity])
+        return self._partners(split, other, Pairs(first[new], second[new], similarities[new]))
+
+    def _partners(self, split: str, other: str, pairs: Pairs) -> pl.DataFrame:
+        """``row`` of ``split``, its nearest ``other_row`` of ``other``, and their ``similarity``.
+
+        Rows without a partner among ``pairs`` are left out.
+        """
+        rows = pl.DataFrame({"first": self.numbers[split]}).with_row_index("row")
+        others = pl.DataFrame({"second": self.numbers[other]}).with_row_index("other_row")
+        nearest = (
+            pl.DataFrame(pairs._asdict())
+            .join(others.unique("second", keep="first"), on="second")
+            .sort("similarity", "other_row", descending=[True, False])
+            .unique("first", keep="first")
+        )
+        found = rows.join(nearest, on="first", maintain_order="left")
+        return found.select("row", "other_row", "similarity")
 
     def repeated(self, split: str) -> int:
         """Distinct keys of ``split`` that are near-duplicates of an earlier one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_a_near_match_in_train_blocks_and_the_row_is_marked() -> None:
     assert leaking(result, "train") == [False]
 
 
+def test_both_rows_of_a_leak_are_listed_with_their_similarity() -> None:
+    train = [words("x"), words("a"), words("b", 20) + " " + words("x", 9)]
+    test = [words("c"), words("a") + " dheeraad", words("a"), words("b", 20) + " " + words("y", 5)]
+    leaks = split_leakage(dataset(train, test)).leaks
+    listed = [(each["id"], each["other_id"], each["other_split"]) for each in leaks]
+    assert listed == [
+        (f"test-{row}", f"train-{other}", "train") for row, other in ((2, 1), (1, 1), (3, 2))
+    ]
+    assert [each["similarity"] for each in leaks] == pytest.approx([1.0, 36 / 37, 8 / 13])
+    assert not any("text" in each for each in leaks)
+    shown = split_leakage(replace(dataset(train, test), show_text=True)).leaks[0]
+    assert shown["text"] == shown["other_text"] == words("a")
+
+
 @pytest.mark.parametrize(("shared", "blocks"), [(36, True), (18, False)])
 def test_a_long_passage_of_train_blocks_and_a_shorter_one_warns(shared: int, blocks: bool) -> None:
     passage = words("a", shared)
@@ -95,12 +110,13 @@ def test_the_news_splits_leak_though_no_row_stands_twice(shared_data: Path) -> N
         for file in [shared_data / "masakhanews_som" / f"{split}.jsonl"]
     }
     matches = find_near_matches(keys, 0.8)
-    assert not matches.equal("test", "train").any()
-    share = containment(keys["test"], keys["train"])
-    assert int((share >= 0.1).sum()) == 4
-    assert int((share >= 0.5).sum()) == 1
-    worst = int(share.argmax())
-    assert share[worst] == share_of(keys["test"][worst], keys["train"].to_list())
+    assert matches.equal("test", "train").is_empty()
+    found = containment(keys["test"], keys["train"]).sort("similarity")
+    assert int((found["similarity"] >= 0.1).sum()) == 4
+    assert int((found["similarity"] >= 0.5).sum()) == 1
+    row, other, share = found.row(-1)
+    assert share == share_of(keys["test"][row], keys["train"].to_list())
+    assert share == share_of(keys["test"][row], [keys["train"][other]])
 
 
 def ngrams_of(key: str, words: int) -> set[str]:
@@ -175,21 +191,25 @@ def test_near_matches_by_split() -> None:
         },
         0.8,
     )
-    assert matches.equal("val", "train").tolist() == [True, False]
-    assert matches.near("val", "train").tolist() == [False, True]
-    assert matches.near("train", "val").tolist() == [True, False, True]
-    assert matches.near("test", "train").tolist() == [False]
+    assert matches.equal("val", "train").rows() == [(0, 1, 1.0)]
+    assert matches.near("val", "train").rows() == [(1, 0, 26 / 28)]
+    assert matches.near("train", "val").rows() == [(0, 1, 26 / 28), (2, 1, 26 / 28)]
+    assert matches.near("test", "train").is_empty()
     assert matches.repeated("train") == 0
 
 
 @given(keys_of("ab", 24))
 def test_containment_is_that_of_plain_python(keys: list[str]) -> None:
     sources = keys[len(keys) // 2 :]
-    shares = containment(pl.Series(keys), pl.Series(sources))
-    assert shares.tolist() == pytest.approx([share_of(key, sources) for key in keys])
+    found = containment(pl.Series(keys), pl.Series(sources))
+    shares = {row: share_of(key, sources) for row, key in enumerate(keys)}
+    held = {row: share for row, share in shares.items() if share}
+    assert dict(found.select("row", "similarity").iter_rows()) == pytest.approx(held)
+    for row, other, share in found.iter_rows():
+        assert share == pytest.approx(share_of(keys[row], [sources[other]]))
 
 
 def test_containment_is_that_of_one_source_not_of_all() -> None:
     first, second = words("a", 20), words("b", 20)
     share = containment(pl.Series([f"{first} {second}"]), pl.Series([first, second]))
-    assert share[0] == pytest.approx(8 / 28)
+    assert share["similarity"].to_list() == pytest.approx([8 / 28])
