@@ -18,6 +18,7 @@ import orjson
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.rows import (
+    NOT_UTF8,
     RAW_BYTES,
     ParsedRow,
     QuarantinedRowError,
@@ -130,7 +131,7 @@ def _parse_object(content: bytes) -> dict[str, Any] | QuarantinedRowError:
     try:
         row = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        return QuarantinedRowError("not JSON", error.msg)
+        return QuarantinedRowError(*(NOT_UTF8 if "UTF-8" in error.msg else ("not JSON", error.msg)))
     if not isinstance(row, dict):
         detail = f"a JSON {type(row).__name__}, not an object with keys"
         return QuarantinedRowError("not an object", detail)

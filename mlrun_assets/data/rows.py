@@ -35,6 +35,9 @@ class QuarantinedRowError(Exception):
     detail: str
 
 
+NOT_UTF8 = ("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
+
+
 class ParsedRow(NamedTuple):
     """One row of a file, or the error in its place.
 

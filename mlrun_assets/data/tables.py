@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.rows import (
+    NOT_UTF8,
     ParsedRow,
     QuarantinedRowError,
     check_columns,
@@ -192,7 +193,7 @@ def _row(
         detail = f"{len(values)} values under {len(header)} headings"
         return QuarantinedRowError("wrong number of columns", detail)
     if any(map(_not_utf8, values)):
-        return QuarantinedRowError("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
+        return QuarantinedRowError(*NOT_UTF8)
     if [value.lstrip("\ufeff") for value in values] == header:
         return QuarantinedRowError("repeated header", "the headings once more; delete the line")
     return dict(zip(header, values, strict=True))

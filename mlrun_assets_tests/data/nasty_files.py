@@ -57,15 +57,17 @@ _BAD_LINES: dict[str, dict[str, bytes]] = {
         "bare tab": b'{"text": "a\tb", "label": "x"}',
         "bad escape": b'{"text": "\\x41", "label": "x"}',
         "lone surrogate": b'{"text": "\\udc00", "label": "x"}',
-        "surrogate as bytes": b'{"text": "\xed\xa0\x80", "label": "x"}',
         "surrogate in a key": b'{"\\ud800": 1, "text": "a", "label": "x"}',
-        "Latin-1": '{"text": "café", "label": "x"}'.encode("latin-1"),
-        "byte FF": b'{"text": "\xff", "label": "x"}',
         "deep lists": b"[" * 100_000,
         "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
         "deep value": b'{"text": "a", "label": "x", "d": ' + b"[" * 5000 + b"]" * 5000 + b"}",
         "huge number as label": b'{"text": "a", "label": ' + _NUMBER + b"}",
         "huge number elsewhere": b'{"text": "a", "label": "x", "m": {"n": ' + _NUMBER + b"}}",
+    },
+    "not UTF-8": {
+        "surrogate as bytes": b'{"text": "\xed\xa0\x80", "label": "x"}',
+        "Latin-1": '{"text": "café", "label": "x"}'.encode("latin-1"),
+        "byte FF": b'{"text": "\xff", "label": "x"}',
     },
     "nested too deeply": {
         "deep and repeated": b'{"text": "a", "label": "x", "d": {"e": '
@@ -156,7 +158,7 @@ _WHOLE_JSON = [
     Nasty("UTF-16, cut in a letter", GOOD_JSON.decode().encode("utf-16")[:-1], REFUSED),
     Nasty("UTF-16 with a lone surrogate",
           between(row(text="a\ud800")).decode("utf-8", "surrogatepass")
-          .encode("utf-16", "surrogatepass"), (2, 1), "not JSON"),
+          .encode("utf-16", "surrogatepass"), (2, 1), "not UTF-8"),
     Nasty("pretty-printed", json.dumps(FIRST, indent=2).encode(), (0, 4)),
     Nasty("one array", b"[" + row() + b"," + row() + b"]", (2, 0)),
     Nasty("pretty-printed array", _PRETTY.replace(b"\n", b"\r\n"), (2, 1), "missing column"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mlrun_assets.data.checks.base import Dataset, Measured, judged
+from mlrun_assets.data.rows import NOT_UTF8
 from mlrun_assets.data.text import LOOK_ALIKES
 from mlrun_assets.errors import count
 from mlrun_assets.records import Bound, QualityCheck
@@ -86,6 +87,12 @@ _REPLACEMENT = r"\u{fffd}"
 _CONTROL = r"[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}]"
 _INVISIBLE = r"[\u{200b}\u{2060}\u{feff}\u{ad}]"
 _NO_BREAK_SPACE = r"[\u{a0}\u{202f}]"
+_ENTITY = r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"
+# Not every word in angle brackets: `<url>` and `<name>` stand for what was masked.
+_TAG = (
+    r"(?i)</?(?:a|b|blockquote|body|br|center|code|div|em|font|h[1-6]|head|hr|html|i|iframe|img|li"
+    r"|meta|ol|p|pre|script|span|strong|style|sub|sup|table|tbody|td|th|tr|u|ul)(?:\s[^<>]*)?/?>"
+)
 _APOSTROPHES = {mark: rf"\p{{L}}{mark}\p{{L}}" for mark in "'" + LOOK_ALIKES}
 
 
@@ -101,12 +108,16 @@ def encoding(dataset: Dataset) -> QualityCheck:
         "not NFC": raw.str.normalize("NFC") != raw,
         "invisible characters": raw.str.contains(_INVISIBLE),
         "no-break spaces": raw.str.contains(_NO_BREAK_SPACE),
+        "HTML entities": raw.str.contains(_ENTITY),
+        "HTML tags": raw.str.contains(_TAG),
         # The apostrophe between letters is not the one that most rows use.
         "mixed apostrophes": marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series(),
     }
-    counts = {kind: int(rows.sum()) for kind, rows in found.items()}
-    rows = pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
-    share = rows / max(1, len(raw))
+    quarantined = [row for split in dataset.splits.values() for row in split.quarantined]
+    not_utf8 = sum(row.reason == NOT_UTF8[0] for row in quarantined)
+    counts = {NOT_UTF8[0]: not_utf8, **{kind: int(rows.sum()) for kind, rows in found.items()}}
+    rows = not_utf8 + pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
+    share = rows / max(1, len(raw) + not_utf8)
     listed = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
     return judged(
         "encoding",

@@ -10,9 +10,11 @@ import pytest
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.content import tokenizer_fit, tokens_per_word
+from mlrun_assets.data.checks.suite import CHECKS, run_check
 from mlrun_assets.data.reading import SplitRows
+from mlrun_assets.data.rows import NOT_UTF8, QuarantinedRow
 from mlrun_assets.records import CheckOutcome, QualityCheck
-from mlrun_assets_tests.examples import SOMALI, check_texts
+from mlrun_assets_tests.examples import SOMALI, check_texts, dataset_of
 
 
 def test_a_text_of_one_word_warns() -> None:
@@ -70,6 +72,10 @@ def test_years_amounts_and_scores_are_no_phone_numbers(text: str) -> None:
         ("Cafe\u0301 cusub", "1 not NFC"),
         ("M\ufeffareykanku waa yimid", "1 invisible characters"),
         ("Waa\u00a0la arkay", "1 no-break spaces"),
+        ("Waa&nbsp;la arkay &amp; waa la maqlay", "1 HTML entities"),
+        ("Waa la arkay &#39;maanta&#x27;", "1 HTML entities"),
+        ("Waa la arkay<br/>maanta", "1 HTML tags"),
+        ('Waa <a href="x">la arkay</a> &quot;', "1 HTML entities, 1 HTML tags"),
     ],
 )
 def test_each_trace_is_named_and_counted(text: str, said: str) -> None:
@@ -77,6 +83,20 @@ def test_each_trace_is_named_and_counted(text: str, said: str) -> None:
     assert result.warns
     assert f"1 row (7.7%), by kind: {said};" in result.message.replace("8.3%", "7.7%")
     assert result.rows == 1
+
+
+@pytest.mark.parametrize("text", ["5 < 6 & 7 > 3", "ka eeg <url> <i7> &;", "a <- b"])
+def test_masks_and_signs_are_no_html(text: str) -> None:
+    assert "HTML tags" not in check_texts("encoding", [*SOMALI, text]).message
+
+
+def test_rows_that_are_not_utf8_are_traces_of_a_wrong_encoding() -> None:
+    bad = QuarantinedRow("train", "train.csv", 2, *NOT_UTF8, "?")
+    dataset = dataset_of(SOMALI, DataConfig())
+    dataset.splits["train"].quarantined.append(bad)
+    result = run_check("encoding", CHECKS["encoding"], dataset).check
+    assert result.warns
+    assert "1 row (7.7%), by kind: 1 not UTF-8;" in result.message
 
 
 def test_apostrophes_of_two_kinds_are_mixed() -> None:
