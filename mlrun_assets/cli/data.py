@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 import click
@@ -36,9 +34,12 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
     checks that need token counts are off.
     """
     note_defaults(config)
-    with nullcontext(output) if output else _temporary_directory() as directory:
-        dataset = _validate(config, directory)
-        paths = ExperimentPaths(directory)
+    with (
+        # Removed also if a signal ends the process: it has the texts in it.
+        nullcontext(output) if output else tempfile.TemporaryDirectory(prefix="check-data-")
+    ) as directory:
+        paths = ExperimentPaths(Path(directory))
+        dataset = _validate(config, paths.directory)
         lists = paths.listed_rows()
         if output:
             for what, file in {**lists, "datasheet": paths.datasheet}.items():
@@ -47,22 +48,6 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
             names = ", ".join(paths.relative(file) for file in lists.values())
             note(f"not kept: {names}; --output DIRECTORY keeps them")
     sys.exit(0 if dataset.ready else 1)
-
-
-@contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    """A directory that is removed also if a signal ends the process: it has the texts in it."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        with tempfile.TemporaryDirectory(prefix="check-data-") as directory:
-            yield Path(directory)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
