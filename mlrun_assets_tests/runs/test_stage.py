@@ -12,6 +12,7 @@ import pytest
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataBlockedError, ExperimentError, RecordError
 from mlrun_assets.experiment import Experiment, is_locked, unlock_experiment
+from mlrun_assets.files import write_atomically
 from mlrun_assets.records import (
     DatasetRecord,
     DecisionRecord,
@@ -108,11 +109,14 @@ def test_data_that_is_not_ready_ends_it_as_blocked(config: LoadedConfig) -> None
     dataset = blocked_run().dataset
     assert dataset
     experiment.save(dataset)
+    for rows, file in ((b"", experiment.paths.quarantine), (b"{}\n", experiment.paths.leaks)):
+        write_atomically(file, rows)
     with (
-        pytest.raises(DataBlockedError, match=r"quarantine\.jsonl"),
+        pytest.raises(DataBlockedError, match=r"leaking rows: .*leaks\.jsonl$") as error,
         run_stage(stage_of(experiment, config), "validated_dataset") as stage,
     ):
         require_ready(stage)
+    assert "quarantine" not in str(error.value)  # the file is empty
     status, report = closed(experiment, config)
     assert status is Status.BLOCKED
     verdict = experiment.load(DecisionRecord)

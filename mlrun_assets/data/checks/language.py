@@ -132,8 +132,8 @@ def language(dataset: Dataset) -> QualityCheck:
     counted = counted_as(profile.tag, detector.languages)
     if not counted:
         why = f"{quality.language_detector} knows no language `{profile.code}`; rows are not judged"
-        others = (name for name in DETECTORS if counted_as(profile.tag, load_detector(name)[0]))
-        better = next((f"; set data.quality.language_detector to {name}" for name in others), "")
+        knowing = (name for name in DETECTORS if counted_as(profile.tag, load_detector(name)[0]))
+        better = next((f"; set data.quality.language_detector to {name}" for name in knowing), "")
         return off("language", why + better)
     shares, found = {}, []
     for split, rows in dataset.splits.items():
