@@ -56,7 +56,8 @@ def deploy_tokenizer(model_dir: Path, steps: frozenset[Step], max_length: int) -
     """Make the model in ``model_dir`` normalise texts as its training data was; change its files.
 
     Also sets the limit at which ``truncation=True`` cuts a text, and for an ensemble the normal
-    form of the n-gram model. Texts in normal form keep their token ids.
+    form of the n-gram model. Texts in normal form keep their token ids, except the space beside a
+    special token that is written out in a text, such as ``</s>``, with byte-level BPE.
 
     Raises:
         OSError: the disk is full.

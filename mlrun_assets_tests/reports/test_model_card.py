@@ -43,6 +43,12 @@ def test_unknown_facts_are_left_out_of_the_head() -> None:
     assert "None" not in card
 
 
+def test_a_text_of_several_columns_is_described() -> None:
+    two = DataConfig(text_columns=("headline", "body"))
+    assert "the columns headline, body," in render_model_card(full_run(), two, None)
+    assert "the columns" not in render_model_card(full_run(), DataConfig(), None)
+
+
 def test_only_the_outcomes_of_the_rules_are_published() -> None:
     broken = "the model in production can't be used: /home/asha/production/model has no weights"
     rule = r.RuleResult(
