@@ -158,7 +158,8 @@ _PORT = re.compile(r"(?:[^:]*|\[[^@]*\]):?\d{0,5}")
 _QUERY = re.compile(r"(?:\?(?!\*{3}(?:#\d+)?$)|(?<!\*{3})#|%3[Ff]|[&;][^/=&;]+=).*", re.DOTALL)
 _SET = re.compile(r"[?&;#][^/=&;#]+=.*", re.DOTALL)
 _REDACTED = re.compile(r"\*{3}@|\?\*{3}(?:#\d+)?$")
-_URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*:/+[^\s\"'`<>]*[^\s\"'`<>.,:;)]")
+# A bounded scheme: else a long word takes quadratic time.
+_URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]{0,20}:/+[^\s\"'`<>]*[^\s\"'`<>.,:;)]")
 
 
 def redact(place: str) -> str:
