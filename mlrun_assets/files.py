@@ -62,20 +62,25 @@ def name_beside(path: Path, ending: str = "tmp") -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.{secrets.token_hex(4)}.{ending}")
 
 
-def remove_leftovers(directory: Path) -> None:
+def remove_leftovers(directory: Path, *, below: bool = False) -> None:
     """Remove the temporary files and unfinished directories of dead processes from ``directory``.
 
     Those of other machines and containers are left: nobody knows here whether their process lives.
+    With ``below``, all directories in it are searched as well.
     """
     import psutil
 
-    for path in directory.glob(".*"):
-        process = _LEFTOVER.fullmatch(path.name)
-        if process and not psutil.pid_exists(int(process[1])):
+    for folder, folders, files in os.walk(directory):
+        found = ((name, _LEFTOVER.fullmatch(name)) for name in (*folders, *files))
+        for path, process in ((Path(folder, name), match) for name, match in found if match):
+            if psutil.pid_exists(int(process[1])):
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+        if not below:
+            break
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Markdown(str):
 
 def visible(text: str) -> str:
     """``text``, of one or several lines, without control and invisible format characters."""
-    return _INVISIBLE.sub("", _CONTROL.sub(" ", text))
+    return text if text.isprintable() else _INVISIBLE.sub("", _CONTROL.sub(" ", text))
 
 
 def visible_json(line: bytes) -> bytes:

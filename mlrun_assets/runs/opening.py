@@ -205,8 +205,7 @@ def _remove_leftovers(config: LoadedConfig) -> None:
     production = config.production_dir
     for directory in (config.reports_dir, reports, production, production / VERSIONS_DIR):
         remove_leftovers(directory)
-    for name, *_ in os.walk(config.experiments_dir):
-        remove_leftovers(Path(name))
+    remove_leftovers(config.experiments_dir, below=True)
 
 
 def _close_abandoned(experiment: Experiment, config: LoadedConfig) -> None:
