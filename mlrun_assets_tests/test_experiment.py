@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import Mock, patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mlrun_assets
 from mlrun_assets.errors import ExperimentError, RecordError
@@ -20,7 +23,8 @@ from mlrun_assets.experiment import (
     find_experiment,
     take_directory,
 )
-from mlrun_assets.records import Manifest, Status
+from mlrun_assets.records import Manifest, Record, Status
+from mlrun_assets.runs import STAGE_RECORDS
 
 
 def finish(directory: Path, number: int, day: int = 1) -> None:
@@ -122,3 +126,17 @@ def test_several_seeds_have_separate_directories(tmp_path: Path) -> None:
     assert paths.relative(paths.model_of(3)) == "seeds/3/model"
     assert paths.relative(paths.of_seed(paths.logs, 3)) == "logs/seed-3"
     assert (paths.model_of(None), paths.of_seed(paths.logs, None)) == (paths.model, paths.logs)
+
+
+@pytest.mark.parametrize("kind", sorted({Manifest, *STAGE_RECORDS.values()}, key=str))
+@settings(max_examples=20)
+@given(draw=st.data())
+def test_a_saved_record_is_read_back_as_it_was(kind: type[Record], draw: st.DataObject) -> None:
+    record = draw.draw(
+        st.builds(kind, schema_version=st.just(1)) if kind is Manifest else st.builds(kind)
+    )
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "record.json"
+        record.save(file)
+        read = kind.load(file)
+    assert repr(read) == repr(record)  # NaN is not equal to itself

@@ -259,3 +259,36 @@ def test_other_content_survives_a_whole_life_of_an_item(
         assert file.read_bytes() == once
         assert changes(record_debt(reports_dir, THIRD, [], {"data"})) == [(number, "resolved")]
         assert file.read_bytes().startswith(others)
+
+
+LIVES = st.lists(
+    st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), max_size=6
+)
+NOTES = st.sampled_from(
+    ["", "TD-5000 is a note\n", "- [ ] **TD-017**: by hand\n", "```\n", "<!-- x\r\n"]
+)
+
+
+@given(LIVES, st.lists(NOTES, min_size=6, max_size=6))
+def test_numbers_stay_unique_and_notes_stay_beside_many_runs(
+    lives: list[tuple[set[str], set[str]]], notes: list[str]
+) -> None:
+    with TemporaryDirectory() as directory:
+        reports_dir = Path(directory)
+        write(reports_dir, "# Ours\n")
+        numbers: list[int] = []
+        for run, ((found, examined), note) in enumerate(zip(lives, notes, strict=False)):
+            issues = [
+                DebtIssue(f"data/{area}", f"Issue {area}", "Low", str(run))
+                for area in sorted(found)
+            ]
+            record = record_debt(
+                reports_dir, f"{FIRST}-{run + 2}", issues, {f"data/{a}" for a in examined}
+            )
+            numbers += [change.number for change in record.changes if change.change == "new"]
+            write(reports_dir, debt(reports_dir) + note)
+        assert len(numbers) == len(set(numbers))
+        rest = debt(reports_dir)
+        for note in notes[: len(lives)]:
+            assert note in rest
+            rest = rest[rest.index(note) + len(note) :]
