@@ -158,7 +158,11 @@ def _in_order_of_files(parts: Iterable[SplitRows]) -> list[QuarantinedRow]:
 
 
 def _json_lines(rows: Sequence[object]) -> bytes:
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    # Not joined: each result of orjson keeps a buffer of kilobytes until it is freed.
+    lines = bytearray()
+    for row in rows:
+        lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    return bytes(lines)
 
 
 # Profile, tokens and the previous data
