@@ -17,6 +17,7 @@ from mlrun_assets.experiment import Experiment, all_experiments
 from mlrun_assets.orchestration import assets
 from mlrun_assets.production.versions import model_dir_of
 from mlrun_assets.records import (
+    SPLITS,
     CheckpointRecord,
     DecisionRecord,
     EvaluationRecord,
@@ -194,7 +195,8 @@ def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     materialized = {
         event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
     }
-    assert materialized == {"experiment", "validated_dataset"}
+    raw = {f"raw_{split}" for split in SPLITS}
+    assert materialized == {"experiment", "validated_dataset", *raw}
     manifest = latest(config).manifest
     assert manifest.status is Status.BLOCKED
     assert "30 rows of test with a text of train" in (manifest.error or "")

@@ -22,7 +22,7 @@ from mlrun_assets.orchestration import assets
 from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.production import mlflow_mirror as mirroring
 from mlrun_assets.production.mlflow_mirror import check_mlflow, mirror
-from mlrun_assets.records import CheckpointRecord, EvaluationRecord, StageRun, Status
+from mlrun_assets.records import CheckpointRecord, EvaluationRecord, StageRun, Status, Verdict
 from mlrun_assets.runs import MADE_FROM
 from mlrun_assets.runs.promotion import promote_by_hand, roll_back
 from mlrun_assets_tests.examples import deployed, evaluation_record, finished, full_run, project
@@ -240,7 +240,11 @@ def test_a_run_is_mirrored_when_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(tmp_path, mlflow=True)
-    experiment = finished(config, "first")
+    run = full_run()
+    assert run.production and run.registry and run.tech_debt
+    experiment = finished(
+        config, "first", Verdict.APPROVED, run.production, run.registry, run.tech_debt
+    )
     experiment.update(stages=dict.fromkeys(MADE_FROM, StageRun(status="done", seconds=1.0)))
     mirrored = []
 
