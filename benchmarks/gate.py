@@ -22,7 +22,7 @@ import numpy as np
 
 from mlrun_assets.config import DeploymentConfig, EvaluationConfig
 from mlrun_assets.decision.rules import grade_losses, judge_difference
-from mlrun_assets.evaluation.slices import joint_confidence
+from mlrun_assets.evaluation.comparison import joint_confidence
 from mlrun_assets.records import RuleOutcome, SliceComparison
 from mlrun_assets.statistics import (
     bootstrap_f1,

@@ -68,7 +68,7 @@ _IRREGULAR = re.compile(rf"[\u200b\ufeff\u00ad{LOOK_ALIKES}]|\s{{2}}|[^\S ]|^\s|
 def normalise(text: str, steps: frozenset[Step] = ALL_STEPS) -> Normalised:
     """The normal form of ``text``, in which it is stored; idempotent.
 
-    `mlrun_assets.models.tokenizer.normaliser` writes the same steps into a deployed model.
+    `mlrun_assets.models.export.normaliser` writes the same steps into a deployed model.
 
     Invisible characters are deleted, not replaced by spaces, because most are inside words.
     Apostrophe-like characters become U+0027 only between letters: elsewhere they may be quotation

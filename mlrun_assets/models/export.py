@@ -1,26 +1,32 @@
 """Stage ``exported_model``: the model as it may be deployed, as transformers and as ONNX.
 
 Both forms are loaded in fresh processes, and their labels are compared with the checkpoint's.
+
+The tokenizer of a deployed model normalises texts itself: the steps of
+`mlrun_assets.data.text.normalise` are written into its file, so everything that reads this file
+(transformers, the ONNX reader) gives a text the same token ids, in the normal form or not.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.data.text import language_profile
+from mlrun_assets.data.text import LETTER, LOOK_ALIKES, REPLACED, Step, language_profile
 from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import digest_directory, new_directory, size_in_bytes, write_atomically
 from mlrun_assets.metrics import label_numbers, val_metrics
 from mlrun_assets.models.probe import probe_onnx, probe_transformers
-from mlrun_assets.models.tokenizer import deploy_tokenizer
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     CheckpointRecord,
@@ -29,6 +35,9 @@ from mlrun_assets.records import (
     OnnxExport,
 )
 from mlrun_assets.types import LabelIds
+
+if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
 
 ROWS_COMPARED = 200
 ONNX_DIR = "onnx"
@@ -224,3 +233,69 @@ def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
     if ngrams:
         shutil.copyfile(ngram_scorer.__file__, onnx_dir / "ngram_scorer.py")
         shutil.copytree(model_dir / ngram_scorer.NGRAMS_DIR, onnx_dir / ngram_scorer.NGRAMS_DIR)
+
+
+# The tokenizer of a deployed model
+
+
+def normaliser(steps: frozenset[Step]) -> Normalizer:
+    """The ``steps`` of `normalise` for `tokenizers`.
+
+    One difference remains: `tokenizers` has older tables of Unicode, and does not sort 98 combining
+    marks that came after them (from Unicode 10 on) among other marks.
+    """
+    from tokenizers import Regex, normalizers
+
+    letter, space = characters(LETTER), characters(r"\s")
+    parts: list[Normalizer] = [
+        normalizers.Replace(*replaced) for step, replaced in REPLACED.items() if step in steps
+    ]
+    if Step.NFC in steps:
+        parts.append(normalizers.NFC())
+    if Step.APOSTROPHE in steps:
+        between = Regex(f"(?<={letter})[{LOOK_ALIKES}](?={letter})")
+        parts.append(normalizers.Replace(between, "'"))
+    if Step.WHITE_SPACE in steps:
+        parts += [normalizers.Replace(Regex(f"{space}+"), " "), normalizers.Strip()]
+    return normalizers.Sequence(parts)
+
+
+@cache
+def characters(pattern: str) -> str:
+    r"""A class of all characters that ``pattern`` matches: ``\w`` and ``\s`` mean others there."""
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    runs = (match.group() for match in re.finditer(f"(?:{pattern})+", every))
+    ranges = (rf"\x{{{ord(run[0]):x}}}-\x{{{ord(run[-1]):x}}}" for run in runs)
+    return f"[{''.join(ranges)}]"
+
+
+def deploy_tokenizer(model_dir: Path, steps: frozenset[Step], max_length: int) -> None:
+    """Make the model in ``model_dir`` normalise texts as its training data was; change its files.
+
+    Also sets the limit at which ``truncation=True`` cuts a text, and for an ensemble the normal
+    form of the n-gram model. Texts in normal form keep their token ids, except the space beside a
+    special token that is written out in a text, such as ``</s>``, with byte-level BPE.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from tokenizers import Tokenizer, models, normalizers
+    from transformers import AutoTokenizer
+
+    from mlrun_assets.encoders.trimming import plain_tokenizer
+    from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+    backend, ours = tokenizer.backend_tokenizer, normaliser(steps)
+    own = backend.normalizer
+    backend.normalizer = normalizers.Sequence([ours, own]) if own else ours
+    tokenizer.model_max_length = max_length
+    # A class of a family would build its own normalizer again.
+    plain_tokenizer(backend, tokenizer).save_pretrained(str(model_dir))
+    file = model_dir / NGRAMS_DIR / "model.json"
+    if file.is_file():
+        carrier = Tokenizer(models.WordLevel({}, unk_token=""))
+        carrier.normalizer = ours
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings["normaliser"] = json.loads(carrier.to_str())
+        write_atomically(file, json.dumps(settings, ensure_ascii=False))

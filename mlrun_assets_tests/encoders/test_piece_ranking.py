@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders.piece_ranking import (
+from mlrun_assets.encoders.vocabulary import (
     ORDER,
     PRIOR,
     character_log_probabilities,

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.config import Config, DataConfig
-from mlrun_assets.evaluation.comparison import ChallengerPredictions
-from mlrun_assets.evaluation.slices import compare_slice, score_slice, slices_of
+from mlrun_assets.evaluation.comparison import (
+    ChallengerPredictions,
+    compare_slice,
+    score_slice,
+    slices_of,
+)
 
 
 def frame(rows: int, **columns: list[Any]) -> pl.DataFrame:

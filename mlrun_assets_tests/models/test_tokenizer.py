@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mlrun_assets.data.text import ALL_STEPS, LOOK_ALIKES, language_profile, normalise
 from mlrun_assets.models import export
+from mlrun_assets.models.export import deploy_tokenizer, normaliser
 from mlrun_assets.models.predictor import Predictor
-from mlrun_assets.models.tokenizer import deploy_tokenizer, normaliser
 from mlrun_assets_tests.encoders.tiny_encoders import TOKENIZERS, write_encoder
 from mlrun_assets_tests.examples import sample_rows
 
