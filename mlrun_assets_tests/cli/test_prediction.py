@@ -105,7 +105,7 @@ BAD = [
     (b'{"text": "gool", "by": ' + b"[" * 300 + b"]" * 300 + b"}\n", "nested too deeply"),
     (b'{"text": "gool", "id": 123456789012345678901234567890}\n', "number too large"),
     (b'{"text": "gool", "id": -9223372036854775809}\n', "number too large"),
-    (b'{"text": "\xff"}\n', "not JSON"),
+    (b'{"text": "\xff"}\n', "not UTF-8"),
 ]
 
 
