@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from mlrun_assets_tests.examples import ROOT, SHARED, MakeProject, build_encoder
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Under nohup, the commands that tests start would ignore a hang-up, as they should.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no reason to fail, and no run draws examples that nobody has seen before. New
 # ones are looked for with --hypothesis-profile=new_examples.
