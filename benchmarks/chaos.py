@@ -178,6 +178,7 @@ def _load_no_model() -> None:
 
 def make_projects(parent: Path) -> None:
     """Write the projects ``two``, ``moved`` and ``decided``."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
     from mlrun_assets_tests.examples import build_encoder, write_project
 
     two = parent / "two"
