@@ -25,7 +25,7 @@ from mlrun_assets.data.rows import (
     check_columns,
     row_too_long,
 )
-from mlrun_assets.data.text import language_profile, normalise, shorten
+from mlrun_assets.data.text import normal_labels, shorten
 from mlrun_assets.errors import DataError, listed
 
 # Reading JSON Lines
@@ -262,9 +262,8 @@ def class_names(metadata: dict[bytes, bytes] | None, data: DataConfig, name: str
         names = list(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else []
     except (KeyError, TypeError, ValueError):
         return []
-    steps = language_profile(data.language).steps
-    names = [normalise(label, steps).text for label in names]
-    configured = [normalise(label, steps).text for label in data.labels or names]
+    names = normal_labels(names, data.language)
+    configured = normal_labels(data.labels or names, data.language)
     common = [label for label in configured if label in names]
     if names and (not common or common != [label for label in names if label in configured]):
         raise DataError(

@@ -13,7 +13,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.reading import SplitRows
 from mlrun_assets.data.rows import is_visible
-from mlrun_assets.data.text import language_profile, normalise
+from mlrun_assets.data.text import normal_labels
 
 # At most 18 digits: Python refuses to convert thousands of them.
 _NUMBER = re.compile(r"-?\d{1,18}")
@@ -37,8 +37,7 @@ def name_labels(splits: dict[str, SplitRows], data: DataConfig) -> LabelSet:
     if not data.labels:
         names = label_set(splits["train"].frame["label"])
         return LabelSet(names, dict.fromkeys(found.difference(names), "no row of train has it"))
-    steps = language_profile(data.language).steps
-    names = tuple(dict.fromkeys(normalise(name, steps).text for name in data.labels))
+    names = tuple(dict.fromkeys(normal_labels(data.labels, data.language)))
     indices = {label: int(label) for label in found if _INDEX.fullmatch(label)}
     unknown = dict.fromkeys(found.difference(names), "data.labels does not list it")
     if why := _no_indices(splits, names, set(indices.values())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -237,3 +238,9 @@ def language_profile(code: str) -> LanguageProfile:
     """
     tag = language_tag(code)
     return _PROFILES.get(tag) or LanguageProfile(code, tag)
+
+
+def normal_labels(labels: Iterable[str], language: str) -> list[str]:
+    """Each label in the normal form that texts of the language have."""
+    steps = language_profile(language).steps
+    return [normalise(label, steps).text for label in labels]
