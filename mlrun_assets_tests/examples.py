@@ -53,7 +53,7 @@ from mlrun_assets.plan.choice import Hardware, PlanningInputs
 from mlrun_assets.plan.plan import plan_training
 from mlrun_assets.production.pointer import Reason, promote, read_production
 from mlrun_assets.production.versions import Challenger
-from mlrun_assets.runs import closing
+from mlrun_assets.reports import plots
 from mlrun_assets.runs import promotion as promoting
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 
@@ -676,7 +676,7 @@ def relabelled(run: r.RunRecords, labels: tuple[str, ...]) -> r.RunRecords:
 def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
     """A project whose models are not loaded, and whose reports are without pictures."""
     monkeypatch.setattr(promoting, "probe", lambda model_dir: None)
-    monkeypatch.setattr(closing, "draw_pictures", lambda records, directory: {})
+    monkeypatch.setattr(plots, "draw_pictures", lambda records, directory: {})
     config = Config(
         data=DataConfig(licence="cc-by-4.0"), model=ModelConfig(name="FacebookAI/xlm-roberta-base")
     )

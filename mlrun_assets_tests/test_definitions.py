@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -89,11 +91,30 @@ HEAVY = (
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"), [("definitions", HEAVY), ("cli.__main__", f"{HEAVY} dagster")]
+    ("module", "heavy"),
+    [
+        ("definitions", HEAVY),
+        ("cli.__main__", f"{HEAVY} dagster"),
+        ("runs.closing", f"{HEAVY} dagster numpy polars jinja2"),  # for `status`
+    ],
 )
 def test_loading_a_module_imports_nothing_heavy(module: str, heavy: str) -> None:
     code = f"import sys, mlrun_assets.{module}; print({{*{heavy.split()}}} & {{*sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_run_without_its_data_imports_nothing_heavy(tmp_path: Path) -> None:
+    paths = {f"{split}_path": f"{split}.jsonl" for split in ("train", "val", "test")}
+    (tmp_path / "ml_config.yaml").write_text(json.dumps({"data": paths}), encoding="utf-8")
+    code = (
+        "import atexit, sys; from mlrun_assets.cli.__main__ import main; sys.argv[1:] = ['run']; "
+        f"atexit.register(lambda: print({{*{HEAVY.split()}}} & {{*sys.modules}})); main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "train.jsonl: no such file" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "set()"
 
 
 def test_workspace_and_project_name_the_same_location() -> None:

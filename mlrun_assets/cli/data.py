@@ -52,11 +52,12 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     """Validate the data into ``output``, write the datasheet there and print the checks."""
-    from mlrun_assets.data.validation import token_counter, validate_dataset
+    from mlrun_assets.data.validation import find_files, token_counter, validate_dataset
     from mlrun_assets.encoders.source import resolve_encoder
     from mlrun_assets.reports.data_section import list_checks
     from mlrun_assets.runs.closing import write_datasheet
 
+    find_files(config)  # before the tokenizer, which takes seconds to import
     model = config.settings.model
     try:
         counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))

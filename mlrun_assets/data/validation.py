@@ -28,7 +28,13 @@ from mlrun_assets.data.reading import (
     read_split,
 )
 from mlrun_assets.data.rows import QuarantinedRow
-from mlrun_assets.data.sources import UNLABELLED, fetch_sources, join_digests, source_paths
+from mlrun_assets.data.sources import (
+    UNLABELLED,
+    Source,
+    fetch_sources,
+    join_digests,
+    source_paths,
+)
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
@@ -74,9 +80,8 @@ def validate_dataset(
         DataError: a file is missing or can't be read, or a URL can't be fetched.
     """
     data, model = config.settings.data, config.settings.model
-    named = (*SPLITS, UNLABELLED) if data.unlabelled_path else SPLITS
     paths = ExperimentPaths(directory)
-    files = fetch_sources(source_paths(config, named), paths.fetched)
+    files = fetch_sources(find_files(config), paths.fetched)
     without_labels = files.pop(UNLABELLED, None)
     unlabelled = read_unlabelled(without_labels, data) if without_labels else None
     normalised: Counter[str] = Counter()
@@ -128,6 +133,16 @@ def validate_dataset(
         normalised=dict(normalised.most_common()),
         unlabelled=texts,
     )
+
+
+def find_files(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
+    """The files of the splits, and of the unlabelled texts if there are any.
+
+    Raises:
+        DataError: a file is missing or can't be read.
+    """
+    unlabelled = [UNLABELLED] if config.settings.data.unlabelled_path else []
+    return source_paths(config, [*SPLITS, *unlabelled])
 
 
 def _digest(splits: dict[str, SplitRows]) -> str:

@@ -109,6 +109,7 @@ def validated_dataset(
 ) -> Iterator[dg.MaterializeResult]:
     """Clean splits, quarantined rows with reasons, and the outcome of every data check."""
     with ml_run.stage(context) as stage:
+        validation.find_files(stage.config)  # before the encoder, which takes seconds to import
         encoder = _checked_encoder(stage)
         count = validation.token_counter(encoder)
         previous = validation.find_previous(stage.config, stage.load(ExperimentRecord).prior_runs)
@@ -296,11 +297,12 @@ def _encoder(stage: Stage) -> EncoderSource:
 
 def _checked_encoder(stage: Stage) -> EncoderSource:
     """The encoder, once it and the trackers are known to work: that takes no data."""
-    from mlrun_assets.training.progress import resolve_trackers
-
-    encoder = _encoder(stage)
+    encoder, trackers = _encoder(stage), stage.config.settings.training.report_to
     check_requirements(encoder, stage.config.settings)
-    resolve_trackers(stage.config.settings.training.report_to)
+    if set(trackers) - {"tensorboard", "none"}:  # these are here, and the import takes seconds
+        from mlrun_assets.training.progress import resolve_trackers
+
+        resolve_trackers(trackers)
     if head := describe_head(encoder):
         stage.progress(head)
     return encoder

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.data.validation import data_name
 from mlrun_assets.errors import ConfigError, MlrunError, cause_of, public_name
 from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.markdown import clean
@@ -133,6 +132,8 @@ def store_uri(config: LoadedConfig) -> str:
 
 def model_name(config: LoadedConfig) -> str:
     """The registered model, and the MLflow experiment: MLflow allows neither ``/`` nor ``:``."""
+    from mlrun_assets.data.validation import data_name
+
     name = config.settings.tracking.registered_model or data_name(config)
     return clean(name).replace("/", "-").replace(":", "-")
 

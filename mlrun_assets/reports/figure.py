@@ -60,10 +60,10 @@ def new_figure(height_inches: float) -> Any:
     return figure
 
 
-def to_png(figure: Any) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+def to_png(figure: Any, comment: str) -> bytes:
+    """The figure as PNG with a comment; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None, "Comment": comment})
     return buffer.getvalue()
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import functools
 import math
 from importlib import import_module
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from mlrun_assets import markdown
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, code, escape
 from mlrun_assets.records import QualityCheck, Score, Spread
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 @functools.cache
 def template(name: str) -> jinja2.Template:
     """A Markdown template of this room, with the modules that it may call; values are escaped."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reports"),
         undefined=jinja2.StrictUndefined,

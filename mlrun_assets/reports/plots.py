@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlrun_assets.errors import count
-from mlrun_assets.files import write_atomically
+from mlrun_assets.files import digest_bytes, write_atomically
 from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     BaselineRecord,
@@ -272,6 +273,8 @@ def _reliability(axes: Any, bins: Sequence[ReliabilityBin], colour: str, title: 
 def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
     """Draw the pictures for which there are records.
 
+    A picture holds the digest of what it shows: one that shows the same is not drawn again.
+
     Args:
         records: the records of the run.
         directory: the directory for the PNG files; each is written in one step.
@@ -281,27 +284,33 @@ def draw_pictures(records: RunRecords, directory: Path) -> dict[str, Path]:
         history, ``confusion``, ``per_class`` and ``reliability`` with an evaluation.
     """
     measured = records.evaluation or records.dataset
-    families = font_families(map(clean, measured.labels if measured else ()))
+    labels = [clean(label) for label in measured.labels] if measured else []
     paths = {}
-    with style(families):
-        for name, figure in _figures(records, families).items():
-            paths[name] = directory / f"{name}.png"
-            write_atomically(paths[name], to_png(figure))
+    for name, (draw, shown) in _drawings(records).items():
+        paths[name] = file = directory / f"{name}.png"
+        digest = digest_bytes(repr((name, labels, shown)).encode())
+        if not (file.exists() and digest.encode() in file.read_bytes()):
+            families = font_families(labels)
+            with style(families):
+                write_atomically(file, to_png(draw(families), digest))
     return paths
 
 
-def _figures(records: RunRecords, families: list[str]) -> dict[str, Any]:
-    figures = {}
+def _drawings(records: RunRecords) -> dict[str, tuple[Callable[[list[str]], Any], object]]:
+    """By name: the function that draws the picture, given the fonts, and what it shows."""
+    drawings: dict[str, tuple[Callable[[list[str]], Any], object]] = {}
     evaluation, checkpoint, dataset = records.evaluation, records.checkpoint, records.dataset
     if evaluation:
-        figures["confusion"] = draw_confusion(evaluation.test, families)
-        figures["per_class"] = draw_per_class(evaluation.test, families)
-        figures["reliability"] = draw_reliability(evaluation.calibration)
+        test, calibration = evaluation.test, evaluation.calibration
+        drawings["confusion"] = partial(draw_confusion, test), test
+        drawings["per_class"] = partial(draw_per_class, test), test
+        drawings["reliability"] = lambda _: draw_reliability(calibration), calibration
     if checkpoint and checkpoint.history:
-        figures["training"] = draw_training(checkpoint, records.baseline)
+        baseline = records.baseline
+        drawings["training"] = lambda _: draw_training(checkpoint, baseline), (checkpoint, baseline)
     if dataset:
-        figures["labels"] = draw_labels(dataset, families)
-        figures["lengths"] = draw_lengths(dataset)
+        drawings["labels"] = partial(draw_labels, dataset), dataset
+        drawings["lengths"] = lambda _: draw_lengths(dataset), dataset
         if dataset.splits["train"].tokens_per_word_by_label:
-            figures["fit"] = draw_fit(dataset, families)
-    return figures
+            drawings["fit"] = partial(draw_fit, dataset), dataset
+    return drawings

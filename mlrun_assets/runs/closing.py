@@ -1,4 +1,7 @@
-"""The end of a run: registry line, tech debt and report, however it ends."""
+"""The end of a run: registry line, tech debt and report, however it ends.
+
+`status` takes `run_summary` from here: what only an end needs is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.decision.verdict import DECISIVE, RULES
 from mlrun_assets.errors import ProductionError, RecordError, count
 from mlrun_assets.experiment import (
     Experiment,
@@ -18,7 +20,6 @@ from mlrun_assets.experiment import (
     unlock_experiment,
 )
 from mlrun_assets.files import write_atomically
-from mlrun_assets.plan.plan import ADVICE_TOPICS
 from mlrun_assets.production.pointer import last_move, read_production
 from mlrun_assets.production.versions import versions
 from mlrun_assets.records import (
@@ -43,10 +44,7 @@ from mlrun_assets.registries.registry import (
     write_run_line,
 )
 from mlrun_assets.registries.tech_debt import DebtIssue, Impact, record_debt
-from mlrun_assets.reports.data_section import render_datasheet
 from mlrun_assets.reports.formatting import spread
-from mlrun_assets.reports.plots import draw_pictures
-from mlrun_assets.reports.report import render_html, render_report
 from mlrun_assets.runs import MADE_FROM, REPORT
 
 
@@ -223,6 +221,9 @@ def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecor
 
     The areas of a stage that the run did not reach are not examined: their old issues stay open.
     """
+    from mlrun_assets.decision.verdict import DECISIVE, RULES
+    from mlrun_assets.plan.plan import ADVICE_TOPICS
+
     issues: list[DebtIssue] = []
     examined: set[str] = set()
     if dataset := experiment.find(DatasetRecord):
@@ -252,6 +253,9 @@ def register_debt(experiment: Experiment, config: LoadedConfig) -> TechDebtRecor
 
 def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfig) -> ReportRecord:
     """Write the report to the reports directory and to the experiment, with relative links."""
+    from mlrun_assets.reports.plots import draw_pictures
+    from mlrun_assets.reports.report import render_html, render_report
+
     records = run_records(manifest, experiment)
     pictures = draw_pictures(records, experiment.paths.plots)
     card = experiment.paths.model_card
@@ -275,4 +279,6 @@ def _link(path: Path, target: Path) -> str:
 
 def write_datasheet(directory: Path, dataset: DatasetRecord, data: DataConfig) -> None:
     """Write the datasheet of a validated dataset beside its splits in ``directory``."""
+    from mlrun_assets.reports.data_section import render_datasheet
+
     write_atomically(ExperimentPaths(directory).datasheet, render_datasheet(dataset, data))

@@ -10,7 +10,7 @@ import getpass
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import (
@@ -21,7 +21,6 @@ from mlrun_assets.errors import (
     ReportUpdateError,
     cause_of,
 )
-from mlrun_assets.evaluation.comparison import Deployed
 from mlrun_assets.experiment import Experiment
 from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.production.mlflow_mirror import mirror
@@ -38,6 +37,9 @@ from mlrun_assets.records import (
 )
 from mlrun_assets.reports.model_card import write_model_card
 from mlrun_assets.runs.closing import reconcile
+
+if TYPE_CHECKING:
+    from mlrun_assets.evaluation.comparison import Deployed
 
 
 def deploy_if_approved(experiment: Experiment, config: LoadedConfig) -> ProductionRecord:
@@ -98,6 +100,8 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
 
 def deployed_model(config: LoadedConfig) -> Deployed | None:
     """The champion, as `read_production`, for the evaluation; None: nothing is deployed."""
+    from mlrun_assets.evaluation.comparison import Deployed
+
     version = read_production(config.production_dir)
     if version is None:
         return None

@@ -45,7 +45,8 @@ def test_what_can_not_be_used_ends_the_run_before_the_data_is_read(
     make_project: MakeProject, sections: dict[str, Any], message: str
 ) -> None:
     config = make_project(**sections)
-    shutil.rmtree(config.parent / "data")  # this error comes before that of the data
+    for file in (config.parent / "data").iterdir():
+        file.write_text("no rows", encoding="utf-8")  # this error comes before that of the data
     manifest, _ = run(config)
     assert manifest.status is Status.FAILED
     assert message.casefold() in (manifest.error or "").casefold()

@@ -75,6 +75,17 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
+def test_only_pictures_that_show_something_else_are_drawn_again(tmp_path: Path) -> None:
+    def times(run: RunRecords) -> dict[str, int]:
+        return {k: file.stat().st_mtime_ns for k, file in draw_pictures(run, tmp_path).items()}
+
+    run = full_run()
+    first = times(run)
+    for changed, drawn in (({}, set()), ({"baseline": None}, {"training"})):
+        now = times(replace(run, **changed))
+        assert {name for name in now if now[name] != first[name]} == drawn
+
+
 def test_matplotlib_is_left_as_it_was() -> None:
     import matplotlib as mpl
 
