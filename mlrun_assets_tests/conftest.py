@@ -13,13 +13,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.models import probe
 from mlrun_assets_tests.examples import ROOT, SHARED, MakeProject, build_encoder, write_project
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Under nohup, the commands that tests start would ignore a hang-up, as they should.
+# Under nohup or in the background, the commands that tests start would ignore a hang-up or Ctrl-C,
+# as they should. Dagster has SIGTERM do what SIGINT does: its processes would wait 30 s for an end.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason to fail, and no run draws examples that nobody has seen before. New
 # ones are looked for with --hypothesis-profile=new_examples.
@@ -41,7 +44,8 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         "HF_TOKEN",
     )
     for name in ours:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a command sets is undone too
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +74,18 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EncoderSource
 def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
     """Makes a directory with a config and a part of the sample; returns the config file."""
     return functools.partial(write_project, tmp_path, tiny_encoder)
+
+
+@pytest.fixture
+def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exported models are loaded in this process: a fresh one takes seconds to import torch."""
+
+    def here(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
+        assert mode == "transformers"
+        predict = probe._load_transformers(str(directory))
+        return probe.Answers(predict(texts), {"load_seconds": 0.1, **probe._speed(predict, texts)})
+
+    monkeypatch.setattr(probe, "_probe", here)
 
 
 @pytest.fixture

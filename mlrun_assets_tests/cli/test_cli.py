@@ -22,7 +22,8 @@ from mlrun_assets.cli.run import DAGSTER_YAML
 from mlrun_assets.experiment import find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
 from mlrun_assets_tests.cli.conftest import Called
-from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project
+from mlrun_assets_tests.cli.stopped import MOMENTS
+from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project, write_project
 from mlrun_assets_tests.test_machine import HARMFUL, variables
 
 Call = Callable[..., Called]
@@ -66,6 +67,7 @@ def test_a_line_of_a_person_does_not_control_the_terminal(
     assert shown.splitlines()[-1] == "TD-001              ab [31m*"
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: Call) -> None:
     home = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True}).parent
     ran = run("first", cwd=home)
@@ -127,8 +129,14 @@ def test_an_error_of_the_file_system_is_one_message(
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
 
 
-@pytest.mark.parametrize(("command", "code"), [("run", 3), ("status", 0), ("promote", 2)])
-@pytest.mark.parametrize("streams", ["", "2>&1"])
+@pytest.mark.parametrize(
+    ("command", "code", "streams"),
+    [
+        ("run", 3, "2>&1"),
+        *((*command, streams) for command in (("status", 0), ("promote", 2))
+          for streams in ("", "2>&1")),
+    ],
+)  # fmt: skip
 def test_a_command_ends_as_it_would_if_nobody_reads_on(
     make_project: MakeProject, command: str, code: int, streams: str
 ) -> None:
@@ -175,12 +183,12 @@ def test_nohup_keeps_a_command_running(tmp_path: Path) -> None:
     [("not json\n" * 5, 3, "splits_nonempty", "Blocked"), (None, 1, "no such file", "Failed")],
 )
 def test_blocked_data_exits_3_and_a_failed_run_1(
-    make_project: MakeProject, rows: str | None, code: int, told: str, status: str
+    make_project: MakeProject, call: Call, rows: str | None, code: int, told: str, status: str
 ) -> None:
     home = make_project().parent
     train = home / "data" / "train.jsonl"
     train.write_text(rows) if rows else train.unlink()
-    result = run(cwd=home)
+    result = call("run", cwd=home)
     assert result.returncode == code, result.stderr
     assert told in result.stderr and "Not executing" not in result.stderr
     assert result.stdout.startswith(f"\n{status}: ")
@@ -195,16 +203,15 @@ def test_check_data_opens_no_experiment_and_leaves_nothing(
     assert not (home / "experiments").exists() and not (home / ".claude").exists()
 
 
-def test_variables_of_libraries_change_no_check(make_project: MakeProject) -> None:
+def test_variables_of_libraries_change_no_check(make_project: MakeProject, call: Call) -> None:
     labels = ["sports", "climate"]
     home = make_project(data={"labels": labels}, model={"num_labels": 2}).parent
-    command = [*COMMAND, "check-data", "--output", "out"]
+    words = ["check-data", "--output", "out"]
     others = {"PYTHONHASHSEED": "7", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0"}
-    results = [
-        run(command=command, cwd=home, **each) for each in ({}, {**variables(HARMFUL), **others})
-    ]
-    assert results[0].returncode == results[1].returncode == 1
-    assert results[0].stdout == results[1].stdout
+    usual = call(*words, cwd=home)
+    result = run(command=[*COMMAND, *words], cwd=home, **variables(HARMFUL), **others)
+    assert usual.returncode == result.returncode == 1
+    assert usual.stdout == result.stdout
     assert "unknown label" in (home / "out/data/quarantine.jsonl").read_text(encoding="utf-8")
 
 
@@ -272,34 +279,29 @@ def test_wrong_calls(tmp_path: Path, call: Call, words: list[str], code: int, me
     assert message in result.stderr
 
 
-SIGNALLED = """
-import os, signal, sys
-from mlrun_assets.cli.__main__ import main
-from mlrun_assets.training.progress import Progress
-
-on_evaluate, name = Progress.on_evaluate, sys.argv.pop()
-
-def signalled(progress, arguments, state, *others, **more):
-    on_evaluate(progress, arguments, state, *others, **more)
-    if state.epoch == 2:
-        os.kill(os.getpid(), getattr(signal, name))
-
-Progress.on_evaluate = signalled
-main()
-"""
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """A directory with projects named like the moments at which their runs were stopped."""
+    directory = tmp_path_factory.mktemp("stopped")
+    for moment in MOMENTS:
+        write_project(directory / moment, tiny_encoder, training={"epochs": 4})
+    environment = {name: os.environ[name] for name in os.environ if name != "DAGSTER_HOME"}
+    command = [sys.executable, "-m", "mlrun_assets_tests.cli.stopped", str(directory), *MOMENTS]
+    subprocess.run(command, env=environment, timeout=PATIENCE, check=True)
+    return directory
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
-    make_project: MakeProject, call: Call
+    stopped: Path, make_project: MakeProject, call: Call
 ) -> None:
-    home = make_project(rows=400, training={"epochs": 4}).parent
-    undisturbed = run("undisturbed", cwd=home)
+    other = make_project(training={"epochs": 4}).parent
+    undisturbed = call("run", "undisturbed", cwd=other)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    ended = run("killed", "SIGKILL", command=[sys.executable, "-c", SIGNALLED, "run"], cwd=home)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    expected, killed = (
-        find_experiment(home / "experiments", name) for name in ("undisturbed", "killed")
-    )
+    home = stopped / "SIGKILL"
+    assert (home / "code").read_text() == str(-signal.SIGKILL), (home / "stderr").read_text()
+    expected = find_experiment(other / "experiments", "undisturbed")
+    killed = find_experiment(home / "experiments", "stopped")
     assert f"`mlrun-assets run --resume {killed.id}`" in call("status", cwd=home).stdout
     before = killed.manifest.stages
     assert killed.manifest.status is Status.RUNNING
@@ -309,7 +311,7 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     with (home / "data" / "train.jsonl").open("a") as file:
         file.write("{}\n")
 
-    resumed = run("--resume", "killed", cwd=home)
+    resumed = call("run", "--resume", "stopped", cwd=home)
     assert resumed.returncode == 0, resumed.stderr
     for said in (
         "note: the files of train have changed",
@@ -372,46 +374,29 @@ def test_a_history_that_dagster_can_not_read_is_one_message(
     assert f"error: {dagster_home}: Dagster's history can't be kept here" in result.stderr
 
 
-INTERRUPTED = """
-import os, signal, sys
-from dagster._core.executor.in_process import InProcessExecutor
-from mlrun_assets.cli.__main__ import main
-
-after, execute = sys.argv.pop(), InProcessExecutor.execute
-
-def interrupted(*arguments):
-    for event in execute(*arguments):
-        yield event
-        if event.event_type_value == after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-InProcessExecutor.execute = interrupted
-main()
-"""
-
-
 @pytest.mark.parametrize(
-    ("script", "after", "last", "opened"),
+    ("moment", "last", "opened", "trained"),
     [
-        (INTERRUPTED, "ENGINE_EVENT", "cancelled", False),
-        (INTERRUPTED, "STEP_SUCCESS", "Cancelled: cancelled between two assets", True),
-        (SIGNALLED, "SIGINT", "Cancelled: ", True),
-        (SIGNALLED, "SIGTERM", "Cancelled: ", True),
-        (SIGNALLED, "SIGHUP", "Cancelled: ", True),
+        ("ENGINE_EVENT", "cancelled", False, False),
+        ("STEP_SUCCESS", "Cancelled: cancelled between two assets", True, False),
+        ("SIGINT", "Cancelled: ", True, True),
+        ("SIGTERM", "Cancelled: ", True, True),
+        ("SIGHUP", "Cancelled: ", True, True),
     ],
 )
 def test_ctrl_c_closes_the_experiment(
-    make_project: MakeProject, script: str, after: str, last: str, opened: bool
+    stopped: Path, moment: str, last: str, opened: bool, trained: bool
 ) -> None:
-    home = make_project(rows=400, training={"epochs": 4}).parent
-    result = run("stopped", after, command=[sys.executable, "-c", script, "run"], cwd=home)
-    assert result.returncode == 130, result.stderr
-    assert any(line.startswith(last) for line in (result.stdout + result.stderr).splitlines())
+    home = stopped / moment
+    output = (home / "stdout").read_text() + (home / "stderr").read_text()
+    assert (home / "code").read_text() == "130", output
+    assert "Traceback" not in output
+    assert any(line.startswith(last) for line in output.splitlines())
     if opened:
         assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry_of(home))
     assert len(list((home / "experiments").glob("exp_*"))) == opened
     saved = list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
-    assert bool(saved) == (script == SIGNALLED)
+    assert bool(saved) == trained
 
 
 def test_settings_and_schema_are_the_shipped_ones(tmp_path: Path, call: Call) -> None:

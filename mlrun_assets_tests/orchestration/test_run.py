@@ -130,6 +130,7 @@ def second_name(run: Experiment, first: str) -> str:
     return f"{first}-2" if first.endswith(day) else f"{first.rpartition('-')[0]}-{day}"
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_an_earlier_experiment_is_evaluated_again_by_its_id(
     two_runs: TwoRuns, tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_an_earlier_experiment_is_evaluated_again_by_its_id(
     assert evaluation.stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProject) -> None:
     config = make_project(training={"seeds": [13, 42], "reuse": True, "epochs": 1})
     assert execute(config).success
@@ -174,6 +176,7 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     assert f"the checkpoint of `{first.id}` is reused" in second.paths.report.read_text()
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_a_label_with_one_training_row_trains_if_its_check_is_skipped(
     make_project: MakeProject,
 ) -> None:
@@ -213,6 +216,7 @@ def ml_run() -> dg.JobDefinition:
     return defs.resolve_job_def("ml_run")
 
 
+@pytest.mark.usefixtures("probed_here")
 def test_re_execution_from_failure_continues_in_the_same_experiment(
     make_project: MakeProject, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
