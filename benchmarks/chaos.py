@@ -1,16 +1,18 @@
 """Kill a command before each of its file operations, or fill the disk there, and look at the rest.
 
-    python benchmarks/chaos.py                          every point of every scenario (about 1 h)
+    python benchmarks/chaos.py                          every point of every scenario
     python benchmarks/chaos.py --sample 40              a sample with points of every scenario
     python benchmarks/chaos.py --scenario promote --at 12 --fault kill --keep DIR
 
 A child process runs the command. An audit hook counts every file operation below the project
 (opening for writing, rename, mkdir, remove, link, chmod, copy, fsync) and, before the N-th, kills
-the process with SIGKILL or raises ENOSPC. The next run, which fails at its data, has to put
-everything in order. Then the state is compared with what must hold; see `faults_of`.
+the process with SIGKILL or raises ENOSPC. A third fault kills it after the time that N operations
+take on average, wherever it is then. The next run, which fails at its data, has to put everything
+in order. Then the state is compared with what must hold; see `faults_of`.
 
-The projects are made once: a tiny encoder, 60 training rows, one model in production and a better
-one beside it. Two points are tried at a time.
+The projects are made once. Their experiments have the records of an example run and files in the
+place of a model; only the scenario `whole run` trains, with a tiny encoder. The children are forked
+from a process that has imported what they need. Two points are tried at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,11 +46,12 @@ LIMIT_S = 180
 
 
 class Point(NamedTuple):
-    """One try: the N-th file operation of a scenario fails."""
+    """One try: the N-th file operation of a scenario fails, or its command is killed at a time."""
 
     scenario: str
     fault: str
     operation: int
+    seconds: float = 0.0
 
 
 class Scenario(NamedTuple):
@@ -57,12 +62,13 @@ class Scenario(NamedTuple):
     repair: tuple[str, ...] | None = None  # what a person does before the next run
 
 
+BROKEN = ("run", "broken", "--config", "broken.yaml")
 SCENARIOS = {
-    "opening": Scenario("two", ("run", "broken", "--config", "broken.yaml")),
+    "opening": Scenario("two", BROKEN),
     "promote": Scenario("two", ("promote", "second", "--reason", "better")),
     "rollback": Scenario("moved", ("rollback", "--reason", "worse")),
     "ending": Scenario("decided", ("run", "--resume", "second"), ("run", "--resume", "second")),
-    "whole run": Scenario("two", ("run", "third")),
+    "whole run": Scenario("trained", ("run", "third")),
 }
 # A whole run has many operations like each other: every 10th is tried.
 STEPS = {"whole run": 10}
@@ -128,12 +134,16 @@ def no_space() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {"kill": kill, "disk full": no_space}
+TIMED = "kill at a time"
 
 
 def command(
     project: Path, arguments: tuple[str, ...], prepare: Callable[[], object] | None = None
 ) -> int:
-    """Run a command of the product in a forked child; returns its exit status, negative: signal."""
+    """Run a command of the product in a forked child; returns its exit status, negative: signal.
+
+    What the function that ``prepare`` returns gives at the end is written to a file.
+    """
     child = os.fork()
     if child == 0:
         status = 1
@@ -148,12 +158,12 @@ def command(
             from mlrun_assets.cli.__main__ import main
 
             _load_no_model()
-            counted = prepare() if prepare else None
+            at_end = prepare() if prepare else None
             try:
                 main()
             finally:
-                if callable(counted):
-                    project.with_suffix(".count").write_text(str(counted()), encoding="utf-8")
+                if callable(at_end):
+                    project.with_suffix(".end").write_text(str(at_end()), encoding="utf-8")
             status = 0
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else 1
@@ -173,37 +183,80 @@ def _load_no_model() -> None:
     mlrun_assets.runs.promotion.probe = lambda _: None
 
 
+def end_of(project: Path, arguments: tuple[str, ...], at_end: Callable[[], object]) -> str:
+    """Run a command to its end; returns what ``at_end`` gives there, in the child."""
+    command(project, arguments, lambda: at_end)
+    return project.with_suffix(".end").read_text(encoding="utf-8")
+
+
 # Projects
 
 
-def make_projects(parent: Path) -> None:
-    """Write the projects ``two``, ``moved`` and ``decided``."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
-    from mlrun_assets_tests.examples import build_encoder, write_project
-
+def make_projects(parent: Path, names: Sequence[str]) -> None:
+    """Write the projects `two`, `moved` and `decided`, and `trained` for the `whole run`."""
     two = parent / "two"
-    two.mkdir(parents=True)
-    encoder = build_encoder(parent / "encoder")
-    write_project(two, encoder, reports={"dir": "reports"}, deployment={"auto_deploy": True})
-    config = json.loads((two / "ml_config.yaml").read_text(encoding="utf-8"))
-    _write_config(two / "broken.yaml", config, "data", test_path="data/missing.jsonl")
-    expect(two, ("run", "first"), 0)
+    config = _write_project(two, parent / "encoder")
+    # The first command writes Dagster's history, which is then there in every project.
+    for module in end_of(two, BROKEN, lambda: "\n".join(sys.modules)).splitlines():
+        with suppress(Exception):
+            import_module(module)  # once, for all forked children
+    _begin(two, "first", 1)
+    expect(two, ("run", "--resume", "first"), 0)
     _write_config(two / "ml_config.yaml", config, "deployment", auto_deploy=False)
-    _write_config(two / "ml_config.yaml", config, "training", seed=7)
-    killed = command(two, ("run", "second"), lambda: _kill_before("deployment_decision.json"))
-    if killed != -signal.SIGKILL:
-        raise SystemExit(f"the run was not killed at its decision but ended with {killed}")
+    _begin(two, "second", 2)
     decided = Path(shutil.copytree(two, parent / "decided", symlinks=True))
-    _add_persons_lines(decided)
     for frozen in decided.glob("experiments/*/config.yaml"):
         text = frozen.read_text(encoding="utf-8")
         frozen.write_text(text.replace("auto_deploy: false", "auto_deploy: true"), encoding="utf-8")
     expect(two, ("run", "--resume", "second"), 0)
-    _add_persons_lines(two)
-    _write_config(two / "ml_config.yaml", config, "deployment", auto_deploy=True)
-    _write_config(two / "ml_config.yaml", config, "training", seed=8)
     moved = Path(shutil.copytree(two, parent / "moved", symlinks=True))
     expect(moved, ("promote", "second", "--reason", "better"), 0)
+    if "whole run" in names:
+        from mlrun_assets_tests.examples import build_encoder
+
+        trained = parent / "trained"
+        config = _write_project(trained, build_encoder(parent / "encoder"))
+        expect(trained, ("run", "first"), 0)
+        _write_config(trained / "ml_config.yaml", config, "training", seed=8)
+    for project in parent.glob("*/ml_config.yaml"):
+        _add_persons_lines(project.parent)
+
+
+def _write_project(directory: Path, encoder: Path) -> dict[str, Any]:
+    """Data and configs; every model passes, so that a run moves production if it may."""
+    from mlrun_assets_tests.examples import write_project
+
+    directory.mkdir()
+    deployment = {"auto_deploy": True, "policy": "off", "max_recall_loss": 1.0}
+    write_project(directory, encoder, reports={"dir": "reports"}, deployment=deployment)
+    config = json.loads((directory / "ml_config.yaml").read_text(encoding="utf-8"))
+    _write_config(directory / "broken.yaml", config, "data", test_path="data/missing.jsonl")
+    return config
+
+
+def _begin(project: Path, name: str, day: int) -> None:
+    """An experiment that was killed before its decision."""
+    from mlrun_assets.config import load_config
+    from mlrun_assets.experiment import run_records
+    from mlrun_assets.files import digest_directory
+    from mlrun_assets.records import ExportRecord, Status
+    from mlrun_assets.registries.registry import write_run_line
+    from mlrun_assets.reports.plots import draw_pictures
+    from mlrun_assets.runs import dependants
+    from mlrun_assets_tests.examples import finished
+
+    config = load_config(project / "ml_config.yaml")
+    experiment = finished(config, name, day=day)
+    model = experiment.directory / "export"
+    for file in ("model.safetensors", "tokenizer.json", "onnx/model.onnx", "onnx/reader.py"):
+        (model / file).parent.mkdir(exist_ok=True)
+        (model / file).write_text(json.dumps([file, name] * 1000), encoding="utf-8")
+    export = experiment.load(ExportRecord)
+    experiment.save(export.model_copy(update={"digest": digest_directory(model)}))
+    draw_pictures(run_records(experiment.manifest, experiment), experiment.paths.plots)
+    experiment.forget({"deployment_decision", *dependants("deployment_decision")})
+    experiment.update(status=Status.RUNNING, closed_at=None)
+    write_run_line(config.reports_dir, experiment.manifest.report, Status.RUNNING, "started")
 
 
 def _add_persons_lines(project: Path) -> None:
@@ -216,16 +269,6 @@ def _write_config(file: Path, config: dict[str, Any], section: str, **changes: o
     config = config if "broken" not in file.name else json.loads(json.dumps(config))
     config.setdefault(section, {}).update(changes)
     file.write_text(json.dumps(config), encoding="utf-8")
-
-
-def _kill_before(name: str) -> None:
-    """Kill this process before it renames a file to ``name``."""
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.rename" and str(arguments[1]).endswith(name):
-            kill()
-
-    sys.addaudithook(hook)
 
 
 def expect(project: Path, arguments: tuple[str, ...], status: int) -> None:
@@ -259,6 +302,14 @@ def faults_of(project: Path, before: Path) -> Iterator[str]:
         yield "two items of tech debt have one number"
     left = [*project.rglob(".*.tmp"), *project.rglob(".*.unfinished")]
     yield from (f"left behind: {_kind(path.name)}" for path in left)
+    files = (path.relative_to(before) for path in before.rglob("*") if path.is_file())
+    gone = [file for file in files if file.parts[0] != ".dagster" and not (project / file).exists()]
+    yield from (f"a file is lost: {_kind(file.name)}" for file in gone)
+    for file in project.rglob("*.json"):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError:
+            yield f"half-written: {_kind(file.name)}"
 
 
 def _faults_of_lines(
@@ -329,11 +380,13 @@ def whole_model(project: Path) -> Iterator[str]:
 # Points
 
 
-def count_operations(projects: Path, scenario: Scenario) -> int:
-    """The file operations of the command when nothing fails."""
+def measure(projects: Path, scenario: Scenario) -> tuple[int, float]:
+    """The file operations of the command when nothing fails, and its seconds."""
     with _copy(projects / scenario.project) as project:
+        began = time.monotonic()
         command(project, scenario.command, lambda: arm(project, kill, 0))
-        return int(project.with_suffix(".count").read_text(encoding="utf-8"))
+        seconds = time.monotonic() - began
+        return int(project.with_suffix(".end").read_text(encoding="utf-8")), seconds
 
 
 class _copy:  # noqa: N801  (used as a function)
@@ -355,23 +408,29 @@ def try_point(projects: Path, point: Point, keep: Path | None = None) -> list[st
     """Let the operation fail, let the next run put things in order, and list what does not hold."""
     scenario = SCENARIOS[point.scenario]
     with _copy(projects / scenario.project, keep) as project:
-        act = FAULTS[point.fault]
-        ended = command(project, scenario.command, lambda: arm(project, act, point.operation))
+
+        def prepare() -> object:
+            if point.fault == TIMED:
+                return signal.setitimer(signal.ITIMER_REAL, point.seconds)
+            return arm(project, FAULTS[point.fault], point.operation)
+
+        ended = command(project, scenario.command, prepare)
         found = list(whole_model(project))
         if point.fault == "kill" and ended != -signal.SIGKILL:
             found.append(f"was not killed, but ended with {ended}")
-        if point.fault == "disk full" and "Traceback" in _log(project):
+        if scenario.repair and (ended := command(project, scenario.repair)):
+            found.append(f"the repair ended with {ended}")
+        file = project.with_suffix(".log")
+        log = file.read_text(encoding="utf-8", errors="replace")
+        file.unlink()
+        ended = command(project, BROKEN)
+        last = file.read_text(encoding="utf-8", errors="replace")
+        if ended != 1 or "missing.jsonl: no such file" not in last:
+            found.append(f"the next run ended with {ended}: {last[-300:]!r}")
+        if "Traceback" in log + last:
             found.append("a traceback")
-        if scenario.repair:
-            command(project, scenario.repair)
-        command(project, SCENARIOS["opening"].command)
         found += [*whole_model(project), *faults_of(project, projects / scenario.project)]
     return found
-
-
-def _log(project: Path) -> str:
-    file = project.with_suffix(".log")
-    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
 
 def _try(arguments: tuple[Path, Point]) -> tuple[Point, list[str]]:
@@ -400,37 +459,33 @@ def main() -> None:
     """Print, for every scenario, points tried and what did not hold; exit 1 if anything did not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenario", action="append", choices=SCENARIOS)
-    parser.add_argument("--fault", action="append", choices=FAULTS)
+    parser.add_argument("--fault", action="append", choices=[*FAULTS, TIMED])
     parser.add_argument("--sample", type=int, help="the number of points; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at", type=int, help="one operation only")
     parser.add_argument("--keep", type=Path, help="with --at: keep the project here")
     arguments = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    # Imported once, for all forked children.
-
-    import mlrun_assets.cli.__main__
-    import mlrun_assets.definitions  # noqa: F401
-
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
     with tempfile.TemporaryDirectory(prefix="chaos-projects-") as directory:
         projects = Path(directory)
-        make_projects(projects)
         names = arguments.scenario or list(SCENARIOS)
-        faults = arguments.fault or list(FAULTS)
-        if arguments.at:
-            point = Point(names[0], faults[0], arguments.at)
-            raise SystemExit("\n".join(try_point(projects, point, arguments.keep)) or 0)
-        totals = {name: count_operations(projects, SCENARIOS[name]) for name in names}
+        faults = arguments.fault or [*FAULTS, TIMED]
+        make_projects(projects, names)
+        totals = {name: measure(projects, SCENARIOS[name]) for name in names}
         points = [
-            Point(name, fault, operation)
-            for name, total in totals.items()
+            Point(name, fault, number, seconds * number / total)
+            for name, (total, seconds) in totals.items()
             for fault in faults
-            for operation in range(1, total + 1, STEPS.get(name, 1))
+            for number in range(1, total + 1, STEPS.get(name, 1))
         ]
+        if arguments.at:
+            (point,) = (each for each in points if each[:3] == (names[0], faults[0], arguments.at))
+            raise SystemExit("\n".join(try_point(projects, point, arguments.keep)) or 0)
         raise SystemExit(report(projects, choose(points, arguments.sample, arguments.seed), totals))
 
 
-def report(projects: Path, points: list[Point], totals: dict[str, int]) -> int:
+def report(projects: Path, points: list[Point], totals: dict[str, tuple[int, float]]) -> int:
     """Try the points, two at a time, and print the table; returns the exit status."""
     began = time.monotonic()
     tried: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -445,7 +500,9 @@ def report(projects: Path, points: list[Point], totals: dict[str, int]) -> int:
             for sentence in found:
                 first.setdefault(sentence, point)
     for (scenario, fault), count in sorted(tried.items()):
-        print(f"{scenario:<10} {fault:<10} {totals[scenario]:>5} operations {count:>5} tried")
+        operations, seconds = totals[scenario]
+        known = f"{operations:>5} operations in {seconds:4.1f} s"
+        print(f"{scenario:<10} {fault:<15} {known} {count:>5} tried")
         for sentence, times in broken[scenario, fault].most_common():
             print(f"    {times:>4} x {sentence} (first: operation {first[sentence].operation})")
     lost = sum(counter.total() for counter in broken.values())

@@ -686,7 +686,11 @@ def project(directory: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
 
 
 def finished(
-    config: LoadedConfig, name: str, verdict: r.Verdict = r.Verdict.APPROVED, *changed: r.Record
+    config: LoadedConfig,
+    name: str,
+    verdict: r.Verdict = r.Verdict.APPROVED,
+    *changed: r.Record,
+    day: int = 23,
 ) -> Experiment:
     """An experiment with all records, those of ``changed`` in the place of the usual ones.
 
@@ -696,7 +700,7 @@ def finished(
     assert run.evaluation and run.export and run.decision
     serving = read_production(config.production_dir)
     against = comparison(score(0.043, 0.039), serving.version) if serving else None
-    directory = take_directory(config.experiments_dir, datetime(2026, 11, 23, tzinfo=UTC))
+    directory = take_directory(config.experiments_dir, datetime(2026, 11, day, tzinfo=UTC))
     manifest = run.manifest.model_copy(
         update={"id": directory.name, "name": name, "report": f"impl-ml-run-{name}-20261123"}
     )

@@ -16,6 +16,7 @@ def test_a_sample_of_points() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--sample", "40"]
     for scenario in ("opening", "promote", "rollback", "ending"):
         command += ["--scenario", scenario]
+    command += ["--fault", "kill", "--fault", "disk full"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
     assert "40 points, 0 faults" in ended.stdout
