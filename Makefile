@@ -58,7 +58,7 @@ $(VENV)/.mlflow: $(STAMP)
 	touch $@
 
 test: lint $(VENV)/.mlflow ## All tests except those with Ray: before you merge.
-	pytest -q -n 2 --dist worksteal
+	pytest -q -n 2 --dist loadscope --no-loadscope-reorder # no run of a module's fixture twice
 
 ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py

@@ -14,7 +14,14 @@ from hypothesis import HealthCheck, settings
 
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.models import probe
-from mlrun_assets_tests.examples import ROOT, SHARED, MakeProject, build_encoder, write_project
+from mlrun_assets_tests.examples import (
+    ROOT,
+    SHARED,
+    MakeProject,
+    answer_here,
+    build_encoder,
+    write_project,
+)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -31,6 +38,11 @@ settings.register_profile(
 )
 settings.register_profile("same_examples", settings.get_profile("new_examples"), derandomize=True)
 settings.load_profile("same_examples")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests come first, so that two workers end at the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -79,13 +91,7 @@ def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
 @pytest.fixture
 def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported models are loaded in this process: a fresh one takes seconds to import torch."""
-
-    def here(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
-        assert mode == "transformers"
-        predict = probe._load_transformers(str(directory))
-        return probe.Answers(predict(texts), {"load_seconds": 0.1, **probe._speed(predict, texts)})
-
-    monkeypatch.setattr(probe, "_probe", here)
+    monkeypatch.setattr(probe, "_probe", answer_here)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
 ) -> None:
     config = make_project(
         rows=90,
-        model={"name": "embedded:multilingual-e5-small", "max_length": 64},
+        model={"name": "embedded:multilingual-e5-small", "max_length": 32},
         training={"epochs": 2, "learning_rate": "auto", "bf16": "auto"},
         deployment={"auto_deploy": True},
     )

@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import MakeProject
+
+Call = Callable[..., Called]
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -52,6 +56,20 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture
+def dagster() -> Call:
+    def called(*words: str, cwd: Path) -> Called:
+        environment = {**os.environ, "DAGSTER_HOME": str(cwd / ".dagster")}
+        command = [sys.executable, "-m", "dagster", *words]
+        done = subprocess.run(
+            command, check=False, cwd=cwd, env=environment, capture_output=True, text=True,
+            timeout=1200,
+        )  # fmt: skip
+        return Called(done.returncode, done.stdout, done.stderr)
+
+    return called
+
+
 def leaks(home: Path, printed: str) -> list[str]:
     """Where a secret was written or printed; the config itself is not looked at."""
     files = [file for file in home.rglob("*") if file.is_file() and file.name != "ml_config.yaml"]
@@ -65,8 +83,14 @@ def leaks(home: Path, printed: str) -> list[str]:
     ]
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("probed_here")
 def test_no_credential_is_written_or_printed(
-    make_project: MakeProject, server: str, tmp_path: Path
+    make_project: MakeProject,
+    server: str,
+    call: Call,
+    dagster: Call,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     signed = f"http://{USER}:{SECRETS[0]}@{server}/{{}}.jsonl?sig={SECRETS[1]}"
     data: dict[str, Any] = {f"{split}_path": signed.format(split) for split in ("train", "test")}
@@ -79,37 +103,33 @@ def test_no_credential_is_written_or_printed(
     }
     config = make_project(data=data, tracking=tracking)
     given = json.loads(config.read_text())
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    (tmp_path / "tmp").mkdir()
+    (config.parent / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(config.parent / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(config.parent / "tmp"))
     printed = ""
 
-    def call(*words: str, code: int, command: str = "mlrun_assets.cli", **changes: Any) -> None:
+    def tried(*words: str, code: int, by: Call = call, **changes: Any) -> None:
         nonlocal printed
         sections = {name: given[name] | changes.get(name, {}) for name in given}
         config.write_text(json.dumps(sections))
-        done = subprocess.run(
-            [sys.executable, "-m", command, *words],
-            check=False, cwd=tmp_path, env=environment, capture_output=True, text=True,
-            timeout=1200,
-        )  # fmt: skip
+        done = by(*words, cwd=config.parent)
         assert done.returncode == code, done.stdout + done.stderr
         printed += done.stdout + done.stderr
 
     no_texts = {"unlabelled_path": None}
     mistyped = {"test_path": signed.format("test").replace("//", "/")}
     wrong = {"train_path": signed.format("train").replace(SECRETS[0], SECRETS[5])}
-    call("run", "forbidden", code=1)
-    call("run", "mistyped", code=1, data=no_texts | mistyped)
-    call("run", "no-encoder", code=1, model={"name": f"https://{USER}:{SECRETS[0]}@{server}/x"})
-    call("check-data", code=2, data={"labels": 1})
+    tried("run", "forbidden", code=1)
+    tried("run", "mistyped", code=1, data=no_texts | mistyped)
+    tried("run", "no-encoder", code=1, model={"name": f"https://{USER}:{SECRETS[0]}@{server}/x"})
+    tried("check-data", code=2, data={"labels": 1})
     store = {"tracking": {"mlflow_uri": None}}
-    call("run", "good", code=1, data=no_texts | wrong, **store)
-    call("run", "--resume", "good", code=0, data=no_texts, **store)
-    call("promote", "good", "--reason", "a test", code=0, **store)
-    call("push", "./pushed", code=0)
-    environment["DAGSTER_HOME"] = str(tmp_path / ".dagster")
+    tried("run", "good", code=1, data=no_texts | wrong, **store)
+    tried("run", "--resume", "good", code=0, data=no_texts, **store)
+    tried("promote", "good", "--reason", "a test", code=0, **store)
+    tried("push", "./pushed", code=0)
     graph = ("asset", "materialize", "-m", "mlrun_assets.definitions", "--select", "predictions")
-    call(*graph, code=1, command="dagster")
-    call(*graph, code=0, command="dagster", data={"predict_path": signed.format("test")})
+    tried(*graph, code=1, by=dagster)
+    tried(*graph, code=0, by=dagster, data={"predict_path": signed.format("test")})
     assert f"http://{server}/train.jsonl" in printed
-    assert leaks(tmp_path, printed) == []
+    assert leaks(config.parent, printed) == []

@@ -53,7 +53,6 @@ def test_a_run_shows_the_progress_of_other_processes(
     [
         ("torchrun", os.kill, signal.SIGINT),
         ("torchrun", os.killpg, signal.SIGINT),  # what Ctrl-C in a terminal does
-        ("torchrun", os.kill, signal.SIGTERM),
         ("torchrun", os.kill, signal.SIGKILL),
         pytest.param("ray", os.kill, signal.SIGINT, marks=needs_ray),
         pytest.param("ray", os.kill, signal.SIGKILL, marks=needs_ray),
