@@ -70,8 +70,8 @@ SCENARIOS = {
     "ending": Scenario("decided", ("run", "--resume", "second"), ("run", "--resume", "second")),
     "whole run": Scenario("trained", ("run", "third")),
 }
-# A whole run has many operations like each other: every 10th is tried.
-STEPS = {"whole run": 10}
+# A whole run has many operations like each other: every 25th is tried.
+STEPS = {"whole run": 25}
 
 
 # In the child process
@@ -183,12 +183,6 @@ def _load_no_model() -> None:
     mlrun_assets.runs.promotion.probe = lambda _: None
 
 
-def end_of(project: Path, arguments: tuple[str, ...], at_end: Callable[[], object]) -> str:
-    """Run a command to its end; returns what ``at_end`` gives there, in the child."""
-    command(project, arguments, lambda: at_end)
-    return project.with_suffix(".end").read_text(encoding="utf-8")
-
-
 # Projects
 
 
@@ -197,9 +191,7 @@ def make_projects(parent: Path, names: Sequence[str]) -> None:
     two = parent / "two"
     config = _write_project(two, parent / "encoder")
     # The first command writes Dagster's history, which is then there in every project.
-    for module in end_of(two, BROKEN, lambda: "\n".join(sys.modules)).splitlines():
-        with suppress(Exception):
-            import_module(module)  # once, for all forked children
+    expect(two, BROKEN, 1, warm=True)
     _begin(two, "first", 1)
     expect(two, ("run", "--resume", "first"), 0)
     _write_config(two / "ml_config.yaml", config, "deployment", auto_deploy=False)
@@ -216,7 +208,7 @@ def make_projects(parent: Path, names: Sequence[str]) -> None:
 
         trained = parent / "trained"
         config = _write_project(trained, build_encoder(parent / "encoder"))
-        expect(trained, ("run", "first"), 0)
+        expect(trained, ("run", "first"), 0, warm=True)
         _write_config(trained / "ml_config.yaml", config, "training", seed=8)
     for project in parent.glob("*/ml_config.yaml"):
         _add_persons_lines(project.parent)
@@ -271,12 +263,15 @@ def _write_config(file: Path, config: dict[str, Any], section: str, **changes: o
     file.write_text(json.dumps(config), encoding="utf-8")
 
 
-def expect(project: Path, arguments: tuple[str, ...], status: int) -> None:
-    """Run a command that has to end with ``status``."""
-    ended = command(project, arguments)
+def expect(project: Path, arguments: tuple[str, ...], status: int, *, warm: bool = False) -> None:
+    """Run a command that has to end with ``status``; ``warm``: import here what it imported."""
+    ended = command(project, arguments, lambda: lambda: "\n".join(sys.modules))
     if ended != status:
         log = project.with_suffix(".log").read_text(encoding="utf-8")
         raise SystemExit(f"{' '.join(arguments)} in {project} ended with {ended}:\n{log[-3000:]}")
+    for module in project.with_suffix(".end").read_text().splitlines() if warm else ():
+        with suppress(Exception):
+            import_module(module)
 
 
 # What must hold
@@ -499,6 +494,9 @@ def report(projects: Path, points: list[Point], totals: dict[str, tuple[int, flo
             broken[point[:2]].update(set(found))
             for sentence in found:
                 first.setdefault(sentence, point)
+                print(f"{point.scenario}, {point.fault}, {point.operation}: {sentence}", flush=True)
+            if not tried.total() % 100:
+                print(f"{tried.total()} of {len(points)}", file=sys.stderr, flush=True)
     for (scenario, fault), count in sorted(tried.items()):
         operations, seconds = totals[scenario]
         known = f"{operations:>5} operations in {seconds:4.1f} s"
