@@ -134,7 +134,7 @@ class Experiment:
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest.load(self.paths.manifest)
+        return _load_manifest(self.paths.manifest)
 
     def update(self, **changes: object) -> Manifest:
         """Change the manifest in one step."""
@@ -253,14 +253,31 @@ def all_experiments(parent: Path) -> list[Experiment]:
 
 
 def _manifests(parent: Path) -> dict[Experiment, Manifest]:
-    """All experiments with their manifests, newest first; reads each manifest once."""
+    """All experiments with their manifests, newest first."""
     found = {}
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
         with suppress(RecordError):
-            found[Experiment(file.parent)] = Manifest.load(file)
+            found[Experiment(file.parent)] = _load_manifest(file)
     # Within one second, the tenth experiment has a longer suffix than the second.
     age = {each: (manifest.created_at, len(each.id), each.id) for each, manifest in found.items()}
     return {each: found[each] for each in sorted(found, key=age.__getitem__, reverse=True)}
+
+
+_manifest_files: dict[Path, tuple[tuple[int, ...], Manifest]] = {}
+
+
+def _load_manifest(file: Path) -> Manifest:
+    """The manifest, which is read again only if its file is another one or has changed.
+
+    A run looks at all experiments in every stage.
+    """
+    with suppress(OSError):  # `Manifest.load` reports it
+        found = file.stat()
+        version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if _manifest_files.get(file, ((), None))[0] != version:
+            _manifest_files[file] = version, Manifest.load(file)
+        return _manifest_files[file][1]
+    return Manifest.load(file)
 
 
 def remove_unopened(parent: Path) -> bool:

@@ -7,6 +7,7 @@ write during a change, the change is made again on what they wrote.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -272,9 +273,16 @@ def read_registry(reports_dir: Path) -> RegistryView:
     Raises:
         RecordError: the registry is a directory or can't be read.
     """
+    path = reports_dir / FILE
+    with _explained(path, "read"):
+        return _parse(read_if_exists(path))
+
+
+@functools.lru_cache(maxsize=1)  # opening a run reads it three times
+def _parse(registry: bytes) -> RegistryView:
     runs: list[RunLine] = []
     unreadable = 0
-    for _, text in read_lines(reports_dir / FILE).prose():
+    for _, text in MarkdownLines(registry).prose():
         match = _RUN_LINE.fullmatch(text)
         status, bar, summary = match["rest"].partition("|") if match else ("", "", "")
         if match and bar and status.strip():
