@@ -418,7 +418,7 @@ def version_record(**changes: Any) -> r.ProductionVersion:
 
 
 def onnx_export(**changes: object) -> r.OnnxExport:
-    return record_of("export").onnx[1].model_copy(update=changes)
+    return record_of("export").onnx.model_copy(update=changes)
 
 
 # --- plans

@@ -198,9 +198,7 @@ class DeploymentConfig(Section):
     max_size_mb: Positive | None = setting(None, unit="MB (10**6 bytes)", example=200)
     """Maximum size of the smallest exported form. Unset: no limit."""
     onnx: Flag = setting(True, example=False)
-    """Also export to ONNX: float32, and int8 if the loss of quality is at most `max_int8_loss`."""
-    max_int8_loss: Fraction = setting(0.005, unit="F1, 0 to 1", example=0.01)
-    """Maximum loss of val macro-F1 of the int8 form."""
+    """Also export to ONNX, in float32."""
     production_dir: Text = setting("production", example="/srv/models/news")
     """Directory of the deployed versions."""
 

@@ -287,7 +287,8 @@ def size(export: ExportRecord, config: DeploymentConfig) -> RuleResult:
 def _least(export: ExportRecord, measure: str) -> tuple[str, float]:
     """The form in the directory with the lowest ``measure``, and its value."""
     forms = {"transformers": getattr(export, measure)}
-    forms |= {f"ONNX {one.precision}": getattr(one, measure) for one in export.onnx if one.kept}
+    if export.onnx:
+        forms["ONNX"] = getattr(export.onnx, measure)
     return min(forms.items(), key=itemgetter(1))
 
 

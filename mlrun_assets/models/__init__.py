@@ -3,7 +3,7 @@
 predictor.py    a transformers classifier that predicts fast on a CPU
 ngrams.py       the n-gram models: the baseline, and the second half of an ensemble
 export.py       stage `exported_model`: the model and its tokenizer, as transformers and as ONNX
-onnx_export.py  the graph written as ONNX, in float32 and int8
+onnx_export.py  the graph written as ONNX
 probe.py        a fresh process that loads a model directory and predicts with it
 served/         files that are copied into a deployed model; they import nothing of this package
 """

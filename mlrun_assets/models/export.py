@@ -13,10 +13,9 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -25,7 +24,6 @@ from mlrun_assets.data.text import LETTER, LOOK_ALIKES, REPLACED, Step, language
 from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import digest_directory, new_directory, size_in_bytes, write_atomically
-from mlrun_assets.metrics import label_numbers, val_metrics
 from mlrun_assets.models.probe import probe_onnx, probe_transformers
 from mlrun_assets.records import (
     MIN_AGREEMENT,
@@ -34,15 +32,12 @@ from mlrun_assets.records import (
     ExportRecord,
     OnnxExport,
 )
-from mlrun_assets.types import LabelIds
 
 if TYPE_CHECKING:
     from tokenizers.normalizers import Normalizer
 
 ROWS_COMPARED = 200
-ONNX_DIR = "onnx"
-MODEL_FILE = "model.onnx"
-FLOAT32, INT8 = "float32", "int8"
+ONNX_FILE = "onnx/model.onnx"
 
 
 def export_model(
@@ -56,7 +51,7 @@ def export_model(
 
     The copy brings texts into the normal form of ``language`` before it reads them.
 
-    The transformers form predicts the first 200 val rows, an ONNX form all of them. Latency is for
+    The transformers form predicts the first 200 val rows, the ONNX form all of them. Latency is for
     one text at a time. ``size_bytes`` is the size of the transformers form.
 
     Raises:
@@ -76,10 +71,14 @@ def export_model(
             shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
             deploy_tokenizer(export_dir, language_profile(language).steps, dataset.max_length)
             size_bytes = size_in_bytes(export_dir)
-            reference = Reference.of(model_dir, val, dataset.max_length)
-            texts, expected = reference.texts[:ROWS_COMPARED], reference.answers[:ROWS_COMPARED]
-            answers = probe_transformers(export_dir, texts)
-            forms, left_out = _export_onnx(export_dir, reference, config)
+            texts, max_length = val["text"].to_list(), dataset.max_length
+            expected = _checkpoint_labels(model_dir, texts, max_length)
+            answers = probe_transformers(export_dir, texts[:ROWS_COMPARED])
+            onnx, onnx_reason = (
+                _export_onnx(export_dir, texts, expected, max_length)
+                if config.onnx
+                else (None, None)
+            )
             digest = digest_directory(export_dir)
     except OSError as error:
         free = shutil.disk_usage(directory).free
@@ -91,39 +90,21 @@ def export_model(
         model_dir=paths.relative(paths.export),
         digest=digest,
         size_bytes=size_bytes,
-        rows_compared=len(texts),
-        agreement=_agreement(expected, answers.labels),
-        onnx=tuple(forms),
-        onnx_reasons=tuple(left_out),
+        rows_compared=len(answers.labels),
+        agreement=_agreement(expected[:ROWS_COMPARED], answers.labels),
+        onnx=onnx,
+        onnx_reason=onnx_reason,
         **answers.speed,
     )
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The checkpoint's own labels for all val rows; ``truth`` are label numbers."""
+def _checkpoint_labels(model_dir: Path, texts: list[str], max_length: int) -> list[str]:
+    """The labels that the checkpoint itself predicts, in float32."""
+    from mlrun_assets.models.predictor import Predictor
 
-    labels: tuple[str, ...]
-    texts: list[str]
-    truth: LabelIds
-    answers: list[str]
-    max_length: int
-
-    @classmethod
-    def of(cls, model_dir: Path, val: pl.DataFrame, max_length: int) -> Self:
-        """Predict the val rows with the checkpoint in float32."""
-        from mlrun_assets.models.predictor import Predictor
-
-        predictor = Predictor(model_dir, max_length, exact=True)
-        texts, labels = val["text"].to_list(), predictor.labels
-        answers = [labels[number] for number in predictor.probabilities(texts).argmax(axis=1)]
-        truth = label_numbers(val["label"], labels)
-        return cls(labels, texts, truth, answers, max_length)
-
-    def f1_macro(self, answers: list[str]) -> float:
-        """Macro-F1 of ``answers`` on the val rows."""
-        predicted = label_numbers(pl.Series(answers), self.labels)
-        return val_metrics(self.truth, predicted)["f1_macro"]
+    predictor = Predictor(model_dir, max_length, exact=True)
+    numbers = predictor.probabilities(texts).argmax(axis=1)
+    return [predictor.labels[number] for number in numbers]
 
 
 def _agreement(expected: list[str], labels: list[str]) -> float:
@@ -131,76 +112,40 @@ def _agreement(expected: list[str], labels: list[str]) -> float:
     return sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected)
 
 
-# The ONNX forms
+# The ONNX form
 
 
 def _export_onnx(
-    export_dir: Path, reference: Reference, config: DeploymentConfig
-) -> tuple[list[OnnxExport], list[str]]:
-    """Add ``onnx/`` to ``export_dir``: int8 if it costs no quality, else float32, else nothing.
+    export_dir: Path, texts: list[str], expected: list[str], max_length: int
+) -> tuple[OnnxExport | None, str | None]:
+    """Add ``onnx/`` to ``export_dir`` if it gives the ``expected`` labels; else leave no trace.
 
     Returns:
-        Every form that was tried, and a sentence with the reason for each that is left out.
+        The form, or a sentence with the reason why there is none.
 
     Raises:
         OSError: the disk is full.
     """
-    if not config.onnx:
-        return [], []
-    from mlrun_assets.models.onnx_export import write_float32, write_int8
+    from mlrun_assets.models.onnx_export import write_graph
 
-    onnx_dir, workshop = export_dir / ONNX_DIR, export_dir / ".workshop"
-    model_file, float32_file = onnx_dir / MODEL_FILE, workshop / MODEL_FILE
-    workshop.mkdir()
-    tried: list[OnnxExport] = []
-    left_out = []
+    file = export_dir / ONNX_FILE
     try:
-        add_reader(export_dir, onnx_dir, reference.max_length)
-        write_float32(export_dir, float32_file)
-        write_int8(float32_file, model_file)
-        for precision in (INT8, FLOAT32):
-            if precision == FLOAT32:
-                float32_file.replace(model_file)
-            # A process without torch predicts all val rows.
-            answers = probe_onnx(onnx_dir, reference.texts)
-            form = OnnxExport(
-                file=f"{ONNX_DIR}/{MODEL_FILE}",
-                precision=precision,
-                size_bytes=size_in_bytes(onnx_dir),
-                agreement=_agreement(reference.answers, answers.labels),
-                val_f1_macro=reference.f1_macro(answers.labels),
-                kept=True,
-                **answers.speed,
+        add_reader(export_dir, file.parent, max_length)
+        write_graph(export_dir, file)
+        # A process without torch predicts all val rows.
+        answers = probe_onnx(file.parent, texts)
+        agreement = _agreement(expected, answers.labels)
+        if agreement < MIN_AGREEMENT:
+            raise ExportError(
+                f"it gives the checkpoint's label to {100 * agreement:.1f} % of {len(texts):,} "
+                f"val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
             )
-            shortcoming = _shortcoming(form, reference, config)
-            tried.append(form.model_copy(update={"kept": shortcoming is None}))
-            if shortcoming is None:
-                break
-            left_out.append(f"ONNX in {precision} is left out: {shortcoming}.")
-        else:
-            shutil.rmtree(onnx_dir)
     except ExportError as error:
-        shutil.rmtree(onnx_dir, ignore_errors=True)
-        left_out.append(f"ONNX is left out, and the transformers form is deployed: {error}.")
-    finally:
-        shutil.rmtree(workshop)
-    return tried, left_out
-
-
-def _shortcoming(form: OnnxExport, reference: Reference, config: DeploymentConfig) -> str | None:
-    """The reason why a form can't replace the checkpoint; None: it can."""
-    if form.agreement < MIN_AGREEMENT:
-        return (
-            f"it gives the checkpoint's label to {100 * form.agreement:.1f} % of "
-            f"{len(reference.texts):,} val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
-        )
-    loss = reference.f1_macro(reference.answers) - form.val_f1_macro
-    if form.precision == INT8 and loss > config.max_int8_loss:
-        return (
-            f"val macro-F1 falls by {loss:.4f}, and deployment.max_int8_loss allows "
-            f"{config.max_int8_loss:.4f}"
-        )
-    return None
+        shutil.rmtree(file.parent)
+        return None, f"ONNX is left out, and the transformers form is deployed: {error}."
+    size_bytes = size_in_bytes(file.parent)
+    form = OnnxExport(file=ONNX_FILE, size_bytes=size_bytes, agreement=agreement, **answers.speed)
+    return form, None
 
 
 def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:

@@ -206,8 +206,7 @@ def _label_next(record: EvaluationRecord, directory: Path) -> Metadata:
 
 def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
     """Size, speed and agreement of the exported model and of its ONNX form."""
-    names = ("size_bytes", "agreement", "val_f1_macro", "latency_ms_p95", "rows_per_second")
-    onnx = record.kept_onnx
+    names = ("size_bytes", "agreement", "latency_ms_p95", "rows_per_second")
     return {
         "summary": markdown(summaries.summarise_export(record)),
         "model": experiment.directory / record.model_dir,
@@ -218,7 +217,7 @@ def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
                 "latency_ms_p50": record.latency_ms_p50,
                 "latency_ms_p95": record.latency_ms_p95,
                 "rows_per_second": record.rows_per_second,
-                **{f"onnx_{name}": getattr(onnx, name) for name in names if onnx},
+                **{f"onnx_{name}": getattr(record.onnx, name) for name in names if record.onnx},
             }
         ),
     }

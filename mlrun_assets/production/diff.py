@@ -133,9 +133,8 @@ def _recorded(run: RunRecords) -> Facts:
 def _sizes(export: ExportRecord) -> Facts:
     yield "exported files", f"{megabytes(export.size_bytes)}, {_short(export.digest)}"
     yield "latency p95", f"{number(export.latency_ms_p95)} ms"
-    if form := export.kept_onnx:
-        latency = number(form.latency_ms_p95)
-        yield f"ONNX {form.precision}", f"{megabytes(form.size_bytes)}, p95 {latency} ms"
+    if form := export.onnx:
+        yield "ONNX", f"{megabytes(form.size_bytes)}, p95 {number(form.latency_ms_p95)} ms"
 
 
 def _setting(value: object) -> str:

@@ -235,31 +235,27 @@ MIN_AGREEMENT = 0.995
 
 
 class OnnxExport(Record):
-    """One ONNX form of the model, measured in a process without torch.
+    """The ONNX form of the model in float32, measured in a process without torch.
 
-    ``file`` is relative to the model's directory. A form that is not ``kept`` was tried and
-    removed. ``size_bytes`` covers all files that serve it, ``agreement`` is the share of val rows
-    with the checkpoint's label, ``latency_ms`` is for one text.
+    ``file`` is relative to the model's directory. ``size_bytes`` covers all files that serve it,
+    ``agreement`` is the share of val rows with the checkpoint's label, ``latency_ms`` is for one
+    text.
     """
 
     file: str
-    precision: str
     size_bytes: int
     agreement: float
-    val_f1_macro: float
     load_seconds: float
     latency_ms_p50: float
     latency_ms_p95: float
     rows_per_second: float
-    kept: bool = True
 
 
 class ExportRecord(Record):
     """The exported model, measured in fresh processes.
 
     The numbers are for the transformers form; ``rows_per_second`` is for 64 texts.
-    ``onnx`` lists the ONNX forms that were tried, ``onnx_reasons`` the reasons for those that are
-    not in the directory.
+    ``onnx_reason`` says why an ONNX form was tried and left out.
     """
 
     asset: ClassVar[str] = "exported_model"
@@ -273,13 +269,8 @@ class ExportRecord(Record):
     latency_ms_p50: float
     latency_ms_p95: float
     rows_per_second: float
-    onnx: tuple[OnnxExport, ...] = ()
-    onnx_reasons: tuple[str, ...] = ()
-
-    @property
-    def kept_onnx(self) -> OnnxExport | None:
-        """The ONNX form in the directory; None if there is none."""
-        return next((form for form in self.onnx if form.kept), None)
+    onnx: OnnxExport | None = None
+    onnx_reason: str | None = None
 
 
 class ProductionVersion(Record):

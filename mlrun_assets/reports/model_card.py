@@ -32,7 +32,6 @@ from mlrun_assets.reports.formatting import (
     megabytes,
     number,
     percent,
-    score,
     template,
 )
 from mlrun_assets.reports.scores import scores_rows_table
@@ -76,7 +75,7 @@ def head(
         license=data.licence,
         library_name="transformers",
         pipeline_tag=TASK,
-        tags=["low-resource", *(["onnx"] if run.export and run.export.kept_onnx else [])],
+        tags=["low-resource", *(["onnx"] if run.export and run.export.onnx else [])],
         base_model=base_model,
         metrics=["accuracy", "f1"],
         model_name=clean(run.manifest.name),
@@ -193,10 +192,10 @@ def _limits_of_data(dataset: DatasetRecord) -> list[str]:
 
 
 def onnx_sentence(form: OnnxExport) -> Markdown:
-    """Precision, size, val score and speed of an ONNX form."""
+    """Size and speed of the ONNX form."""
     return Markdown(
-        f"Weights in {escape(form.precision)}, {megabytes(form.size_bytes)}; val macro-F1 "
-        f"{score(form.val_f1_macro)}, p95 latency {number(form.latency_ms_p95)} ms for one text."
+        f"Weights in float32, {megabytes(form.size_bytes)}; p95 latency "
+        f"{number(form.latency_ms_p95)} ms for one text."
     )
 
 

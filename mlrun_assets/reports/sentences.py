@@ -180,11 +180,11 @@ def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
 
 def export_sentence(export: ExportRecord) -> Markdown:
     """Speed of the exported model and agreement with the checkpoint, in a fresh process."""
-    form, onnx = export.kept_onnx, "There is no ONNX form."
-    if form:
-        onnx = (
-            f"The ONNX form {code(form.file)} ({escape(form.precision)}) runs without torch, with "
-            f"a p95 of {number(form.latency_ms_p95)} ms."
+    onnx = prose(export.onnx_reason or "There is no ONNX form.")
+    if form := export.onnx:
+        onnx = Markdown(
+            f"The ONNX form {code(form.file)} runs without torch, with a p95 of "
+            f"{number(form.latency_ms_p95)} ms."
         )
     return Markdown(
         f"The exported model ({megabytes(export.size_bytes)}) loads in "

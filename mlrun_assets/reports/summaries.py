@@ -111,7 +111,7 @@ def summarise_evaluation(record: EvaluationRecord) -> str:
 
 def summarise_export(record: ExportRecord) -> str:
     """Agreement with the checkpoint, and size and speed of each form."""
-    left_out = "".join(f" {prose(sentence)}" for sentence in record.onnx_reasons)
+    left_out = f" {prose(record.onnx_reason)}" if record.onnx_reason else ""
     return _summary(
         f"Agrees with the checkpoint on {percent(record.agreement)} of "
         f"{count(record.rows_compared, 'row')}; digest {digest(record.digest)}.{left_out}",

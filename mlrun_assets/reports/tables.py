@@ -162,29 +162,24 @@ def versions(experiment: ExperimentRecord) -> Markdown:
 
 
 def forms_table(export: ExportRecord) -> Markdown:
-    """The transformers form and each ONNX form that was tried; latency for one text."""
-    forms: list[tuple[str, str, ExportRecord | OnnxExport, float | None]] = [
-        ("transformers", "yes", export, None)
-    ]
-    for form in export.onnx:
-        kept = "yes" if form.kept else "no"
-        forms.append((f"ONNX {form.precision}", kept, form, form.val_f1_macro))
+    """The transformers form and, if there is one, the ONNX form; latency for one text."""
+    forms: list[tuple[str, ExportRecord | OnnxExport]] = [("transformers", export)]
+    if export.onnx:
+        forms.append(("ONNX", export.onnx))
     return table(
-        "form | in the directory | >size | >loads in | >median latency ms | >p95 latency ms | "
-        ">rows/s of 64 | >agreement | >val macro-F1",
+        "form | >size | >loads in | >median latency ms | >p95 latency ms | >rows/s of 64 | "
+        ">agreement",
         (
             [
                 name,
-                kept,
                 megabytes(form.size_bytes),
                 seconds(form.load_seconds),
                 number(form.latency_ms_p50),
                 number(form.latency_ms_p95),
                 number(round(form.rows_per_second, 1)),
                 percent(form.agreement),
-                score(f1),
             ]
-            for name, kept, form, f1 in forms
+            for name, form in forms
         ),
     )
 

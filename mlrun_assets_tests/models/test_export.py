@@ -1,4 +1,4 @@
-"""Which forms end up in ``export/``, and what is left when one can't be made."""
+"""Whether ``export/`` has an ONNX form, and what is left when it can't be made."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
 ROWS = 205
 Export = Callable[..., ExportRecord]
-# What a form is made to say wrongly, of 205 rows: 204 / 205 is 99.5 %, 203 / 205 is not.
-Wrong = dict[str, int]
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +50,16 @@ def run_export(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(classifier, tmp_path / "model")
     dataset = dataset_record(dict.fromkeys(LABELS, 1))
     val = pl.DataFrame((sample_rows("train") * 2)[:ROWS])
-    answers = export.Reference.of(classifier, val, dataset.max_length).answers
+    answers = export._checkpoint_labels(classifier, val["text"].to_list(), dataset.max_length)
     file = tmp_path / dataset.splits["val"].file
     file.parent.mkdir(parents=True, exist_ok=True)
     val.with_columns(pl.Series("label", answers)).write_parquet(file)
     other = {name: LABELS[number - 1] for number, name in enumerate(LABELS)}
-    wrong: Wrong = {}
+    wrong_rows = 0
 
     def probe_onnx(onnx_dir: Path, texts: list[str]) -> Answers:
-        rows = wrong[(onnx_dir / "model.onnx").read_text()]
-        labels = [*(other[label] for label in answers[:rows]), *answers[rows:]]
+        wrong = [other[label] for label in answers[:wrong_rows]]
+        labels = [*wrong, *answers[wrong_rows:]]
         return Answers(labels, speed(100.0))
 
     def probe_transformers(_: Path, texts: list[str]) -> Answers:
@@ -69,21 +67,18 @@ def run_export(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(export, "probe_onnx", probe_onnx)
     monkeypatch.setattr(export, "probe_transformers", probe_transformers)
-    monkeypatch.setattr(onnx_export, "write_float32", lambda _, file: file.write_text("float32"))
-    monkeypatch.setattr(onnx_export, "write_int8", lambda _, file: file.write_text("int8"))
+    monkeypatch.setattr(onnx_export, "write_graph", lambda _, file: file.write_text("graph"))
     checkpoint = checkpoint_record(digest=digest_directory(classifier))
 
-    def run(wrongly: Wrong, **settings: object) -> ExportRecord:
-        wrong.update(wrongly)
+    def run(*, wrong: int = 0, **settings: object) -> ExportRecord:
+        """Export with an ONNX form that answers ``wrong`` of 205 rows with another label."""
+        nonlocal wrong_rows
+        wrong_rows = wrong  # 204 / 205 is 99.5 %, 203 / 205 is not
         return export.export_model(
             tmp_path, dataset, checkpoint, DeploymentConfig(**settings), "som"
         )
 
     return run
-
-
-def forms(record: ExportRecord) -> list[tuple[str, bool]]:
-    return [(form.precision, form.kept) for form in record.onnx]
 
 
 def weights_and_names(directory: Path) -> tuple[str, set[str]]:
@@ -95,12 +90,11 @@ def left_behind(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} - {"model", "data", "val.parquet"}
 
 
-def test_int8_that_costs_nothing_is_the_only_form(run_export: Export, tmp_path: Path) -> None:
-    record = run_export({"int8": 0})
-    assert forms(record) == [("int8", True)]
-    assert record.kept_onnx == record.onnx[0]
-    assert record.onnx_reasons == ()
-    assert (tmp_path / "export/onnx/model.onnx").read_text() == "int8"
+def test_the_onnx_form_is_added_with_all_that_it_needs(run_export: Export, tmp_path: Path) -> None:
+    record = run_export(wrong=1)
+    assert record.onnx is not None and record.onnx_reason is None
+    assert record.onnx.agreement == pytest.approx(204 / 205)
+    assert (tmp_path / "export" / record.onnx.file).read_text() == "graph"
     assert {path.name for path in (tmp_path / "export/onnx").iterdir()} == {
         "model.onnx",
         "config.json",
@@ -109,40 +103,22 @@ def test_int8_that_costs_nothing_is_the_only_form(run_export: Export, tmp_path: 
     }
     assert record.digest == digest_directory(tmp_path / "export")
     sizes = [size_in_bytes(tmp_path / name) for name in ("export", "export/onnx")]
-    assert record.size_bytes == sizes[0] - sizes[1]
-    assert record.rows_per_second == 50.0
+    assert (record.size_bytes, record.onnx.size_bytes) == (sizes[0] - sizes[1], sizes[1])
+    assert (record.rows_per_second, record.onnx.rows_per_second) == (50.0, 100.0)
 
 
-def test_int8_that_answers_otherwise_gives_way_to_float32(
+def test_a_form_that_answers_otherwise_leaves_no_directory(
     run_export: Export, tmp_path: Path
 ) -> None:
-    record = run_export({"int8": 2, "float32": 0})
-    assert forms(record) == [("int8", False), ("float32", True)]
-    assert record.onnx[0].agreement == pytest.approx(203 / 205)
-    assert len(record.onnx_reasons) == 1
-    assert "99.0 % of 205 val rows" in record.onnx_reasons[0]
-    assert (tmp_path / "export/onnx/model.onnx").read_text() == "float32"
-
-
-def test_int8_that_costs_f1_is_kept_only_where_the_config_allows_it(run_export: Export) -> None:
-    # One of 205 rows that are shared evenly by the labels is 0.0049; shared otherwise, it is more.
-    record = run_export({"int8": 1, "float32": 0}, max_int8_loss=0.001)
-    assert forms(record) == [("int8", False), ("float32", True)]
-    assert "deployment.max_int8_loss allows 0.0010" in record.onnx_reasons[0]
-    assert forms(run_export({"int8": 1}, max_int8_loss=1.0)) == [("int8", True)]
-
-
-def test_no_form_that_agrees_leaves_no_directory(run_export: Export, tmp_path: Path) -> None:
-    record = run_export({"int8": 9, "float32": 2})
-    assert forms(record) == [("int8", False), ("float32", False)]
-    assert record.kept_onnx is None
-    assert len(record.onnx_reasons) == 2
+    record = run_export(wrong=2)
+    assert record.onnx is None
+    assert record.onnx_reason is not None and "99.0 % of 205 val rows" in record.onnx_reason
     assert not (tmp_path / "export/onnx").exists()
 
 
 def test_it_can_be_turned_off(run_export: Export, tmp_path: Path) -> None:
-    record = run_export({}, onnx=False)
-    assert record.onnx == record.onnx_reasons == ()
+    record = run_export(onnx=False)
+    assert record.onnx is record.onnx_reason is None
     assert weights_and_names(tmp_path / "export") == weights_and_names(tmp_path / "model")
 
 
@@ -152,11 +128,10 @@ def test_a_model_that_can_not_be_exported_is_deployed_as_it_is(
     def refuses(_: Path, __: Path) -> None:
         raise ExportError("torch can't export it to ONNX: no such operator")
 
-    monkeypatch.setattr(onnx_export, "write_float32", refuses)
-    record = run_export({})
-    assert record.onnx == ()
-    assert len(record.onnx_reasons) == 1
-    assert "no such operator" in record.onnx_reasons[0]
+    monkeypatch.setattr(onnx_export, "write_graph", refuses)
+    record = run_export()
+    assert record.onnx is None
+    assert record.onnx_reason is not None and "no such operator" in record.onnx_reason
     assert weights_and_names(tmp_path / "export") == weights_and_names(tmp_path / "model")
     assert left_behind(tmp_path) == {"export"}
 
@@ -164,15 +139,15 @@ def test_a_model_that_can_not_be_exported_is_deployed_as_it_is(
 def test_a_full_disk_leaves_the_export_that_was_there(
     run_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = run_export({"int8": 0})
+    before = run_export()
 
     def full(_: Path, file: Path) -> None:
         file.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(onnx_export, "write_int8", full)
+    monkeypatch.setattr(onnx_export, "write_graph", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        run_export({"int8": 0})
+        run_export()
     assert digest_directory(tmp_path / "export") == before.digest
     assert left_behind(tmp_path) == {"export"}
 
@@ -180,5 +155,5 @@ def test_a_full_disk_leaves_the_export_that_was_there(
 def test_a_changed_checkpoint_is_not_exported(run_export: Export, tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(ExportError, match="not the files that training wrote"):
-        run_export({})
+        run_export()
     assert left_behind(tmp_path) == set()

@@ -92,7 +92,7 @@ def test_all_ways_of_asking_give_one_answer(
 ) -> None:
     from transformers import pipeline
 
-    from mlrun_assets.models.onnx_export import write_float32
+    from mlrun_assets.models.onnx_export import write_graph
     from mlrun_assets.models.served.ensemble_pipeline import EnsemblePipeline
     from mlrun_assets.models.served.onnx_classifier import OnnxClassifier
 
@@ -100,7 +100,7 @@ def test_all_ways_of_asking_give_one_answer(
     shutil.copytree(trained, deployed)
     deploy_tokenizer(deployed, ALL_STEPS, LIMIT)
     export.add_reader(deployed, deployed / "onnx", LIMIT)
-    write_float32(deployed, deployed / "onnx" / "model.onnx")
+    write_graph(deployed, deployed / "onnx" / "model.onnx")
     # As evaluated: the checkpoint on texts in normal form.
     evaluated = Predictor(trained, LIMIT, exact=True)
     expected = evaluated.probabilities([ours(text) for text in KINDS])

@@ -182,7 +182,11 @@ def test_a_repository_is_private_unless_it_is_said_to_be_public(
 
 
 def test_nothing_of_an_older_model_stays_in_a_repository(model: PushedModel, hub: Hub) -> None:
-    old: dict[str, bytes] = {"onnx/model_int8.onnx": b"old", ".gitattributes": b"*", "weights": b""}
+    old: dict[str, bytes] = {
+        "onnx/ngrams/model.json": b"old",
+        ".gitattributes": b"*",
+        "weights": b"",
+    }
     hub.repositories[NEWS] = Repository(private=True, files=old)
     publish(model, NEWS, public=False)
     assert hub.repositories[NEWS].files == {**EXPECTED, ".gitattributes": b"*"}

@@ -100,13 +100,12 @@ def test_an_ensemble_asks_for_consent_to_its_code() -> None:
     assert "trust_remote_code" not in plain and "short phrases" not in plain
 
 
-def test_the_kept_onnx_form_comes_with_code_that_runs_it() -> None:
-    tried = tuple(onnx_export(precision=name, kept=name == "int8") for name in ("float32", "int8"))
-    card = card_with("export", onnx=tried)
+def test_the_onnx_form_comes_with_code_that_runs_it() -> None:
+    card = card_with("export", onnx=onnx_export(size_bytes=23_400_000))
     transformers, onnx = python_blocks(card)
     assert "onnxruntime" not in transformers and "OnnxClassifier" in onnx
     compile(onnx, "card", "exec")
-    assert "int8" in card and "float32" not in card
+    assert "23.4 MB" in card
 
 
 @pytest.mark.parametrize("value", ["a\n---\nlicense: mit", "x: [", "'\"", "- yes", "**\u202e"])
