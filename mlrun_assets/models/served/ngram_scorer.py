@@ -1,6 +1,7 @@
 """Scores of an n-gram model that is stored in a model's directory.
 
-This file is copied into that directory, so it imports nothing of its package.
+This file is copied into that directory, so it imports nothing of its package. A model without
+n-grams needs no scikit-learn, so that is imported where it is used.
 ``ngrams/model.json`` has the vocabularies, ``ngrams/model.safetensors`` the arrays.
 """
 
@@ -12,9 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
-from scipy.sparse import csr_matrix, diags, hstack
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.preprocessing import normalize
 from tokenizers import Tokenizer
 
 NGRAMS_DIR = "ngrams"
@@ -41,6 +39,8 @@ class NgramScorer:
 
     def scores(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Scores of shape (texts, labels), in the order of ``labels``."""
+        from scipy.sparse import hstack
+
         normal = map(self._normalise, texts)
         read = [" ".join(text.split()[: self._words_read]) for text in normal]
         features = hstack([_features(read, *block) for block in self._blocks], format="csr")
@@ -61,7 +61,9 @@ def _normalise(tokenizer: dict[str, Any] | None) -> Callable[[str], str]:
     return normalise
 
 
-def _vectorizer(block: dict[str, Any]) -> CountVectorizer:
+def _vectorizer(block: dict[str, Any]) -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
     return CountVectorizer(
         analyzer=block["analyzer"],
         ngram_range=tuple(block["ngram_range"]),
@@ -69,10 +71,11 @@ def _vectorizer(block: dict[str, Any]) -> CountVectorizer:
     )
 
 
-def _features(
-    texts: list[str], vectorizer: CountVectorizer, idf: npt.NDArray[np.float32] | None
-) -> csr_matrix:
-    """Counts, or with ``idf`` sublinear tf-idf of unit length, shape (texts, n-grams)."""
+def _features(texts: list[str], vectorizer: Any, idf: npt.NDArray[np.float32] | None) -> Any:
+    """Counts, or with ``idf`` sublinear tf-idf of unit length, sparse, shape (texts, n-grams)."""
+    from scipy.sparse import csr_matrix, diags
+    from sklearn.preprocessing import normalize
+
     counts = csr_matrix(vectorizer.transform(texts), dtype=np.float64)
     if idf is None:
         return counts
