@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets.records import EpochMetrics
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets_tests.examples import weights
@@ -103,22 +102,3 @@ def assert_logged_once(job: FineTuningJob) -> None:
         assert shown == [(step, pytest.approx(value)) for step, value in entries]
         steps = [step for step, _ in entries]
         assert steps == sorted(set(steps))
-
-
-def test_the_same_job_in_another_process_gives_the_same(
-    undisturbed: Undisturbed, tmp_path: Path, tiny_encoder: Path
-) -> None:
-    tuned, job = undisturbed[False]
-    script = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from mlrun_assets.training.fine_tuning import fine_tune\n"
-        "from mlrun_assets_tests.examples import tiny_job\n"
-        "tuned = fine_tune(tiny_job(Path(sys.argv[1]), Path(sys.argv[2])))\n"
-        "print(*(entry.model_dump_json() for entry in tuned.history), sep='\\n')\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), str(tiny_encoder)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    history = tuple(EpochMetrics.model_validate_json(line) for line in output.splitlines())
-    assert history == tuned.history
-    assert_same_weights(job.model_dir, tmp_path / "model")
