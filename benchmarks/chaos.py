@@ -38,6 +38,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
+
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 ONE_PATH = {"os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree"}
 TWO_PATHS = {"os.rename", "os.symlink", "os.link", "shutil.copyfile", "shutil.copytree"}
@@ -203,15 +206,20 @@ def make_projects(parent: Path, names: Sequence[str]) -> None:
     expect(two, ("run", "--resume", "second"), 0)
     moved = Path(shutil.copytree(two, parent / "moved", symlinks=True))
     expect(moved, ("promote", "second", "--reason", "better"), 0)
+    for project in (two, moved, decided):
+        _add_persons_lines(project)
     if "whole run" in names:
-        from mlrun_assets_tests.examples import build_encoder
+        make_trained(parent / "trained", parent / "encoder")
 
-        trained = parent / "trained"
-        config = _write_project(trained, build_encoder(parent / "encoder"))
-        expect(trained, ("run", "first"), 0, warm=True)
-        _write_config(trained / "ml_config.yaml", config, "training", seed=8)
-    for project in parent.glob("*/ml_config.yaml"):
-        _add_persons_lines(project.parent)
+
+def make_trained(project: Path, encoder: Path) -> None:
+    """A project in which a run has trained a model, which is in production."""
+    from mlrun_assets_tests.examples import build_encoder
+
+    config = _write_project(project, build_encoder(encoder))
+    expect(project, ("run", "first"), 0, warm=True)
+    _add_persons_lines(project)
+    _write_config(project / "ml_config.yaml", config, "training", seed=8)
 
 
 def _write_project(directory: Path, encoder: Path) -> dict[str, Any]:
@@ -283,8 +291,8 @@ def faults_of(project: Path, before: Path) -> Iterator[str]:
         file.parent.name: json.loads(file.read_text(encoding="utf-8"))
         for file in (project / "experiments").glob("*/manifest.json")
     }
-    lines = _run_lines(project)
-    lost = {name for name, *_ in _run_lines(before)} - {name for name, *_ in lines}
+    lines = run_lines(project)
+    lost = {name for name, *_ in run_lines(before)} - {name for name, *_ in lines}
     yield from (f"a line is lost: {name}" for name in lost)
     yield from _faults_of_lines(lines, list(experiments.values()))
     yield from _faults_of_production(project, lines, experiments)
@@ -347,7 +355,7 @@ def _faults_of_production(
             yield "a report is wrong about the model in production"
 
 
-def _run_lines(project: Path) -> list[tuple[str, str, str]]:
+def run_lines(project: Path) -> list[tuple[str, str, str]]:
     text = (project / "reports" / "_registry.md").read_text(encoding="utf-8")
     return re.findall(r"^- (impl-ml-run-\S+) \| (\w+) \| (.*)$", text, re.MULTILINE)
 
@@ -460,8 +468,6 @@ def main() -> None:
     parser.add_argument("--at", type=int, help="one operation only")
     parser.add_argument("--keep", type=Path, help="with --at: keep the project here")
     arguments = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
     with tempfile.TemporaryDirectory(prefix="chaos-projects-") as directory:
         projects = Path(directory)
         names = arguments.scenario or list(SCENARIOS)
