@@ -71,14 +71,13 @@ class ExperimentPaths:
     quarantine = _Below("data/quarantine.jsonl")  # quarantined rows, with reasons
     review_labels = _Below("data/review_labels.jsonl")  # rows whose label may be wrong
     leaks = _Below("data/leaks.jsonl")  # rows that are known from another split, and from where
-    unlabelled = _Below("data/unlabelled.parquet")  # texts for pretraining
+    unlabelled = _Below("data/unlabelled.parquet")  # texts that may be labelled next
     datasheet = _Below("data/datasheet.md")
     fetched = _Below("data/fetched")  # downloaded files
 
     # With several seeds: see `of_seed` and `model_of`.
     logs = _Below("logs")
     checkpoints = _Below("checkpoints")
-    pretraining = _Below("pretraining")  # its checkpoints and the pretrained encoder
     model = _Below("model")  # the trained checkpoint
 
     baseline_model = _Below("baseline")

@@ -232,7 +232,7 @@ data: {train_path: data/train.jsonl, val_path: data/val.jsonl, test_path: data/t
   unlabelled_path: data/unlabelled.jsonl, slice_columns: [source], licence: cc-by-4.0}
 model: {name: ./encoder, num_labels: 3, max_length: 32}
 training: {epochs: 6, batch_size: 16, learning_rate: 2e-3, bf16: false, seeds: [13, 42],
-  pretraining_epochs: 1, freeze: none}
+  freeze: none}
 deployment: {min_accuracy: 0.85, min_f1: 0.82, max_latency_ms: 50}
 """
 
@@ -334,7 +334,7 @@ def seed_result(seed: int, **changes: Any) -> r.SeedResult:
 def checkpoint_record(**changes: Any) -> r.CheckpointRecord:
     epoch = record_of("checkpoint").history[0].model_copy(update=_VAL)
     facts = {"digest": "sha256:model", "seed": 42, "seeds": (seed_result(42),), "history": (epoch,)}
-    return record_of("checkpoint", **{"pretraining": None, **facts, **changes})
+    return record_of("checkpoint", **{**facts, **changes})
 
 
 def scores_of(confusion: Sequence[Sequence[int]], labels: tuple[str, ...]) -> r.Scores:

@@ -87,7 +87,7 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 7: training.epochs: should be greater than or equal to 1 or should be 'auto'",
         "  line 8: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
         "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
-        "class_weights, early_stopping_patience, pretraining_epochs, bf16, freeze, reuse, "
+        "class_weights, early_stopping_patience, bf16, freeze, reuse, "
         "report_to, backend, num_workers, ray_address",
         "  line 10: deployment.min_f1: is repeated on line 11; keep one of them",
         "  line 12: deploymnt: unknown key; did you mean `deployment`?",
@@ -136,7 +136,6 @@ def doubled(value: str) -> str:
         ("training: {num_workers: 2}", "set backend to torchrun or ray"),
         ("training: {backend: torchrun, ray_address: 'a:1'}", "set ray, or remove it"),
         ("training: {backend: ray, num_workers: 3, batch_size: 16}", "not a multiple of training."),
-        ("training: {pretraining_epochs: 1, batch_size: 1}", "compares the texts of a batch"),
         ("[1, 2]", "is a list"),
         ("just text", "is a single value; write sections"),
         ("data: {train_path: 1", "not YAML"),

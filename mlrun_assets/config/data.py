@@ -158,8 +158,8 @@ class DataConfig(Section):
     test_path: Paths = setting("data/sample/test.jsonl", example="data/test.csv")
     """Rows of the test split: the final scores come from them."""
     unlabelled_path: Paths | None = setting(None, example="data/unlabelled.jsonl")
-    """Texts without labels. The evaluation lists the rows to label next, and
-    `training.pretraining_epochs` trains on them. Files and formats as in `train_path`."""
+    """Texts without labels. The evaluation lists those to label next. Files and formats as in
+    `train_path`."""
     predict_path: Paths | None = setting(None, example="data/new.jsonl")
     """New rows to label with the production model (`--select predictions`). Files and formats as in
     `train_path`."""

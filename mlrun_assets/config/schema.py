@@ -224,11 +224,6 @@ def _training_mistakes(training: TrainingConfig) -> Iterator[Mistake]:
     workers, batch, backend = training.num_workers, training.batch_size, training.backend
     if len(set(training.seeds or ())) < len(training.seeds or ()):
         yield Mistake(("training", "seeds"), "lists a seed twice")
-    if training.pretraining_epochs and batch == 1:
-        message = (
-            "is 1, but training.pretraining_epochs compares the texts of a batch: set 2 or more"
-        )
-        yield Mistake(("training", "batch_size"), message)
     if backend == "inline" and workers > 1:
         message = f"is {workers}, but training.backend is inline: set backend to torchrun or ray"
         yield Mistake(("training", "num_workers"), message)

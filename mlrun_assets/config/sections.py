@@ -117,9 +117,6 @@ class TrainingConfig(Section):
     `sqrt`: the square roots of the balanced weights."""
     early_stopping_patience: Natural | Auto = setting("auto", unit="epochs", example=2)
     """Stop after this many epochs without a better val macro-F1. 0: never stop early."""
-    pretraining_epochs: Natural = setting(0, unit="epochs", example=1)
-    """Epochs of contrastive pretraining of the encoder, before fine-tuning. It uses the texts of
-    the train split and of `data.unlabelled_path`. 0: no pretraining."""
     bf16: Flag | Auto = setting("auto", example=True)
     """Train with bfloat16 autocast. `auto`: if it is faster on this machine."""
     freeze: Literal["auto", "none", "embeddings", "encoder"] | Natural = setting(

@@ -1,4 +1,4 @@
-"""Rows without labels: the texts of pretraining, and the rows to predict, also from a pipe."""
+"""Rows without labels: the texts to label next, and the rows to predict, also from a pipe."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def read_unlabelled(files: Sequence[DataFile], data: DataConfig) -> SplitRows:
 
 
 def keep_unlabelled(rows: SplitRows, dataset: Dataset, directory: Path) -> UnlabelledTexts:
-    """Write the texts that pretraining may read to ``data/unlabelled.parquet``.
+    """Write the texts that may be labelled next to ``data/unlabelled.parquet``.
 
-    Left out are repeated texts, texts of train (which pretraining reads anyway), and texts that
-    are like those of val or test, because no model may see what it is evaluated on.
+    Left out are repeated texts, texts of train, which have a label, and texts that are like those
+    of val or test: once labelled they would be trained on, and leak into the evaluation.
 
     Raises:
         DataError: no text is left.

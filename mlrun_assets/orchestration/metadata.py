@@ -113,7 +113,6 @@ def baseline_metadata(record: BaselineRecord) -> Metadata:
 def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Metadata:
     """Time, memory, val scores and the training curve."""
     best = max(record.history, key=lambda entry: entry.val_f1_macro)
-    names = ("seconds", "first_loss", "last_loss") if record.pretraining else ()
     return {
         "summary": markdown(summaries.summarise_checkpoint(record)),
         "model": experiment.directory / record.model_dir,
@@ -127,7 +126,6 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
                 "seconds": record.seconds,
                 "tokens_per_second": record.tokens_per_second,
                 "peak_memory_mb": record.peak_memory_mb,
-                **{f"pretraining_{name}": getattr(record.pretraining, name) for name in names},
             }
         ),
         **_seeds(record, None),

@@ -82,12 +82,6 @@ TECHNIQUES = "docs/decisions/008-techniques.md"
 def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
     """The choices that the config or the data decides, by their key."""
     hardware, train = inputs.hardware, inputs.dataset.splits["train"]
-    unlabelled = inputs.dataset.unlabelled
-    pretrains = inputs.config.training.pretraining_epochs > 0
-    texts = count(unlabelled.rows_kept, "text") if unlabelled else ""
-    others = f"{texts} without labels" if unlabelled else "no other text"
-    not_shown = f"not shown to help: +1.9 macro-F1 [-1.4, +5.0] on 417 Somali rows ({TECHNIQUES})"
-    unread = "" if pretrains else ", and no pretraining reads them"
     evidence = {
         "model.name": f"{hardware.layers} layers, {hardware.hidden_size} wide, "
         f"{hardware.vocabulary:,} pieces",
@@ -95,18 +89,10 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         "model.max_length": f"{train.truncated_fraction:.1%} of the training texts are longer; "
         f"their 95th percentile is {train.tokens_p95:.0f} tokens",
         "model.ensemble": "val selects the n-gram model and the two weights of the ensemble",
-        "training.pretraining_epochs": f"reads {inputs.rows_evidence} and {others}"
-        if pretrains
-        else not_shown,
     }
     default_seeds = (Config().training.seed,)
     return {
         **{key: _as_configured(key, inputs, sentence) for key, sentence in evidence.items()},
-        "unlabelled_digest": ChosenValue(
-            unlabelled.digest[: rules.DIGEST_SHOWN] if unlabelled and pretrains else None,
-            "an earlier run can be reused only if the unlabelled texts are the same",
-            f"{texts}{unread}" if unlabelled else "data.unlabelled_path is not set",
-        ),
         "training.seeds": ChosenValue(
             inputs.seeds,
             _reason(inputs.seeds, default_seeds),

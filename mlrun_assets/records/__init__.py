@@ -67,7 +67,6 @@ from mlrun_assets.records.training import (
     DatasetRecord,
     EnsembleRecord,
     EpochMetrics,
-    PretrainingRecord,
     QualityCheck,
     Recipe,
     SeedResult,

@@ -101,7 +101,7 @@ class SplitProfile(Record):
 
 
 class UnlabelledTexts(Record):
-    """Unlabelled texts for pretraining: rows read = rows kept + rows left out.
+    """Texts that may be labelled next: rows read = rows kept + rows left out.
 
     ``left_out`` counts rows by reason; ``digest`` covers the kept texts.
     """
@@ -180,8 +180,6 @@ class Recipe(Record):
     group_by_length: bool
     attention_dropout: bool = True
     ensemble: bool = False
-    pretraining_epochs: int = 0
-    unlabelled_digest: str | None = None
 
     @property
     def comparable_digest(self) -> str:
@@ -302,21 +300,6 @@ class EnsembleRecord(Record):
     val_accuracy_ensemble: float
 
 
-class PretrainingRecord(Record):
-    """Contrastive pretraining before fine-tuning.
-
-    ``pairs`` counts the pairs of all epochs; the losses are the means over the first and the last
-    epoch.
-    """
-
-    texts: int
-    pairs: int
-    epochs: int
-    first_loss: float
-    last_loss: float
-    seconds: float
-
-
 class CheckpointRecord(Record):
     """The trained checkpoint; with several seeds, that of the best one on val.
 
@@ -346,7 +329,6 @@ class CheckpointRecord(Record):
     reused_from: str | None = None
     not_reused: str | None = None
     ensemble: EnsembleRecord | None = None
-    pretraining: PretrainingRecord | None = None
 
 
 class BaselineCandidate(Record):

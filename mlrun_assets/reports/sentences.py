@@ -14,7 +14,6 @@ from mlrun_assets.records import (
     ExperimentRecord,
     ExportRecord,
     LookCount,
-    PretrainingRecord,
     RunRecords,
     Status,
     UnlabelledTexts,
@@ -95,21 +94,10 @@ def _counts(rows: dict[str, int]) -> str:
 
 
 def unlabelled_sentence(texts: UnlabelledTexts) -> Markdown:
-    """How many unlabelled texts were kept for pretraining, and why others were left out."""
+    """How many unlabelled texts were kept, and why others were left out."""
     return Markdown(
-        f"Unlabelled texts for pretraining: {integer(texts.rows_kept)} of "
+        f"Unlabelled texts: {integer(texts.rows_kept)} of "
         f"{integer(texts.rows_read)} kept. Left out: {_counts(texts.left_out)}."
-    )
-
-
-def pretraining_sentence(done: PretrainingRecord) -> Markdown:
-    """Size, time and loss of the pretraining."""
-    first, last = (number(round(loss, 3)) for loss in (done.first_loss, done.last_loss))
-    change = f"fell from {first} to {last}" if done.last_loss < done.first_loss else f"was {last}"
-    return Markdown(
-        f"Before fine-tuning, the encoder was pretrained on {count(done.texts, 'text')} without "
-        f"their labels for {count(done.epochs, 'epoch')} ({seconds(done.seconds)}). The "
-        f"contrastive loss {change}."
     )
 
 

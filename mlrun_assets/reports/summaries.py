@@ -86,16 +86,14 @@ def summarise_baseline(record: BaselineRecord) -> str:
 
 def summarise_checkpoint(record: CheckpointRecord) -> str:
     """The best epoch, the speed, and the history."""
-    seeds, done = len(record.seeds), record.pretraining
+    seeds = len(record.seeds)
     seed = f"seed {record.seed} of {integer(seeds)}, " if seeds > 1 else ""
     reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
-    sentence = (
+    return _summary(
         f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
-        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s"
+        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s",
+        history_table(record.history),
     )
-    if done:
-        sentence += f"; pretrained on {count(done.texts, 'text')} in {seconds(done.seconds)}"
-    return _summary(sentence, history_table(record.history))
 
 
 def summarise_evaluation(record: EvaluationRecord) -> str:

@@ -7,7 +7,6 @@ trainer.py      the Trainer subclass: weighted loss, batches, several processes,
 layers.py       layer-wise learning rates and frozen layers
 checkpoints.py  sealed checkpoints, the newest sound one, training time
 progress.py     progress bar or lines; metrics log and history; TensorBoard and other trackers
-pretraining.py  optional: contrastive pretraining of the encoder
 processes.py    backend `torchrun`, and jobs that other processes run
 ray_train.py    backend `ray`
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, load_model
+from safetensors.torch import load_model
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -55,10 +56,10 @@ from mlrun_assets.training.progress import (
 )
 from mlrun_assets.training.trainer import (
     FineTuningTrainer,
+    SingleGpuArguments,
     collate,
     explain_errors,
     tokenize_split,
-    training_arguments,
 )
 from mlrun_assets.types import ProgressCallback
 
@@ -81,8 +82,7 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
     job = replace(job, report_to=resolve_trackers(job.report_to))
     recipe, arguments = job.recipe, _arguments(job)
     set_seed(recipe.seed)
-    adapted = job.pretraining.weights if job.pretraining else None
-    model, tokenizer, trimmed = load_initial_model(job, adapted)
+    model, tokenizer, trimmed = load_initial_model(job)
     freeze(model, recipe.freeze)
     with arguments.main_process_first(local=False):
         train = tokenize_split(job.train_file, tokenizer, job.labels, recipe.max_length)
@@ -130,42 +130,53 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
 
 def _arguments(job: FineTuningJob) -> TrainingArguments:
     recipe = job.recipe
-    return training_arguments(
-        job,
-        rows=pl.scan_parquet(job.train_file, glob=False).select(pl.len()).collect().item(),
-        epochs=recipe.epochs,
-        warmup_fraction=recipe.warmup_fraction,
+    on_cpu = not torch.cuda.is_available()
+    rows = pl.scan_parquet(job.train_file, glob=False).select(pl.len()).collect().item()
+    steps = math.ceil(rows / recipe.batch_size) * recipe.epochs
+    return SingleGpuArguments(
+        output_dir=str(job.checkpoints_dir),
+        # Rows of the whole batch: `split_batches` divides them if several processes train.
+        per_device_train_batch_size=recipe.batch_size,
         accelerator_config={"split_batches": True},
         per_device_eval_batch_size=recipe.batch_size * 2,
+        num_train_epochs=recipe.epochs,
+        warmup_steps=round(recipe.warmup_fraction * steps),
+        lr_scheduler_type="linear",
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
         label_names=["labels"],
+        remove_unused_columns=False,
+        seed=recipe.seed,
+        bf16=recipe.bf16,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        save_strategy="epoch",
+        save_total_limit=None,  # `SealedCheckpoints` removes old ones, never the last sound one
         eval_strategy="epoch",
         restore_callback_states_from_checkpoint=True,  # the remaining patience of early stopping
         load_best_model_at_end=True,
         metric_for_best_model="f1_macro",
         greater_is_better=True,
+        logging_strategy="steps",
+        logging_steps=max(1, steps // 100),
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
         report_to=[name for name in job.report_to if name != TENSORBOARD],
         run_name=job.name,
     )
 
 
 def load_initial_model(
-    job: FineTuningJob, adapted: Path | None = None
+    job: FineTuningJob,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
     """The classifier that ``job`` starts from, its tokenizer, and the record of the trimming.
-
-    A trimmed vocabulary also keeps the pieces of the unlabelled texts. The weights in the file
-    ``adapted`` replace those of the encoder.
 
     Raises:
         EncoderError: the encoder can't be loaded.
     """
     tokenizer = load_tokenizer(job.encoder)
     model = load_classifier(job.encoder, job.labels)
-    if adapted:
-        model.base_model.load_state_dict(load_file(adapted), strict=False)
     if job.recipe.pooling == "mean":
         pool_by_mean(model)
     if not job.recipe.attention_dropout:
@@ -174,10 +185,8 @@ def load_initial_model(
         tune_for_cpu(model, job.recipe.bf16)
     trimmed = None
     if job.recipe.trim_vocabulary:
-        seen = _texts(job.train_file)
-        if job.pretraining and job.pretraining.unlabelled_file:
-            seen += _texts(job.pretraining.unlabelled_file)
-        tokenizer, trimmed = trim(tokenizer, model, seen, _texts(job.val_file))
+        seen, val = _texts(job.train_file), _texts(job.val_file)
+        tokenizer, trimmed = trim(tokenizer, model, seen, val)
     # Loaded weights are views into the encoder's file. While one of them exists, all pages of the
     # file that were read count as memory, also those of vocabulary rows that were trimmed, and
     # training would crash if the file were truncated.

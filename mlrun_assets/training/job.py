@@ -7,18 +7,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from pydantic import TypeAdapter
 
 from mlrun_assets import errors
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import MlrunError, RecordError, TrainingError
-from mlrun_assets.files import digest_bytes, digest_directory, digest_file, write_atomically
+from mlrun_assets.files import digest_bytes, digest_directory, write_atomically
 from mlrun_assets.records import (
     EnsembleRecord,
     EpochMetrics,
-    PretrainingRecord,
     Recipe,
     Record,
     VocabularyTrim,
@@ -27,31 +26,11 @@ from mlrun_assets.types import ProgressCallback
 
 
 @dataclass(frozen=True)
-class PretrainingFiles:
-    """The directory of the pretraining, and the unlabelled texts that it reads besides train."""
-
-    directory: Path
-    unlabelled_file: Path | None = None
-
-    @property
-    def weights(self) -> Path:
-        """The encoder's weights that pretraining changed."""
-        return self.directory / "encoder.safetensors"
-
-    @property
-    def finished(self) -> Path:
-        """The record of the finished pretraining; written last."""
-        return self.directory / "finished.json"
-
-
-@dataclass(frozen=True)
 class FineTuningJob:
     """Inputs of `fine_tune`; plain values with absolute paths, so it can go to another process.
 
     ``data_digest`` is the digest of the splits' content. ``train_file`` and ``val_file`` are
-    Parquet with the columns ``id``, ``text``, ``label``; ``pretraining.unlabelled_file`` has no
-    labels. With ``pretraining`` fine-tuning starts from the weights that pretraining wrote.
-    ``name`` is the run's name in trackers.
+    Parquet with the columns ``id``, ``text``, ``label``. ``name`` is the run's name in trackers.
     """
 
     recipe: Recipe
@@ -64,7 +43,6 @@ class FineTuningJob:
     logs_dir: Path
     model_dir: Path
     report_to: tuple[str, ...]
-    pretraining: PretrainingFiles | None = None
     name: str | None = None
 
     @property
@@ -93,7 +71,6 @@ class FineTuningResult:
     peak_memory_mb: float
     trim: VocabularyTrim | None
     ensemble: EnsembleRecord | None = None
-    pretraining: PretrainingRecord | None = None
 
 
 # Runs a job on some backend.
@@ -135,7 +112,7 @@ def train_seeds(
     for number, job in enumerate(jobs, 1):
         line = f"training: seed {job.recipe.seed}, {number} of {len(jobs)}"
         record = job.model_dir.with_name("finished.json")
-        finished = find_finished(FinishedFineTuning, job, record, job.model_dir)
+        finished = _find_finished(job, record)
         if finished:
             progress(f"{line}, was trained before")
         else:
@@ -156,34 +133,26 @@ def best_on_val(trained: Sequence[TrainedSeed]) -> TrainedSeed:
 
 # Records of finished trainings
 
-Result = TypeVar("Result", FineTuningResult, PretrainingRecord)
 
+class FinishedFineTuning(Record):
+    """The record of a finished training, written after its model.
 
-class Finished(Record, Generic[Result]):
-    """The record of a finished training, written after its output.
-
-    ``job`` is the digest of the job, ``output`` that of its model directory or weights.
+    ``job`` is the digest of the job, ``output`` that of its model directory.
     """
 
     job: str
     output: str
-    result: Result
+    result: FineTuningResult
 
 
-FinishedFineTuning = Finished[FineTuningResult]
-FinishedPretraining = Finished[PretrainingRecord]
-
-
-def find_finished(
-    kind: type[Finished[Result]], job: FineTuningJob, file: Path, output: Path
-) -> Finished[Result] | None:
-    """The record in ``file`` if it belongs to ``job`` and its ``output`` is unchanged."""
+def _find_finished(job: FineTuningJob, file: Path) -> FinishedFineTuning | None:
+    """The record in ``file`` if it belongs to ``job`` and the model is unchanged."""
     try:
-        finished = kind.load(file)
-        digest = digest_directory(output) if output.is_dir() else digest_file(output)
+        finished = FinishedFineTuning.load(file)
+        output = digest_directory(job.model_dir)
     except (RecordError, FileNotFoundError):
         return None
-    return finished if (finished.job, finished.output) == (job.digest, digest) else None
+    return finished if (finished.job, finished.output) == (job.digest, output) else None
 
 
 # Jobs of other processes

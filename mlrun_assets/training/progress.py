@@ -45,8 +45,8 @@ class Progress(TrainerCallback):
     Early stopping may end training sooner.
     """
 
-    def __init__(self, progress: ProgressCallback, activity: str = "training") -> None:
-        self._progress, self._activity = progress, activity
+    def __init__(self, progress: ProgressCallback) -> None:
+        self._progress = progress
         self._started, self._first_step = time.perf_counter(), 0
         self._bar: tqdm[Any] | None = None
         self._loss = ""
@@ -55,7 +55,7 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         epochs = count(math.ceil(args.num_train_epochs), "epoch")
-        self._progress(f"{self._activity}: {state.max_steps:,} steps, at most {epochs}")
+        self._progress(f"training: {state.max_steps:,} steps, at most {epochs}")
         self._started, self._first_step = time.perf_counter(), state.global_step
         columns = os.environ.get(COLUMNS_VARIABLE, "")
         if sys.stderr.isatty():
@@ -64,7 +64,7 @@ class Progress(TrainerCallback):
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
-                desc=self._activity,
+                desc="training",
                 bar_format=BAR,
                 file=sys.stderr,
                 ncols=int(columns),
@@ -89,7 +89,7 @@ class Progress(TrainerCallback):
             rate = (step - self._first_step) / (time.perf_counter() - self._started)
             left = tqdm.format_interval((steps - step) / rate)
             line = f"step {step:,} of {steps:,}, {rate:.2f} steps/s, about {left} left"
-            self._progress(f"{self._activity}: {line}{self._loss and f', {self._loss}'}")
+            self._progress(f"training: {line}{self._loss and f', {self._loss}'}")
 
     def on_evaluate(
         self, args: Any, state: TrainerState, *_: Any, metrics: dict[str, float], **__: Any
@@ -137,7 +137,7 @@ def _line(entry: dict[str, float]) -> str:
     return json.dumps({"step": entry["step"], **entry}) + "\n"
 
 
-def epoch_losses(log: list[dict[str, float]]) -> dict[int, float]:
+def _epoch_losses(log: list[dict[str, float]]) -> dict[int, float]:
     """The mean training loss per epoch, from 1; a log entry is the mean since the one before."""
     sums: defaultdict[int, float] = defaultdict(float)
     steps: defaultdict[int, int] = defaultdict(int)
@@ -153,7 +153,7 @@ def epoch_losses(log: list[dict[str, float]]) -> dict[int, float]:
 
 def epoch_history(log: list[dict[str, float]]) -> tuple[EpochMetrics, ...]:
     """The training loss and the val scores of the epochs in the Trainer's log."""
-    losses = epoch_losses(log)
+    losses = _epoch_losses(log)
     return tuple(
         EpochMetrics(
             epoch=entry["epoch"],

@@ -19,7 +19,6 @@ from mlrun_assets.training.job import (
     FineTuningResult,
     JobFiles,
     JobRunner,
-    PretrainingFiles,
     TrainedSeed,
     best_on_val,
     train_seeds,
@@ -89,9 +88,7 @@ def train_checkpoint(
 
 def remove_checkpoints(directory: Path) -> None:
     """Remove the checkpoints; call it only after the record of the stage is saved."""
-    paths = ExperimentPaths(directory)
-    shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    shutil.rmtree(paths.pretraining, ignore_errors=True)
+    shutil.rmtree(ExperimentPaths(directory).checkpoints, ignore_errors=True)
 
 
 def _require_planned_encoder(recipe: Recipe, encoder: EncoderSource) -> None:
@@ -129,27 +126,13 @@ def _job(
         logs_dir=paths.of_seed(paths.logs, seed),
         model_dir=paths.model_of(seed),
         report_to=request.report_to,
-        pretraining=PretrainingFiles(
-            directory=paths.of_seed(paths.pretraining, seed),
-            unlabelled_file=directory / dataset.unlabelled.file if dataset.unlabelled else None,
-        )
-        if recipe.pretraining_epochs
-        else None,
         name=directory.name if seed is None else f"{directory.name} seed-{seed}",
     )
 
 
 def _train(job: FineTuningJob, run: JobRunner, progress: ProgressCallback) -> FineTuningResult:
-    """Pretrain if the job asks for it, fine-tune, and fit the n-gram model of an ensemble.
-
-    Pretraining runs once and in this process, whatever processes fine-tune afterwards.
-    """
-    pretraining = None
-    if job.pretraining:
-        from mlrun_assets.training.pretraining import pretrain
-
-        pretraining = pretrain(job, job.pretraining, progress)
-    result = replace(run(job), pretraining=pretraining)
+    """Fine-tune, and fit the n-gram model of an ensemble."""
+    result = run(job)
     if not job.recipe.ensemble:
         return result
     from mlrun_assets.models.ngrams import add_ngrams

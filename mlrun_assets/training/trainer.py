@@ -55,92 +55,12 @@ class SingleGpuArguments(TrainingArguments):
         return min(1, int(super().n_gpu))
 
 
-def training_arguments(
-    job: FineTuningJob, rows: int, epochs: int, warmup_fraction: float, **settings: Any
-) -> SingleGpuArguments:
-    """The settings that fine-tuning and pretraining share, and the ``settings`` of one of them.
-
-    ``warmup_fraction`` is the share of the steps in which the learning rate rises.
-    """
-    recipe = job.recipe
-    on_cpu = not torch.cuda.is_available()
-    steps = math.ceil(rows / recipe.batch_size) * epochs
-    return SingleGpuArguments(
-        output_dir=str(job.checkpoints_dir),
-        # Rows of the whole batch: see `split_batches` where several processes train.
-        per_device_train_batch_size=recipe.batch_size,
-        num_train_epochs=epochs,
-        warmup_steps=round(warmup_fraction * steps),
-        lr_scheduler_type="linear",
-        seed=recipe.seed,
-        bf16=recipe.bf16,
-        use_cpu=on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
-        save_strategy="epoch",
-        save_total_limit=None,  # `SealedCheckpoints` removes old ones, never the last sound one
-        logging_strategy="steps",
-        logging_steps=max(1, steps // 100),
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        **settings,
-    )
-
-
-# The Trainers
+# The Trainer
 
 MAX_NAMED = 10  # rows of a batch in an error message
 
 
-class HaltingTrainer(Trainer):
-    """A Trainer that stops with an error when its loss or a gradient is not finite.
-
-    In training every row has its number (``row``), so that an error can name the rows of the batch.
-    A subclass gives the error message, with ``what`` for loss or gradient, ``where`` for step and
-    batch, and ``bf16`` for what is said about bf16 where it is on.
-    """
-
-    message: str
-    message_on_bf16: str
-
-    def __init__(self, row_ids: list[str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.remove_callback(PrinterCallback)
-        self._row_ids = row_ids
-        self.batch: str | None = None  # the last batch that the model got, for error messages
-        # The loss is the mean of a batch; the Trainer divides it when it accumulates.
-        self.loss_is_scaled_for_ga = False
-
-    def note_batch(self, inputs: dict[str, torch.Tensor]) -> None:
-        """Keep the ids of the batch, and remove the row numbers from the model's inputs."""
-        numbers = inputs.pop("row", None)
-        rows, tokens = inputs["input_ids"].shape
-        size = f"({rows} rows x {tokens} tokens)"
-        if numbers is None:
-            self.batch = f"a batch of the val split {size}"
-        else:
-            named = ", ".join(self._row_ids[number] for number in numbers[:MAX_NAMED].tolist())
-            more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
-            self.batch = f"the batch {size} of rows {named}{more}"
-
-    def require_finite(self, loss: torch.Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise self._not_finite("loss")
-
-    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if not math.isfinite(norm):
-            raise self._not_finite("gradient")
-        return norm
-
-    def _not_finite(self, what: str) -> TrainingError:
-        step = self.state.global_step + (1 if self.model.training else 0)
-        where = f"not finite at step {step}, in {self.batch}"
-        bf16 = self.message_on_bf16 if self.args.bf16 else ""
-        return TrainingError(self.message.format(what=what, where=where, bf16=bf16))
-
-
-class FineTuningTrainer(HaltingTrainer):
+class FineTuningTrainer(Trainer):
     """A Trainer of one process, or of several that compute what one would.
 
     In training the loss is cross-entropy with class weights and label smoothing. Validation loss is
@@ -149,19 +69,20 @@ class FineTuningTrainer(HaltingTrainer):
     Every process computes a part of every batch, and the gradients are averaged over the
     processes. The remaining differences to one process: sums in another order, padding to the
     longest row of a part of the batch, and dropout, which every process draws for itself.
+
+    Training stops with an error when the loss or a gradient is not finite. Every training row has
+    its number (``row``), so that the error can name the rows of the batch by their ``row_ids``.
     """
 
-    message = (
-        "the {what} is {where}: look at these rows, and lower training.learning_rate{bf16}, in a "
-        "new run; earlier checkpoints stay"
-    )
-    message_on_bf16 = ", or set training.bf16 to false"
-
     def __init__(self, recipe: Recipe, row_ids: list[str], **settings: Any) -> None:
-        super().__init__(row_ids, **settings)
-        self._recipe = recipe
+        super().__init__(**settings)
+        self.remove_callback(PrinterCallback)
+        self._recipe, self._row_ids = recipe, row_ids
         weights = recipe.class_weights
         self._weights = torch.tensor(weights, device=self.args.device) if weights else None
+        self.batch: str | None = None  # the last batch that the model got, for error messages
+        # The loss is the mean of a batch; the Trainer divides it when it accumulates.
+        self.loss_is_scaled_for_ga = False
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, **_: Any
@@ -173,7 +94,7 @@ class FineTuningTrainer(HaltingTrainer):
             own = self._own_rows(own)
             # All processes must take part: one without a row computes one that does not count.
             inputs = {name: value[: max(1, own)] for name, value in inputs.items()}
-        self.note_batch(inputs)
+        self._note_batch(inputs)
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         logits = outputs.logits.float()
@@ -182,10 +103,37 @@ class FineTuningTrainer(HaltingTrainer):
             loss = cross_entropy(logits, labels, weight=self._weights, label_smoothing=smoothing)
         else:
             loss = cross_entropy(logits, labels)
-        self.require_finite(loss)
+        if not torch.isfinite(loss):
+            raise self._not_finite("loss")
         if shares_batch:
             loss = loss * self._share(labels[:own])
         return (loss, outputs) if return_outputs else loss
+
+    def _note_batch(self, inputs: dict[str, torch.Tensor]) -> None:
+        """Keep the ids of the batch, and remove the row numbers from the model's inputs."""
+        numbers = inputs.pop("row", None)
+        rows, tokens = inputs["input_ids"].shape
+        size = f"({rows} rows x {tokens} tokens)"
+        if numbers is None:
+            self.batch = f"a batch of the val split {size}"
+        else:
+            named = ", ".join(self._row_ids[number] for number in numbers[:MAX_NAMED].tolist())
+            more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
+            self.batch = f"the batch {size} of rows {named}{more}"
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(norm):
+            raise self._not_finite("gradient")
+        return norm
+
+    def _not_finite(self, what: str) -> TrainingError:
+        step = self.state.global_step + (1 if self.model.training else 0)
+        bf16 = ", or set training.bf16 to false" if self.args.bf16 else ""
+        return TrainingError(
+            f"the {what} is not finite at step {step}, in {self.batch}: look at these rows, and "
+            f"lower training.learning_rate{bf16}, in a new run; earlier checkpoints stay"
+        )
 
     def _own_rows(self, given: int) -> int:
         """The number of rows that count, of those ``given`` to this process.
@@ -300,7 +248,7 @@ MIB = 2**20
 
 
 @contextmanager
-def explain_errors(trainer: HaltingTrainer, job: FineTuningJob) -> Iterator[None]:
+def explain_errors(trainer: FineTuningTrainer, job: FineTuningJob) -> Iterator[None]:
     """Turn errors about memory or disk space into a `TrainingError`; others pass unchanged.
 
     An incomplete checkpoint is removed, as it only takes space; earlier ones stay.

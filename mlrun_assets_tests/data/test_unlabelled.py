@@ -1,4 +1,4 @@
-"""Rows without labels: the texts kept for pretraining, and the lines of a pipe."""
+"""Rows without labels: the texts that may be labelled next, and the lines of a pipe."""
 
 from __future__ import annotations
 

@@ -141,9 +141,7 @@ def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(
 def test_texts_without_labels_are_stored_with_the_splits(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
-    file = make_project(
-        data={"unlabelled_path": "more/*.jsonl"}, training={"pretraining_epochs": 1}
-    )
+    file = make_project(data={"unlabelled_path": "more/*.jsonl"})
     texts = [{"text": text_of(name)} for name in ("l", "m", "n", "m")]
     write_rows(tmp_path / "more" / "a.jsonl", [*texts, {"text": None}])
     test_row = (tmp_path / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0]
@@ -164,10 +162,7 @@ def test_texts_without_labels_are_stored_with_the_splits(
 def test_missing_texts_are_reported_with_the_other_files(
     make_project: MakeProject, tmp_path: Path
 ) -> None:
-    file = make_project(
-        data={"unlabelled_path": "more.jsonl", "val_path": "gone.jsonl"},
-        training={"pretraining_epochs": 1},
-    )
+    file = make_project(data={"unlabelled_path": "more.jsonl", "val_path": "gone.jsonl"})
     message = r"data\.val_path: \S+: no such file; data\.unlabelled_path: \S+: no such file"
     with pytest.raises(DataError, match=message):
         validate(load_config(file), tmp_path / "run")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlrun_assets.errors import ConfigError
 from mlrun_assets.plan.plan import ADVICE_TOPICS, plan_training
 from mlrun_assets.plan.rules import apply_rules
-from mlrun_assets.records import Recipe, TrainingPlan, UnlabelledTexts
+from mlrun_assets.records import Recipe, TrainingPlan
 from mlrun_assets_tests.examples import LAPTOP, choice, plan, planning_inputs, prior_run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,27 +76,6 @@ def test_every_change_of_the_training_changes_the_digest() -> None:
     }
     assert len(digests) == 5
     assert plan(training={"seeds": [42]}).recipe_digest == plan().recipe_digest
-
-
-def test_pretraining_and_its_texts_are_part_of_the_recipe() -> None:
-    made = planning_inputs(training={"pretraining_epochs": 4})
-    digest, left_out = f"sha256:{'7' * 64}", {"duplicate": 20}
-    texts = UnlabelledTexts(
-        files=(), file="texts", digest=digest, rows_read=900, rows_kept=880, left_out=left_out
-    )
-    dataset = made.dataset.model_copy(update={"unlabelled": texts})
-    with_texts = plan_training(replace(made, dataset=dataset))
-    assert with_texts.recipe.pretraining_epochs == 4
-    assert with_texts.recipe.unlabelled_digest == f"sha256:{'7' * 16}"
-    evidence = choice(with_texts, "pretraining_epochs").evidence
-    assert "400 training rows" in evidence and "880 texts" in evidence
-    assert choice(plan(), "pretraining_epochs").value == "0"
-    digests = {each.recipe_digest for each in (with_texts, plan_training(made), plan())}
-    assert len(digests) == 3
-    unread = planning_inputs()
-    listed = replace(unread, dataset=unread.dataset.model_copy(update={"unlabelled": texts}))
-    assert plan_training(listed).recipe_digest == plan().recipe_digest
-    assert choice(plan_training(listed), "unlabelled_digest").value == "unset"
 
 
 def test_one_recipe_per_seed() -> None:
@@ -166,13 +145,10 @@ def test_a_figure_names_its_language_and_its_decision_note(language: str) -> Non
 
 def test_an_effect_whose_interval_includes_zero_is_called_not_shown() -> None:
     made = plan({"a": 90, "b": 90})
-    for texts in (
-        [each.sentence for each in made.advice],
-        [each.evidence for each in made.choices],
-    ):
-        unsure = [each for each in texts if re.search(r"\[-\d+\.\d+, \+", each)]
-        assert unsure
-        assert all("not shown" in each for each in unsure)
+    texts = [each.sentence for each in made.advice] + [each.evidence for each in made.choices]
+    unsure = [each for each in texts if re.search(r"\[-\d+\.\d+, \+", each)]
+    assert unsure
+    assert all("not shown" in each for each in unsure)
 
 
 @pytest.mark.parametrize("cut", [0.10, 0.0, float("nan")])

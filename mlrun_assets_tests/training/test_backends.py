@@ -25,13 +25,7 @@ from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
 from mlrun_assets.training import ray_train
 from mlrun_assets.training.fine_tuning import fine_tune
-from mlrun_assets.training.job import (
-    FineTuningJob,
-    FineTuningResult,
-    JobFiles,
-    JobRunner,
-    PretrainingFiles,
-)
+from mlrun_assets.training.job import FineTuningJob, FineTuningResult, JobFiles, JobRunner
 from mlrun_assets.training.processes import launch, train_with_torchrun
 from mlrun_assets.training.ray_train import check_ray, train_with_ray
 from mlrun_assets_tests.examples import changed, fine_tuning_result, sample_rows
@@ -85,8 +79,7 @@ def steady(job: FineTuningJob, tmp_path: Path) -> FineTuningJob:
     return replace(job, encoder=resolve_encoder(str(encoder), None, tmp_path))
 
 
-def test_a_job_travels_as_a_file_and_needs_a_result(job: FineTuningJob, tmp_path: Path) -> None:
-    job = replace(job, pretraining=PretrainingFiles(tmp_path / "pretraining", tmp_path / "texts"))
+def test_a_job_travels_as_a_file_and_needs_a_result(job: FineTuningJob) -> None:
     handover = JobFiles.of(job)
     assert JobFiles(handover.directory).job() == job
     with pytest.raises(TrainingError, match=r"ended without a result.*output\.log") as raised:

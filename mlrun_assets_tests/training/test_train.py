@@ -17,7 +17,7 @@ from mlrun_assets.errors import RecordError, TrainingError
 from mlrun_assets.experiment import Experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
-from mlrun_assets.records import CheckpointRecord, UnlabelledTexts
+from mlrun_assets.records import CheckpointRecord
 from mlrun_assets.training import fine_tuning
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets.training.train import (
@@ -124,22 +124,6 @@ def test_each_seed_of_an_ensemble_has_its_n_grams(directory: Path, run: Run) -> 
         assert (directory / model_dir / NGRAMS_DIR).is_dir()
     assert record.digest == digest_directory(directory / "model")
     assert_kept(run(1, 2, ensemble=True, max_length=64), record)
-
-
-def test_each_seed_is_pretrained_for_itself_and_no_trace_stays(directory: Path, run: Run) -> None:
-    file = "data/unlabelled.parquet"
-    pl.DataFrame(sample_rows("train")[30:40]).drop("label").write_parquet(directory / file)
-    texts = UnlabelledTexts(
-        files=(), file=file, digest="sha256:texts", rows_read=10, rows_kept=10, left_out={}
-    )
-    given, lines = {"data": {"unlabelled": texts}, "pretraining_epochs": 1}, list[str]()
-    record = run(1, 2, lines=lines, **given)
-    assert lines.count("pretraining: 5 steps, at most 1 epoch") == 2
-    assert record.pretraining is not None
-    assert (record.pretraining.texts, record.pretraining.epochs) == (34, 1)
-    remove_checkpoints(directory)
-    assert not (directory / "pretraining").exists()
-    assert_kept(run(1, 2, **given), record)
 
 
 def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
