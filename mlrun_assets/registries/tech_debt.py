@@ -16,6 +16,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -241,11 +242,11 @@ class Item:
     def ours(self) -> bool:
         return "impl-ml-run-" in self.value("source")
 
-    @property
+    @cached_property
     def area(self) -> str:
         return plain_area(printable(self.value("area")))
 
-    @property
+    @cached_property
     def key(self) -> _Key:
         """The area, or without an area the description: a run finds the item by it."""
         if self.area:
