@@ -256,6 +256,10 @@ class Manifest(Record):
         Raises:
             RecordError: the file is missing, is not a manifest, or has another schema version.
         """
+        with suppress(RecordError):
+            manifest = super().load(path)
+            if manifest.schema_version == SCHEMA_VERSION:
+                return manifest
         with suppress(OSError, ValidationError):
             found = _Schema.model_validate_json(read_file(path)).schema_version
             if found != SCHEMA_VERSION:
@@ -263,7 +267,7 @@ class Manifest(Record):
                     f"{path}: schema version {found}, and this version of mlrun-assets reads "
                     f"{SCHEMA_VERSION}; use the version that wrote it, or start a new run"
                 )
-        return super().load(path)
+        return super().load(path)  # raises the reason
 
 
 class Environment(Record):
