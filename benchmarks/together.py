@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=16)
     runs = parser.parse_args().runs
+    chaos.LIMIT_S = 3600
     with tempfile.TemporaryDirectory(prefix="together-") as directory:
         project, before = Path(directory, "trained"), Path(directory, "before")
         chaos.make_trained(project, Path(directory, "encoder"))
