@@ -425,7 +425,7 @@ def try_point(projects: Path, point: Point, keep: Path | None = None) -> list[st
             found.append(f"the repair ended with {ended}")
         file = project.with_suffix(".log")
         log = file.read_text(encoding="utf-8", errors="replace")
-        file.unlink()
+        file.rename(project.with_suffix(".first.log"))
         ended = command(project, BROKEN)
         last = file.read_text(encoding="utf-8", errors="replace")
         if ended != 1 or "missing.jsonl: no such file" not in last:
