@@ -11,8 +11,8 @@ Imports go down this list, never up; import-linter holds it.
     registries/     `_registry.md` and `_tech-debt.md`, Markdown files that people edit too
     decision/       rules and verdict
     evaluation/     scores, calibration, slices, comparisons, rows to label next
-    training/       fine-tuning: jobs, Trainer, checkpoints, backends
-    models/         models that answer: predictor, n-grams, ensemble, ONNX export
+    training/       candidate models: frozen and fine-tuned encoder, backends, the choice
+    models/         models that answer: predictor, n-grams, ONNX export
     plan/           data, hardware, config and earlier runs become a recipe with reasons
     data/           rows from file to validated split; `data/checks/` has the quality checks
     encoders/       a model name becomes a model and a tokenizer

@@ -63,6 +63,8 @@ class ExperimentPaths:
 
     records = _Below("records")
     baseline_predictions = _Below("records/baseline_predictions.parquet")  # on the test split
+    part_scores = _Below("records/part_scores.npz")  # of candidates' parts, on train and val
+    out_of_fold = _Below("records/out_of_fold.parquet")  # of the chosen model, on train and val
     predictions = _Below("records/predictions.parquet")  # of all models, on the test split
     label_next = _Below("records/label_next.jsonl")  # rows that a person should label next
     model_card = _Below("records/model_card.md")
@@ -78,7 +80,9 @@ class ExperimentPaths:
     # With several seeds: see `of_seed` and `model_of`.
     logs = _Below("logs")
     checkpoints = _Below("checkpoints")
-    model = _Below("model")  # the trained checkpoint
+    encoder = _Below("encoder")  # fine-tuned
+    frozen = _Below("frozen")  # the encoder as it was, with a head
+    model = _Below("model")  # of the chosen candidate
 
     baseline_model = _Below("baseline")
     export = _Below("export")
@@ -109,8 +113,8 @@ class ExperimentPaths:
         return parent if seed is None else parent / f"seed-{seed}"
 
     def model_of(self, seed: int | None) -> Path:
-        """The model of one of several seeds; of the only one if None."""
-        return self.model if seed is None else self.directory / "seeds" / str(seed) / "model"
+        """The fine-tuned encoder of one of several seeds; of the only one if None."""
+        return self.encoder if seed is None else self.directory / "seeds" / str(seed) / "model"
 
 
 # Store

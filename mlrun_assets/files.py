@@ -315,10 +315,11 @@ def link_directory(source: Path, target: Path) -> None:
         OSError: a file can't be read, or the disk is full; ``target`` is unchanged.
     """
     with new_directory(target, replace=True) as directory:
-        shutil.copytree(source, directory, copy_function=_link_or_copy, dirs_exist_ok=True)
+        shutil.copytree(source, directory, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """Make ``target`` a hard link to ``source``, or a copy where there are no hard links."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without hard links

@@ -206,7 +206,10 @@ def build_encoder(directory: Path) -> Path:
 def write_project(
     directory: Path, encoder: Path, rows: int = 60, **sections: dict[str, Any]
 ) -> Path:
-    """A config and a part of the sample in ``directory``; returns the config file."""
+    """A config and a part of the sample in ``directory``; returns the config file.
+
+    With so few rows, `auto` would not fine-tune; the encoder is the only candidate.
+    """
     generator = random.Random(0)
     for split, count in (("train", rows), ("val", rows // 2), ("test", rows // 2)):
         write_rows(
@@ -215,7 +218,12 @@ def write_project(
         )
     config: dict[str, dict[str, Any]] = {
         "data": {f"{split}_path": f"data/{split}.jsonl" for split in ("train", "val", "test")},
-        "model": {"name": str(encoder), "num_labels": 3, "max_length": 32},
+        "model": {
+            "name": str(encoder),
+            "num_labels": 3,
+            "max_length": 32,
+            "candidates": ["encoder"],
+        },
         "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "bf16": False},
         # ONNX takes seconds: one run has it.
         "deployment": {"min_accuracy": 0.0, "min_f1": 0.0, "beats_baseline": "off", "onnx": False},
@@ -328,12 +336,23 @@ _VAL = {"val_f1_macro": 0.8, "val_accuracy": 0.85}
 
 def seed_result(seed: int, **changes: Any) -> r.SeedResult:
     facts = {"seed": seed, "model_dir": "model", "digest": "sha256:model", **_VAL}
-    return record_of("checkpoint").seeds[0].model_copy(update={**facts, **changes})
+    return tuned_record().seeds[0].model_copy(update={**facts, **changes})
+
+
+def tuned_record(**changes: Any) -> r.FineTuningRecord:
+    tuned = record_of("checkpoint").fine_tuning
+    assert tuned
+    return tuned.model_copy(update=changes)
 
 
 def checkpoint_record(**changes: Any) -> r.CheckpointRecord:
-    epoch = record_of("checkpoint").history[0].model_copy(update=_VAL)
-    facts = {"digest": "sha256:model", "seed": 42, "seeds": (seed_result(42),), "history": (epoch,)}
+    """A checkpoint whose encoder was fine-tuned for one epoch; ``changes`` may be of the tuning."""
+    epoch = tuned_record().history[0].model_copy(update=_VAL)
+    tuned = {"seed": 42, "seeds": (seed_result(42),), "history": (epoch,)}
+    tuned |= {
+        name: changes.pop(name) for name in list(changes) if name in r.FineTuningRecord.model_fields
+    }
+    facts = {"digest": "sha256:model", "fine_tuning": tuned_record(**tuned)}
     return record_of("checkpoint", **{**facts, **changes})
 
 
@@ -434,6 +453,7 @@ LAPTOP = Hardware(
     vocabulary=250_002,
     untrimmable=None,
     trained_by_mean=True,
+    can_freeze=True,
 )
 EQUAL = {"a": 200, "b": 200}
 
@@ -523,6 +543,20 @@ def tiny_job(directory: Path, encoder: Path) -> FineTuningJob:
     )
 
 
+def write_splits(
+    directory: Path, splits: dict[str, list[dict[str, str]]], labels: tuple[str, ...]
+) -> r.DatasetRecord:
+    """Write the splits to ``data/`` in ``directory``, as validation does."""
+    profiles = {}
+    (directory / "data").mkdir(parents=True, exist_ok=True)
+    for name, rows in splits.items():
+        pl.DataFrame(rows).write_parquet(directory / "data" / f"{name}.parquet")
+        counts = {label: sum(row["label"] == label for row in rows) for label in labels}
+        profiles[name] = split_profile(counts, file=f"data/{name}.parquet")
+    changes = {"splits": profiles, "max_length": 32}
+    return dataset_record(dict.fromkeys(labels, 1)).model_copy(update=changes)
+
+
 def changed(job: FineTuningJob, **recipe: Any) -> FineTuningJob:
     return replace(job, recipe=job.recipe.model_copy(update=recipe))
 
@@ -563,6 +597,26 @@ TINY_MACHINE = replace(LAPTOP, hidden_size=32, layers=2, positions=64, vocabular
 def changed_run(stage: str, **changes: Any) -> r.RunRecords:
     """The full run with ``changes`` to the record of ``stage``, a field of `RunRecords`."""
     return replace(full_run(), **{stage: record_of(stage, **changes)})
+
+
+def run_with_model(chosen: str, **changes: Any) -> r.RunRecords:
+    """The full run with another chosen candidate, which was tried beside the n-gram model.
+
+    ``changes`` are those to the record of the n-gram model.
+    """
+    run = full_run()
+    assert run.checkpoint and run.evaluation
+    ngrams, *_, last = run.checkpoint.candidates
+    ngrams = ngrams.model_copy(update=changes)
+    weights = dict.fromkeys(chosen.split("+"), 1.0)
+    other = last.model_copy(update={"name": chosen, "weights": weights})
+    tried = (ngrams,) if chosen == "ngrams" else (ngrams, other)
+    found = {"chosen": chosen, "candidates": tried}
+    if "encoder" not in weights:
+        found["fine_tuning"] = None
+    checkpoint = run.checkpoint.model_copy(update=found)
+    evaluation = run.evaluation.model_copy(update={"chosen": chosen})
+    return replace(run, checkpoint=checkpoint, evaluation=evaluation)
 
 
 def plan_again(run: r.RunRecords) -> r.TrainingPlan:
@@ -628,7 +682,7 @@ POISON = (
     "# heading\n- item\n```\n> quote\n***\n| a | b |\n| - | - |\n&lt;i&gt; $j$ ~~k~~ \u202e\\"
     "\u2066\u200b\x1b[31m\x9b -->\n- [ ] **TD-999**: fake\n  - **Source:** impl-ml-run-a-20261123\\"
 )
-_OURS = {"rule", "f1_kind"}  # names that this package gives, and looks for
+_OURS = {"rule", "f1_kind", "chosen"}  # names that this package gives, and looks for
 
 
 def poisoned(run: r.RunRecords) -> r.RunRecords:
@@ -638,6 +692,8 @@ def poisoned(run: r.RunRecords) -> r.RunRecords:
 
 
 def _poison(value: object) -> object:
+    if isinstance(value, r.CandidateRecord):
+        return value  # it has no other strings than such names
     if isinstance(value, r.Record):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         fields |= {name: _poison(found) for name, found in fields.items() if name not in _OURS}
@@ -752,7 +808,7 @@ def word_model(directory: Path, encoder: Path) -> Path:
     """An untrained encoder that does not count, and an n-gram model that knows two words."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from mlrun_assets.models.ngrams import fit_best, save_fitted, set_weights
+    from mlrun_assets.models.ngrams import SVM, count_ngrams, fit, save_model, set_weights
 
     names = dict(enumerate(WORD_LABELS))
     AutoModelForSequenceClassification.from_pretrained(
@@ -760,8 +816,10 @@ def word_model(directory: Path, encoder: Path) -> Path:
     ).save_pretrained(str(directory))
     AutoTokenizer.from_pretrained(str(encoder)).save_pretrained(str(directory))
     texts = [f"waa {WORDS[label]} iyo" for label in WORD_LABELS for _ in range(4)]
-    rows = texts, np.repeat(np.arange(len(WORD_LABELS)), 4)
-    save_fitted(fit_best(rows, rows, seed=1), WORD_LABELS, directory)
+    vectorizers, blocks = count_ngrams(texts)
+    truth = np.repeat(np.arange(len(WORD_LABELS)), 4)
+    fitted = fit(SVM, blocks, truth, len(WORD_LABELS), seed=1)
+    save_model(fitted, vectorizers, WORD_LABELS, directory)
     set_weights(directory, 0.0, 1.0)
     return directory
 

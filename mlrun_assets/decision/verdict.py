@@ -47,8 +47,8 @@ SCORE_RULES = {
     "beats_baseline": RuleText(
         "The model is shown to beat the n-gram baseline.",
         "The model is not shown to beat the n-gram baseline",
-        "Use the n-gram model until the encoder beats it. Try more rows, another encoder, or "
-        "longer training.",
+        "Deploy nothing heavier than the n-gram model: set `model.candidates: [ngrams]`. Or try "
+        "more rows, another encoder, or longer training.",
     ),
     "versus_production": RuleText(
         "deployment.policy holds against the model in production.",

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from mlrun_assets.config import Config
-from mlrun_assets.errors import ExperimentError
+from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.evaluation import label_next
 from mlrun_assets.evaluation.calibration import calibrate, scale
 from mlrun_assets.evaluation.comparison import (
@@ -71,10 +72,9 @@ def evaluate_checkpoint(
     production = open_production(deployed, labels, config.data) if deployed else None
     if isinstance(production, ReferenceModel):
         models["production"] = production
+    val = _read_val(directory, dataset, labels, config)
     started = time.perf_counter()
-    val, test = (
-        _ask(predictor, directory / dataset.splits[split].file, config) for split in ("val", "test")
-    )
+    test = _ask(predictor, directory / dataset.splits["test"].file, config)
     seconds = time.perf_counter() - started
     # What the baseline says to the test rows was stored by its stage.
     known = test.frame.select("id").join(baseline_said, on="id", how="left", maintain_order="left")
@@ -91,6 +91,7 @@ def evaluate_checkpoint(
     calibration = calibrate(val, test)
     paths = ExperimentPaths(directory)
     return EvaluationRecord(
+        chosen=checkpoint.chosen,
         test_digest=dataset.splits["test"].source_digest,
         labels=labels,
         f1_kind=config.evaluation.f1,
@@ -102,7 +103,7 @@ def evaluate_checkpoint(
         baseline=compared["baseline"],
         production=compared.get("production"),
         predictions_file=paths.relative(paths.predictions),
-        rows_per_second=(val.frame.height + test.frame.height) / seconds,
+        rows_per_second=test.frame.height / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
         calibration=calibration,
@@ -121,19 +122,47 @@ def _ask(predictor: Predictor, file: Path, config: Config) -> ChallengerPredicti
     return ChallengerPredictions(frame, truth, probabilities, predictor.labels, config)
 
 
+def _read_val(
+    directory: Path, dataset: DatasetRecord, labels: tuple[str, ...], config: Config
+) -> ChallengerPredictions:
+    """The val rows with the probabilities that the choice of the model left.
+
+    They come from parts that were not trained on these rows. The model itself may have been: its
+    linear parts are fitted on train and val in the end.
+    """
+    frame = pl.read_parquet(directory / dataset.splits["val"].file, glob=False)
+    file = ExperimentPaths(directory).out_of_fold
+    try:
+        stored = pl.read_parquet(file, glob=False).filter("val")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RecordError(
+            f"{file}: the probabilities of the val rows can't be read: {str(error).splitlines()[0]}"
+            "; materialize trained_checkpoint again, in the same experiment"
+        ) from error
+    joined = frame.select("id").join(stored, on="id", how="left", maintain_order="left")
+    probabilities = joined.select(f"probability_{label}" for label in labels).to_numpy()
+    truth = label_numbers(frame["label"], labels)
+    return ChallengerPredictions(frame, truth, probabilities, labels, config)
+
+
 def _seed_guesses(
     directory: Path, checkpoint: CheckpointRecord, test: ChallengerPredictions, max_length: int
 ) -> dict[int, LabelIds]:
-    """The predictions of each seed on the test rows; empty if only one seed was trained."""
+    """The predictions of each seed on the test rows, with the same n-grams where there are some.
+
+    Empty if only one seed was trained, or another model was chosen.
+    """
     from mlrun_assets.models.predictor import Predictor
 
-    if len(checkpoint.seeds) < 2:
+    trained = checkpoint.fine_tuning
+    if trained is None or len(trained.seeds) < 2 or "encoder" not in checkpoint.chosen.split("+"):
         return {}
     texts, predicted = test.frame["text"].to_list(), {}
-    for seed in checkpoint.seeds:
+    for seed in trained.seeds:
         predicted[seed.seed] = test.predicted_ids
-        if seed.seed != checkpoint.seed:
-            predictor = Predictor(directory / seed.model_dir, max_length)
+        if seed.seed != trained.seed:
+            ngrams = directory / checkpoint.model_dir
+            predictor = Predictor(directory / seed.model_dir, max_length, ngrams_of=ngrams)
             predicted[seed.seed] = predictor.probabilities(texts).argmax(axis=1)
     return predicted
 
@@ -187,6 +216,9 @@ def _choose_rows(
         frame = label_next.read_unlabelled(file, seed)
         probabilities = predictor.probabilities(frame["text"].to_list())
     others = {name: model.predict(frame["text"].to_list()) for name, model in models.items()}
+    if not dataset.unlabelled:  # the baseline was fitted on the val rows in the end
+        with np.load(ExperimentPaths(directory).part_scores) as parts:
+            others["baseline"] = parts["ngrams"][-frame.height :].argmax(axis=1)
     # How sure the challenger says to be is not how sure it may be.
     believable = scale(probabilities, temperature)
     rows = label_next.with_predictions(frame, believable, val.labels, others)

@@ -1,31 +1,27 @@
-"""The n-gram models: the baseline, and the ensemble of one with an encoder."""
+"""The n-gram model: the baseline, and a part of other models."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 import polars as pl
 
-from mlrun_assets.config import EvaluationConfig
+from mlrun_assets.config import Config
+from mlrun_assets.data.folds import LabelledRows
 from mlrun_assets.data.text import first_words
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.metrics import label_numbers, score, val_metrics
-from mlrun_assets.records import (
-    SPLITS,
-    BaselineCandidate,
-    BaselineRecord,
-    DatasetRecord,
-    EnsembleRecord,
-)
-from mlrun_assets.types import Float32Array, FloatArray, LabelIds
+from mlrun_assets.records import BaselineRecord, DatasetRecord, NgramCandidate
+from mlrun_assets.types import Float32Array, FloatArray, IntArray, LabelIds
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 WORDS_READ = 128
 
@@ -34,73 +30,71 @@ WORDS_READ = 128
 
 
 def measure_baseline(
-    directory: Path, dataset: DatasetRecord, config: EvaluationConfig, seed: int
-) -> BaselineRecord:
-    """Score the majority label and the best of three linear models on n-grams.
+    directory: Path, dataset: DatasetRecord, rows: LabelledRows, config: Config
+) -> tuple[BaselineRecord, FloatArray]:
+    """Score the majority label and the better of two linear models on n-grams.
 
-    The model is chosen by val macro-F1 and scored on test. Its predictions for the test split are
-    written to ``records/baseline_predictions.parquet``; the model is saved to ``baseline/``, to
-    predict other texts later.
+    The model is chosen by macro-F1 in cross-validation on train and val, fitted on both, and scored
+    on test. Its predictions for the test split are written to
+    ``records/baseline_predictions.parquet``; the model is saved to ``baseline/``, to predict other
+    texts later.
+
+    Returns:
+        The record, and the model's scores of ``rows``, shape (rows, labels): those of a row come
+        from a model that was fitted without its fold.
     """
     started = time.perf_counter()
-    frames = {
-        split: pl.read_parquet(directory / dataset.splits[split].file, glob=False)
-        for split in SPLITS
-    }
-    labels, test = dataset.labels, frames["test"]
-    truth = {split: label_numbers(frame["label"], labels) for split, frame in frames.items()}
-    texts = {split: frame["text"].to_list() for split, frame in frames.items()}
-    fitted = fit_best((texts["train"], truth["train"]), (texts["val"], truth["val"]), seed)
-    predicted: LabelIds = fitted.model.predict(first_words_of(texts["test"]))
-    majority = Counter(truth["train"].tolist()).most_common(1)[0][0]
+    seed, labels = config.training.seed, rows.labels
+    vectorizers, blocks = count_ngrams(rows.texts)
+    tried, scores = [], {}
+    for name in MODELS:
+        began = time.perf_counter()
+        scores[name] = _score_out_of_fold(name, blocks, rows, seed)
+        metrics = val_metrics(rows.truth, scores[name].argmax(axis=1))
+        tried.append(NgramCandidate(name=name, seconds=time.perf_counter() - began, **metrics))
+    chosen = max(tried, key=lambda each: each.f1_macro).name
+    fitted = fit(chosen, blocks, rows.truth, len(labels), seed)
+    test = pl.read_parquet(directory / dataset.splits["test"].file, glob=False)
+    truth = label_numbers(test["label"], labels)
+    read = first_words_of(test["text"].to_list())
+    predicted = fitted.scores([each.transform(read) for each in vectorizers]).argmax(axis=1)
+    majority = Counter(rows.truth[~rows.in_val].tolist()).most_common(1)[0][0]
     paths = ExperimentPaths(directory)
     names = pl.Series("prediction", [labels[number] for number in predicted], dtype=pl.String)
     paths.baseline_predictions.parent.mkdir(parents=True, exist_ok=True)
     test.select("id", "label").with_columns(names).write_parquet(paths.baseline_predictions)
-    save_fitted(fitted, labels, paths.baseline_model)
-    always = np.full_like(truth["test"], majority)
-    return BaselineRecord(
-        candidates=fitted.candidates,
-        chosen=fitted.name,
+    save_model(fitted, vectorizers, labels, paths.baseline_model)
+    always = np.full_like(truth, majority)
+    record = BaselineRecord(
+        candidates=tuple(tried),
+        chosen=chosen,
         majority_label=labels[majority],
-        majority=score(truth["test"], always, labels, config, seed),
-        linear=score(truth["test"], predicted, labels, config, seed),
+        majority=score(truth, always, labels, config.evaluation, seed),
+        linear=score(truth, predicted, labels, config.evaluation, seed),
         predictions_file=paths.relative(paths.baseline_predictions),
         seconds=time.perf_counter() - started,
         model_dir=paths.relative(paths.baseline_model),
     )
+    return record, scores[chosen]
 
 
 # The n-gram model
 
+SVM, NAIVE_BAYES = "linear SVM", "complement naive Bayes"
+MODELS = (SVM, NAIVE_BAYES)
+"""The SVM is good on long texts, naive Bayes on short ones.
 
-class Fitted(NamedTuple):
-    """The chosen scikit-learn pipeline of features and classifier, and the scores of all tried."""
-
-    model: Any
-    name: str
-    candidates: tuple[BaselineCandidate, ...]
+Complement naive Bayes is a model of counts (Rennie et al., 2003) and fails on tf-idf.
+"""
 
 
-def fit_best(
-    train: tuple[list[str], LabelIds], val: tuple[list[str], LabelIds], seed: int
-) -> Fitted:
-    """Fit all models on ``train`` and keep the one with the best macro-F1 on ``val``.
+def count_ngrams(texts: list[str]) -> tuple[list[Any], list[Any]]:
+    """Two fitted CountVectorizers, of words and of characters, and their counts (rows, n-grams)."""
+    from sklearn.feature_extraction.text import CountVectorizer
 
-    The models read the first 128 words of a text. Both splits are texts and their label numbers.
-    """
-    train_texts, val_texts = first_words_of(train[0]), first_words_of(val[0])
-    candidates = []
-    models = _models(seed)
-    for name, model in models.items():
-        started = time.perf_counter()
-        model.fit(train_texts, train[1])
-        metrics = val_metrics(val[1], model.predict(val_texts))
-        scores = {f"val_{metric}": value for metric, value in metrics.items()}
-        seconds = time.perf_counter() - started
-        candidates.append(BaselineCandidate(name=name, seconds=seconds, **scores))
-    chosen = max(candidates, key=lambda candidate: candidate.val_f1_macro).name
-    return Fitted(models[chosen], chosen, tuple(candidates))
+    vectorizers = [CountVectorizer(), CountVectorizer(analyzer="char_wb", ngram_range=(2, 5))]
+    read = first_words_of(texts)
+    return vectorizers, [each.fit_transform(read) for each in vectorizers]
 
 
 def first_words_of(texts: list[str]) -> list[str]:
@@ -108,46 +102,82 @@ def first_words_of(texts: list[str]) -> list[str]:
     return [first_words(text, WORDS_READ) for text in texts]
 
 
-def _models(seed: int) -> dict[str, Any]:
-    """Three models: the first two are good on long texts, the last one on short texts.
+class Fitted(NamedTuple):
+    """A fitted model: its scores are ``features @ weights.T + bias``.
 
-    Complement naive Bayes is a model of counts (Rennie et al., 2003) and fails on tf-idf.
+    ``columns`` are the n-grams of each block that the training rows have, ``idf`` their weights in
+    tf-idf, or None for counts.
     """
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
+
+    name: str
+    columns: list[IntArray]
+    idf: list[Float32Array] | None
+    weights: Float32Array
+    bias: Float32Array
+
+    def scores(self, blocks: list[Any]) -> FloatArray:
+        """Scores of shape (rows, labels) from counts of the n-grams in ``blocks``."""
+        features = _features(blocks, self.columns, self.idf)
+        return np.asarray(features @ self.weights.astype(np.float64).T) + self.bias
+
+
+def fit(name: str, blocks: list[Any], truth: LabelIds, labels: int, seed: int) -> Fitted:
+    """Fit the model ``name`` of `MODELS` on counts of n-grams."""
+    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.naive_bayes import ComplementNB
-    from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
 
-    def tfidf() -> Any:
-        return make_union(
-            TfidfVectorizer(sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
-        )
-
-    counts = make_union(CountVectorizer(), CountVectorizer(analyzer="char_wb", ngram_range=(2, 5)))
-    svm = LinearSVC(C=0.1, class_weight="balanced", random_state=seed)
-    regression = LogisticRegression(
-        C=10.0, class_weight="balanced", max_iter=1000, random_state=seed
-    )
-    return {
-        "linear SVM": make_pipeline(tfidf(), svm),
-        "logistic regression": make_pipeline(tfidf(), regression),
-        "complement naive Bayes": make_pipeline(counts, ComplementNB()),
-    }
+    columns = [np.flatnonzero(block.getnnz(axis=0)) for block in blocks]
+    idf, classifier = None, ComplementNB()
+    if len(np.unique(truth)) == 1:  # an SVM needs two labels
+        bias = np.full(labels, -1.0, dtype=np.float32)
+        bias[truth[0]] = 0.0
+        size = sum(map(len, columns))
+        return Fitted(NAIVE_BAYES, columns, None, np.zeros((labels, size), dtype=np.float32), bias)
+    if name == SVM:
+        present = [block[:, kept] for block, kept in zip(blocks, columns, strict=True)]
+        idf = [TfidfTransformer().fit(block).idf_.astype(np.float32) for block in present]
+        classifier = LinearSVC(C=0.1, class_weight="balanced", random_state=seed)
+    classifier.fit(_features(blocks, columns, idf), truth)
+    return Fitted(name, columns, idf, *_linear_map(classifier, labels))
 
 
-def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> None:
+def _features(
+    blocks: list[Any], columns: list[IntArray], idf: list[Float32Array] | None
+) -> csr_matrix:
+    """Counts, or with ``idf`` sublinear tf-idf of unit length in each block."""
+    from scipy.sparse import csr_matrix, diags, hstack
+    from sklearn.preprocessing import normalize
+
+    parts = []
+    for number, (block, kept) in enumerate(zip(blocks, columns, strict=True)):
+        part = csr_matrix(block[:, kept], dtype=np.float64)
+        if idf is not None:
+            part.data = 1.0 + np.log(part.data)
+            part = normalize(part @ diags(idf[number].astype(np.float64)))
+        parts.append(part)
+    return hstack(parts, format="csr")
+
+
+def _score_out_of_fold(name: str, blocks: list[Any], rows: LabelledRows, seed: int) -> FloatArray:
+    """Scores of shape (rows, labels) from models that were fitted on the other folds."""
+    scores = np.zeros((len(rows.texts), len(rows.labels)))
+    for fold in np.unique(rows.folds):
+        held_out = rows.folds == fold
+        known = [block[~held_out] for block in blocks]
+        fitted = fit(name, known, rows.truth[~held_out], len(rows.labels), seed)
+        scores[held_out] = fitted.scores([block[held_out] for block in blocks])
+    return scores
+
+
+def save_model(
+    fitted: Fitted, vectorizers: list[Any], labels: tuple[str, ...], model_dir: Path
+) -> None:
     """Write the model to ``ngrams/`` in ``model_dir``, with a weight of 0 for the encoder."""
     from safetensors.numpy import save
 
-    union, classifier = (step for _, step in fitted.model.steps)
-    vectorizers = [vectorizer for _, vectorizer in union.transformer_list]
-    weights, bias = _linear_map(classifier, len(labels))
-    arrays = {"weights": weights, "bias": bias}
-    for number, vectorizer in enumerate(vectorizers):
-        if hasattr(vectorizer, "idf_"):
-            arrays[f"idf_{number}"] = vectorizer.idf_.astype(np.float32)
+    arrays = {"weights": fitted.weights, "bias": fitted.bias}
+    arrays |= {f"idf_{number}": values for number, values in enumerate(fitted.idf or ())}
     settings = {
         "model": fitted.name,
         "labels": labels,
@@ -158,9 +188,9 @@ def save_fitted(fitted: Fitted, labels: tuple[str, ...], model_dir: Path) -> Non
             {
                 "analyzer": vectorizer.analyzer,
                 "ngram_range": vectorizer.ngram_range,
-                "vocabulary": vectorizer.get_feature_names_out().tolist(),
+                "vocabulary": vectorizer.get_feature_names_out()[kept].tolist(),
             }
-            for vectorizer in vectorizers
+            for vectorizer, kept in zip(vectorizers, fitted.columns, strict=True)
         ],
     }
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
@@ -193,111 +223,9 @@ def _linear_map(classifier: Any, count: int) -> tuple[Float32Array, Float32Array
     else:
         weights = classifier.feature_log_prob_
         bias = np.zeros(len(weights))
-        if len(classifier.classes_) == 1:
-            bias = classifier.class_log_prior_
     weights, bias = weights.astype(np.float32), bias.astype(np.float32)
     # In C order, which safetensors reads; scikit-learn keeps some weights in Fortran order.
     full = np.repeat(weights.min(axis=0, keepdims=True), count, axis=0)
     full_bias = np.full(count, bias.min())
     full[classifier.classes_], full_bias[classifier.classes_] = weights, bias
     return full, full_bias
-
-
-# The ensemble
-
-SERVED_FILES = ("ngram_scorer.py", "ensemble_pipeline.py")
-PIPELINE = {
-    "text-classification": {
-        "impl": "ensemble_pipeline.EnsemblePipeline",
-        "pt": ["AutoModelForSequenceClassification"],
-        "type": "text",
-    }
-}
-
-
-def add_ngrams(
-    model_dir: Path, splits: tuple[Path, Path], max_length: int, seed: int
-) -> EnsembleRecord:
-    """Fit an n-gram model and make an ensemble of it and the encoder in ``model_dir``.
-
-    Args:
-        model_dir: a trained classifier; the n-gram model and the pipeline of both are added to it.
-        splits: the Parquet files of train, to fit the n-grams, and of val, to choose the n-gram
-            model and the weights.
-        max_length: number of tokens at which the encoder cuts a text.
-        seed: seed of the linear models.
-    """
-    from mlrun_assets.models.predictor import Predictor
-    from mlrun_assets.models.served.ngram_scorer import NgramScorer
-
-    predictor = Predictor(model_dir, max_length)
-    labels = predictor.labels
-    frames = [pl.read_parquet(file, glob=False, columns=["text", "label"]) for file in splits]
-    train, val = (
-        (frame["text"].to_list(), label_numbers(frame["label"], labels)) for frame in frames
-    )
-    fitted = fit_best(train, val, seed)
-    save_fitted(fitted, labels, model_dir)
-    texts, truth = val
-    logits, scores = predictor.logits(texts), NgramScorer(model_dir).scores(texts)
-    weights = fit_weights(logits, scores, truth)
-    set_weights(model_dir, *weights)
-    for name in SERVED_FILES:
-        shutil.copyfile(Path(__file__).parent / "served" / name, model_dir / name)
-    file = model_dir / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) | {"custom_pipelines": PIPELINE}
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    combined = weights.encoder * logits + weights.ngrams * scores
-    metrics = val_metrics(truth, np.argmax(combined, axis=1))
-    return EnsembleRecord(
-        ngram_model=fitted.name,
-        encoder_weight=weights.encoder,
-        ngram_weight=weights.ngrams,
-        val_f1_encoder=val_metrics(truth, np.argmax(logits, axis=1))["f1_macro"],
-        val_f1_ngrams=val_metrics(truth, np.argmax(scores, axis=1))["f1_macro"],
-        val_f1_ensemble=metrics["f1_macro"],
-        val_accuracy_ensemble=metrics["accuracy"],
-    )
-
-
-# Standard deviation of a normal prior on the weights, for logits and scores of deviation 1. Without
-# it, the loss has its minimum at infinity if all val rows are right.
-PRIOR = 10.0
-
-
-class EnsembleWeights(NamedTuple):
-    """Factors of the encoder's logits and of the n-gram scores."""
-
-    encoder: float
-    ngrams: float
-
-
-def fit_weights(logits: FloatArray, scores: FloatArray, truth: LabelIds) -> EnsembleWeights:
-    """The non-negative weights with the smallest log-loss on val.
-
-    Their sum is also a temperature (Guo et al., 2017). The problem is convex, and a hundred rows
-    are enough for two numbers.
-
-    Logits and scores have the shape (rows, labels), the label numbers ``truth`` (rows,).
-    """
-    from scipy.optimize import minimize
-    from scipy.special import logsumexp
-
-    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring both to one scale.
-    scales = np.array([1.0 / max(1e-9, values.std()) for values in (logits, scores)])
-    stacked = np.stack([logits * scales[0], scores * scales[1]])
-    of_truth = stacked[:, np.arange(len(truth)), truth]
-
-    def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
-        combined = np.tensordot(weights, stacked, axes=1)
-        normaliser = logsumexp(combined, axis=1)
-        share = np.exp(combined - normaliser[:, None])
-        gradient = (stacked * share).sum(axis=2).mean(axis=1) - of_truth.mean(axis=1)
-        penalty = weights / (PRIOR**2 * len(truth))
-        loss = float((normaliser - weights @ of_truth).mean() + weights @ penalty / 2)
-        return loss, gradient + penalty
-
-    bounds, options = [(0.0, None)] * 2, {"ftol": 1e-14, "gtol": 1e-9}
-    start = np.ones(2)
-    found = minimize(penalised, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
-    return EnsembleWeights(*(found.x * scales).tolist())

@@ -42,17 +42,24 @@ class Predictor:
     text in a hundred by a few hundredths.
 
     Args:
-        model_dir: a transformers classifier, or an ensemble.
+        model_dir: a transformers classifier, with or without n-grams.
         max_length: number of tokens at which a text is cut.
         exact: predict in float32 only, to compare forms of the same model or to measure effects as
             small as that of one word.
+        ngrams_of: a model directory whose n-grams are added to an encoder without any.
 
     Raises:
         ExportError: the directory holds no model that can be loaded.
     """
 
-    def __init__(self, model_dir: Path, max_length: int, exact: bool = False) -> None:
-        self._tokenizer, self._model, self._ngrams = _load(model_dir)
+    def __init__(
+        self,
+        model_dir: Path,
+        max_length: int,
+        exact: bool = False,
+        ngrams_of: Path | None = None,
+    ) -> None:
+        self._tokenizer, self._model, self._ngrams = _load(model_dir, ngrams_of or model_dir)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device).eval()
         self._max_length = max_length
@@ -107,9 +114,9 @@ def _multiplies_bfloat16() -> bool:
 
 
 def _load(
-    model_dir: Path,
+    model_dir: Path, ngrams_of: Path
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, NgramScorer | None]:
-    """Tokenizer and model, and for an ensemble its n-gram model."""
+    """Tokenizer and model, and the n-gram model in ``ngrams_of`` if there is one."""
     part = ""
     with quiet_transformers():
         try:
@@ -120,7 +127,7 @@ def _load(
                 str(model_dir), use_safetensors=True, local_files_only=True, trust_remote_code=False
             )
             part = "its n-gram model "
-            ngrams = NgramScorer(model_dir) if (model_dir / NGRAMS_DIR).is_dir() else None
+            ngrams = NgramScorer(ngrams_of) if (ngrams_of / NGRAMS_DIR).is_dir() else None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ExportError(f"{model_dir}: {part}can't be loaded: {reason}") from error

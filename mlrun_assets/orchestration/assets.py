@@ -17,7 +17,7 @@ from mlrun_assets.decision import verdict
 from mlrun_assets.encoders.requirements import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.evaluation import evaluation
-from mlrun_assets.models import export, ngrams
+from mlrun_assets.models import export
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.dagster_internals import report_inputs
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run, visibly
@@ -143,30 +143,24 @@ def training_plan(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Materi
         )
 
 
-@_stage("evaluation", "scikitlearn")
+@_stage("evaluation", "pytorch", "scikitlearn")
 def baseline_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """Test scores of the majority label and of an n-gram model that is chosen on val."""
+    """The candidates that need no fine-tuning; test scores of n-grams and the majority label."""
     with ml_run.stage(context) as stage:
-        dataset, config = stage.load(DatasetRecord), stage.config.settings
-        measured = ngrams.measure_baseline(
-            stage.directory, dataset, config.evaluation, config.training.seed
-        )
+        request = _training_request(stage)
+        measured = train.train_cheap(stage.directory, stage.load(DatasetRecord), request)
         return dg.MaterializeResult(metadata=metadata.baseline_metadata(stage.save(measured)))
 
 
 @_stage("training", "pytorch", "huggingface")
 def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
-    """The fine-tuned model of the seed and epoch with the best val macro-F1, and its history."""
+    """The fine-tuned encoder, if a candidate needs it, and the best of all candidates."""
     with ml_run.stage(context) as stage:
-        dataset, planned = stage.load(DatasetRecord), stage.load(TrainingPlan)
-        settings = stage.config.settings.training
-        request = train.TrainingRequest(
-            planned.recipes, _encoder(stage), settings.report_to, planned.reuse
+        dataset, baseline = stage.load(DatasetRecord), stage.load(BaselineRecord)
+        trained = train.train_checkpoint(
+            stage.directory, dataset, baseline, _training_request(stage), stage.progress
         )
-        run = train.job_runner(settings, stage.progress)
-        record = stage.save(
-            train.train_checkpoint(stage.directory, dataset, request, run, stage.progress)
-        )
+        record = stage.save(trained)
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.checkpoint_metadata(record, stage.experiment),
             check_results=checks.checkpoint_results(record, dataset),
@@ -288,6 +282,13 @@ def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg
         yield dg.MaterializeResult(
             metadata=metadata.predictions_metadata(record, current.production_dir)
         )
+
+
+def _training_request(stage: Stage) -> train.TrainingRequest:
+    planned = stage.load(TrainingPlan)
+    return train.TrainingRequest(
+        planned.recipes, _encoder(stage), stage.config.settings, planned.reuse
+    )
 
 
 def _encoder(stage: Stage) -> EncoderSource:

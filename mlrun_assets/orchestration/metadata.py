@@ -96,40 +96,44 @@ def plan_metadata(record: TrainingPlan) -> Metadata:
 
 
 def baseline_metadata(record: BaselineRecord) -> Metadata:
-    """The scores of the n-gram model and of the majority label."""
+    """The scores of the n-gram model, the majority label and the frozen encoder."""
+    frozen = record.frozen
     return {
         "summary": markdown(summaries.summarise_baseline(record)),
         **_rounded(
             {
-                "linear_accuracy": record.linear.accuracy.value,
                 "linear_f1_macro": record.linear.f1_macro.value,
+                "linear_accuracy": record.linear.accuracy.value,
                 "majority_accuracy": record.majority.accuracy.value,
-                "seconds": record.seconds,
+                **({"frozen_f1_macro": frozen.f1_macro} if frozen else {}),
+                "seconds": record.seconds + (frozen.seconds if frozen else 0.0),
             }
         ),
     }
 
 
 def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Metadata:
-    """Time, memory, val scores and the training curve."""
-    best = max(record.history, key=lambda entry: entry.val_f1_macro)
+    """The chosen candidate with its score; time, memory and curve of fine-tuning."""
+    tuned, winner = record.fine_tuning, record.winner
+    baseline = experiment.find(BaselineRecord)
+    figures = {"f1_macro": winner.f1_macro.value, "accuracy": winner.accuracy}
+    if tuned:
+        best = max(tuned.history, key=lambda entry: entry.val_f1_macro)
+        figures |= {
+            "encoder_val_f1_macro": best.val_f1_macro,
+            "seconds": tuned.seconds,
+            "tokens_per_second": tuned.tokens_per_second,
+            "peak_memory_mb": tuned.peak_memory_mb,
+        }
     return {
-        "summary": markdown(summaries.summarise_checkpoint(record)),
+        "summary": markdown(summaries.summarise_checkpoint(record, baseline)),
+        "chosen": record.chosen,
+        **_rounded(figures),
         "model": experiment.directory / record.model_dir,
-        "steps": record.steps,
         "parameters": record.parameters,
-        "seeds": max(1, len(record.seeds)),
-        **_rounded(
-            {
-                "val_f1_macro": best.val_f1_macro,
-                "val_accuracy": best.val_accuracy,
-                "seconds": record.seconds,
-                "tokens_per_second": record.tokens_per_second,
-                "peak_memory_mb": record.peak_memory_mb,
-            }
-        ),
+        "seeds": len(tuned.seeds) if tuned else 0,
         **_seeds(record, None),
-        **_pictures(experiment, checkpoint=record, baseline=experiment.find(BaselineRecord)),
+        **_pictures(experiment, checkpoint=record, baseline=baseline),
     }
 
 
@@ -293,8 +297,9 @@ def _pictures(experiment: Experiment, **records: Record | None) -> Metadata:
 
 def _seeds(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Metadata:
     """A table of the scores by seed, if there are several seeds."""
-    several = len(checkpoint.seeds) > 1
-    return {"seed_scores": markdown(seeds_table(checkpoint, evaluation))} if several else {}
+    tuned = checkpoint.fine_tuning
+    several = tuned and len(tuned.seeds) > 1
+    return {"seed_scores": markdown(seeds_table(tuned, evaluation))} if tuned and several else {}
 
 
 def _table(rows: Iterable[dict[str, str]]) -> dg.MetadataValue:

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from mlrun_assets.config import Config
 from mlrun_assets.encoders.loading import (
+    POOLED_TYPES,
     check_max_length,
     digest_encoder,
     load_config,
@@ -34,7 +35,8 @@ class Hardware:
     ``encoder_digest`` covers all files of the encoder: the files behind a name can change.
     ``positions`` is the number of tokens that the encoder can read, None without a limit.
     ``untrimmable`` is the reason why the vocabulary can't be trimmed, None if it can.
-    ``trained_by_mean`` is True if the encoder is known to be trained on the mean of its states.
+    ``trained_by_mean`` is True if the encoder is known to be trained on the mean of its states,
+    ``can_freeze`` if a linear head on that mean makes a classifier that transformers can load.
     ``available_memory_gb`` (2**30 bytes) is that of the accelerator if there is one.
     """
 
@@ -48,6 +50,7 @@ class Hardware:
     vocabulary: int
     untrimmable: str | None
     trained_by_mean: bool
+    can_freeze: bool
 
 
 def observe(encoder: EncoderSource, max_length: int) -> Hardware:
@@ -72,6 +75,7 @@ def observe(encoder: EncoderSource, max_length: int) -> Hardware:
         positions=model_positions(encoder),
         vocabulary=int(config.vocab_size),
         trained_by_mean=encoder.kind == "embedded",
+        can_freeze=config.model_type in POOLED_TYPES,
         untrimmable=can_trim(load_tokenizer(encoder)),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import attrgetter
 
 import orjson
@@ -29,7 +30,7 @@ from mlrun_assets.plan.choice import (
 )
 from mlrun_assets.records import Advice, Choice, Recipe, TrainingPlan
 
-RATE = "training.learning_rate"
+RATE, CANDIDATES = "training.learning_rate", "model.candidates"
 
 
 def plan_training(inputs: PlanningInputs) -> TrainingPlan:
@@ -39,12 +40,16 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
         ConfigError: a value in the config does not fit the encoder.
     """
     rules.check_frozen_layers(inputs)
+    rules.check_candidates(inputs)
     choices = _without_rule(inputs)
     choices |= {key: choose(key, each, inputs) for key, each in rules.apply_rules(inputs).items()}
     # Earlier runs are comparable if all but the learning rate is equal, so it is chosen last.
     if best := best_learning_rate(inputs, _recipe(inputs, choices)):
         choices[RATE] = choose(RATE, best, inputs)
     recipe = _recipe(inputs, choices)
+    if inputs.config.training.budget == "fast" and recipe.needs("encoder"):
+        reason = "set in the config; these candidates are fine-tuned although the budget is fast"
+        choices[CANDIDATES] = replace(choices[CANDIDATES], reason=reason)
     facts = {**recipe.model_dump(), "seed": inputs.seeds}
     digest = digest_bytes(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
     same = same_runs(inputs, digest)
@@ -56,7 +61,7 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
             Choice(key=key, **{**vars(chosen), "value": as_yaml(chosen.value)})
             for key, chosen in choices.items()
         ),
-        advice=_advice(inputs),
+        advice=_advice(inputs, recipe),
         seen_before=tuple(
             f"{run.report}: the same recipe on the same data gave {run.summary or 'no metrics'}"
             for run in same[:MOST_LISTED]
@@ -88,7 +93,6 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         "model.revision": "only a hub id has revisions",
         "model.max_length": f"{train.truncated_fraction:.1%} of the training texts are longer; "
         f"their 95th percentile is {train.tokens_p95:.0f} tokens",
-        "model.ensemble": "val selects the n-gram model and the two weights of the ensemble",
     }
     default_seeds = (Config().training.seed,)
     return {
@@ -123,15 +127,14 @@ ADVICE_TOPICS = {
     "seed": "Only one seed was trained on a small training split",
     "rare_label": f"The rarest label has fewer than {RARE_LABEL_ROWS} training rows",
     "truncation": "Many training texts are longer than model.max_length",
-    "ensemble": "The encoder is not combined with the n-gram model on a small training split",
 }
 """The topics of the advice, with the issue of each."""
 
 
-def _advice(inputs: PlanningInputs) -> tuple[Advice, ...]:
+def _advice(inputs: PlanningInputs, recipe: Recipe) -> tuple[Advice, ...]:
     train, rarest = inputs.dataset.splits["train"], inputs.rarest_label_rows
     sentences = {}
-    if inputs.is_small and len(inputs.seeds) == 1:
+    if inputs.is_small and len(inputs.seeds) == 1 and recipe.needs("encoder"):
         sentences["seed"] = (
             f"One seed on {inputs.rows:,} rows: another seed gives other scores (on two "
             "Somali corpora the test macro-F1 of three seeds had a standard deviation of 2.1 and "
@@ -152,12 +155,6 @@ def _advice(inputs: PlanningInputs) -> tuple[Advice, ...]:
             f"model.max_length, {inputs.config.model.max_length} tokens (median "
             f"{train.tokens_median:.0f}, 95th percentile {train.tokens_p95:.0f}, longest "
             f"{train.tokens_max:,}). {_headline(inputs)}{_longer(inputs)}"
-        )
-    if inputs.is_small and not inputs.config.model.ensemble:
-        sentences["ensemble"] = (
-            f"With {inputs.rows:,} training rows model.ensemble: true may help. The gain is not "
-            "shown when all layers are trained: +2.5 macro-F1 [-1.1, +5.9] on 417 Somali rows "
-            f"({TECHNIQUES}). The model is then served with trust_remote_code=True."
         )
     return tuple(
         Advice(topic=topic, issue=ADVICE_TOPICS[topic], sentence=sentence)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mlrun_assets.encoders.loading import POOLED_TYPES
 from mlrun_assets.encoders.trimming import VOCABULARY_BUDGET
-from mlrun_assets.errors import ConfigError, count
+from mlrun_assets.errors import ConfigError, count, listed
 from mlrun_assets.plan.choice import ChosenValue, PlanningInputs, choose
 from mlrun_assets.records import DatasetRecord
 
@@ -153,6 +154,7 @@ def _encoder(inputs: PlanningInputs) -> dict[str, ChosenValue]:
     hardware, train = inputs.hardware, inputs.dataset.splits["train"]
     name, by_mean = inputs.config.model.name, hardware.trained_by_mean
     return {
+        "model.candidates": _candidates(inputs),
         "training.freeze": _freeze(inputs),
         "model.pooling": ChosenValue(
             "mean" if by_mean else "first",
@@ -187,6 +189,42 @@ def _encoder(inputs: PlanningInputs) -> dict[str, ChosenValue]:
             hardware.accelerator or "no accelerator",
         ),
     }
+
+
+FAST_LADDER = ("ngrams", "frozen+ngrams")
+LADDER = (*FAST_LADDER, "encoder+ngrams")
+LADDER_NOTE = "docs/decisions/020-candidates.md"
+
+
+def _candidates(inputs: PlanningInputs) -> ChosenValue:
+    """All that the budget allows; no fine-tuning where a label is rare."""
+    budget, rarest = inputs.config.training.budget, inputs.rarest_label_rows
+    few = rarest < HEAD_ONLY_ROWS
+    ladder: tuple[str, ...] = FAST_LADDER if few or budget == "fast" else LADDER
+    reason = f"each step is better than the one before on the mean of nine sets ({LADDER_NOTE})"
+    if few and budget != "fast":
+        reason = f"below {HEAD_ONLY_ROWS} rows of a label, fine-tuning is not worth its time"
+    evidence = f"training.budget is {budget}; the rarest label has {count(rarest, 'training row')}"
+    if not inputs.hardware.can_freeze:
+        ladder = tuple(name for name in ladder if "frozen" not in name)
+        evidence += "; the states of this type of encoder can't be pooled"
+    return ChosenValue(ladder, reason, evidence)
+
+
+def check_candidates(inputs: PlanningInputs) -> None:
+    """Check that the encoder can be the candidates that ``model.candidates`` names.
+
+    Raises:
+        ConfigError: a candidate needs the pooled states of the encoder, and its type has none.
+    """
+    named = inputs.config.model.candidates
+    frozen = [name for name in named if "frozen" in name] if named != "auto" else []
+    if frozen and not inputs.hardware.can_freeze:
+        raise ConfigError(
+            f"model.candidates has {listed(frozen)}, and the states of {inputs.config.model.name} "
+            "can't be pooled: this works for encoders of the types "
+            f"{listed(sorted(POOLED_TYPES))}. Take out these candidates, or set them to auto"
+        )
 
 
 def _freeze(inputs: PlanningInputs) -> ChosenValue:

@@ -125,6 +125,7 @@ def _recorded(run: RunRecords) -> Facts:
             yield name, _setting(value)
         yield "seeds", ", ".join(str(recipe.seed) for recipe in run.plan.recipes)
     if run.checkpoint:
+        yield "model", run.checkpoint.chosen
         yield "parameters", integer(run.checkpoint.parameters)
     if run.export:
         yield from _sizes(run.export)

@@ -56,11 +56,6 @@ _SCORES: tuple[tuple[str, type[Record], str], ...] = (
     ("val", EvaluationRecord, "val"),
     ("baseline_test", BaselineRecord, "linear"),
 )
-# Prefix of the metrics, record, and its fields with numbers.
-_COSTS: tuple[tuple[str, type[Record], tuple[str, ...]], ...] = (
-    ("training", CheckpointRecord, ("seconds", "tokens_per_second", "peak_memory_mb")),
-    ("export", ExportRecord, ("agreement", "size_bytes", "latency_ms_p95")),
-)
 _HISTORY = ("train_loss", "val_loss", "val_accuracy", "val_f1_macro")
 _warn = logging.getLogger(__name__).warning
 
@@ -220,6 +215,8 @@ def _copy_run(client: MlflowClient, experiment: Experiment, config: LoadedConfig
     tags |= {"mlrun.report": manifest.report, "mlrun.status": str(manifest.status)}
     if decision:
         tags["mlrun.verdict"] = str(decision.verdict)
+    if checkpoint := experiment.find(CheckpointRecord):
+        tags["mlrun.model"] = checkpoint.chosen
     group = _experiment_id(client, config)
     known = client.search_runs([group], f"tags.`{EXPERIMENT_TAG}` = '{experiment.id}'")
     run = next((run for run in known if run.data.params == params), None)
@@ -282,7 +279,8 @@ def _metrics(experiment: Experiment, logged: Mapping[str, float]) -> list[Metric
         if logged.get(name) != value
     ]
     checkpoint = experiment.find(CheckpointRecord)
-    for epoch in checkpoint.history if checkpoint else ():
+    tuned = checkpoint and checkpoint.fine_tuning
+    for epoch in tuned.history if tuned else ():
         for name in _HISTORY:
             value = getattr(epoch, name)
             if value is not None and f"history_{name}" not in logged:
@@ -302,6 +300,11 @@ def _numbers(experiment: Experiment) -> Iterator[tuple[str, float]]:
             yield f"{prefix}_mcc", scores.mcc
     if evaluation := experiment.find(EvaluationRecord):
         yield "test_calibration_error", evaluation.calibration.error
-    for prefix, kind, fields in _COSTS:
-        if record := experiment.find(kind):
-            yield from ((f"{prefix}_{field}", getattr(record, field)) for field in fields)
+    if checkpoint := experiment.find(CheckpointRecord):
+        yield "chosen_f1_macro", checkpoint.winner.f1_macro.value
+        if tuned := checkpoint.fine_tuning:
+            for name in ("seconds", "tokens_per_second", "peak_memory_mb"):
+                yield f"training_{name}", getattr(tuned, name)
+    if export := experiment.find(ExportRecord):
+        for name in ("agreement", "size_bytes", "latency_ms_p95"):
+            yield f"export_{name}", getattr(export, name)

@@ -139,12 +139,13 @@ class LabelNext(Record):
 class EvaluationRecord(Record):
     """Scores of the checkpoint on val and test, and of each seed where several were trained.
 
-    ``test_without_leaks`` leaves out the test rows that another split contains; None if there are
-    none.
+    ``chosen`` is the name of the candidate. ``test_without_leaks`` leaves out the test rows that
+    another split contains; None if there are none.
     """
 
     asset: ClassVar[str] = "evaluation_metrics"
 
+    chosen: str
     test_digest: str
     labels: tuple[str, ...]
     f1_kind: str

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from mlrun_assets.files import digest_bytes
-from mlrun_assets.records.experiment import Record, Scores
+from mlrun_assets.records.experiment import Record, Score, Scores
 
 SPLITS = ("train", "val", "test")
 
@@ -179,7 +179,11 @@ class Recipe(Record):
     freeze: str | int
     group_by_length: bool
     attention_dropout: bool = True
-    ensemble: bool = False
+    candidates: tuple[str, ...] = ()
+
+    def needs(self, part: str) -> bool:
+        """Whether a candidate has this part."""
+        return any(part in name.split("+") for name in self.candidates)
 
     @property
     def comparable_digest(self) -> str:
@@ -273,10 +277,7 @@ class VocabularyTrim(Record):
 
 
 class SeedResult(Record):
-    """The model of one seed on val, at its best epoch.
-
-    With an ensemble, F1 and accuracy are those of the ensemble, the loss that of the encoder.
-    """
+    """The encoder of one seed on val, at its best epoch."""
 
     seed: int
     val_f1_macro: float
@@ -288,32 +289,13 @@ class SeedResult(Record):
     digest: str
 
 
-class EnsembleRecord(Record):
-    """An ensemble of an encoder and an n-gram model: its weights and its scores on val."""
-
-    ngram_model: str
-    encoder_weight: float
-    ngram_weight: float
-    val_f1_encoder: float
-    val_f1_ngrams: float
-    val_f1_ensemble: float
-    val_accuracy_ensemble: float
-
-
-class CheckpointRecord(Record):
-    """The trained checkpoint; with several seeds, that of the best one on val.
+class FineTuningRecord(Record):
+    """The fine-tuning of the encoder; with several seeds, that of the best one on val.
 
     ``best_epoch`` is the epoch with the highest val macro-F1. ``passed_over`` names the damaged
-    checkpoints that a resumed training skipped. ``reused_from`` is the earlier experiment whose
-    checkpoint was reused, ``not_reused`` the reason why a planned one was not.
+    checkpoints that a resumed training skipped.
     """
 
-    asset: ClassVar[str] = "trained_checkpoint"
-
-    model_dir: str
-    digest: str
-    size_bytes: int
-    parameters: int
     history: tuple[EpochMetrics, ...]
     best_epoch: float
     stopped_early: bool
@@ -323,21 +305,92 @@ class CheckpointRecord(Record):
     seconds: float
     tokens_per_second: float
     peak_memory_mb: float
-    trim: VocabularyTrim | None
     seed: int
     seeds: tuple[SeedResult, ...]
-    reused_from: str | None = None
-    not_reused: str | None = None
-    ensemble: EnsembleRecord | None = None
 
 
-class BaselineCandidate(Record):
-    """One linear model that was tried."""
+class CandidateRecord(Record):
+    """A candidate model, judged on rows that its parts were not trained on.
+
+    These are ``rows`` of train and val, or of val if a part was fine-tuned. The log-losses are on
+    the ``rows_compared`` that all candidates were judged on; ``loss_above_chosen`` is the mean
+    difference to that of the chosen candidate, with its standard error. ``weights`` are the factors
+    of the parts' scores.
+    """
 
     name: str
-    val_accuracy: float
-    val_f1_macro: float
+    rows: int
+    f1_macro: Score
+    accuracy: float
+    log_loss: float
+    loss_above_chosen: float
+    loss_error: float
+    rows_compared: int
+    weights: dict[str, float]
+
+
+class CheckpointRecord(Record):
+    """The model of the run: the chosen one of the candidates.
+
+    ``fine_tuning`` is None if no candidate needs it. ``reused_from`` is the earlier experiment
+    whose model was reused, ``not_reused`` the reason why a planned one was not.
+    """
+
+    asset: ClassVar[str] = "trained_checkpoint"
+
+    model_dir: str
+    digest: str
+    size_bytes: int
+    parameters: int
+    chosen: str
+    candidates: tuple[CandidateRecord, ...]
+    trim: VocabularyTrim | None
+    fine_tuning: FineTuningRecord | None
+    reused_from: str | None = None
+    not_reused: str | None = None
+
+    @property
+    def winner(self) -> CandidateRecord:
+        """The chosen candidate."""
+        return next(each for each in self.candidates if each.name == self.chosen)
+
+    @property
+    def has_ngrams(self) -> bool:
+        """Whether n-grams are a part of the model."""
+        return "ngrams" in self.winner.weights
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether the fine-tuned encoder is a part of the model."""
+        return "encoder" in self.winner.weights
+
+    def training_seconds(self, candidate: str, baseline: BaselineRecord) -> float:
+        """The time to train the parts of a candidate, with all seeds."""
+        frozen, tuned = baseline.frozen, self.fine_tuning
+        seconds = {
+            "ngrams": baseline.seconds,
+            "frozen": frozen.seconds if frozen else 0.0,
+            "encoder": sum(seed.seconds for seed in tuned.seeds) if tuned else 0.0,
+        }
+        return sum(seconds[part] for part in candidate.split("+"))
+
+
+class NgramCandidate(Record):
+    """One n-gram model that was tried, with its scores in cross-validation on train and val."""
+
+    name: str
+    accuracy: float
+    f1_macro: float
     seconds: float
+
+
+class FrozenRecord(Record):
+    """The frozen encoder with a linear head: scores in cross-validation on train and val."""
+
+    accuracy: float
+    f1_macro: float
+    seconds: float
+    trim: VocabularyTrim | None
 
 
 class BaselineRecord(Record):
@@ -345,7 +398,7 @@ class BaselineRecord(Record):
 
     asset: ClassVar[str] = "baseline_metrics"
 
-    candidates: tuple[BaselineCandidate, ...]
+    candidates: tuple[NgramCandidate, ...]
     chosen: str
     majority_label: str
     majority: Scores
@@ -353,3 +406,4 @@ class BaselineRecord(Record):
     predictions_file: str
     seconds: float
     model_dir: str
+    frozen: FrozenRecord | None = None

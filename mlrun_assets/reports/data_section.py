@@ -14,7 +14,6 @@ from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, clean, code, prose
 from mlrun_assets.records import (
     DatasetRecord,
-    EpochMetrics,
     QualityCheck,
     SourceFile,
     SplitProfile,
@@ -26,7 +25,6 @@ from mlrun_assets.reports.formatting import (
     megabytes,
     number,
     percent,
-    score,
     template,
     threshold,
 )
@@ -102,24 +100,6 @@ def choices_table(plan: TrainingPlan) -> Markdown:
                 prose(choice.evidence, CELL_LIMIT),
             ]
             for choice in plan.choices
-        ),
-    )
-
-
-def history_table(history: Iterable[EpochMetrics]) -> Markdown:
-    """Losses and val scores, one row per epoch."""
-    return table(
-        ">epoch | >step | >train loss | >val loss | >val accuracy | >val macro-F1",
-        (
-            [
-                number(epoch.epoch),
-                integer(epoch.step),
-                score(epoch.train_loss),
-                score(epoch.val_loss),
-                score(epoch.val_accuracy),
-                score(epoch.val_f1_macro),
-            ]
-            for epoch in history
         ),
     )
 

@@ -76,7 +76,7 @@ def head(
         library_name="transformers",
         pipeline_tag=TASK,
         tags=["low-resource", *(["onnx"] if run.export and run.export.onnx else [])],
-        base_model=base_model,
+        base_model=base_model if run.checkpoint and run.checkpoint.chosen != "ngrams" else None,
         metrics=["accuracy", "f1"],
         model_name=clean(run.manifest.name),
         eval_results=[
@@ -100,6 +100,25 @@ def results_table(evaluation: EvaluationRecord, baseline: BaselineRecord | None)
     return scores_rows_table(measured)
 
 
+def origin_sentence(run: RunRecords, base_model: str | None) -> Markdown:
+    """The parts of the model, and the rows that it was trained on."""
+    encoder = code(base_model) if base_model else Markdown("local encoder")
+    names = {
+        "ngrams": "a linear model on words and parts of words",
+        "frozen": f"a linear head on the frozen {encoder}",
+        "encoder": f"a fine-tuned {encoder}",
+    }
+    if run.checkpoint is None or run.dataset is None:
+        return Markdown("")
+    parts = [names[part] for part in run.checkpoint.winner.weights]
+    sum_of = "the weighted sum of " if len(parts) > 1 else ""
+    rows = run.dataset.splits["train"].rows_kept + run.dataset.splits["val"].rows_kept
+    return Markdown(
+        f"It is {sum_of}{' and '.join(parts)}, trained on {count(rows, 'labelled row')} "
+        f"(train and val) of {escape(run.dataset.name)}."
+    )
+
+
 def built_in_slices(evaluation: EvaluationRecord) -> list[SliceScores]:
     """Without the slices by the data's own columns, whose values may name people."""
     return [part for part in evaluation.slices if part.column in BUILT_IN_SLICES]
@@ -119,7 +138,7 @@ def rows_table(dataset: DatasetRecord) -> Markdown:
 
 def recipe_table(plan: TrainingPlan) -> Markdown:
     """The training settings, without the encoder, whose name may be a path."""
-    left_out = {"encoder", "revision", "encoder_digest", "class_weights", "seed"}
+    left_out = {"encoder", "revision", "encoder_digest", "class_weights", "seed", "candidates"}
     recipe, weights = plan.recipe.model_dump(exclude=left_out), plan.recipe.class_weights
     rows = [[code(name), _setting(value)] for name, value in recipe.items() if value is not None]
     rows.append([code("class_weights"), joined(map(number, weights or ())) or Markdown("none")])
@@ -144,7 +163,7 @@ def limits(
             f"The rules of the run did not approve the model ({run.decision.verdict})"
             f"{rules and f': {rules}'}."
         )
-    if run.checkpoint and run.checkpoint.ensemble:
+    if run.checkpoint and run.checkpoint.has_ngrams:
         found.append(
             "The n-gram model contains words and short phrases of the training texts, which anyone "
             "with the model can read."

@@ -13,9 +13,9 @@ from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     BaselineRecord,
     Calibration,
-    CheckpointRecord,
     DatasetRecord,
     EpochMetrics,
+    FineTuningRecord,
     ReliabilityBin,
     RunRecords,
     Scores,
@@ -134,24 +134,24 @@ MOST_NAMES = 40
 MOST_BARS = 30
 
 
-def draw_training(checkpoint: CheckpointRecord, baseline: BaselineRecord | None) -> Any:
-    """By epoch: losses on the left; on the right val macro-F1, beside the n-gram baseline."""
+def draw_training(tuned: FineTuningRecord, baseline: BaselineRecord | None) -> Any:
+    """By epoch: losses on the left; on the right val macro-F1, and that of the n-grams."""
     figure = new_figure(3.1)
     losses, scores = figure.subplots(1, 2)
-    history = checkpoint.history
+    history = tuned.history
     trained = [epoch for epoch in history if epoch.train_loss is not None]
     _curve(losses, trained, "train_loss", ORANGE, "train")
     _curve(losses, history, "val_loss", BLUE, "val")
     losses.set_title("loss")
     losses.legend(loc="best")
-    _curve(scores, history, "val_f1_macro", GREEN, "model")
+    _curve(scores, history, "val_f1_macro", GREEN, "encoder")
     scores.set_title("val macro-F1")
     if baseline:
-        val = {candidate.name: candidate.val_f1_macro for candidate in baseline.candidates}
-        value = val[baseline.chosen]
-        label = f"n-gram baseline, {value:.3f}"
+        tried = {each.name: each.f1_macro for each in baseline.candidates}
+        value = tried[baseline.chosen]
+        label = f"n-grams, cross-validated, {value:.3f}"
         scores.axhline(value, color=GREY, linestyle="--", linewidth=1.4, label=label)
-    best = next((epoch for epoch in history if epoch.epoch == checkpoint.best_epoch), None)
+    best = next((epoch for epoch in history if epoch.epoch == tuned.best_epoch), None)
     if best:
         label = f"best: epoch {best.epoch:g}, {best.val_f1_macro:.3f}"
         scores.plot(best.epoch, best.val_f1_macro, "*", color=RED, markersize=14, label=label)
@@ -305,9 +305,9 @@ def _drawings(records: RunRecords) -> dict[str, tuple[Callable[[list[str]], Any]
         drawings["confusion"] = partial(draw_confusion, test), test
         drawings["per_class"] = partial(draw_per_class, test), test
         drawings["reliability"] = lambda _: draw_reliability(calibration), calibration
-    if checkpoint and checkpoint.history:
-        baseline = records.baseline
-        drawings["training"] = lambda _: draw_training(checkpoint, baseline), (checkpoint, baseline)
+    tuned, baseline = checkpoint and checkpoint.fine_tuning, records.baseline
+    if tuned and tuned.history:
+        drawings["training"] = lambda _: draw_training(tuned, baseline), (tuned, baseline)
     if dataset:
         drawings["labels"] = partial(draw_labels, dataset), dataset
         drawings["lengths"] = lambda _: draw_lengths(dataset), dataset

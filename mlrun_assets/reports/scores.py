@@ -9,7 +9,7 @@ from mlrun_assets.evaluation.calibration import TEMPERATURES
 from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
-    BaselineCandidate,
+    BaselineRecord,
     Calibration,
     CheckOutcome,
     ClassScores,
@@ -18,6 +18,8 @@ from mlrun_assets.records import (
     DecisionRecord,
     ErrorByChance,
     EvaluationRecord,
+    FrozenRecord,
+    NgramCandidate,
     RuleOutcome,
     RuleResult,
     RunRecords,
@@ -150,13 +152,17 @@ def parts_table(comparison: Comparison) -> Markdown:
     )
 
 
-def candidates_table(candidates: Iterable[BaselineCandidate]) -> Markdown:
-    """The linear models that were tried."""
+def cheap_models_table(baseline: BaselineRecord) -> Markdown:
+    """The n-gram models and the frozen encoder in cross-validation on train and val."""
+    tried = {f"n-grams, {one.name}": one for one in baseline.candidates}
+    models: dict[str, NgramCandidate | FrozenRecord] = {**tried}
+    if baseline.frozen:
+        models["frozen encoder, linear head"] = baseline.frozen
     rows = (
-        [one.name, score(one.val_accuracy), score(one.val_f1_macro), seconds(one.seconds)]
-        for one in candidates
+        [name, score(one.f1_macro), score(one.accuracy), seconds(one.seconds)]
+        for name, one in models.items()
     )
-    return table("model | >val accuracy | >val macro-F1 | >time", rows)
+    return table("in cross-validation | >macro-F1 | >accuracy | >time", rows)
 
 
 def rules_table(rules: Iterable[RuleResult]) -> Markdown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.records import (
+    MIN_AGREEMENT,
     BaselineRecord,
     CheckOutcome,
     CheckpointRecord,
@@ -13,6 +14,7 @@ from mlrun_assets.records import (
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    FineTuningRecord,
     LookCount,
     RunRecords,
     Status,
@@ -24,19 +26,18 @@ from mlrun_assets.reports.formatting import (
     megabytes,
     number,
     percent,
-    score,
     seconds,
 )
 from mlrun_assets.reports.scores import f1_name, label_next_sentence
 from mlrun_assets.statistics import formatted_p
 
 
-def baseline_sentence(
-    comparison: Comparison, f1: Markdown, baseline: BaselineRecord | None
-) -> Markdown:
+def baseline_sentence(evaluation: EvaluationRecord, baseline: BaselineRecord | None) -> Markdown:
     """Whether the model is shown to beat the n-gram baseline, with both intervals."""
     speed = f", which trains in {seconds(baseline.seconds)}" if baseline else ""
-    return _comparison(comparison, f"the n-gram baseline{speed}", f1)
+    if evaluation.chosen == "ngrams":
+        return Markdown(f"The model is the n-gram baseline{speed}.")
+    return _comparison(evaluation.baseline, f"the n-gram baseline{speed}", f1_name(evaluation))
 
 
 def production_sentence(evaluation: EvaluationRecord) -> Markdown:
@@ -101,30 +102,45 @@ def unlabelled_sentence(texts: UnlabelledTexts) -> Markdown:
     )
 
 
-def training_sentence(checkpoint: CheckpointRecord) -> Markdown:
+def training_sentence(tuned: FineTuningRecord) -> Markdown:
     """Length, speed and best epoch of the training."""
-    epochs = checkpoint.history[-1].epoch if checkpoint.history else 0
-    resumed = checkpoint.resumed_from_step
-    passed_over = joined(map(code, checkpoint.passed_over))
+    epochs = tuned.history[-1].epoch if tuned.history else 0
+    resumed = tuned.resumed_from_step
+    passed_over = joined(map(code, tuned.passed_over))
     return Markdown(
-        f"Trained for {number(epochs)} epoch{'' if epochs == 1 else 's'} "
-        f"({count(checkpoint.steps, 'step')}) in {seconds(checkpoint.seconds)}: "
-        f"{number(round(checkpoint.tokens_per_second))} tokens/s, peak memory "
-        f"{number(round(checkpoint.peak_memory_mb))} MB. "
-        f"Best epoch on val: {number(checkpoint.best_epoch)}. "
-        f"Stopped early: {'yes' if checkpoint.stopped_early else 'no'}. "
+        f"The encoder was fine-tuned for {number(epochs)} epoch{'' if epochs == 1 else 's'} "
+        f"({count(tuned.steps, 'step')}) in {seconds(tuned.seconds)}: "
+        f"{number(round(tuned.tokens_per_second))} tokens/s, peak memory "
+        f"{number(round(tuned.peak_memory_mb))} MB. "
+        f"Best epoch on val: {number(tuned.best_epoch)}. "
+        f"Stopped early: {'yes' if tuned.stopped_early else 'no'}. "
         f"Resumed: {'no' if resumed is None else f'from step {integer(resumed)}'}."
         + (f" Damaged checkpoints that were skipped: {passed_over}." if passed_over else "")
     )
 
 
-def seed_sentence(checkpoint: CheckpointRecord) -> Markdown:
-    """The seed of the deployed model, and of how many it is the best."""
-    if len(checkpoint.seeds) < 2:
-        return Markdown(f"Seed {checkpoint.seed}.")
+def seed_sentence(tuned: FineTuningRecord) -> Markdown:
+    """The seed of the fine-tuned encoder, and of how many it is the best."""
+    if len(tuned.seeds) < 2:
+        return Markdown(f"Seed {tuned.seed}.")
     return Markdown(
-        f"Seed {checkpoint.seed} has the highest val macro-F1 of "
-        f"{count(len(checkpoint.seeds), 'seed')}; the other figures here are for this seed."
+        f"Seed {tuned.seed} has the highest val macro-F1 of "
+        f"{count(len(tuned.seeds), 'seed')}; the other figures here are for this seed."
+    )
+
+
+def choice_sentence(checkpoint: CheckpointRecord) -> Markdown:
+    """Which candidate became the model of the run, and why."""
+    name, tried = code(checkpoint.chosen), len(checkpoint.candidates)
+    if tried == 1:
+        return Markdown(f"The model is {name}, the only candidate.")
+    split = "val" if checkpoint.fine_tuning else "train and val"
+    return Markdown(
+        f"The model is {name}, chosen from {tried} candidates. A more expensive candidate wins "
+        "unless a cheaper one has a log-loss that is lower by more than one standard error, or "
+        f"gives the same label to {percent(MIN_AGREEMENT)} of the rows. "
+        f"They were compared on {count(checkpoint.winner.rows_compared, f'{split} row')} that they "
+        "were not trained on. The test split was not used."
     )
 
 
@@ -139,12 +155,12 @@ def reuse_sentence(checkpoint: CheckpointRecord) -> Markdown:
 
 
 def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
-    """The size of the model, its vocabulary and its ensemble."""
+    """The size of the model and its vocabulary."""
     sentences = [
         f"The model has {count(checkpoint.parameters, 'parameter')} "
         f"({megabytes(checkpoint.size_bytes)})."
     ]
-    trim, ensemble = checkpoint.trim, checkpoint.ensemble
+    trim = checkpoint.trim
     if trim:
         sentences.append(
             f"Its vocabulary is trimmed from {integer(trim.pieces_before)} to "
@@ -153,16 +169,8 @@ def model_sentence(checkpoint: CheckpointRecord) -> Markdown:
             f"{100 * trim.fertility_growth:+.1f} % tokens; unknown tokens: "
             f"{integer(trim.val_unknown_after)} (before: {integer(trim.val_unknown_before)})."
         )
-    else:
+    elif checkpoint.chosen != "ngrams":
         sentences.append("Its vocabulary is not trimmed.")
-    if ensemble:
-        sentences.append(
-            f"It is an ensemble of the encoder (weight {ensemble.encoder_weight:.3g}) and the "
-            f"n-gram model {escape(ensemble.ngram_model)} (weight {ensemble.ngram_weight:.3g}): "
-            f"val macro-F1 {score(ensemble.val_f1_ensemble)}, encoder alone "
-            f"{score(ensemble.val_f1_encoder)}, n-grams alone {score(ensemble.val_f1_ngrams)}. "
-            "The weights are fitted on val as well."
-        )
     return Markdown(" ".join(sentences))
 
 
@@ -256,8 +264,17 @@ def headline(records: RunRecords) -> Markdown:
     if ended_early(records):
         return Markdown(f"**{manifest.status}**: {prose(_cause(records), HEADLINE_LIMIT)}")
     if decision:
-        return Markdown(f"**{decision.verdict}**: {prose(decision.sentence)}")
+        return Markdown(f"**{decision.verdict}**: {prose(decision.sentence)}{_model(records)}")
     return Markdown(f"**{manifest.status}**: no verdict is recorded.")
+
+
+def _model(records: RunRecords) -> str:
+    """The rest of the headline, if the model is not the fine-tuned encoder of the config."""
+    checkpoint, plan = records.checkpoint, records.plan
+    if checkpoint is None or plan is None or checkpoint.is_fine_tuned:
+        return ""
+    name, encoder = code(checkpoint.chosen), code(plan.recipe.encoder)
+    return f". The model is {name}, not a fine-tuned {encoder}."
 
 
 def _cause(records: RunRecords) -> str:
@@ -292,8 +309,27 @@ def next_steps(records: RunRecords) -> list[str]:
             if not (records.in_production and promotion in step)
         ]
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
-    if labelling:
-        steps.append(labelling)
+    steps += filter(None, (_rows_sentence(records), labelling))
     if records.plan:
         steps += [advice.sentence for advice in records.plan.advice]
     return steps
+
+
+def _rows_sentence(records: RunRecords) -> Markdown | None:
+    """Which rows to label if the model is not shown to be better than n-grams without test rows."""
+    checkpoint, dataset = records.checkpoint, records.dataset
+    if checkpoint is None or dataset is None or len(checkpoint.candidates) == 1:
+        return None
+    ngrams = next((one for one in checkpoint.candidates if one.name == "ngrams"), None)
+    if ngrams is None or ngrams.loss_above_chosen > ngrams.loss_error:
+        return None
+    train, *_ = dataset.splits.values()
+    rows = train.label_rows
+    rarest, largest = min(rows, key=rows.__getitem__), max(rows, key=rows.__getitem__)
+    unproven = "no candidate is" if checkpoint.chosen == "ngrams" else "the model is not"
+    return Markdown(
+        f"On rows of train and val, {unproven} shown to be better than the n-gram model alone. "
+        f"More training rows may change this: there are {integer(sum(rows.values()))}. "
+        f"Label rows of {escape(rarest)} first, which has {integer(rows[rarest])}; "
+        f"{escape(largest)}, the largest label, has {integer(rows[largest])}."
+    )

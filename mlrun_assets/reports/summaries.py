@@ -21,7 +21,6 @@ from mlrun_assets.records import (
 from mlrun_assets.reports.data_section import (
     checks_table,
     choices_table,
-    history_table,
     splits_table,
 )
 from mlrun_assets.reports.formatting import (
@@ -34,8 +33,15 @@ from mlrun_assets.reports.formatting import (
     seconds,
     spread,
 )
-from mlrun_assets.reports.scores import candidates_table, f1_name, rules_table, scores_rows_table
-from mlrun_assets.reports.tables import debt_table, forms_table, last_runs, runs_table, table
+from mlrun_assets.reports.scores import cheap_models_table, f1_name, rules_table, scores_rows_table
+from mlrun_assets.reports.tables import (
+    candidates_table,
+    debt_table,
+    forms_table,
+    last_runs,
+    runs_table,
+    table,
+)
 
 
 def summarise_experiment(record: ExperimentRecord) -> str:
@@ -67,32 +73,35 @@ def summarise_dataset(record: DatasetRecord) -> str:
 def summarise_plan(record: TrainingPlan) -> str:
     """The main settings, and the reasons for all."""
     recipe = record.recipe
+    tuning = "no fine-tuning"
+    if recipe.needs("encoder"):
+        tuning = (
+            f"up to {count(recipe.epochs, 'epoch')}, learning rate {number(recipe.learning_rate)}, "
+            f"batch size {integer(recipe.batch_size)}, {count(len(record.recipes), 'seed')}"
+        )
     return _summary(
-        f"{escape(recipe.encoder)}: up to {count(recipe.epochs, 'epoch')}, learning "
-        f"rate {number(recipe.learning_rate)}, batch size {integer(recipe.batch_size)}, "
-        f"{count(len(record.recipes), 'seed')}",
+        f"{escape(recipe.encoder)}: candidates {escape(', '.join(recipe.candidates))}; {tuning}",
         choices_table(record),
     )
 
 
 def summarise_baseline(record: BaselineRecord) -> str:
-    """The test scores of the n-gram and majority baselines, and the models that were tried."""
+    """The test score of the n-gram baseline, and the cross-validation of the cheap models."""
     return _summary(
-        f"{escape(record.chosen)}: test macro-F1 {score(record.linear.f1_macro)}, trained in "
-        f"{seconds(record.seconds)}; majority class {score(record.majority.f1_macro.value)}",
-        candidates_table(record.candidates),
+        f"Test macro-F1 {score(record.linear.f1_macro)} with n-grams ({escape(record.chosen)}), "
+        f"{score(record.majority.f1_macro.value)} with the majority class",
+        cheap_models_table(record),
     )
 
 
-def summarise_checkpoint(record: CheckpointRecord) -> str:
-    """The best epoch, the speed, and the history."""
-    seeds = len(record.seeds)
-    seed = f"seed {record.seed} of {integer(seeds)}, " if seeds > 1 else ""
-    reused = f"Reused from {escape(record.reused_from)}. " if record.reused_from else ""
+def summarise_checkpoint(record: CheckpointRecord, baseline: BaselineRecord | None = None) -> str:
+    """The score of the chosen candidate, and all candidates."""
+    reused = f", reused from {escape(record.reused_from)}" if record.reused_from else ""
+    winner, tried = record.winner, count(len(record.candidates), "candidate")
     return _summary(
-        f"{reused}Best on val: {seed}epoch {number(record.best_epoch)}; "
-        f"{seconds(record.seconds)}, {number(round(record.tokens_per_second))} tokens/s",
-        history_table(record.history),
+        f"Macro-F1 {score(winner.f1_macro)} on {count(winner.rows, 'row')} that were not trained "
+        f"on: {code(winner.name)}, chosen from {tried}{reused}",
+        candidates_table(record, baseline),
     )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
+    BaselineRecord,
     CheckpointRecord,
     DebtChange,
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
+    FineTuningRecord,
     Manifest,
     OnnxExport,
     PriorRun,
@@ -20,6 +22,7 @@ from mlrun_assets.records import (
 from mlrun_assets.reports.formatting import (
     NOTHING,
     digest,
+    integer,
     megabytes,
     number,
     percent,
@@ -184,7 +187,30 @@ def forms_table(export: ExportRecord) -> Markdown:
     )
 
 
-def seeds_table(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) -> Markdown:
+def candidates_table(checkpoint: CheckpointRecord, baseline: BaselineRecord | None) -> Markdown:
+    """The candidates from the cheapest to the dearest, with the training time of all their parts.
+
+    The difference of the log-loss to that of the chosen one has its standard error.
+    """
+    rows = []
+    for one in checkpoint.candidates:
+        chosen = one is checkpoint.winner
+        above = Markdown(f"{one.loss_above_chosen:+.3f} ± {one.loss_error:.3f}")
+        rows.append(
+            [
+                Markdown(f"**{code(one.name)}** (chosen)") if chosen else code(one.name),
+                score(one.f1_macro),
+                integer(one.rows),
+                seconds(checkpoint.training_seconds(one.name, baseline) if baseline else None),
+                score(one.log_loss),
+                NOTHING if chosen else above,
+            ]
+        )
+    header = "candidate | >macro-F1 | >on rows | >training time | >log-loss | >difference to chosen"
+    return table(header, rows)
+
+
+def seeds_table(tuned: FineTuningRecord, evaluation: EvaluationRecord | None) -> Markdown:
     """Scores of each seed on val and, if evaluated, on test, with mean ± standard deviation."""
     tested = {
         one.seed: [score(each) for each in (one.accuracy, one.f1_macro, one.f1_weighted)]
@@ -192,14 +218,14 @@ def seeds_table(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | Non
     }
     rows = [
         [
-            Markdown(f"**{one.seed}** (kept)" if one.seed == checkpoint.seed else one.seed),
+            Markdown(f"**{one.seed}** (kept)" if one.seed == tuned.seed else one.seed),
             number(one.best_epoch),
             seconds(one.seconds),
             score(one.val_accuracy),
             score(one.val_f1_macro),
             *tested.get(one.seed, [NOTHING] * 3),
         ]
-        for one in checkpoint.seeds
+        for one in tuned.seeds
     ]
     if evaluation and evaluation.over_seeds:
         over = evaluation.over_seeds

@@ -24,6 +24,7 @@ from mlrun_assets.production.pointer import last_move, read_production
 from mlrun_assets.production.versions import versions
 from mlrun_assets.records import (
     CheckOutcome,
+    CheckpointRecord,
     DatasetRecord,
     DecisionRecord,
     EvaluationRecord,
@@ -192,7 +193,7 @@ def _update_production(experiment: Experiment, config: LoadedConfig) -> None:
 
 
 def run_summary(experiment: Experiment, config: LoadedConfig, error: str | None = None) -> str:
-    """Scores, verdict and deployment in one line, then the first line of ``error``.
+    """Scores, model, verdict and deployment in one line, then the first line of ``error``.
 
     Whether the model is deployed comes from production: the next move outdates a record of it.
     """
@@ -203,6 +204,8 @@ def run_summary(experiment: Experiment, config: LoadedConfig, error: str | None 
         parts.append(f"accuracy {evaluation.test.accuracy.value:.3f}")
         parts.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{seeds}")
         parts.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
+    if checkpoint := experiment.find(CheckpointRecord):
+        parts.append(f"model {checkpoint.chosen}")
     if decision := experiment.find(DecisionRecord):
         parts.append(decision.verdict)
     with suppress(ProductionError):  # the next run reports that production can't be read

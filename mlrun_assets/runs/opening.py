@@ -334,7 +334,8 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
     decision = experiment.find(DecisionRecord)
     line = registered.get(manifest.report)
     # The best seed would flatter a recipe, so the mean counts.
-    seeds = checkpoint.seeds if checkpoint else ()
+    tuned = checkpoint and checkpoint.fine_tuning
+    seeds = tuned.seeds if tuned else ()
     return PriorRun(
         report=manifest.report,
         status=manifest.status,
@@ -346,7 +347,7 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
         data_digest=dataset.digest if dataset else None,
         test_digest=dataset.splits["test"].source_digest if dataset else None,
         recipe_digest=plan.recipe_digest if plan else None,
-        recipe_summary=recipe_summary(plan) if plan else None,
+        recipe_summary=recipe_summary(plan, checkpoint) if plan else None,
         comparable_digest=plan.recipe.comparable_digest if plan else None,
         learning_rate=plan.recipe.learning_rate if plan else None,
         val_digest=dataset.splits["val"].source_digest if dataset else None,
@@ -358,11 +359,12 @@ def _from_records(experiment: Experiment, registered: dict[str, RunLine]) -> Pri
     )
 
 
-def recipe_summary(plan: TrainingPlan) -> str:
-    """Encoder, epochs, batch size, learning rate and seeds, in one line."""
+def recipe_summary(plan: TrainingPlan, checkpoint: CheckpointRecord | None) -> str:
+    """The chosen candidate, encoder, epochs, batch size, learning rate and seeds, in one line."""
     recipe, seeds = plan.recipe, [each.seed for each in plan.recipes]
+    chosen = f"{checkpoint.chosen} with " if checkpoint else ""
     return (
-        f"{recipe.encoder}, {count(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
+        f"{chosen}{recipe.encoder}, {count(recipe.epochs, 'epoch')}, batch {recipe.batch_size}, "
         f"learning rate {recipe.learning_rate:g}, "
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     )

@@ -1,6 +1,8 @@
-"""Fine-tuning.
+"""The candidate models: trained, compared, and the best one kept.
 
-train.py        the stage: train each seed on the chosen backend, keep the best on val
+train.py        the stages: train the cheap candidates; fine-tune on the chosen backend, and choose
+candidates.py   the candidates judged without the test split, the choice, the model of the run
+frozen.py       the frozen encoder with a linear head in closed form
 job.py          one training job as plain values, its files, its result; several seeds
 fine_tuning.py  the trainer function: a job in, a model directory and a history out
 trainer.py      the Trainer subclass: weighted loss, batches, several processes, clear errors

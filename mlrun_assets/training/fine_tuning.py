@@ -108,7 +108,7 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if arguments.should_save:
-            _save(trainer.model, tokenizer, job.model_dir)
+            save_model(trainer.model, tokenizer, job.model_dir)
     trainer.accelerator.wait_for_everyone()
     history = epoch_history(trainer.state.log_history)
     epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
@@ -252,7 +252,7 @@ def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     return val_metrics(prediction.label_ids, np.argmax(prediction.predictions, axis=1))
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:
     """Write the model as transformers reads it; the directory appears when it is complete."""
     with new_directory(model_dir, replace=True) as directory:
         model.save_pretrained(str(directory))

@@ -16,7 +16,6 @@ from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import MlrunError, RecordError, TrainingError
 from mlrun_assets.files import digest_bytes, digest_directory, write_atomically
 from mlrun_assets.records import (
-    EnsembleRecord,
     EpochMetrics,
     Recipe,
     Record,
@@ -70,7 +69,6 @@ class FineTuningResult:
     seconds: float
     peak_memory_mb: float
     trim: VocabularyTrim | None
-    ensemble: EnsembleRecord | None = None
 
 
 # Runs a job on some backend.
@@ -95,9 +93,7 @@ class TrainedSeed:
 
     @property
     def val_scores(self) -> tuple[float, float]:
-        """Macro-F1 and accuracy of the deployed model: of the ensemble if there is one."""
-        if ensemble := self.result.ensemble:
-            return ensemble.val_f1_ensemble, ensemble.val_accuracy_ensemble
+        """Macro-F1 and accuracy."""
         return self.best.val_f1_macro, self.best.val_accuracy
 
 

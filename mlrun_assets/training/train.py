@@ -1,19 +1,27 @@
-"""Stage ``trained_checkpoint``: the recipe and the validated splits in, a model directory out."""
+"""Stages ``baseline_metrics`` and ``trained_checkpoint``: recipe and rows in, the model out."""
 
 from __future__ import annotations
 
+import math
 import shutil
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
-from mlrun_assets.config import TrainingConfig
+from mlrun_assets.config import Config, TrainingConfig
 from mlrun_assets.encoders.loading import digest_encoder
 from mlrun_assets.encoders.source import EncoderSource
-from mlrun_assets.errors import RecordError, TrainingError
+from mlrun_assets.errors import RecordError, TrainingError, count
 from mlrun_assets.experiment import Experiment, ExperimentPaths
-from mlrun_assets.files import digest_directory, link_directory, size_in_bytes
-from mlrun_assets.records import CheckpointRecord, DatasetRecord, Recipe, SeedResult
+from mlrun_assets.files import digest_directory, link_directory, size_in_bytes, write_atomically
+from mlrun_assets.records import (
+    BaselineRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    FineTuningRecord,
+    Recipe,
+    SeedResult,
+)
+from mlrun_assets.training import candidates
 from mlrun_assets.training.job import (
     FineTuningJob,
     FineTuningResult,
@@ -30,39 +38,51 @@ from mlrun_assets.types import ProgressCallback
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """The recipes, one per seed, the encoder that all of them start from, and the trackers.
+    """The recipes, one per seed, the encoder that all of them start from, and the config.
 
-    ``reuse`` is an earlier experiment, beside this one, whose checkpoint is taken instead.
+    ``reuse`` is an earlier experiment, beside this one, whose model is taken instead.
     """
 
     recipes: tuple[Recipe, ...]
     encoder: EncoderSource
-    report_to: tuple[str, ...]
+    config: Config
     reuse: str | None = None
+
+
+def train_cheap(
+    directory: Path, dataset: DatasetRecord, request: TrainingRequest
+) -> BaselineRecord:
+    """Train the candidates that need no fine-tuning.
+
+    Raises:
+        TrainingError: the dataset is not ready, or the encoder is not the one of the plan.
+        EncoderError: the encoder can't be loaded.
+    """
+    _require_ready(dataset)
+    job = _job(directory, dataset, request, request.recipes[0])
+    if job.recipe.needs("frozen"):
+        _require_planned_encoder(job.recipe, request.encoder)
+    return candidates.train_cheap(directory, dataset, job, request.config)
 
 
 def train_checkpoint(
     directory: Path,
     dataset: DatasetRecord,
+    baseline: BaselineRecord,
     request: TrainingRequest,
-    run: JobRunner,
     progress: ProgressCallback,
 ) -> CheckpointRecord:
-    """Fine-tune in the experiment at ``directory``, or take the checkpoint of an earlier one.
+    """Fine-tune the encoder if a candidate needs it, and choose the model of the run.
 
-    With several seeds the model that is best on val becomes ``model/``; every seed keeps
-    ``seeds/SEED/model``, and a finished one is not trained again.
+    Or take the model of an earlier experiment. With several seeds the encoder that is best on val
+    goes on; every seed keeps ``seeds/SEED/model``, and a finished one is not trained again.
 
     Raises:
         TrainingError: the dataset is not ready, the encoder is not the one of the plan, or training
             fails.
         EncoderError: the encoder can't be loaded.
     """
-    if not dataset.ready:
-        raise TrainingError(
-            "the validated dataset is not ready: fix what its checks found and materialize "
-            "validated_dataset again"
-        )
+    _require_ready(dataset)
     not_reused = None
     if request.reuse:
         try:
@@ -73,17 +93,57 @@ def train_checkpoint(
         else:
             progress(f"training: the checkpoint of {request.reuse} is reused")
             return taken
-    _require_planned_encoder(request.recipes[0], request.encoder)
-    jobs = [_job(directory, dataset, request, recipe) for recipe in request.recipes]
-    train = partial(_train, run=run, progress=progress)
-    if len(jobs) == 1:
-        trained = [TrainedSeed(jobs[0], train(jobs[0]), digest_directory(jobs[0].model_dir))]
-    else:
-        trained = train_seeds(jobs, train, progress)
-        paths = ExperimentPaths(directory)
-        link_directory(best_on_val(trained).job.model_dir, paths.model)
-        shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    return _record(directory, trained).model_copy(update={"not_reused": not_reused})
+    recipe, trained = request.recipes[0], None
+    if recipe.needs("encoder"):
+        _require_planned_encoder(recipe, request.encoder)
+        run = job_runner(request.config.training, progress)
+        jobs = [_job(directory, dataset, request, each) for each in request.recipes]
+        if len(jobs) == 1:
+            trained = [TrainedSeed(jobs[0], run(jobs[0]), digest_directory(jobs[0].model_dir))]
+        else:
+            trained = train_seeds(jobs, run, progress)
+            shutil.rmtree(ExperimentPaths(directory).checkpoints, ignore_errors=True)
+    best = best_on_val(trained) if trained else None
+    chosen, judged = candidates.choose_model(
+        directory, dataset, recipe, best.job.model_dir if best else None, request.config
+    )
+    progress(f"training: {chosen} is the best of {count(len(judged), 'candidate')}")
+    paths = ExperimentPaths(directory)
+    trims = {
+        "frozen": baseline.frozen.trim if baseline.frozen else None,
+        "encoder": best.result.trim if best else None,
+    }
+    return CheckpointRecord(
+        model_dir=paths.relative(paths.model),
+        digest=digest_directory(paths.model),
+        size_bytes=size_in_bytes(paths.model),
+        parameters=count_parameters(paths.model),
+        chosen=chosen,
+        candidates=judged,
+        trim=next((trims[part] for part in chosen.split("+") if part in trims), None),
+        fine_tuning=_record(directory, trained) if trained else None,
+        not_reused=not_reused,
+    )
+
+
+def _require_ready(dataset: DatasetRecord) -> None:
+    if not dataset.ready:
+        raise TrainingError(
+            "the validated dataset is not ready: fix what its checks found and materialize "
+            "validated_dataset again"
+        )
+
+
+def count_parameters(model_dir: Path) -> int:
+    """The numbers in all safetensors files below ``model_dir``."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in model_dir.rglob("*.safetensors"):
+        with safe_open(str(file), "np") as opened:
+            names = opened.keys()
+            total += sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
+    return total
 
 
 def remove_checkpoints(directory: Path) -> None:
@@ -125,32 +185,17 @@ def _job(
         checkpoints_dir=paths.of_seed(paths.checkpoints, seed),
         logs_dir=paths.of_seed(paths.logs, seed),
         model_dir=paths.model_of(seed),
-        report_to=request.report_to,
+        report_to=request.config.training.report_to,
         name=directory.name if seed is None else f"{directory.name} seed-{seed}",
     )
 
 
-def _train(job: FineTuningJob, run: JobRunner, progress: ProgressCallback) -> FineTuningResult:
-    """Fine-tune, and fit the n-gram model of an ensemble."""
-    result = run(job)
-    if not job.recipe.ensemble:
-        return result
-    from mlrun_assets.models.ngrams import add_ngrams
-
-    progress("training: fits an n-gram model beside the encoder")
-    splits = job.train_file, job.val_file
-    ensemble = add_ngrams(job.model_dir, splits, job.recipe.max_length, job.recipe.seed)
-    return replace(result, ensemble=ensemble)
-
-
-def _record(directory: Path, trained: list[TrainedSeed]) -> CheckpointRecord:
+def _record(directory: Path, trained: list[TrainedSeed]) -> FineTuningRecord:
     paths, chosen = ExperimentPaths(directory), best_on_val(trained)
     result = dict(vars(chosen.result))
-    return CheckpointRecord(
+    del result["trim"], result["parameters"]
+    return FineTuningRecord(
         tokens_per_second=result.pop("tokens") / result["seconds"],
-        model_dir=paths.relative(paths.model),
-        digest=chosen.digest,
-        size_bytes=size_in_bytes(paths.model),
         seed=chosen.job.recipe.seed,
         seeds=tuple(
             SeedResult(
@@ -183,13 +228,19 @@ def take_checkpoint(earlier: Path, directory: Path) -> CheckpointRecord:
     """
     record = Experiment(earlier).load(CheckpointRecord)
     models = {record.model_dir: record.digest}
-    models |= {seed.model_dir: seed.digest for seed in record.seeds}
+    if record.fine_tuning:
+        models |= {seed.model_dir: seed.digest for seed in record.fine_tuning.seeds}
     for model_dir, digest in models.items():
         if digest_directory(earlier / model_dir) != digest:
             raise RecordError(
                 f"{earlier / model_dir}: missing, or not the files that training wrote; set "
                 "training.reuse to false, or restore them"
             )
+    try:
+        judged = ExperimentPaths(earlier).out_of_fold.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{ExperimentPaths(earlier).out_of_fold}: {error.strerror}") from None
+    write_atomically(ExperimentPaths(directory).out_of_fold, judged)
     for model_dir in models:
         link_directory(earlier / model_dir, directory / model_dir)
     return record.model_copy(update={"reused_from": earlier.name, "not_reused": None})

@@ -77,6 +77,12 @@ def test_few_rows_judge_nobody() -> None:
     assert "1 with fewer than 30 rows not judged" in both.sentence
 
 
+def test_the_ngram_model_is_not_compared_with_itself() -> None:
+    evaluation = evaluation_record(baseline=score(0.0)).model_copy(update={"chosen": "ngrams"})
+    result = rules.beats_baseline(evaluation, DeploymentConfig(beats_baseline="strict"))
+    assert result.outcome is RuleOutcome.OFF and "is the n-gram baseline" in result.sentence
+
+
 def test_without_production_nothing_is_lost() -> None:
     assert slice_guard(evaluation_record(), DeploymentConfig()).outcome is RuleOutcome.OFF
 

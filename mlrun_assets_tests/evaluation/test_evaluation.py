@@ -13,19 +13,21 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import Config
+from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import RecordError
 from mlrun_assets.evaluation.comparison import Deployed
 from mlrun_assets.evaluation.evaluation import evaluate_checkpoint
 from mlrun_assets.files import digest_directory
 from mlrun_assets.metrics import label_numbers
-from mlrun_assets.models.ngrams import measure_baseline
 from mlrun_assets.records import (
     BaselineRecord,
     EvaluationRecord,
     ProductionVersion,
     UnlabelledTexts,
 )
+from mlrun_assets.training.train import TrainingRequest, train_cheap, train_checkpoint
 from mlrun_assets_tests.examples import (
+    RECIPE,
     checkpoint_record,
     dataset_record,
     sample_rows,
@@ -35,6 +37,7 @@ from mlrun_assets_tests.examples import (
 
 LABELS = ("farming", "health", "sports")
 ROWS = 36
+TOLD = {"farming": "beer beer", "health": "caafimaad dhakhtar", "sports": "gool kubbad"}
 
 
 def classifier(encoder: Path, directory: Path, labels: tuple[str, ...], seed: int = 0) -> Path:
@@ -60,15 +63,20 @@ def experiment(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for split in ("train", "val", "test"):
         pl.DataFrame(sample_rows(split)[:ROWS]).with_columns(
             id=pl.format(f"{split}-{{}}", pl.int_range(pl.len())),
+            # So that a tiny encoder without training can tell the labels.
+            text=pl.format("{} {}", pl.col("label").replace(TOLD), pl.col("text")),
             tokens=pl.lit(20),
             code_switched=pl.lit(value=False),
             leaks=pl.int_range(pl.len()) < (4 if split == "test" else 0),
             file=pl.lit(f"{split}.jsonl"),
             line=pl.int_range(1, pl.len() + 1),
         ).write_parquet(directory / "data" / f"{split}.parquet")
-    classifier(tiny_encoder, directory / "model", LABELS)
-    measured = measure_baseline(directory, _dataset(), Config().evaluation, 1)
+    recipe = RECIPE.model_copy(update={"candidates": ("frozen",), "class_weights": None})
+    encoder = resolve_encoder(str(tiny_encoder), None, directory)
+    request = TrainingRequest((recipe,), encoder, Config())
+    measured = train_cheap(directory, _dataset(), request)
     measured.save(directory / "baseline.json")
+    train_checkpoint(directory, _dataset(), measured, request, lambda _: None)
     return directory
 
 
@@ -95,7 +103,7 @@ def evaluate(experiment: Path) -> Evaluate:
         return evaluate_checkpoint(
             experiment,
             _dataset().model_copy(update={"unlabelled": unlabelled}),
-            checkpoint_record(seeds=tuple(map(seed_result, seeds))),
+            checkpoint_record(chosen="encoder", seeds=tuple(map(seed_result, seeds))),
             BaselineRecord.load(experiment / "baseline.json"),
             production,
             Config(**sections),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from mlrun_assets_tests.examples import changed, tiny_job
+from mlrun_assets.experiment import ExperimentPaths
+from mlrun_assets.metrics import label_numbers
+from mlrun_assets.models import ngrams
+from mlrun_assets.training.candidates import Judged, write_model
+from mlrun_assets_tests.examples import LABELS, changed, tiny_job
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +28,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> 
 @pytest.fixture(scope="session")
 def tiny_ensemble(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A copy with n-grams. Both weights are set: fitted, that of the tiny encoder is zero."""
-    from mlrun_assets.models.ngrams import add_ngrams, set_weights
+    directory = tmp_path_factory.mktemp("ensemble")
+    rows = pl.read_parquet(tiny_model.parent / "train.parquet")
+    add_ngrams(directory, tiny_model, rows, LABELS)
+    return directory / "model"
 
-    directory = tmp_path_factory.mktemp("ensemble") / "model"
-    shutil.copytree(tiny_model, directory)
-    splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
-    record = add_ngrams(directory, splits, 32, seed=1)
-    assert record.ngram_weight > 0
-    assert record.val_f1_ensemble >= max(record.val_f1_encoder, record.val_f1_ngrams) - 0.1
-    set_weights(directory, 1.0, record.ngram_weight)
-    return directory
+
+def add_ngrams(
+    directory: Path, encoder_dir: Path, rows: pl.DataFrame, labels: tuple[str, ...]
+) -> None:
+    """Write the ensemble of the classifier and an SVM on ``rows`` to ``model/``."""
+    vectorizers, blocks = ngrams.count_ngrams(rows["text"].to_list())
+    fitted = ngrams.fit(ngrams.SVM, blocks, label_numbers(rows["label"], labels), len(labels), 1)
+    ngrams.save_model(fitted, vectorizers, labels, ExperimentPaths(directory).baseline_model)
+    winner = Judged("encoder+ngrams", np.array([1.0, 3.0]), np.zeros((0, len(labels))))
+    write_model(directory, winner, encoder_dir, labels, 32)

@@ -12,56 +12,44 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mlrun_assets.config import EvaluationConfig
+from mlrun_assets.config import Config
+from mlrun_assets.data.folds import read_rows
 from mlrun_assets.models.ngrams import (
-    PIPELINE,
-    PRIOR,
-    SERVED_FILES,
+    MODELS,
+    SVM,
     Fitted,
-    _models,
-    add_ngrams,
+    count_ngrams,
     first_words_of,
-    fit_best,
-    fit_weights,
+    fit,
     measure_baseline,
-    save_fitted,
+    save_model,
     set_weights,
 )
 from mlrun_assets.models.predictor import Predictor
 from mlrun_assets.models.probe import probe_transformers
 from mlrun_assets.models.served.ngram_scorer import NgramScorer
 from mlrun_assets.records import SPLITS
+from mlrun_assets.training.candidates import PIPELINE, SERVED_FILES
 from mlrun_assets.training.fine_tuning import fine_tune
-from mlrun_assets.types import FloatArray, LabelIds
-from mlrun_assets_tests.examples import (
-    LABELS,
-    changed,
-    dataset_record,
-    sample_rows,
-    split_profile,
-    tiny_job,
-)
-
-MODELS = ["linear SVM", "logistic regression", "complement naive Bayes"]
-
+from mlrun_assets.types import LabelIds
+from mlrun_assets_tests.examples import LABELS, changed, sample_rows, tiny_job, write_splits
+from mlrun_assets_tests.models.conftest import add_ngrams
 
 # The baseline
 
 
-def test_the_model_is_chosen_on_val_and_beats_the_commonest_label(tmp_path: Path) -> None:
-    profiles = {}
-    for name in SPLITS:
-        pl.DataFrame(sample_rows(name)).write_parquet(tmp_path / f"{name}.parquet")
-        profiles[name] = split_profile({}, file=f"{name}.parquet")
-    record = dataset_record(dict.fromkeys(LABELS, 1)).model_copy(update={"splits": profiles})
-    baseline = measure_baseline(tmp_path, record, EvaluationConfig(), seed=1)
-    best = max(baseline.candidates, key=lambda candidate: candidate.val_f1_macro)
+def test_the_model_is_chosen_in_cross_validation_and_beats_the_commonest_label(
+    tmp_path: Path,
+) -> None:
+    record = write_splits(tmp_path, {name: sample_rows(name) for name in SPLITS}, LABELS)
+    rows = read_rows(tmp_path, record, Config())
+    baseline, scores = measure_baseline(tmp_path, record, rows, Config())
+    best = max(baseline.candidates, key=lambda candidate: candidate.f1_macro)
     assert baseline.chosen == best.name
-    assert [each.name for each in baseline.candidates] == MODELS
-    assert min(each.val_f1_macro for each in baseline.candidates) > 0.7
+    assert tuple(each.name for each in baseline.candidates) == MODELS
+    assert min(each.f1_macro for each in baseline.candidates) > 0.7
+    assert (scores.argmax(axis=1) == rows.truth).mean() == pytest.approx(best.accuracy)
     assert baseline.majority_label == "farming"
     assert baseline.majority.accuracy.value == pytest.approx(1 / 3)
     assert baseline.majority.f1_macro.value == pytest.approx(1 / 6)
@@ -73,6 +61,16 @@ def test_the_model_is_chosen_on_val_and_beats_the_commonest_label(tmp_path: Path
 
 
 # The n-gram model
+
+
+def fitted_model(
+    name: str, texts: list[str], truth: LabelIds, labels: tuple[str, ...], model_dir: Path
+) -> Fitted:
+    """Fit the model and save it."""
+    vectorizers, blocks = count_ngrams(texts)
+    fitted = fit(name, blocks, truth, len(labels), seed=1)
+    save_model(fitted, vectorizers, labels, model_dir)
+    return fitted
 
 
 def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], LabelIds]:
@@ -89,30 +87,65 @@ def split(name: str, labels: tuple[str, ...]) -> tuple[list[str], LabelIds]:
         ("health", "sports"),
         ("farming", "absent", "sports"),
         ("farming", "absent", "health", "sports"),
+        ("absent", "sports"),
     ],
 )
-def test_a_saved_model_scores_as_the_fitted_one(
+def test_a_saved_model_scores_as_scikit_learn_does(
     name: str, labels: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Labels without a training row are never the answer."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.naive_bayes import ComplementNB
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.svm import LinearSVC
+
     texts, truth = split("train", labels)
-    model = _models(seed=1)[name].fit(first_words_of(texts), truth)
-    save_fitted(Fitted(model, name, ()), labels, tmp_path)
-    others = first_words_of(split("test", labels)[0])
+    fitted_model(name, texts, truth, labels, tmp_path)
+    others = first_words_of(split("test", LABELS)[0])
     scores = NgramScorer(tmp_path).scores(others)
     assert scores.shape == (len(others), len(labels))
-    np.testing.assert_array_equal(scores.argmax(axis=1), model.predict(others))
-    fitted = scores[:, np.unique(truth)]
-    if name == "complement naive Bayes":
-        expected = model[-1]._joint_log_likelihood(model[0].transform(others))
-        np.testing.assert_allclose(fitted, expected, rtol=1e-5)
+    if "absent" in labels:
+        assert not (scores.argmax(axis=1) == labels.index("absent")).any()
+    if len(np.unique(truth)) == 1:
+        return
+    words, letters = {}, {"analyzer": "char_wb", "ngram_range": (2, 5)}
+    if name == SVM:
+        kind, more, last = (
+            TfidfVectorizer,
+            {"sublinear_tf": True},
+            LinearSVC(C=0.1, class_weight="balanced", random_state=1),
+        )
     else:
+        kind, more, last = CountVectorizer, {}, ComplementNB()
+    model = make_pipeline(make_union(kind(**words, **more), kind(**letters, **more)), last)
+    model.fit(first_words_of(texts), truth)
+    fitted = scores[:, np.unique(truth)]
+    if name == SVM:
         margin = fitted[:, 1] - fitted[:, 0] if fitted.shape[1] == 2 else fitted
-        np.testing.assert_allclose(margin, model.decision_function(others), atol=1e-4)
+        np.testing.assert_allclose(margin, model.decision_function(others), atol=1e-3)
+    else:
+        expected = last._joint_log_likelihood(model[0].transform(others))
+        np.testing.assert_allclose(fitted, expected, rtol=1e-5)
+
+
+def test_a_model_of_a_part_of_the_rows_knows_their_n_grams_only(tmp_path: Path) -> None:
+    texts, truth = split("train", LABELS)
+    vectorizers, blocks = count_ngrams(texts)
+    part = np.arange(len(texts)) % 2 == 0
+    for name in MODELS:
+        fitted = fit(name, [block[part] for block in blocks], truth[part], 3, seed=1)
+        save_model(fitted, vectorizers, LABELS, tmp_path / name)
+        alone = [text for text, kept in zip(texts, part, strict=True) if kept]
+        fitted_model(name, alone, truth[part], LABELS, tmp_path / f"{name} alone")
+        one, other = (
+            NgramScorer(tmp_path / each).scores(texts) for each in (name, f"{name} alone")
+        )
+        np.testing.assert_allclose(one, other, atol=1e-4)
+        np.testing.assert_allclose(one, fitted.scores(blocks), atol=1e-4)
 
 
 def test_the_first_words_and_the_weights_are_kept(tmp_path: Path) -> None:
-    save_fitted(fit_best(split("train", LABELS), split("val", LABELS), seed=1), LABELS, tmp_path)
+    fitted_model(SVM, *split("train", LABELS), LABELS, tmp_path)
     set_weights(tmp_path, 0.25, 3.0)
     scorer = NgramScorer(tmp_path)
     assert (scorer.encoder_weight, scorer.ngram_weight) == (0.25, 3.0)
@@ -125,67 +158,7 @@ def test_the_first_words_and_the_weights_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(empty, unknown)
 
 
-# The weights of an ensemble
-
-
-def noisy(truth: LabelIds, strength: float, seed: int) -> FloatArray:
-    logits = np.random.default_rng(seed).normal(size=(len(truth), 3))
-    logits[np.arange(len(truth)), truth] += strength
-    return logits
-
-
-def log_loss(combined: FloatArray, truth: LabelIds) -> float:
-    shifted = combined - combined.max(axis=1, keepdims=True)
-    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-log_shares[np.arange(len(truth)), truth].mean())
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    strengths=st.tuples(st.floats(0.0, 4.0), st.floats(0.0, 4.0)),
-    scale=st.floats(1e-3, 1e3),
-    seed=st.integers(0, 1000),
-)
-def test_no_other_weights_have_a_smaller_loss(
-    strengths: tuple[float, float], scale: float, seed: int
-) -> None:
-    truth = np.random.default_rng(seed).integers(0, 3, size=90)
-    logits = noisy(truth, strengths[0], seed + 1)
-    scores = scale * noisy(truth, strengths[1], seed + 2)
-    weights = fit_weights(logits, scores, truth)
-    assert min(weights) >= 0
-
-    def penalised(encoder: float, ngrams: float) -> float:
-        squares = (encoder * logits.std()) ** 2 + (ngrams * scores.std()) ** 2
-        loss = log_loss(encoder * logits + ngrams * scores, truth)
-        return loss + float(squares) / (2 * PRIOR**2 * len(truth))
-
-    least = penalised(*weights)
-    for encoder in (0.8, 1.0, 1.25):
-        for ngrams in (0.8, 1.0, 1.25):
-            assert least <= penalised(weights.encoder * encoder, weights.ngrams * ngrams) + 1e-7
-
-
-def test_a_model_that_knows_nothing_hardly_counts() -> None:
-    truth = np.random.default_rng(0).integers(0, 3, size=3000)
-    weights = fit_weights(noisy(truth, 3.0, 1), noisy(truth, 0.0, 2), truth)
-    assert weights.ngrams < 0.1 * weights.encoder
-
-
-def test_two_that_err_differently_are_better_together() -> None:
-    fit, judge = np.random.default_rng(3).integers(0, 3, size=(2, 2000))
-    weights = fit_weights(noisy(fit, 1.0, 4), noisy(fit, 1.0, 5), fit)
-    logits, scores = noisy(judge, 1.0, 6), noisy(judge, 1.0, 7)
-    combined = weights.encoder * logits + weights.ngrams * scores
-
-    def accuracy(values: FloatArray) -> float:
-        return float((values.argmax(axis=1) == judge).mean())
-
-    assert accuracy(combined) > max(accuracy(logits), accuracy(scores)) + 0.05
-    assert weights.encoder == pytest.approx(weights.ngrams, rel=0.15)
-
-
-# The ensemble
+# With an encoder
 
 SERVE = """
 import json, sys
@@ -245,13 +218,6 @@ def test_the_predictor_combines_what_the_record_says(tiny_ensemble: Path) -> Non
     np.testing.assert_allclose(predictor.probabilities(texts), shares, rtol=1e-9)
 
 
-def test_fitting_twice_gives_the_same(tiny_model: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_model, tmp_path / "model")
-    splits = (tiny_model.parent / "train.parquet", tiny_model.parent / "val.parquet")
-    first, second = (add_ngrams(tmp_path / "model", splits, 32, seed=1) for _ in range(2))
-    assert first == second
-
-
 # Code that an encoder names
 
 EVIL = "evil--code.Evil"
@@ -304,17 +270,18 @@ def test_code_that_an_encoder_names_is_neither_run_nor_kept(
         "tokenizer.json",
         "tokenizer_config.json",
     ]
-    add_ngrams(job.model_dir, (job.train_file, job.val_file), 32, seed=1)
-    config = json.loads((job.model_dir / "config.json").read_text())
+    add_ngrams(tmp_path / "ensemble", job.model_dir, pl.read_parquet(job.train_file), labels)
+    model_dir = tmp_path / "ensemble" / "model"
+    config = json.loads((model_dir / "config.json").read_text())
     assert config["custom_pipelines"] == PIPELINE
     assert config["label2id"] == {label: number for number, label in enumerate(labels)}
-    for file in job.model_dir.rglob("*.json"):
+    for file in model_dir.rglob("*.json"):
         assert "evil--" not in file.read_text()
     for name in ("config.json", "tokenizer_config.json"):
-        assert "auto_map" not in set(json.loads((job.model_dir / name).read_text()))
-    assert {path.name for path in job.model_dir.glob("*.py")} == set(SERVED_FILES)
+        assert "auto_map" not in set(json.loads((model_dir / name).read_text()))
+    assert {path.name for path in model_dir.glob("*.py")} == set(SERVED_FILES)
     texts = pl.read_parquet(job.val_file)["text"].to_list()[:4]
-    answers = probe_transformers(job.model_dir, texts).labels
-    predicted = Predictor(job.model_dir, 32, exact=True).probabilities(texts).argmax(axis=1)
+    answers = probe_transformers(model_dir, texts).labels
+    predicted = Predictor(model_dir, 32, exact=True).probabilities(texts).argmax(axis=1)
     assert answers == [labels[number] for number in predicted]
     assert not marker.exists()

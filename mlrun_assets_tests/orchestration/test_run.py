@@ -16,6 +16,7 @@ from mlrun_assets.definitions import defs
 from mlrun_assets.experiment import Experiment, all_experiments
 from mlrun_assets.models import probe
 from mlrun_assets.orchestration import assets
+from mlrun_assets.production.prediction import label_sources
 from mlrun_assets.production.versions import model_dir_of
 from mlrun_assets.records import (
     SPLITS,
@@ -44,8 +45,8 @@ def execute(config: Path, name: str | None = None) -> dg.ExecuteInProcessResult:
     )
 
 
-def train_rows(config: Path) -> list[dict[str, str]]:
-    lines = (config.parent / "data/train.jsonl").read_text().splitlines()
+def rows_of(config: Path, split: str) -> list[dict[str, str]]:
+    lines = (config.parent / f"data/{split}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -67,10 +68,11 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Tw
     # The characters of patterns have no meaning in the name of a directory.
     home = tmp_path_factory.mktemp("two-runs") / "a [b] *?"
     deployment = {"auto_deploy": True, "policy": "no_worse"}
-    config = write_project(home, tiny_encoder, deployment={**deployment, "onnx": True})
+    sections: dict[str, Any] = {"rows": 120, "model": {"candidates": "auto"}}
+    config = write_project(home, tiny_encoder, deployment={**deployment, "onnx": True}, **sections)
     assert execute(config, "xlm-r-fine-tune-v2").success
     first = latest(config)
-    write_project(home, tiny_encoder, deployment=deployment)
+    write_project(home, tiny_encoder, deployment=deployment, **sections)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "_probe", answer_here)
         assert execute(config, "xlm-r-fine-tune-v2").success
@@ -84,7 +86,7 @@ def test_a_run_goes_from_data_to_report(two_runs: TwoRuns) -> None:
     assert re.fullmatch(r"exp_\d{8}T\d{6}Z", manifest.id)
     assert set(manifest.stages) == {each.key.to_user_string() for each in assets.stages}
     assert all(stage.status == "done" for stage in manifest.stages.values())
-    assert "| train | 60 = 60 + 0 |" in experiment.paths.datasheet.read_text()
+    assert "| train | 120 = 120 + 0 |" in experiment.paths.datasheet.read_text()
     lines = (reports / "_registry.md").read_text().splitlines()
     (own,) = [line for line in lines if f"- {manifest.report} |" in line]
     assert re.fullmatch(
@@ -107,6 +109,31 @@ def test_an_approved_model_is_deployed_with_its_onnx_form(two_runs: TwoRuns) -> 
     assert (production / "current" / "model.safetensors").is_file()
 
 
+def test_n_grams_alone_are_a_model_that_is_deployed_and_answers(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    sections: dict[str, dict[str, Any]] = {
+        "model": {"candidates": ["ngrams"]},
+        "data": {"predict_path": "data/test.jsonl"},
+        "deployment": {"auto_deploy": True},
+    }
+    config = write_project(tmp_path, tiny_encoder, rows=200, **sections)
+    assert execute(config).success
+    run = latest(config)
+    trained = run.load(CheckpointRecord)
+    assert (trained.chosen, trained.fine_tuning) == ("ngrams", None)
+    assert run.load(ExportRecord).agreement == 1.0
+    assert not run.paths.frozen.exists() and not run.paths.encoder.exists()
+    answered = label_sources(load_config(config), lambda _: None)
+    lines = (config.parent / "production" / answered.file).read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
+    right = [
+        answer["label"] == row["label"]
+        for answer, row in zip(answers, rows_of(config, "test"), strict=True)
+    ]
+    assert sum(right) / len(right) == run.load(EvaluationRecord).test.accuracy.value > 0.6
+
+
 def test_a_second_run_knows_the_first_and_gives_the_same_model(two_runs: TwoRuns) -> None:
     first, second = two_runs.first, two_runs.second
     report = first.manifest.report
@@ -116,7 +143,9 @@ def test_a_second_run_knows_the_first_and_gives_the_same_model(two_runs: TwoRuns
     assert known.best_run == report
     scores, again = first.load(EvaluationRecord), second.load(EvaluationRecord)
     assert (again.test, again.val) == (scores.test, scores.val)
-    histories = [run.load(CheckpointRecord).history for run in (first, second)]
+    trained = [run.load(CheckpointRecord) for run in (first, second)]
+    assert trained[0].candidates == trained[1].candidates
+    histories = [record.fine_tuning and record.fine_tuning.history for record in trained]
     assert histories[0] == histories[1]
     assert again.production is not None and again.production.comparable
     assert again.production.only_challenger_right == again.production.only_other_right == 0
@@ -162,7 +191,8 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     first = latest(config)
     checkpoint, scores = first.load(CheckpointRecord), first.load(EvaluationRecord)
     assert [seed.seed for seed in scores.seeds] == [13, 42]
-    kept = next(seed for seed in scores.seeds if seed.seed == checkpoint.seed)
+    assert checkpoint.fine_tuning
+    kept = next(seed for seed in scores.seeds if seed.seed == checkpoint.fine_tuning.seed)
     assert kept.f1_macro == pytest.approx(scores.test.f1_macro.value)
     assert scores.over_seeds is not None
     registry = (config.parent / ".claude/reports/_registry.md").read_text()
@@ -183,19 +213,23 @@ def test_a_label_with_one_training_row_trains_if_its_check_is_skipped(
     make_project: MakeProject,
 ) -> None:
     skipped = ["split_drift", "every_label_in_every_split"]
-    config = make_project(training={"epochs": 1}, data={"quality": {"skip": skipped}})
-    rows = train_rows(config)
+    config = make_project(
+        training={"epochs": 1},
+        data={"quality": {"skip": skipped}},
+        model={"candidates": "auto"},
+    )
+    rows = rows_of(config, "train")
     one = next(row for row in rows if row["label"] == "health")
     kept = [one, *(row for row in rows if row["label"] != "health")]
     write_rows(config.parent / "data/train.jsonl", kept)
     assert execute(config).success
-    assert latest(config).load(TrainingPlan).recipe.freeze == "encoder"
+    assert latest(config).load(CheckpointRecord).fine_tuning is None
     assert "rarest label has 1 training row" in latest(config).paths.report.read_text()
 
 
 def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     config = make_project()
-    write_rows(config.parent / "data/test.jsonl", train_rows(config)[:30])
+    write_rows(config.parent / "data/test.jsonl", rows_of(config, "train")[:30])
     result = execute(config, "leaky")
     materialized = {
         event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
@@ -257,7 +291,8 @@ def test_re_execution_from_failure_continues_in_the_same_experiment(
     assert after.status is Status.COMPLETE
     assert after.run_ids == (failed.run_id, again.run_id)
     assert after.stages["validated_dataset"] == before.stages["validated_dataset"]
-    assert experiment.load(CheckpointRecord).resumed_from_step == 4
+    tuned = experiment.load(CheckpointRecord).fine_tuning
+    assert tuned and tuned.resumed_from_step == 4
     registry = (config.parent / ".claude/reports/_registry.md").read_text()
     assert registry.count(after.report) == 1
     assert f"- {after.report} | Complete | accuracy" in registry
@@ -267,17 +302,18 @@ def test_an_ensemble_of_seeds_is_exported_deployed_and_compared_with_the_next(
     make_project: MakeProject,
 ) -> None:
     config = make_project(
-        model={"ensemble": True},
+        model={"candidates": ["encoder+ngrams"]},
         training={"seeds": [1, 2], "epochs": 1},
         deployment={"auto_deploy": True},
     )
     assert execute(config, "first").success
     experiment = latest(config)
     checkpoint = experiment.load(CheckpointRecord)
-    assert checkpoint.ensemble is not None and len(checkpoint.seeds) == 2
+    assert checkpoint.fine_tuning and len(checkpoint.fine_tuning.seeds) == 2
     assert experiment.load(ExportRecord).agreement == 1.0
     assert (config.parent / "production/current/ngrams/model.json").is_file()
-    assert checkpoint.ensemble.ngram_model in experiment.paths.report.read_text()
+    assert checkpoint.chosen == "encoder+ngrams"
+    assert len(experiment.load(EvaluationRecord).seeds) == 2
 
     assert execute(config, "second").success
     comparison = latest(config).load(EvaluationRecord).production

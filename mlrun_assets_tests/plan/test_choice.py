@@ -34,7 +34,7 @@ def test_runs_that_are_not_comparable_are_ignored(changes: dict[str, Any], sourc
     ("otherwise", "source"),
     [
         ({"model": {"name": "xlm-roberta-base"}}, "rule"),
-        ({"model": {"ensemble": True}}, "rule"),
+        ({"model": {"candidates": ["encoder"]}}, "rule"),
         ({"training": {"freeze": "encoder"}}, "rule"),
         ({"training": {"epochs": 1}}, "rule"),
         ({"hardware": replace(LAPTOP, encoder_digest="sha256:other files")}, "rule"),

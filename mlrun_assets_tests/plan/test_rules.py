@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mlrun_assets.errors import ConfigError
 from mlrun_assets.plan.rules import needed_memory_gb
 from mlrun_assets_tests.examples import LAPTOP, choice, plan, planning_inputs
 
@@ -24,6 +25,40 @@ def long(rows: int, median: float, max_length: int = 256) -> dict[str, Any]:
 
 def machine(**changes: Any) -> dict[str, Any]:
     return {"hardware": replace(LAPTOP, **changes)}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "ngrams, frozen+ngrams, encoder+ngrams"),
+        ({"training": {"budget": "fast"}}, "ngrams, frozen+ngrams"),
+        ({"train": {"a": 40, "b": 19}}, "ngrams, frozen+ngrams"),
+        ({"train": {"a": 40, "b": 19}, "training": {"budget": "best"}}, "ngrams, frozen+ngrams"),
+        (machine(can_freeze=False), "ngrams, encoder+ngrams"),
+        ({**machine(can_freeze=False), "training": {"budget": "fast"}}, "ngrams"),
+        ({"model": {"candidates": ["encoder"]}}, "encoder"),
+    ],
+)
+def test_which_candidates_are_tried(given: dict[str, Any], expected: str) -> None:
+    assert choice(plan(**given), "candidates").value == expected
+
+
+def test_candidates_of_the_config_go_before_the_budget() -> None:
+    named = {"model": {"candidates": ["encoder"]}}
+    assert "although the budget is fast" in _why(**named, training={"budget": "fast"})
+    assert "budget" not in _why(**named)
+    assert "budget" not in _why(model={"candidates": ["ngrams"]}, training={"budget": "fast"})
+
+
+def _why(**sections: Any) -> str:
+    return choice(plan(**sections), "candidates").reason
+
+
+def test_candidates_that_the_encoder_can_not_be() -> None:
+    named = {"model": {"candidates": ["ngrams", "frozen", "frozen+ngrams"]}}
+    with pytest.raises(ConfigError, match=r"has frozen, frozen\+ngrams, .* types bert"):
+        plan(**named, **machine(can_freeze=False))
+    assert plan(model={"candidates": ["encoder"]}, **machine(can_freeze=False))
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,11 @@ def test_runs_and_the_model_in_a_sqlite_store_beside_the_experiments(tmp_path: P
     metrics, accuracy = run.data.metrics, first.load(EvaluationRecord).test.accuracy
     told = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
     assert told == pytest.approx([accuracy.value, accuracy.low, accuracy.high])
-    checkpoint = first.load(CheckpointRecord)
-    assert metrics["training_seconds"] == checkpoint.seconds
+    tuned = first.load(CheckpointRecord).fine_tuning
+    assert tuned and metrics["training_seconds"] == tuned.seconds
+    assert run.data.tags["mlrun.model"] == "encoder+ngrams"
     history = client.get_metric_history(run.info.run_id, "history_val_loss")
-    losses = [(epoch.step, epoch.val_loss) for epoch in checkpoint.history]
+    losses = [(epoch.step, epoch.val_loss) for epoch in tuned.history]
     assert [(point.step, point.value) for point in history] == losses
     files = {each.path for each in client.list_artifacts(run.info.run_id)}
     assert files == {"config.yaml", "records", "report.md"}

@@ -92,7 +92,8 @@ def validate_again(run: RunRecords, directory: Path) -> DatasetRecord:
 
 
 def summarise(stage: str, run: RunRecords) -> str:
-    return str(getattr(summaries, f"summarise_{stage}")(getattr(run, stage)))
+    more = (run.baseline,) if stage == "checkpoint" else ()
+    return str(getattr(summaries, f"summarise_{stage}")(getattr(run, stage), *more))
 
 
 def golden() -> dict[Path, str]:

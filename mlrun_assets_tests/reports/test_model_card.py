@@ -7,13 +7,23 @@ from mlrun_assets import records as r
 from mlrun_assets.config import DataConfig
 from mlrun_assets.markdown import visible
 from mlrun_assets.reports.model_card import render_model_card
-from mlrun_assets_tests.examples import changed_run, full_run, onnx_export, poisoned
+from mlrun_assets_tests.examples import (
+    changed_run,
+    full_run,
+    onnx_export,
+    poisoned,
+    run_with_model,
+)
 from mlrun_assets_tests.reports.markdown_structure import kinds, uneven_rows
 from mlrun_assets_tests.reports.regenerate_golden import BASE_MODEL, DATA
 
 
 def card_with(stage: str, **changes: object) -> str:
     return render_model_card(changed_run(stage, **changes), DATA, BASE_MODEL)
+
+
+def card_of(chosen: str) -> str:
+    return render_model_card(run_with_model(chosen), DATA, BASE_MODEL)
 
 
 def python_blocks(card: str) -> list[str]:
@@ -39,7 +49,7 @@ def test_unknown_facts_are_left_out_of_the_head() -> None:
     card = render_model_card(full_run(), DataConfig(), None)
     assert not {"license", "base_model"} & set(ModelCard(card).data.to_dict())
     assert "Licence: not stated." in card
-    assert "Fine-tuned from a local encoder on" in card
+    assert "a fine-tuned local encoder and a linear model on words" in card
     assert "None" not in card
 
 
@@ -82,22 +92,26 @@ def test_labels_without_test_rows_are_not_measured() -> None:
     assert "lowest F1" not in card
 
 
-def test_an_ensemble_asks_for_consent_to_its_code() -> None:
-    ensemble = r.EnsembleRecord(
-        ngram_model="char, ComplementNB",
-        encoder_weight=1.0,
-        ngram_weight=0.4,
-        val_f1_encoder=0.74,
-        val_f1_ngrams=0.7,
-        val_f1_ensemble=0.76,
-        val_accuracy_ensemble=0.78,
-    )
-    card, plain = card_with("checkpoint", ensemble=ensemble), card_with("checkpoint")
+def test_a_model_with_ngrams_asks_for_consent_to_its_code() -> None:
+    card, plain = render_model_card(full_run(), DATA, BASE_MODEL), card_of("encoder")
     for each in (card, plain):  # transformers takes no such default from a model
         assert "truncation=True" in python_blocks(each)[0]
     assert "trust_remote_code=True" in python_blocks(card)[0]
     assert "words and short phrases of the training texts" in card
     assert "trust_remote_code" not in plain and "short phrases" not in plain
+
+
+@pytest.mark.parametrize(
+    ("chosen", "parts", "has_base"),
+    [
+        ("ngrams", "It is a linear model on words and parts of words, trained on 323", False),
+        ("frozen", f"It is a linear head on the frozen `{BASE_MODEL}`, trained on", True),
+        ("encoder+ngrams", f"the weighted sum of a fine-tuned `{BASE_MODEL}` and a linear", True),
+    ],
+)
+def test_the_parts_of_the_model_are_named(chosen: str, parts: str, has_base: bool) -> None:
+    card = card_of(chosen)
+    assert parts in card and (f"base_model: {BASE_MODEL}" in card) == has_base
 
 
 def test_the_onnx_form_comes_with_code_that_runs_it() -> None:

@@ -117,12 +117,13 @@ def test_the_bars_are_the_f1_of_each_label_best_first() -> None:
 
 def test_the_curves_mark_the_best_epoch() -> None:
     run = full_run()
-    assert run.checkpoint and run.baseline
-    losses, f1 = plots.draw_training(run.checkpoint, run.baseline).axes
+    assert run.checkpoint and run.checkpoint.fine_tuning and run.baseline
+    tuned = run.checkpoint.fine_tuning
+    losses, f1 = plots.draw_training(tuned, run.baseline).axes
     legend = [text.get_text() for text in f1.get_legend().get_texts()]
-    assert legend[0] == "model" and len(legend) == 3
-    assert f"epoch {run.checkpoint.best_epoch:.0f}, " in legend[2]
-    assert f1.lines[0].get_ydata().tolist() == [one.val_f1_macro for one in run.checkpoint.history]
+    assert legend[0] == "encoder" and len(legend) == 3
+    assert f"epoch {tuned.best_epoch:.0f}, " in legend[2]
+    assert f1.lines[0].get_ydata().tolist() == [one.val_f1_macro for one in tuned.history]
     assert [line.get_label() for line in losses.lines[:2]] == ["train", "val"]
 
 

@@ -18,6 +18,7 @@ from mlrun_assets_tests.examples import (
     cancelled_run,
     changed_run,
     comparison,
+    decide_again,
     empty_run,
     ended,
     failed_run,
@@ -25,6 +26,7 @@ from mlrun_assets_tests.examples import (
     part_comparison,
     poisoned,
     relabelled,
+    run_with_model,
     score,
 )
 from mlrun_assets_tests.reports.markdown_structure import images, kinds, tables, uneven_rows
@@ -125,6 +127,51 @@ def test_the_baseline_sentence_follows_the_interval(low: float, high: float, sho
     assert f"**The model {shown} the n-gram baseline" in report
 
 
+@pytest.mark.parametrize("chosen", ["ngrams", "frozen", "frozen+ngrams"])
+def test_the_first_line_says_that_the_model_is_not_the_encoder(chosen: str) -> None:
+    line = render_report(run_with_model(chosen), {}).splitlines()[2]
+    assert line.endswith(f". The model is `{chosen}`, not a fine-tuned `./encoder`.")
+
+
+@pytest.mark.parametrize("chosen", ["encoder", "encoder+ngrams"])
+def test_the_encoder_of_the_config_needs_no_such_line(chosen: str) -> None:
+    assert "not a fine-tuned" not in render_report(run_with_model(chosen), {})
+
+
+def test_a_candidate_takes_the_time_of_all_its_parts() -> None:
+    run = full_run()
+    assert run.checkpoint and run.checkpoint.fine_tuning and run.baseline and run.baseline.frozen
+    seeds = tuple(
+        each.model_copy(update={"seconds": 100.0}) for each in run.checkpoint.fine_tuning.seeds
+    )
+    tuned = run.checkpoint.fine_tuning.model_copy(update={"seeds": seeds})
+    checkpoint = run.checkpoint.model_copy(update={"fine_tuning": tuned})
+    frozen = run.baseline.frozen.model_copy(update={"seconds": 10.0})
+    baseline = run.baseline.model_copy(update={"seconds": 1.0, "frozen": frozen})
+    report = render_report(replace(run, checkpoint=checkpoint, baseline=baseline), {})
+    rows = [row.split(" | ") for row in report.splitlines() if "ngrams`" in row and " ± " in row]
+    assert [row[3] for row in rows] == ["1.0 s", "11.0 s"]
+    assert "**`encoder+ngrams`** (chosen) | 0.707 [0.568, 0.831] | 82 | 3 min 21 s |" in report
+
+
+@pytest.mark.parametrize(("above", "advised"), [(0.1, False), (0.05, True), (-0.1, True)])
+def test_what_to_label_if_the_model_is_not_shown_to_be_better(above: float, advised: bool) -> None:
+    run = run_with_model("frozen+ngrams", loss_above_chosen=above, loss_error=0.05)
+    step = "the model is not shown to be better than the n-gram model"
+    report = render_report(run, {})
+    assert (step in report) == advised
+    assert ("Label rows of health first, which has 24; farming" in report) == advised
+
+
+def test_the_ngram_model_is_the_baseline() -> None:
+    run = run_with_model("ngrams")
+    report = render_report(replace(run, decision=decide_again(run)), {})
+    assert "The model is the n-gram baseline" in report
+    assert "to beat the n-gram baseline" not in report.partition("## Tech debt")[0]
+    assert "The model is `ngrams`, the only candidate." in report
+    assert "vocabulary is" not in report and "fine-tuned for" not in report
+
+
 def test_production_that_cannot_be_compared_has_no_scores() -> None:
     other = r.Comparison(against="exp_0", comparable=False, reason="other labels", rows=0)
     report = report_with("evaluation", production=other)
@@ -184,13 +231,16 @@ def test_the_command_takes_the_name_as_one_word() -> None:
 
 
 def test_one_seed_has_no_table_of_seeds() -> None:
-    report = report_with("checkpoint", seeds=())
+    checkpoint = full_run().checkpoint
+    assert checkpoint and checkpoint.fine_tuning
+    alone = checkpoint.fine_tuning.model_copy(update={"seeds": checkpoint.fine_tuning.seeds[:1]})
+    report = report_with("checkpoint", fine_tuning=alone)
     assert " Seed 13.\n" in report and "mean ± sd" not in report
 
 
 def test_seeds_that_were_not_evaluated_show_val_alone() -> None:
     report = render_report(replace(full_run(), evaluation=None), {})
-    assert f"12.5 s | 0.281 | 0.253 | {NOTHING} | {NOTHING} | {NOTHING} |" in report
+    assert f"12.5 s | 0.232 | 0.220 | {NOTHING} | {NOTHING} | {NOTHING} |" in report
     assert "mean ± sd" not in report
 
 

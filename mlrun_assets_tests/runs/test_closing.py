@@ -10,10 +10,16 @@ from mlrun_assets.errors import RecordError
 from mlrun_assets.experiment import Experiment, is_locked, unlock_experiment
 from mlrun_assets.records import ProductionRecord, RegistryRecord, StageRun, Status
 from mlrun_assets.runs import MADE_FROM, REPORT, closing
-from mlrun_assets.runs.closing import complete_experiment, register_run
+from mlrun_assets.runs.closing import complete_experiment, register_run, run_summary
 from mlrun_assets.runs.opening import open_experiment, sweep_abandoned
 from mlrun_assets.runs.stage import Stage, run_stage
-from mlrun_assets_tests.examples import MakeProject, evaluation_record, export_record, plan
+from mlrun_assets_tests.examples import (
+    MakeProject,
+    checkpoint_record,
+    evaluation_record,
+    export_record,
+    plan,
+)
 
 
 @pytest.fixture
@@ -66,6 +72,12 @@ def decided(config: LoadedConfig) -> Experiment:
     with run_stage(stage, "experiment_registry"):
         stage.save(register_run(experiment, config))
     return experiment
+
+
+def test_the_summary_names_the_model(config: LoadedConfig) -> None:
+    experiment = open_experiment(config, "x", "run-1")
+    experiment.save(checkpoint_record())
+    assert run_summary(experiment, config, "disk full") == "model encoder+ngrams, disk full"
 
 
 def test_the_registry_shows_complete_once_the_report_is_written(

@@ -266,7 +266,9 @@ def test_a_prior_run_comes_from_its_records(trained: Experiment) -> None:
     assert "accuracy 0.700" in run.verdict_reason
     assert run.recipe_summary is not None
     assert run.recipe_summary.endswith("learning rate 5e-05, seeds 13, 42, 87")
-    assert recipe_summary(plan(training={"seed": 7})).endswith(", seed 7")
+    assert recipe_summary(plan(training={"seed": 7}), None).endswith(", seed 7")
+    chosen = checkpoint_record(chosen="frozen+ngrams")
+    assert recipe_summary(plan(), chosen).startswith("frozen+ngrams with embedded:")
 
 
 def test_a_run_known_by_its_line_alone_has_no_scores(trained: Experiment) -> None:

@@ -207,9 +207,9 @@ def test_a_stage_that_runs_again_invalidates_everything_downstream(config: Loade
     ("stages", "missing"),
     [
         (["training_plan"], []),
-        (["validated_dataset", "baseline_metrics"], []),
-        (["trained_checkpoint"], ["training_plan"]),
-        (["trained_checkpoint", "training_plan"], []),
+        (["validated_dataset", "baseline_metrics"], ["training_plan"]),
+        (["trained_checkpoint"], ["training_plan", "baseline_metrics"]),
+        (["trained_checkpoint", "training_plan", "baseline_metrics"], []),
         (["experiment", "training_plan"], ["validated_dataset"]),  # it would be of other data
         (list(MADE_FROM), []),
     ],

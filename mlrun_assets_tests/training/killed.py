@@ -74,7 +74,7 @@ MOMENTS: dict[str, Callable[[], Any]] = {
     ),
     "after the last step": at(3, *SEAL, after(checkpoints.seal)),
     "while the model is written": at(4, *MODEL, half_written),
-    "when the model is written": at(1, fine_tuning, "_save", after(fine_tuning._save)),
+    "when the model is written": at(1, fine_tuning, "save_model", after(fine_tuning.save_model)),
     "patience is running out": at(15, *STEP),
     "patience has run out": at(3, *SEAL, after(checkpoints.seal)),
     "within an epoch": at(11, *STEP),

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.records import EnsembleRecord
 from mlrun_assets.training.job import (
     FineTuningJob,
     FineTuningResult,
@@ -19,15 +18,6 @@ from mlrun_assets.training.job import (
 from mlrun_assets_tests.examples import changed, fine_tuning_result, tiny_job
 
 SEEDS = (13, 42, 87)
-ENSEMBLE = EnsembleRecord(
-    ngram_model="linear SVM",
-    encoder_weight=1.0,
-    ngram_weight=2.0,
-    val_f1_encoder=0.2,
-    val_f1_ngrams=0.7,
-    val_f1_ensemble=0.9,
-    val_accuracy_ensemble=0.95,
-)
 
 
 class Trainer:
@@ -44,7 +34,7 @@ class Trainer:
         job.checkpoints_dir.mkdir(parents=True)
         job.model_dir.mkdir(parents=True, exist_ok=True)
         (job.model_dir / "model.safetensors").write_text(f"weights of {job.recipe.seed}")
-        return fine_tuning_result(job.recipe.seed / 100, ensemble=ENSEMBLE)
+        return fine_tuning_result(job.recipe.seed / 100)
 
 
 @pytest.fixture
@@ -61,7 +51,7 @@ def test_each_seed_is_trained_once_and_keeps_its_model(jobs: list[FineTuningJob]
     assert (killed.trained, again.trained) == ([13, 42], [87])
     assert lines[1] == "training: seed 42, 2 of 3"
     assert lines[3] == "training: seed 13, 1 of 3, was trained before"
-    results = [fine_tuning_result(seed / 100, ensemble=ENSEMBLE) for seed in SEEDS]
+    results = [fine_tuning_result(seed / 100) for seed in SEEDS]
     assert [(each.job, each.result) for each in resumed] == list(zip(jobs, results, strict=True))
     assert len({each.digest for each in resumed}) == 3
     assert not any(job.checkpoints_dir.exists() for job in jobs)
@@ -84,24 +74,18 @@ def test_a_seed_is_trained_again_where_anything_of_it_changed(jobs: list[FineTun
 
 
 @pytest.mark.parametrize(
-    ("scores", "ensembles", "best"),
+    ("scores", "best"),
     [
-        ([(0.7, 0.5), (0.8, 0.9), (0.75, 0.1)], {}, 1),
-        ([(0.8, 0.5), (0.8, 0.4), (0.8, 0.6)], {}, 1),
-        ([(0.8, 0.5), (0.8, 0.5), (0.7, 0.5)], {}, 0),
-        ([(0.7, 0.5), (0.8, 0.5), (0.7, 0.5)], {2: ENSEMBLE}, 2),
+        ([(0.7, 0.5), (0.8, 0.9), (0.75, 0.1)], 1),
+        ([(0.8, 0.5), (0.8, 0.4), (0.8, 0.6)], 1),
+        ([(0.8, 0.5), (0.8, 0.5), (0.7, 0.5)], 0),
     ],
 )
 def test_the_best_on_val_has_the_highest_f1_then_the_lowest_loss(
-    jobs: list[FineTuningJob],
-    scores: list[tuple[float, float]],
-    ensembles: dict[int, EnsembleRecord],
-    best: int,
+    jobs: list[FineTuningJob], scores: list[tuple[float, float]], best: int
 ) -> None:
     trained = [
-        TrainedSeed(job, fine_tuning_result(f1, loss, ensemble=ensembles.get(number)), "")
-        for number, (job, (f1, loss)) in enumerate(zip(jobs, scores, strict=True))
+        TrainedSeed(job, fine_tuning_result(f1, loss), "")
+        for job, (f1, loss) in zip(jobs, scores, strict=True)
     ]
     assert best_on_val(trained).job == jobs[best]
-    if ensembles:
-        assert best_on_val(trained).val_scores == (0.9, 0.95)

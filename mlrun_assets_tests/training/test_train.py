@@ -8,59 +8,57 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
+from mlrun_assets.config import parse_config
 from mlrun_assets.encoders.loading import digest_encoder
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import RecordError, TrainingError
-from mlrun_assets.experiment import Experiment
+from mlrun_assets.experiment import Experiment, ExperimentPaths
 from mlrun_assets.files import digest_directory
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
-from mlrun_assets.records import CheckpointRecord
+from mlrun_assets.records import SPLITS, CheckpointRecord
 from mlrun_assets.training import fine_tuning
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
 from mlrun_assets.training.train import (
     TrainingRequest,
     remove_checkpoints,
     take_checkpoint,
+    train_cheap,
     train_checkpoint,
 )
 from mlrun_assets_tests.examples import (
+    LABELS,
     RECIPE,
     checkpoint_record,
-    dataset_record,
+    record_of,
     sample_rows,
     seed_result,
-    split_profile,
+    weights,
+    write_splits,
 )
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
 Run = Callable[..., CheckpointRecord]
-FAST = RECIPE.model_copy(update={"epochs": 1, "class_weights": None})
+FAST = RECIPE.model_copy(
+    update={"epochs": 1, "class_weights": None, "candidates": ("encoder",), "pooling": "mean"}
+)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """An experiment with its validated splits."""
-    (tmp_path / "exp_1" / "data").mkdir(parents=True)
-    for split in ("train", "val"):
-        file = tmp_path / "exp_1" / "data" / f"{split}.parquet"
-        pl.DataFrame(sample_rows(split)[:24]).write_parquet(file)
+    write_splits(tmp_path / "exp_1", {split: sample_rows(split)[:24] for split in SPLITS}, LABELS)
     return tmp_path / "exp_1"
 
 
 @pytest.fixture
 def run(directory: Path, tiny_encoder: Path) -> Run:
     """Trains a recipe with these seeds in this process; ``lines`` collects the progress."""
-    rows = {"farming": 8, "health": 8, "sports": 8}
-    splits = {name: split_profile(rows, file=f"data/{name}.parquet") for name in ("train", "val")}
-    dataset = dataset_record(rows).model_copy(update={"splits": splits})
-    request = TrainingRequest((), resolve_encoder(str(tiny_encoder), None, directory), ())
-
-    def in_this_process(job: FineTuningJob) -> FineTuningResult:
-        return fine_tuning.fine_tune(job)
+    dataset = write_splits(directory, {name: sample_rows(name)[:24] for name in SPLITS}, LABELS)
+    encoder = resolve_encoder(str(tiny_encoder), None, directory)
+    request = TrainingRequest((), encoder, parse_config("training: {report_to: []}"))
 
     def train(
         *seeds: int,
@@ -74,21 +72,24 @@ def run(directory: Path, tiny_encoder: Path) -> Run:
         given = replace(request, recipes=recipes, **(asked or {}))
         read = dataset.model_copy(update=data or {})
         progress = [].append if lines is None else lines.append
-        return train_checkpoint(at, read, given, in_this_process, progress)
+        baseline = record_of("baseline")
+        if not given.reuse or at == directory:
+            baseline = train_cheap(at, read, given)
+        return train_checkpoint(at, read, baseline, given, progress)
 
     return train
 
 
-def assert_kept(again: CheckpointRecord, record: CheckpointRecord) -> None:
-    assert again == record.model_copy(update={"peak_memory_mb": again.peak_memory_mb})
-
-
 def test_one_seed_works_in_the_directories_of_the_experiment(directory: Path, run: Run) -> None:
     record = run(1)
-    assert (record.seed, record.model_dir) == (1, "model")
-    assert [(seed.seed, seed.model_dir) for seed in record.seeds] == [(1, "model")]
-    assert record.digest == record.seeds[0].digest == digest_directory(directory / "model")
-    assert {path.name for path in directory.iterdir()} == {"checkpoints", "data", "logs", "model"}
+    tuned = record.fine_tuning
+    assert tuned
+    assert (tuned.seed, record.model_dir, record.chosen) == (1, "model", "encoder")
+    assert [(seed.seed, seed.model_dir) for seed in tuned.seeds] == [(1, "encoder")]
+    assert tuned.seeds[0].digest == digest_directory(directory / "encoder")
+    assert record.digest == digest_directory(directory / "model")
+    made = {"baseline", "checkpoints", "data", "encoder", "logs", "model", "records"}
+    assert {path.name for path in directory.iterdir()} == made
     remove_checkpoints(directory)
     assert not (directory / "checkpoints").exists()
     assert (directory / "logs" / "metrics.jsonl").is_file()
@@ -98,32 +99,33 @@ def test_several_seeds_each_have_theirs_and_the_best_on_val_is_the_model(
     directory: Path, run: Run
 ) -> None:
     record = run(2, 1)
-    assert [seed.seed for seed in record.seeds] == [2, 1]
-    best = min(record.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
-    assert record.seed == best.seed
-    assert record.digest == best.digest == digest_directory(directory / "model")
-    kept = directory / "model" / "model.safetensors"
-    assert kept.samefile(directory / best.model_dir / "model.safetensors")
-    assert record.history[0].val_f1_macro == best.val_f1_macro
-    for each in record.seeds:
+    tuned = record.fine_tuning
+    assert tuned
+    assert [seed.seed for seed in tuned.seeds] == [2, 1]
+    best = min(tuned.seeds, key=lambda seed: (-seed.val_f1_macro, seed.val_loss))
+    assert tuned.seed == best.seed
+    assert record.digest == digest_directory(directory / "model")
+    kept, source = weights(directory / "model"), weights(directory / best.model_dir)
+    differ = {name for name in kept if (kept[name] != source[name]).any()}
+    assert differ == {"classifier.weight", "classifier.bias"}  # the weight of the candidate
+    assert tuned.history[0].val_f1_macro == best.val_f1_macro
+    for each in tuned.seeds:
         assert (directory / "logs" / f"seed-{each.seed}" / "metrics.jsonl").is_file()
         assert each.model_dir == f"seeds/{each.seed}/model"
         assert digest_directory(directory / each.model_dir) == each.digest
     assert not (directory / "checkpoints").exists()
     alone = run(1)
-    assert alone.digest == record.seeds[1].digest
+    assert alone.fine_tuning and alone.fine_tuning.seeds[0].digest == tuned.seeds[1].digest
 
 
-def test_each_seed_of_an_ensemble_has_its_n_grams(directory: Path, run: Run) -> None:
-    record = run(1, 2, ensemble=True, max_length=64)
-    kept = next(seed for seed in record.seeds if seed.seed == record.seed)
-    assert record.ensemble is not None
-    assert kept.val_f1_macro == record.ensemble.val_f1_ensemble
-    assert kept.val_accuracy == record.ensemble.val_accuracy_ensemble
-    for model_dir in ("model", "seeds/1/model", "seeds/2/model"):
-        assert (directory / model_dir / NGRAMS_DIR).is_dir()
-    assert record.digest == digest_directory(directory / "model")
-    assert_kept(run(1, 2, ensemble=True, max_length=64), record)
+def test_finished_seeds_are_not_trained_again(directory: Path, run: Run) -> None:
+    named = {"candidates": ("ngrams", "encoder+ngrams"), "max_length": 64}
+    record = run(1, 2, **named)
+    assert (directory / "model" / NGRAMS_DIR).is_dir()
+    assert [each.name for each in record.candidates] == ["ngrams", "encoder+ngrams"]
+    lines: list[str] = []
+    assert run(1, 2, lines=lines, **named) == record
+    assert [line.endswith("was trained before") for line in lines] == [True, True, False]
 
 
 def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
@@ -134,11 +136,11 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     undisturbed = run(1, 2, at=other)
     real, trained = fine_tuning.fine_tune, list[int]()
 
-    def killed_in_the_second(job: FineTuningJob) -> FineTuningResult:
+    def killed_in_the_second(job: FineTuningJob, *more: Any) -> FineTuningResult:
         if trained == [1]:
             raise KeyboardInterrupt
         trained.append(job.recipe.seed)
-        return real(job)
+        return real(job, *more)
 
     monkeypatch.setattr(fine_tuning, "fine_tune", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
@@ -147,9 +149,10 @@ def test_a_run_killed_in_the_second_seed_ends_as_an_undisturbed_one(
     trained.append(0)
     resumed = run(1, 2)
     assert trained == [1, 0, 2]
-    assert resumed.seed == undisturbed.seed
-    assert resumed.history == undisturbed.history
-    assert [seed.digest for seed in resumed.seeds] == [seed.digest for seed in undisturbed.seeds]
+    again, wanted = resumed.fine_tuning, undisturbed.fine_tuning
+    assert again and wanted
+    assert (again.seed, again.history) == (wanted.seed, wanted.history)
+    assert [seed.digest for seed in again.seeds] == [seed.digest for seed in wanted.seeds]
 
 
 def test_data_that_is_not_ready_is_not_trained_on(run: Run) -> None:
@@ -169,9 +172,9 @@ def test_an_encoder_of_other_files_than_planned_is_not_trained_on(
     with pytest.raises(TrainingError, match=r"the encoder's files differ .* new run") as raised:
         run(1, 2, **given)
     assert str(files) in str(raised.value) and digest in str(raised.value)
-    assert {path.name for path in directory.iterdir()} == {"data"}
+    assert not {path.name for path in directory.iterdir()} - {"baseline", "data", "records"}
     shutil.copy(tiny_encoder / "tokenizer.json", tokenizer)
-    assert run(1, 2, **given).steps
+    assert run(1, 2, **given).fine_tuning
 
 
 # Reuse of an earlier checkpoint
@@ -189,6 +192,8 @@ def earlier(tmp_path: Path) -> Path:
         seed_result(seed, model_dir=f"seeds/{seed}/model", digest=digests[f"seeds/{seed}/model"])
         for seed in (1, 2)
     )
+    (directory / "records").mkdir()
+    ExperimentPaths(directory).out_of_fold.write_bytes(b"probabilities")
     Experiment(directory).save(checkpoint_record(digest=digests["model"], seed=2, seeds=seeds))
     return directory
 
@@ -202,6 +207,8 @@ def test_an_earlier_checkpoint_is_taken_and_takes_no_room(
     assert lines == ["training: the checkpoint of exp_1 is reused"]
     kept = Experiment(earlier).load(CheckpointRecord)
     assert record == kept.model_copy(update={"reused_from": "exp_1"})
+    judged = ExperimentPaths(tmp_path / "exp_2").out_of_fold
+    assert judged.read_bytes() == b"probabilities"
     for model in ("model", "seeds/1/model", "seeds/2/model"):
         taken = tmp_path / "exp_2" / model
         assert digest_directory(taken) == digest_directory(earlier / model)
