@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,13 +73,14 @@ def export_model(
             deploy_tokenizer(export_dir, language_profile(language).steps, dataset.max_length)
             size_bytes = size_in_bytes(export_dir)
             texts, max_length = val["text"].to_list(), dataset.max_length
-            expected = _checkpoint_labels(model_dir, texts, max_length)
-            answers = probe_transformers(export_dir, texts[:ROWS_COMPARED])
-            onnx, onnx_reason = (
-                _export_onnx(export_dir, texts, expected, max_length)
-                if config.onnx
-                else (None, None)
-            )
+            with ThreadPoolExecutor(1) as probes:  # it mostly imports while the graph is written
+                asked = probes.submit(probe_transformers, export_dir, texts[:ROWS_COMPARED])
+                expected = _checkpoint_labels(model_dir, texts, max_length)
+                graph_error = _write_onnx(export_dir, max_length) if config.onnx else None
+                answers = asked.result()
+            onnx, onnx_reason = None, graph_error
+            if config.onnx and not graph_error:
+                onnx, onnx_reason = _probe_onnx(export_dir, texts, expected)
             digest = digest_directory(export_dir)
     except OSError as error:
         free = shutil.disk_usage(directory).free
@@ -115,13 +117,8 @@ def _agreement(expected: list[str], labels: list[str]) -> float:
 # The ONNX form
 
 
-def _export_onnx(
-    export_dir: Path, texts: list[str], expected: list[str], max_length: int
-) -> tuple[OnnxExport | None, str | None]:
-    """Add ``onnx/`` to ``export_dir`` if it gives the ``expected`` labels; else leave no trace.
-
-    Returns:
-        The form, or a sentence with the reason why there is none.
+def _write_onnx(export_dir: Path, max_length: int) -> str | None:
+    """Add ``onnx/`` to ``export_dir``; or return the reason why that is not possible.
 
     Raises:
         OSError: the disk is full.
@@ -132,6 +129,17 @@ def _export_onnx(
     try:
         add_reader(export_dir, file.parent, max_length)
         write_graph(export_dir, file)
+    except ExportError as error:
+        return _without_onnx(file, error)
+    return None
+
+
+def _probe_onnx(
+    export_dir: Path, texts: list[str], expected: list[str]
+) -> tuple[OnnxExport | None, str | None]:
+    """The ONNX form if it gives the ``expected`` labels; else it is removed for a reason."""
+    file = export_dir / ONNX_FILE
+    try:
         # A process without torch predicts all val rows.
         answers = probe_onnx(file.parent, texts)
         agreement = _agreement(expected, answers.labels)
@@ -141,11 +149,15 @@ def _export_onnx(
                 f"val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
             )
     except ExportError as error:
-        shutil.rmtree(file.parent)
-        return None, f"ONNX is left out, and the transformers form is deployed: {error}."
+        return None, _without_onnx(file, error)
     size_bytes = size_in_bytes(file.parent)
     form = OnnxExport(file=ONNX_FILE, size_bytes=size_bytes, agreement=agreement, **answers.speed)
     return form, None
+
+
+def _without_onnx(file: Path, error: ExportError) -> str:
+    shutil.rmtree(file.parent)
+    return f"ONNX is left out, and the transformers form is deployed: {error}."
 
 
 def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
