@@ -22,6 +22,8 @@ from mlrun_assets.records import DatasetRecord, PriorRun, Recipe, Verdict
 
 # The rows of the training split below which several rules are more careful.
 SMALL_DATA_ROWS = 2_000
+# How many seeds are trained with `training.budget: best`, if the config names none.
+SEEDS_OF_BEST = 3
 # How many earlier runs the plan lists for one reason.
 MOST_LISTED = 5
 
@@ -112,7 +114,8 @@ class PlanningInputs:
     @property
     def seeds(self) -> tuple[int, ...]:
         training = self.config.training
-        return training.seeds or (training.seed,)
+        several = range(training.seed, training.seed + SEEDS_OF_BEST)
+        return training.seeds or (tuple(several) if training.budget == "best" else (training.seed,))
 
 
 # One choice

@@ -75,7 +75,14 @@ def _learning_rate(inputs: PlanningInputs) -> ChosenValue:
 
 
 def _epochs(inputs: PlanningInputs) -> ChosenValue:
-    """More passes over fewer rows, fewer over long texts."""
+    """More passes over fewer rows, fewer over long texts and on a smaller budget."""
+    budget = inputs.config.training.budget
+    if inputs.is_small and budget != "best":
+        return ChosenValue(
+            6,
+            "6 below 2,000 rows: more passes help little and take minutes (training.budget: best)",
+            f"training.budget is {budget}; {inputs.rows_evidence}",
+        )
     median = inputs.dataset.splits["train"].tokens_median
     read = min(median, inputs.config.model.max_length)
     if inputs.is_small and read > LONG_TEXT_TOKENS:

@@ -1,4 +1,4 @@
-"""The text-classification pipeline of an ensemble of an encoder and an n-gram model.
+"""The text-classification pipeline of a model with an encoder and n-grams.
 
 This file is copied into the directory of the model, where transformers finds it by the config:
 ``pipeline("text-classification", model=DIRECTORY, trust_remote_code=True)``. transformers refuses

@@ -1,12 +1,14 @@
 """Scores of an n-gram model that is stored in a model's directory.
 
-This file is copied into that directory, so it imports nothing of its package. A model without
-n-grams needs no scikit-learn, so that is imported where it is used.
-``ngrams/model.json`` has the vocabularies, ``ngrams/model.safetensors`` the arrays.
+This file is copied into that directory, so it imports nothing of its package. It needs numpy,
+safetensors and tokenizers. ``ngrams/model.json`` has the vocabularies, ``ngrams/model.safetensors``
+the arrays.
 """
 
 import json
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 NGRAMS_DIR = "ngrams"
+WORD = re.compile(r"\b\w\w+\b")
 
 
 class NgramScorer:
-    """The n-gram model in ``model_dir``, and the weights of the ensemble."""
+    """The n-gram model in ``model_dir``, and the weights of n-grams and encoder."""
 
     def __init__(self, model_dir: Path) -> None:
         directory = model_dir / NGRAMS_DIR
@@ -30,25 +33,61 @@ class NgramScorer:
         self.ngram_weight: float = settings["ngram_weight"]
         self._normalise = _normalise(settings.get("normaliser"))
         self._words_read: int = settings["words_read"]
-        self._weights = arrays["weights"].astype(np.float64)
         self._bias = arrays["bias"].astype(np.float64)
-        self._blocks = [
-            (_vectorizer(block), arrays.get(f"idf_{number}"))
-            for number, block in enumerate(settings["blocks"])
-        ]
+        weights, start = np.ascontiguousarray(arrays["weights"].T), 0
+        self._blocks = []
+        for number, block in enumerate(settings["blocks"]):
+            end = start + len(block["vocabulary"])
+            self._blocks.append(_Block(block, weights[start:end], arrays.get(f"idf_{number}")))
+            start = end
 
     def scores(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Scores of shape (texts, labels), in the order of ``labels``."""
-        from scipy.sparse import hstack
-
-        normal = map(self._normalise, texts)
-        read = [" ".join(text.split()[: self._words_read]) for text in normal]
-        features = hstack([_features(read, *block) for block in self._blocks], format="csr")
-        return np.asarray(features @ self._weights.T) + self._bias
+        scores = np.tile(self._bias, (len(texts), 1))
+        for row, text in enumerate(map(self._normalise, texts)):
+            read = " ".join(text.split()[: self._words_read]).lower()
+            for block in self._blocks:
+                scores[row] += block.scores(read)
+        return scores
 
     def combine(self, logits: Any, scores: Any) -> Any:
-        """The logits of the ensemble; arrays or tensors of shape (texts, labels)."""
+        """Weighted sum of logits and scores; arrays or tensors of shape (texts, labels)."""
         return self.encoder_weight * logits + self.ngram_weight * scores
+
+
+class _Block:
+    """N-grams of one kind: their columns, their weights (n-grams, labels), and maybe their idf."""
+
+    def __init__(
+        self, block: dict[str, Any], weights: npt.NDArray[Any], idf: npt.NDArray[Any] | None
+    ) -> None:
+        self._column = {ngram: column for column, ngram in enumerate(block["vocabulary"])}
+        self._in_words = block["analyzer"] == "char_wb"
+        self._shortest, self._longest = block["ngram_range"]
+        self._weights, self._idf = weights, idf
+
+    def scores(self, text: str) -> npt.NDArray[np.float64]:
+        """Scores of shape (labels,): of counts, or with idf of sublinear tf-idf of unit length."""
+        ngrams = self._characters(text) if self._in_words else WORD.findall(text)
+        counted = Counter(self._column.get(ngram, -1) for ngram in ngrams)
+        del counted[-1]
+        columns = np.fromiter(counted.keys(), np.int64, len(counted))
+        values = np.fromiter(counted.values(), np.float64, len(counted))
+        if self._idf is not None and len(columns):
+            values = (1.0 + np.log(values)) * self._idf[columns]
+            values /= np.linalg.norm(values)
+        return np.asarray(values @ self._weights[columns].astype(np.float64))
+
+    def _characters(self, text: str) -> Iterator[str]:
+        """The n-grams of each word with a space on both sides, as scikit-learn's ``char_wb``."""
+        for word in text.split():
+            padded = f" {word} "
+            for size in range(self._shortest, self._longest + 1):
+                yield padded[:size]
+                if size >= len(padded):
+                    break  # a short word counts once
+                for start in range(1, len(padded) - size + 1):
+                    yield padded[start : start + size]
 
 
 def _normalise(tokenizer: dict[str, Any] | None) -> Callable[[str], str]:
@@ -59,25 +98,3 @@ def _normalise(tokenizer: dict[str, Any] | None) -> Callable[[str], str]:
         json.dumps(tokenizer)
     ).normalizer.normalize_str
     return normalise
-
-
-def _vectorizer(block: dict[str, Any]) -> Any:
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    return CountVectorizer(
-        analyzer=block["analyzer"],
-        ngram_range=tuple(block["ngram_range"]),
-        vocabulary={ngram: column for column, ngram in enumerate(block["vocabulary"])},
-    )
-
-
-def _features(texts: list[str], vectorizer: Any, idf: npt.NDArray[np.float32] | None) -> Any:
-    """Counts, or with ``idf`` sublinear tf-idf of unit length, sparse, shape (texts, n-grams)."""
-    from scipy.sparse import csr_matrix, diags
-    from sklearn.preprocessing import normalize
-
-    counts = csr_matrix(vectorizer.transform(texts), dtype=np.float64)
-    if idf is None:
-        return counts
-    counts.data = 1.0 + np.log(counts.data)
-    return normalize(counts @ diags(idf.astype(np.float64)))

@@ -4,8 +4,8 @@
 
     OnnxClassifier("onnx").predict(["Kooxdu waxay dhalisay laba gool."])
 
-This file is copied beside the model that it reads, so it imports nothing of its package. An
-ensemble with n-grams needs scikit-learn, scipy and safetensors too.
+This file is copied beside the model that it reads, so it imports nothing of its package. A model
+with n-grams needs safetensors too.
 """
 
 import importlib.util
@@ -78,7 +78,7 @@ def _threads() -> int:
 
 
 def _ngram_scorer(place: Path) -> Any:
-    """The n-gram model of the ensemble, by the copy of its code in ``place``."""
+    """The n-gram model, by the copy of its code in ``place``."""
     spec = importlib.util.spec_from_file_location("ngram_scorer", place / "ngram_scorer.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"{place}: ngram_scorer.py can't be imported")
