@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -414,3 +415,54 @@ def test_a_directory_is_no_url(place: str) -> None:
 )
 def test_no_message_shows_a_credential(text: str) -> None:
     assert "SECRET" not in "".join(mistakes(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("training.epochs=2", "training.epochs", 2),
+        ("training.learning_rate=2e-5", "training.learning_rate", 2e-5),
+        ("data.labels=[no, 2]", "data.labels", ("no", "2")),
+        ("data.quality.exempt={language: {source: [wire]}}", "data.quality.exempt", None),
+        ("data.name=a=b", "data.name", "a=b"),
+    ],
+)
+def test_an_override_replaces_one_value_of_the_file(line: str, key: str, value: object) -> None:
+    text = "data: {name: som}\ntraining: {epochs: 5, batch_size: 8}\n"
+    config = parse_config(text, overrides=["", line])
+    found = attrgetter(key)(config)
+    assert found == value if value else found
+    assert config.training.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("training.epoch=2", "training.epoch: unknown key; did you mean `epochs`?"),
+        ("training.epochs=x", "training.epochs: should be a valid integer"),
+        ("training.epochs", "--set training.epochs: write it as KEY=VALUE"),
+        ("=2", "write it as KEY=VALUE"),
+        ("offline.x=2", "write it as KEY=VALUE"),
+        ("data.labels=[a", "the value is not YAML"),
+    ],
+)
+def test_a_wrong_override_is_one_error_and_lines_of_the_file_stay(line: str, said: str) -> None:
+    text = "offline: false\ntraining:\n  batch_size: x\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, overrides=[line])
+    assert said in str(caught.value)
+    assert (
+        "KEY=VALUE" in said or "YAML" in said or "line 3: training.batch_size" in str(caught.value)
+    )
+
+
+def test_overrides_come_from_the_environment_and_not_into_other_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLRUN_SET", "training.budget=fast\ntraining.seed=7")
+    assert (load_config().settings.training.budget, load_config().settings.training.seed) == (
+        "fast",
+        7,
+    )
+    assert parse("").training.budget == "balanced"

@@ -22,13 +22,35 @@ from typing import Any, TextIO
 
 import click
 
-from mlrun_assets.config import CONFIG_VARIABLE, DEFAULT_CONFIG_FILE, LoadedConfig, load_config
+from mlrun_assets.config import (
+    CONFIG_VARIABLE,
+    DEFAULT_CONFIG_FILE,
+    SET_VARIABLE,
+    LoadedConfig,
+    load_config,
+)
 from mlrun_assets.markdown import visible
 
 
-def with_config(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the option ``--config`` and pass the loaded config as the first argument."""
+def override(lines: str | tuple[str, ...]) -> None:
+    """Replace values of the config, here and in Dagster's processes."""
+    added = (lines,) if isinstance(lines, str) else lines
+    if added:
+        before = os.environ.get(SET_VARIABLE, "")
+        os.environ[SET_VARIABLE] = "\n".join([before, *added])
 
+
+def with_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--config`` and ``--set``, and pass the loaded config as the first argument."""
+
+    @click.option(
+        "--set",
+        metavar="KEY=VALUE",
+        multiple=True,
+        expose_value=False,
+        callback=lambda _context, _option, lines: override(lines),
+        help="Replace a value of the config, such as training.epochs=2. May be repeated.",
+    )
     @click.option(
         "--config",
         "file",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlrun_assets.cli import note, note_defaults, show, with_config
-from mlrun_assets.config import COLUMNS_VARIABLE, LoadedConfig
+from mlrun_assets.cli import note, note_defaults, override, show, with_config
+from mlrun_assets.config import COLUMNS_VARIABLE, SET_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment import Experiment, experiment_of_run
 from mlrun_assets.files import locked
@@ -48,6 +48,13 @@ compute_logs:
     metavar="EXPERIMENT",
     help="Resume a stopped experiment, by its id or name. Finished stages are not run again.",
 )
+@click.option(
+    "--fast",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _context, _option, fast: override("training.budget=fast") if fast else None,
+    help="Only models that need no fine-tuning: the same as --set training.budget=fast.",
+)
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
@@ -59,6 +66,10 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     if name and resume is not None:
         raise click.UsageError(
             "NAME opens a new experiment and --resume continues an earlier one: leave out one"
+        )
+    if resume is not None and os.environ.get(SET_VARIABLE):
+        raise click.UsageError(
+            "--resume continues with the config of its experiment: leave out --set and --fast"
         )
     note_defaults(config)
     if name:

@@ -21,6 +21,7 @@ from mlrun_assets.config.sections import (
     BUILT_IN_SLICES,
     COLUMNS_VARIABLE,
     CONFIG_VARIABLE,
+    SET_VARIABLE,
     DeploymentConfig,
     EvaluationConfig,
     ExperimentsConfig,

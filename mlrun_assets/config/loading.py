@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from mlrun_assets.config.schema import Config, LoadedConfig, Location, Mistake, contradictions_of
-from mlrun_assets.config.sections import CONFIG_VARIABLE
+from mlrun_assets.config.sections import CONFIG_VARIABLE, SET_VARIABLE
 from mlrun_assets.errors import ConfigError, count, redact
 from mlrun_assets.files import read_file
 from mlrun_assets.machine import set_offline
@@ -39,7 +40,8 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
 
     Args:
         file: the file; None: the one that ``MLRUN_CONFIG`` names, else ``ml_config.yaml`` in the
-            working directory, else all defaults.
+            working directory, else all defaults. The lines of ``MLRUN_SET``, such as
+            ``training.epochs=2``, replace values of the file.
 
     Raises:
         ConfigError: the named file is missing, is not YAML, or has mistakes. The message lists
@@ -48,19 +50,23 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
     named = file or os.environ.get(CONFIG_VARIABLE)
     # pathlib raises for some names, such as `~nobody`.
     path = Path(os.path.expanduser(named or DEFAULT_CONFIG_FILE)).absolute()  # noqa: PTH111
-    if not named and not path.exists():
-        return LoadedConfig(settings=Config(), directory=path.parent)
     secrets: dict[str, str] = {}
-    settings = read_config(path, secrets)
+    overrides = os.environ.get(SET_VARIABLE, "").splitlines()
+    if not named and not path.exists():
+        settings = parse_config("", "--set", secrets, overrides)
+        return LoadedConfig(settings=settings, directory=path.parent, secrets=secrets)
+    settings = read_config(path, secrets, overrides)
     set_offline(settings.offline)
     return LoadedConfig(settings=settings, directory=path.parent, file=path, secrets=secrets)
 
 
-def read_config(path: Path, secrets: dict[str, str] | None = None) -> Config:
-    """The config in the file at ``path``; ``secrets`` and errors as in `parse_config`."""
+def read_config(
+    path: Path, secrets: dict[str, str] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """The config in the file at ``path``; the other arguments and errors as in `parse_config`."""
     try:
         text = read_file(path, MAX_BYTES).decode("utf-8-sig")
-        return parse_config(text, str(path), secrets)
+        return parse_config(text, str(path), secrets, overrides)
     except FileNotFoundError:
         problem = "no such config file; create it, or name another one with --config or "
         problem += "MLRUN_CONFIG"
@@ -74,15 +80,20 @@ def read_config(path: Path, secrets: dict[str, str] | None = None) -> Config:
 
 
 def parse_config(
-    text: str, name: str = DEFAULT_CONFIG_FILE, secrets: dict[str, str] | None = None
+    text: str,
+    name: str = DEFAULT_CONFIG_FILE,
+    secrets: dict[str, str] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
     """The config in ``text``; errors as in `load_config`, which call the file ``name``.
 
     The config has no credentials of URLs: ``secrets`` gets the URLs as they are written, by their
-    redacted forms.
+    redacted forms. ``overrides``, such as ``training.epochs=2``, replace values of the text.
     """
     document = _Document(name, {} if secrets is None else secrets)
     values = document.read(text)
+    for line in filter(None, overrides):
+        document.override(values, line)
     mistakes = list(document.mistakes)
     try:
         config = Config.model_validate(values)
@@ -138,6 +149,33 @@ class _Document:
             kind = "a list" if isinstance(value, list) else "a single value"
             raise ConfigError(f"{self.name}: line 1: is {kind}; write sections such as `data:`")
         return value or {}
+
+    def override(self, values: dict[str, Any], line: str) -> None:
+        """Replace one value, as ``training.epochs=2`` says; the value is YAML.
+
+        Raises:
+            ConfigError: the line has no key, or its value is not YAML.
+        """
+        key, equals, text = line.partition("=")
+        location: Location = tuple(part.strip() for part in key.split("."))
+        in_file = dict(self.lines)
+        try:
+            node = self._yaml.compose(text)
+            value = None if node is None else self._value(node, location)
+        except YAMLError:
+            raise ConfigError(f"--set {line}: the value is not YAML; put it in quotes") from None
+        section: Any = values
+        for part in location[:-1]:
+            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+        if not (equals and all(location) and isinstance(section, dict)):
+            raise ConfigError(
+                f"--set {line}: write it as KEY=VALUE with a key of a section, such as "
+                "training.epochs=2"
+            )
+        section[location[-1]] = value
+        # Places that are not in the file have no line.
+        added = [location[:depth] for depth in range(1, len(location) + 1)]
+        self.lines = {**dict.fromkeys([*self.lines, *added], 0), **in_file, location: 0}
 
     def _check_size(self, node: Node, around: list[Node]) -> None:
         """Count the values in ``node``, with aliases written out: a short file can have billions.

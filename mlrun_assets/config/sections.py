@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 CONFIG_VARIABLE = "MLRUN_CONFIG"
+# Values that replace those of the file, one `key=value` a line: Dagster loads the config again.
+SET_VARIABLE = "MLRUN_SET"
 # Dagster puts a pipe between a run and the terminal, so the command line passes the width on.
 COLUMNS_VARIABLE = "MLRUN_TERMINAL_COLUMNS"
 

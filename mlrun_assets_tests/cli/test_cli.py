@@ -264,6 +264,8 @@ def test_check_data_without_the_encoder_checks_all_but_lengths(
         (["run", "--resume", "nobody"], 2, "no experiment `nobody`"),
         (["run", "--resume", ""], 2, "no experiment ``"),
         (["run", "a-name", "--resume", "nobody"], 2, "leave out one"),
+        (["run", "--fast", "--resume", "nobody"], 2, "leave out --set and --fast"),
+        (["status", "--set", "training.epoch=2"], 2, "did you mean `epochs`?"),
         (["status", "--limit", "x"], 2, "not a valid integer"),
         (["promote", "nobody"], 2, "no experiment `nobody`"),
         (["rollback", "--reason", "x"], 1, "production"),
