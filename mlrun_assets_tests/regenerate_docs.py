@@ -31,6 +31,8 @@ This page is generated from `mlrun_assets/config/` by
 VARIABLES = {
     "MLRUN_CONFIG": "Config file. Unset: `ml_config.yaml` in the working directory. The option "
     "`--config` overrides it.",
+    "MLRUN_SET": "Values that replace those of the file, one `key=value` a line, such as "
+    "`training.epochs=2`. The option `--set` adds to it.",
     "MLRUN_EXPERIMENT": "Name of the next experiment. Unset: a timestamp.",
     "MLRUN_CACHE": "Directory of unpacked encoders. Unset: `mlrun_assets` in `XDG_CACHE_HOME` or "
     "`~/.cache`.",

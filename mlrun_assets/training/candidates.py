@@ -324,7 +324,7 @@ def scale_logits(model_dir: Path, labels: int, weight: float) -> None:
     from safetensors import safe_open
     from safetensors.numpy import load_file, save
 
-    from mlrun_assets.encoders.requirements import HEADS
+    from mlrun_assets.encoders.loading import HEADS
 
     file = model_dir / "model.safetensors"
     with safe_open(str(file), "np") as opened:

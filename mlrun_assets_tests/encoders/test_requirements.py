@@ -11,8 +11,12 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from mlrun_assets.config import Config
-from mlrun_assets.encoders.loading import load_classifier
-from mlrun_assets.encoders.requirements import check_head, check_requirements, describe_head
+from mlrun_assets.encoders.loading import (
+    check_head,
+    check_requirements,
+    describe_head,
+    load_classifier,
+)
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.tiny_encoders import directory_source, tiny_config, wrapped
 

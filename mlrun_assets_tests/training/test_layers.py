@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from mlrun_assets.errors import TrainingError
-from mlrun_assets.training.layers import build_optimizer, freeze
+from mlrun_assets.training.fine_tuning import build_optimizer, freeze
 from mlrun_assets_tests.examples import RECIPE
 
 SMALL = {
