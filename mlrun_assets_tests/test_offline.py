@@ -90,7 +90,8 @@ def test_a_run_with_the_embedded_encoder_calls_nobody(
     assert checkpoint.trim.pieces_after < 60_000
     assert checkpoint.trim.val_unknown_after == checkpoint.trim.val_unknown_before
     # Two epochs hardly move the val loss; whether bfloat16 pays and memory is short is measured.
-    losses = [epoch.train_loss for epoch in checkpoint.history]
+    assert checkpoint.fine_tuning
+    losses = [epoch.train_loss for epoch in checkpoint.fine_tuning.history]
     assert losses == sorted(losses, reverse=True)
     assert experiment.load(EvaluationRecord).test.rows == 45
     assert experiment.load(ProductionRecord).moved

@@ -76,6 +76,9 @@ def train_cheap(
     return record
 
 
+USUAL_LOGITS = 2.0  # standard deviation
+
+
 def _fit_frozen(
     rows: LabelledRows, job: FineTuningJob, model_dir: Path
 ) -> tuple[FloatArray, VocabularyTrim | None]:
@@ -89,8 +92,11 @@ def _fit_frozen(
         held_out = rows.folds == fold
         weights, biases = fit_discriminant(states[~held_out], rows.truth[~held_out], labels)
         scores[held_out] = states[held_out] @ weights.T + biases
-    encoder.save(fit_discriminant(states, rows.truth, labels), model_dir)
-    return scores, encoder.trim
+    weights, biases = fit_discriminant(states, rows.truth, labels)
+    # Logits as large as those of fine-tuning: a `Predictor` has one idea of close ones.
+    scale = USUAL_LOGITS / max(1e-9, float(scores.std()))
+    encoder.save((scale * weights, scale * biases), model_dir)
+    return scale * scores, encoder.trim
 
 
 # The choice

@@ -328,8 +328,11 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
         after.stages[name] == before[name] for name in ("validated_dataset", "training_plan")
     )
     checkpoint, same = (each.load(CheckpointRecord) for each in (killed, expected))
-    assert checkpoint.resumed_from_step
-    assert (checkpoint.history, checkpoint.digest) == (same.history, same.digest)
+    tuned, undisturbed = checkpoint.fine_tuning, same.fine_tuning
+    assert tuned
+    assert undisturbed
+    assert tuned.resumed_from_step
+    assert (tuned.history, checkpoint.digest) == (undisturbed.history, same.digest)
     assert killed.load(EvaluationRecord).test == expected.load(EvaluationRecord).test
     assert not (killed.directory / "checkpoints").exists()
     (line,) = (line for line in registry_of(home).splitlines() if f"- {after.report} |" in line)
