@@ -444,6 +444,7 @@ def test_an_override_replaces_one_value_of_the_file(line: str, key: str, value: 
         ("=2", "write it as KEY=VALUE"),
         ("offline.x=2", "write it as KEY=VALUE"),
         ("data.labels=[a", "the value is not YAML"),
+        pytest.param("data.labels=" + "[" * 3000, "the value is not YAML", id="deep"),
     ],
 )
 def test_a_wrong_override_is_one_error_and_lines_of_the_file_stay(line: str, said: str) -> None:
@@ -454,6 +455,21 @@ def test_a_wrong_override_is_one_error_and_lines_of_the_file_stay(line: str, sai
     assert (
         "KEY=VALUE" in said or "YAML" in said or "line 3: training.batch_size" in str(caught.value)
     )
+
+
+def test_an_override_that_contains_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match="contains itself"):
+        parse_config("", overrides=["data.labels=&x [*x]"])
+
+
+def test_an_override_fills_an_empty_section() -> None:
+    assert parse_config("training:\n", overrides=["training.epochs=2"]).training.epochs == 2
+
+
+def test_a_wrong_item_of_an_override_has_no_line_of_the_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config("data:\n  labels:\n    - a\n    - b\n", overrides=["data.labels=[[x], b]"])
+    assert "\n  data.labels.0: should be text" in str(caught.value)
 
 
 def test_overrides_come_from_the_environment_and_not_into_other_configs(

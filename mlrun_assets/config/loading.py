@@ -51,9 +51,10 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
     # pathlib raises for some names, such as `~nobody`.
     path = Path(os.path.expanduser(named or DEFAULT_CONFIG_FILE)).absolute()  # noqa: PTH111
     secrets: dict[str, str] = {}
-    overrides = os.environ.get(SET_VARIABLE, "").splitlines()
+    overrides = os.environ.get(SET_VARIABLE, "").split("\n")
     if not named and not path.exists():
         settings = parse_config("", "--set", secrets, overrides)
+        set_offline(settings.offline)
         return LoadedConfig(settings=settings, directory=path.parent, secrets=secrets)
     settings = read_config(path, secrets, overrides)
     set_offline(settings.offline)
@@ -158,15 +159,23 @@ class _Document:
         """
         key, equals, text = line.partition("=")
         location: Location = tuple(part.strip() for part in key.split("."))
-        in_file = dict(self.lines)
+        in_file = {
+            place: number
+            for place, number in self.lines.items()
+            if place[: len(location)] != location
+        }
         try:
             node = self._yaml.compose(text)
+            if node is not None:
+                self._check_size(node, [])
             value = None if node is None else self._value(node, location)
-        except YAMLError:
+        except (YAMLError, RecursionError):
             raise ConfigError(f"--set {line}: the value is not YAML; put it in quotes") from None
         section: Any = values
         for part in location[:-1]:
-            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+            if isinstance(section, dict) and section.get(part) is None:
+                section[part] = {}
+            section = section[part] if isinstance(section, dict) else None
         if not (equals and all(location) and isinstance(section, dict)):
             raise ConfigError(
                 f"--set {line}: write it as KEY=VALUE with a key of a section, such as "

@@ -10,7 +10,7 @@ from mlrun_assets.plan.rules import needed_memory_gb
 from mlrun_assets_tests.examples import LAPTOP, choice, plan, planning_inputs
 
 LARGE = {"epochs": 5, "batch_size": 32, "layerwise_decay": 1.0, "label_smoothing": 0.0}
-SMALL = {"epochs": 10, "batch_size": 16, "layerwise_decay": 0.9, "label_smoothing": 0.1}
+SMALL = {"epochs": 6, "batch_size": 16, "layerwise_decay": 0.9, "label_smoothing": 0.1}
 EVER = {"warmup_fraction": 0.1, "early_stopping_patience": 4, "group_by_length": True}
 
 
@@ -25,6 +25,10 @@ def long(rows: int, median: float, max_length: int = 256) -> dict[str, Any]:
 
 def machine(**changes: Any) -> dict[str, Any]:
     return {"hardware": replace(LAPTOP, **changes)}
+
+
+def best() -> dict[str, Any]:
+    return {"training": {"budget": "best"}}
 
 
 @pytest.mark.parametrize(
@@ -65,14 +69,17 @@ def test_candidates_that_the_encoder_can_not_be() -> None:
     ("given", "expected"),
     [
         # Small data trains longer, with smaller steps; long texts for fewer epochs.
-        ({"train": halves(998)}, {**SMALL, **EVER, "epochs": 15}),
+        ({"train": halves(998)}, {**SMALL, **EVER}),
+        ({"train": halves(998), **best()}, {"epochs": 15, "seed": 42}),
+        ({"train": halves(1_998), **best()}, {"epochs": 10}),
         ({"train": halves(1_000)}, {**SMALL, **EVER}),
         ({"train": halves(1_998)}, {**SMALL, **EVER}),
         ({"train": halves(2_000)}, {**LARGE, **EVER}),
         ({"train": halves(20_000)}, {**LARGE, **EVER}),
         (long(500, 129), {"epochs": 6}),
-        (long(500, 128), {"epochs": 15}),
-        (long(500, 300, max_length=128), {"epochs": 15}),
+        ({**long(500, 128), **best()}, {"epochs": 15}),
+        ({**long(500, 300, max_length=128), **best()}, {"epochs": 15}),
+        ({**long(500, 300), **best()}, {"epochs": 6}),
         (long(1_999, 300), {"epochs": 6}),
         (long(2_000, 300), {"epochs": 5}),
         # Very few rows freeze the encoder, and a head alone learns fast.
@@ -160,3 +167,18 @@ def test_short_memory_freezes_the_embeddings() -> None:
     assert short.recipe.freeze == "embeddings"
     assert "1.9 GB are available" in choice(short, "freeze").evidence
     assert plan(**machine(available_memory_gb=needed)).recipe.freeze == "none"
+
+
+@pytest.mark.parametrize(
+    ("training", "seeds"),
+    [
+        ({"budget": "best"}, (42, 43, 44)),
+        ({"budget": "best", "seed": 7}, (7, 8, 9)),
+        ({"budget": "best", "seeds": [1, 2]}, (1, 2)),
+        ({"budget": "balanced"}, (42,)),
+    ],
+)
+def test_the_best_budget_trains_several_seeds(
+    training: dict[str, Any], seeds: tuple[int, ...]
+) -> None:
+    assert plan(training=training).seeds == seeds
