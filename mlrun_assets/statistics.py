@@ -304,6 +304,58 @@ def scarce_label(label_rows: IntArray) -> int | None:
     return most if shares[most] > shares.sum() / 2 else None
 
 
+ACCEPT_CONFIDENCES = np.arange(99, 0, -1) / 100
+ACCEPT_ERROR = 0.05
+# At most this many times the rows at hand are thought of.
+_MOST_TIMES = 100
+
+
+def accept_threshold(
+    confidences: FloatArray, right: BoolArray, min_precision: float
+) -> float | None:
+    """The lowest confidence from which on ``min_precision`` of the labels are shown to be right.
+
+    Args:
+        confidences: of the predicted labels, for rows that the model was not trained on.
+        right: whether these labels are the true ones, shape (rows,).
+        min_precision: below 1.
+
+    `ACCEPT_CONFIDENCES` are tested from the highest on that has enough rows, each by the exact
+    binomial test, until one is not shown (fixed-sequence testing; Angelopoulos et al., "Learn then
+    Test", 2021). So the precision on new rows is below ``min_precision`` for at most `ACCEPT_ERROR`
+    of the samples, although the threshold is chosen among many. None: none is shown.
+    """
+    return _lowest_shown(*_accepted(confidences, right), min_precision)
+
+
+def rows_to_accept(confidences: FloatArray, right: BoolArray, min_precision: float) -> int | None:
+    """About how many rows show some threshold, if their precision stays what it is.
+
+    None: more than a hundred times the rows would be needed.
+    """
+    rows, correct = _accepted(confidences, right)
+    for step in range(100):
+        times = _MOST_TIMES ** (step / 99)
+        if _lowest_shown(np.floor(times * rows), np.floor(times * correct), min_precision):
+            return math.ceil(times * len(right))
+    return None
+
+
+def _accepted(confidences: FloatArray, right: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """The rows with at least each of `ACCEPT_CONFIDENCES`, and those that are right of them."""
+    accepted = confidences >= ACCEPT_CONFIDENCES[:, None]
+    return accepted.sum(axis=1).astype(float), (accepted & right).sum(axis=1).astype(float)
+
+
+def _lowest_shown(rows: FloatArray, correct: FloatArray, min_precision: float) -> float | None:
+    from scipy.stats import binom
+
+    shown = binom.sf(correct - 1, rows, min_precision) <= ACCEPT_ERROR
+    tested = min_precision**rows <= ACCEPT_ERROR  # fewer rows show nothing, even if all are right
+    kept = np.flatnonzero(tested & (np.cumsum(tested & ~shown) == 0))
+    return float(ACCEPT_CONFIDENCES[kept[-1]]) if len(kept) else None
+
+
 def rows_behind_macro_average(label_rows: IntArray) -> float:
     """The number of balanced rows that are worth as much as ``label_rows`` for a macro average.
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -482,3 +483,15 @@ def test_overrides_come_from_the_environment_and_not_into_other_configs(
         7,
     )
     assert parse("").training.budget == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "expected"),
+    [
+        ("{min_precision: 1.0}", "deployment.min_precision: is 1, which no number of rows can"),
+        ("{min_coverage: 0.5}", "deployment.min_coverage: is set, but deployment.min_precision"),
+    ],
+)
+def test_what_can_never_be_accepted(deployment: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        parse_config(f"deployment: {deployment}")

@@ -7,6 +7,7 @@ from sklearn.metrics import f1_score
 
 from mlrun_assets.records import Score
 from mlrun_assets.statistics import (
+    accept_threshold,
     bootstrap_f1,
     confusion_matrix,
     f1_of_confusion,
@@ -15,6 +16,7 @@ from mlrun_assets.statistics import (
     paired_f1_difference,
     paired_proportion_difference,
     rows_behind_macro_average,
+    rows_to_accept,
     rows_to_settle,
     rows_to_show,
     smallest_difference,
@@ -235,3 +237,38 @@ def test_paired_interval_covers_and_seldom_passes_a_model_worse_by_the_margin(ro
         passed += difference.low > -margin
     assert covered / trials >= 0.93
     assert passed / trials <= 0.05
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("min_precision", [0.9, 0.95])
+def test_the_precision_of_new_accepted_rows_is_what_was_shown(
+    sharpness: float, min_precision: float
+) -> None:
+    """Whether the model's confidence is too low, right or too high."""
+    generator = np.random.default_rng(5)
+    chance = generator.beta(4, 1, 200_000)  # of being right, for rows that will come
+    confidence = chance ** (1 / sharpness)
+    draws, broken, found = 400, 0, 0
+    for _ in range(draws):
+        rows = generator.integers(0, len(chance), 600)
+        right = generator.random(600) < chance[rows]
+        threshold = accept_threshold(confidence[rows], right, min_precision)
+        found += threshold is not None
+        broken += threshold is not None and chance[confidence >= threshold].mean() < min_precision
+    assert found > draws / 4
+    # 5 % are allowed; 36 or more of 400 would come with a chance of 0.0004.
+    assert broken <= 35
+
+
+def test_a_threshold_needs_rows_and_few_errors() -> None:
+    sure = np.full(59, 0.9)
+    all_right = np.ones(59, dtype=bool)
+    assert accept_threshold(sure, all_right, 0.95) == 0.01  # 0.95 to the power of 59 is 0.0485
+    assert rows_to_accept(sure, all_right, 0.95) == 59
+    assert accept_threshold(sure[1:], all_right[1:], 0.95) is None
+    assert 59 <= (rows_to_accept(sure[1:], all_right[1:], 0.95) or 0) <= 62
+    half = np.arange(59) % 2 == 0
+    assert accept_threshold(sure, half, 0.95) is None
+    assert rows_to_accept(sure, half, 0.95) is None
+    mixed = np.concatenate([sure, np.full(59, 0.4)])
+    assert accept_threshold(mixed, np.concatenate([all_right, half]), 0.95) == 0.41

@@ -79,8 +79,9 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     help="Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
     "Parquet; `-` reads JSON Lines from standard input. Prints each row as a line of JSON with "
     "`label` and `probability`; an input column with the same name is renamed, for example from "
-    "`label` to `input_label`. Probabilities are rounded to the digits that bfloat16 can "
-    "support; --explain gives six decimals."
+    "`label` to `input_label`. If the model has a confidence threshold "
+    "(deployment.min_precision), `accepted` is true or false. Probabilities are rounded to the "
+    "digits that bfloat16 can support; --explain gives six decimals."
 )
 @click.argument("source", metavar="FILE|-")
 @click.option(

@@ -134,6 +134,7 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
     yield from _data_mistakes(config.data)
     yield from _quality_mistakes(config.data.quality)
     yield from _training_mistakes(config.training)
+    yield from _deployment_mistakes(config.deployment)
     for section, key in (
         ("experiments", "dir"),
         ("reports", "dir"),
@@ -236,6 +237,15 @@ def _training_mistakes(training: TrainingConfig) -> Iterator[Mistake]:
     if batch != "auto" and batch % workers:
         message = f"is {batch}, which is not a multiple of training.num_workers ({workers})"
         yield Mistake(("training", "batch_size"), message)
+
+
+def _deployment_mistakes(deployment: DeploymentConfig) -> Iterator[Mistake]:
+    if deployment.min_precision == 1.0:
+        message = "is 1, which no number of rows can show: set it to 0.99 or less"
+        yield Mistake(("deployment", "min_precision"), message)
+    if deployment.min_coverage is not None and deployment.min_precision is None:
+        message = "is set, but deployment.min_precision is not: set both, or remove it"
+        yield Mistake(("deployment", "min_coverage"), message)
 
 
 def json_schema() -> dict[str, Any]:

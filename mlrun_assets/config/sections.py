@@ -183,9 +183,18 @@ class DeploymentConfig(Section):
     """Minimum test accuracy."""
     min_f1: Fraction = setting(0.82, unit="F1, 0 to 1", example=0.85)
     """Minimum test F1 (see `evaluation.f1`)."""
+    min_precision: Annotated[Number, Field(gt=0.0, le=1.0)] | None = setting(
+        None, unit="share of rows", example=0.95
+    )
+    """Share of the accepted rows whose label must be right. The lowest confidence that is shown to
+    give it becomes the threshold of the deployed model, which marks each row as accepted or not.
+    Unset: no row is marked."""
+    min_coverage: Fraction | None = setting(None, unit="share of rows", example=0.5)
+    """Minimum share of the test rows that the model accepts (see `min_precision`). Unset: no
+    limit."""
     gate_on: Literal["value", "ci_lower"] = setting("value", example="ci_lower")
-    """Compare `min_accuracy` and `min_f1` with the score (`value`) or with the lower bound of its
-    confidence interval (`ci_lower`)."""
+    """Compare `min_accuracy`, `min_f1` and `min_coverage` with the score (`value`) or with the
+    lower bound of its confidence interval (`ci_lower`)."""
     beats_baseline: Literal["advice", "strict", "off"] = setting("advice", example="strict")
     """What to do when the model is not shown to beat the n-gram baseline: `advice` warns, `strict`
     makes the verdict INCONCLUSIVE, `off` skips the rule."""

@@ -40,6 +40,28 @@ def min_f1(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult
     return _threshold("min_f1", name, evaluation.f1, config.min_f1, config)
 
 
+def min_coverage(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
+    """The share of the test rows that is accepted reaches ``deployment.min_coverage``."""
+    found = next(
+        (
+            each
+            for each in evaluation.acceptance
+            if each.shown.min_precision == config.min_precision
+        ),
+        None,
+    )
+    if found is None:
+        return _off("min_coverage", "deployment.min_precision is not set")
+    limit, test = config.min_coverage, found.test
+    if limit is None:
+        says = "deployment.min_coverage is not set"
+        return _off("min_coverage", says, test.coverage.value if test else 0.0)
+    if test is None:
+        says = "no confidence is shown to give deployment.min_precision, so no row is accepted"
+        return _measured("min_coverage", RuleOutcome.FAILED, says, 0.0, limit)
+    return _threshold("min_coverage", "coverage", test.coverage, limit, config)
+
+
 def _threshold(
     rule: str, name: str, score: Score, limit: float, config: DeploymentConfig
 ) -> RuleResult:

@@ -44,6 +44,11 @@ SCORE_RULES = {
         "Test F1 is below deployment.min_f1",
         "Label more rows of the labels with the lowest F1, then run again.",
     ),
+    "min_coverage": RuleText(
+        "The share of test rows that is accepted reaches deployment.min_coverage.",
+        "The share of test rows that is accepted is below deployment.min_coverage",
+        "Label more rows, train a better model, or lower deployment.min_precision.",
+    ),
     "beats_baseline": RuleText(
         "The model is shown to beat the n-gram baseline.",
         "The model is not shown to beat the n-gram baseline",
@@ -125,6 +130,7 @@ def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tupl
     return (
         rule_functions.min_accuracy(evaluation, config),
         rule_functions.min_f1(evaluation, config),
+        rule_functions.min_coverage(evaluation, config),
         rule_functions.beats_baseline(evaluation, config),
         rule_functions.versus_production(evaluation, config),
         rule_functions.class_guard(evaluation, config),

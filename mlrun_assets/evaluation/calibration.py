@@ -1,43 +1,58 @@
-"""Calibration: how far probabilities can be trusted, and the temperature that corrects them."""
+"""How far probabilities can be trusted: calibration, and precision by confidence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mlrun_assets.evaluation.comparison import ChallengerPredictions
-from mlrun_assets.records import Calibration, ErrorByChance, ReliabilityBin
+from mlrun_assets.records import AcceptedRows, Calibration, ErrorByChance, ReliabilityBin, Score
 from mlrun_assets.statistics import wilson_interval
 from mlrun_assets.types import FloatArray, IntArray, LabelIds, Probabilities
 
 BINS = 15
-# A model that is right on every val row would be fitted a temperature of 0, and be sure of all.
-TEMPERATURES = (0.2, 5.0)
+CURVE_POINTS = 20
 DRAWS = 2000
 # How many rows of all draws are in memory at once.
 _ROWS_AT_ONCE = 1 << 21
 
 
-def calibrate(val: ChallengerPredictions, test: ChallengerPredictions) -> Calibration:
-    """Measure the calibration on ``test``, without and with a temperature fitted on ``val``.
-
-    Test rows do not influence the temperature, so the improvement is not overstated.
-    """
-    temperature = fit_temperature(val.probabilities, val.truth)
+def calibrate(test: ChallengerPredictions) -> Calibration:
+    """Measure the calibration of the deployed probabilities on ``test``."""
     confidence, seed = test.config.evaluation.confidence, test.config.training.seed
-    measured: dict[str, Any] = {}
-    scaled = scale(test.probabilities, temperature)
-    for suffix, each in (("", test.probabilities), ("_scaled", scaled)):
-        bins = reliability_bins(each, test.truth, confidence)
-        measured |= {
-            f"error{suffix}": expected_calibration_error(bins),
-            f"brier{suffix}": brier_score(each, test.truth),
-            f"bins{suffix}": bins,
-            f"chance{suffix}": calibration_error_by_chance(each, seed),
-        }
-    return Calibration(temperature=temperature, **measured)
+    bins = reliability_bins(test.probabilities, test.truth, confidence)
+    return Calibration(
+        error=expected_calibration_error(bins),
+        brier=brier_score(test.probabilities, test.truth),
+        bins=bins,
+        chance=calibration_error_by_chance(test.probabilities, seed),
+    )
+
+
+def accepted_rows(test: ChallengerPredictions, threshold: float) -> AcceptedRows:
+    """The share of ``test`` with at least that confidence, and its precision."""
+    accepted = test.probabilities.max(axis=1) >= threshold
+    rows, right = int(accepted.sum()), int((accepted & test.right).sum())
+
+    def share(part: int, whole: int) -> Score:
+        low, high = wilson_interval(part, whole, test.config.evaluation.confidence)
+        return Score(value=part / whole, low=low, high=high)
+
+    return AcceptedRows(
+        confidence=threshold,
+        rows=rows,
+        coverage=share(rows, len(accepted)),
+        precision=share(right, rows) if rows else None,
+    )
+
+
+def coverage_curve(test: ChallengerPredictions) -> tuple[AcceptedRows, ...]:
+    """The accepted rows at thresholds that accept from a twentieth of ``test`` to all of it."""
+    confidences = np.sort(test.probabilities.max(axis=1))[::-1]
+    last = np.ceil(np.linspace(0.05, 1.0, CURVE_POINTS) * len(confidences)).astype(np.int64) - 1
+    thresholds = np.unique(confidences[last])[::-1].tolist()
+    return tuple(accepted_rows(test, threshold) for threshold in thresholds)
 
 
 def reliability_bins(
@@ -101,42 +116,5 @@ def brier_score(probabilities: Probabilities, truth: LabelIds) -> float:
     return float(((probabilities - wanted) ** 2).sum(axis=1).mean())
 
 
-def log_loss(probabilities: Probabilities, truth: LabelIds) -> float:
-    """Mean negative log-probability of the true label."""
-    return float(-_logarithms(probabilities)[np.arange(len(truth)), truth].mean())
-
-
-def fit_temperature(probabilities: Probabilities, truth: LabelIds) -> float:
-    """The temperature with the least log-loss (Guo et al., 2017), between `TEMPERATURES`.
-
-    The loss is convex in the inverse of the temperature, so it has one minimum, which may lie on a
-    bound.
-    """
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(
-        lambda logarithm: log_loss(scale(probabilities, float(np.exp(logarithm))), truth),
-        bounds=tuple(np.log(TEMPERATURES)),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    return float(np.exp(found.x))
-
-
-def scale(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Probabilities of the logits divided by ``temperature``; the predicted label stays the same.
-
-    Logarithms of probabilities are logits as good as those that they come from: the two differ by
-    a number a row. An ensemble has no others.
-    """
-    logits = _logarithms(probabilities) / temperature
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
-
-
 def _bin_numbers(confidence: FloatArray) -> IntArray:
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-
-
-def _logarithms(probabilities: Probabilities) -> FloatArray:
-    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))

@@ -14,7 +14,7 @@ import polars as pl
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError, RecordError
 from mlrun_assets.evaluation import label_next
-from mlrun_assets.evaluation.calibration import calibrate, scale
+from mlrun_assets.evaluation.calibration import accepted_rows, calibrate, coverage_curve
 from mlrun_assets.evaluation.comparison import (
     ChallengerPredictions,
     Deployed,
@@ -32,6 +32,7 @@ from mlrun_assets.records import (
     Comparison,
     DatasetRecord,
     EvaluationRecord,
+    JudgedAcceptance,
     LabelNext,
     LookCount,
     timestamp,
@@ -88,7 +89,6 @@ def evaluate_checkpoint(
     predicted |= {f"seed_{seed}": predicted_ids for seed, predicted_ids in by_seed.items()}
     write_predictions(directory, test, predicted)
     seeds = tuple(seed_scores(seed, test.truth, said) for seed, said in by_seed.items())
-    calibration = calibrate(val, test)
     paths = ExperimentPaths(directory)
     return EvaluationRecord(
         chosen=checkpoint.chosen,
@@ -106,12 +106,18 @@ def evaluate_checkpoint(
         rows_per_second=test.frame.height / seconds,
         seeds=seeds,
         over_seeds=over_seeds(seeds),
-        calibration=calibration,
+        calibration=calibrate(test),
+        acceptance=tuple(
+            JudgedAcceptance(
+                shown=shown,
+                test=accepted_rows(test, shown.confidence) if shown.confidence else None,
+            )
+            for shown in checkpoint.acceptance
+        ),
+        coverage_curve=coverage_curve(test),
         test_looks=looks,
         label_next_file=paths.relative(paths.label_next),
-        label_next=_choose_rows(
-            directory, dataset, predictor, val, models, calibration.temperature
-        ),
+        label_next=_choose_rows(directory, dataset, predictor, val, models),
     )
 
 
@@ -202,7 +208,6 @@ def _choose_rows(
     predictor: Predictor,
     val: ChallengerPredictions,
     models: Mapping[str, ReferenceModel],
-    temperature: float,
 ) -> LabelNext:
     """Write the rows to label next.
 
@@ -219,9 +224,9 @@ def _choose_rows(
     if not dataset.unlabelled:  # the baseline was fitted on the val rows in the end
         with np.load(ExperimentPaths(directory).part_scores) as parts:
             others["baseline"] = parts["ngrams"][-frame.height :].argmax(axis=1)
-    # How sure the challenger says to be is not how sure it may be.
-    believable = scale(probabilities, temperature)
-    rows = label_next.with_predictions(frame, believable, val.labels, others)
+    rows = label_next.with_predictions(frame, probabilities, val.labels, others)
+    if dataset.unlabelled and predictor.accept_confidence is not None:
+        rows = rows.with_columns(accepted=pl.col("probability") >= predictor.accept_confidence)
     show_text = val.config.reports.show_text
     return label_next.write_label_next(directory, rows, list(others), show_text=show_text)
 

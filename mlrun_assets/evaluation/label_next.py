@@ -50,7 +50,7 @@ def with_predictions(
 
     Args:
         candidates: the rows.
-        probabilities: the challenger's with its temperature, shape (rows, labels).
+        probabilities: the challenger's, shape (rows, labels).
         labels: the names of the labels.
         others: label numbers of shape (rows,) from each other model.
 
@@ -75,8 +75,9 @@ def rank(rows: pl.DataFrame, others: Sequence[str]) -> pl.DataFrame:
     The priority of a row is the share of the other models that disagree (query by committee, Seung
     et al., 1992), plus what the margin between the two likeliest labels lacks to 1 (margin
     sampling, Settles, 2009), plus 1 where the row has a label that no model gives (``doubted``). A
-    row that all agree on and that the challenger is sure of is left out. Since the labels take
-    turns, the rarest gets as much of a person's time as the commonest.
+    row that all agree on and that the challenger is sure of is left out. With a column
+    ``accepted``, the rows that are not accepted are listed instead. Since the labels take turns,
+    the rarest gets as much of a person's time as the commonest.
     """
     differ = [pl.col(name) != pl.col("prediction") for name in others]
     disagree = pl.mean_horizontal(differ) if differ else pl.lit(0.0)
@@ -86,9 +87,10 @@ def rank(rows: pl.DataFrame, others: Sequence[str]) -> pl.DataFrame:
     judged = rows.with_columns(disagree=disagree, doubted=doubted).with_columns(
         priority=pl.col("disagree") + 1.0 - pl.col("margin") + pl.col("doubted").cast(pl.Float64)
     )
-    worth = judged.filter(
-        (pl.col("disagree") > 0) | pl.col("doubted") | (pl.col("margin") < UNSURE_MARGIN)
-    ).sort("priority", descending=True, maintain_order=True)
+    listed = (pl.col("disagree") > 0) | pl.col("doubted") | (pl.col("margin") < UNSURE_MARGIN)
+    if "accepted" in rows.columns:
+        listed = ~pl.col("accepted")
+    worth = judged.filter(listed).sort("priority", descending=True, maintain_order=True)
     turns = worth.with_columns(turn=pl.int_range(pl.len()).over("prediction"))
     return turns.sort("turn", maintain_order=True)
 
@@ -128,6 +130,8 @@ def _why(row: Mapping[str, object], others: Sequence[str]) -> str:
     reasons = [f"{name} says {row[name]}" for name in others if row[name] != row["prediction"]]
     if float(str(row["margin"])) < UNSURE_MARGIN:
         reasons.append(f"it may as well be {row['second']}")
+    if row.get("accepted") is False:
+        reasons.append("its label is not accepted")
     if row["doubted"]:
         reasons.append(f"no model says {row['label']}: the label may be wrong")
     return "; ".join(reasons)

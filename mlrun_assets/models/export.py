@@ -183,7 +183,12 @@ def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
     )
     ngrams = (model_dir / ngram_scorer.NGRAMS_DIR).is_dir()
     config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    settings = {"id2label": config["id2label"], "max_length": max_length, "ngrams": ngrams}
+    settings = {
+        "id2label": config["id2label"],
+        "max_length": max_length,
+        "ngrams": ngrams,
+        "accept_confidence": config.get("accept_confidence"),
+    }
     write_atomically(onnx_dir / "config.json", json.dumps(settings, indent=2) + "\n")
     write_atomically(onnx_dir / "tokenizer.json", backend.to_str())
     shutil.copyfile(onnx_classifier.__file__, onnx_dir / "onnx_classifier.py")

@@ -73,6 +73,11 @@ class Predictor:
         names: dict[int, str] = self._model.config.id2label
         return tuple(names[number] for number in sorted(names))
 
+    @property
+    def accept_confidence(self) -> float | None:
+        """The confidence from which on a label is accepted; None: there is no threshold."""
+        return getattr(self._model.config, "accept_confidence", None)
+
     def probabilities(self, texts: list[str]) -> Probabilities:
         """Probabilities, shape (texts, labels), in the order of ``texts``."""
         encoded = tokenize(self._tokenizer, texts, self._max_length)

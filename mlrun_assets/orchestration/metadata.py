@@ -160,13 +160,11 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
         "calibration": markdown(scores.calibration_sentence(record)),
         **_rounded(
             {
-                "temperature": calibration.temperature,
-                "calibration_error_scaled": calibration.error_scaled,
                 "brier": calibration.brier,
-                "brier_scaled": calibration.brier_scaled,
                 "calibration_error_by_chance": calibration.chance.mean,
             }
         ),
+        "acceptance": markdown(scores.acceptance_table(record)),
         **_seeds(experiment.load(CheckpointRecord), record),
         **_parts(record),
         "predictions": experiment.directory / record.predictions_file,

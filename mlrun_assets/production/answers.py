@@ -34,6 +34,9 @@ class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
+    @property
+    def accept_confidence(self) -> float | None: ...
+
     def probabilities(self, texts: list[str]) -> Probabilities:
         """Probabilities of shape (texts, labels)."""
         ...
@@ -100,7 +103,7 @@ DECIMALS = 6
 # Digits of the distance to 0 or 1, whichever is nearer. A probability computed in bfloat16 may be
 # off by a twentieth of that distance (docs/decisions/017).
 DRAFT_DIGITS = 2
-OUR_KEYS = ("label", "probability", "probabilities", "words", "error")
+OUR_KEYS = ("label", "probability", "accepted", "probabilities", "words", "error")
 
 
 class TextRow(NamedTuple):
@@ -129,6 +132,8 @@ def answer_rows(
     rows: Iterable[TextRow | None], classifier: Classifier, options: PredictOptions
 ) -> Iterator[list[Answer]]:
     """Add ``label``, ``probability`` and the requested keys to each row; yields a list per window.
+
+    ``accepted`` is added if the model has a confidence threshold.
 
     With ``skip_invalid`` a row without a text gets ``error`` instead. A key of the row with one of
     our names is kept as ``input_label``, or ``input_input_label`` if that exists too. None among
@@ -196,6 +201,10 @@ def _predicted(texts: list[str], classifier: Classifier, options: PredictOptions
         {"label": classifier.labels[label], "probability": row[label]}
         for label, row in zip(chosen, rounded, strict=True)
     ]
+    if classifier.accept_confidence is not None:
+        sure = probabilities.max(axis=1) >= classifier.accept_confidence
+        for answer, accepted in zip(answers, sure.tolist(), strict=True):
+            answer["accepted"] = accepted
     if options.all_labels:
         for answer, row in zip(answers, rounded, strict=True):
             answer["probabilities"] = dict(zip(classifier.labels, row, strict=True))

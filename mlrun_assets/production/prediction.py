@@ -174,7 +174,7 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
         started = time.perf_counter()
         with open_atomically(config.production_dir / f"{stem}.jsonl") as output:
             data = data_of(version, config.settings.data)
-            label_rows, unusable = _label(files, classifier, data, output)
+            label_rows, unusable, accepted = _label(files, classifier, data, output)
         seconds = time.perf_counter() - started
     rows = label_rows.total()
     record = PredictionsRecord(
@@ -182,6 +182,7 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
         file=f"{stem}.jsonl",
         rows=rows,
         rows_skipped=unusable,
+        rows_accepted=None if classifier.accept_confidence is None else accepted,
         label_rows={label: label_rows[label] for label in classifier.labels},
         seconds=round(seconds, 3),
         rows_per_second=round(rows / max(seconds, 1e-9), 1),
@@ -192,22 +193,23 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
 
 def _label(
     files: tuple[DataFile, ...], classifier: Classifier, data: DataConfig, output: BinaryIO
-) -> tuple[Counter[str], int]:
-    """Write the answers; returns the rows of each label, and the rows without a text."""
+) -> tuple[Counter[str], int, int]:
+    """Write the answers; returns the rows of each label, those without a text, those accepted."""
     parsed = (text_rows(read_whole_rows(file, data), file.name, data) for file in files)
     options = PredictOptions(skip_invalid=True)
     windows = answer_rows(chain.from_iterable(parsed), classifier, options)
     labels: Counter[str] = Counter()
-    unusable, example = 0, "they are empty"
+    unusable, accepted, example = 0, 0, "they are empty"
     for answer in chain.from_iterable(write_answers(windows, output)):
         if "error" in answer:
             unusable, example = unusable + 1, answer["error"]
         else:
             labels[answer["label"]] += 1
+            accepted += answer.get("accepted", False)
     if not labels:
         raise DataError(
             f"{', '.join(file.name for file in files)}: no row has a text to label ({example}); "
             "correct data.predict_path; the model reads the text_columns "
             f"{', '.join(data.text_columns)}"
         )
-    return labels, unusable
+    return labels, unusable, accepted

@@ -36,12 +36,14 @@ from mlrun_assets.records.experiment import (
 )
 from mlrun_assets.records.outcome import (
     MIN_AGREEMENT,
+    AcceptedRows,
     Calibration,
     Comparison,
     DecisionRecord,
     ErrorByChance,
     EvaluationRecord,
     ExportRecord,
+    JudgedAcceptance,
     LabelNext,
     LookCount,
     OnnxExport,
@@ -57,6 +59,7 @@ from mlrun_assets.records.outcome import (
 )
 from mlrun_assets.records.training import (
     SPLITS,
+    Acceptance,
     Advice,
     BaselineRecord,
     Bound,

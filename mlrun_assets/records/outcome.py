@@ -20,6 +20,7 @@ from mlrun_assets.records.experiment import (
     TechDebtRecord,
 )
 from mlrun_assets.records.training import (
+    Acceptance,
     BaselineRecord,
     CheckpointRecord,
     DatasetRecord,
@@ -89,22 +90,36 @@ class ErrorByChance(Record):
 
 
 class Calibration(Record):
-    """How well the probabilities are calibrated on test; the temperature is fitted on val.
+    """How well the probabilities of the deployed model are calibrated on test.
 
     ``error`` is the expected calibration error, ``brier`` the Brier score summed over the labels
-    (0 to 2), ``chance`` the error that is due to the number of rows. Fields with ``scaled`` are
-    measured after the logits are divided by the temperature, the others before.
+    (0 to 2), ``chance`` the error that is due to the number of rows.
     """
 
-    temperature: float
     error: float
-    error_scaled: float
     brier: float
-    brier_scaled: float
     bins: tuple[ReliabilityBin, ...]
-    bins_scaled: tuple[ReliabilityBin, ...]
     chance: ErrorByChance
-    chance_scaled: ErrorByChance
+
+
+class AcceptedRows(Record):
+    """The test rows whose confidence is at least ``confidence``.
+
+    ``coverage`` is their share, ``precision`` the share of them with the right label, None if there
+    are none. The intervals are Wilson's.
+    """
+
+    confidence: float
+    rows: int
+    coverage: Score
+    precision: Score | None
+
+
+class JudgedAcceptance(Record):
+    """What was ``shown`` without the test split, and what it is on ``test``."""
+
+    shown: Acceptance
+    test: AcceptedRows | None
 
 
 class LookCount(Record):
@@ -140,7 +155,8 @@ class EvaluationRecord(Record):
     """Scores of the checkpoint on val and test, and of each seed where several were trained.
 
     ``chosen`` is the name of the candidate. ``test_without_leaks`` leaves out the test rows that
-    another split contains; None if there are none.
+    another split contains; None if there are none. ``coverage_curve`` has accepted rows from few to
+    all.
     """
 
     asset: ClassVar[str] = "evaluation_metrics"
@@ -161,6 +177,8 @@ class EvaluationRecord(Record):
     seeds: tuple[SeedScores, ...] = ()
     over_seeds: SeedSpread | None = None
     calibration: Calibration
+    acceptance: tuple[JudgedAcceptance, ...] = ()
+    coverage_curve: tuple[AcceptedRows, ...] = ()
     test_looks: LookCount
     label_next_file: str
     label_next: LabelNext
@@ -320,7 +338,7 @@ class PredictionsRecord(Record):
     """Labels that the production model gave to the rows of ``data.predict_path``.
 
     ``file`` is relative to the production directory. ``rows`` got a label, ``rows_skipped`` had no
-    text.
+    text. ``rows_accepted`` is None if the model has no confidence threshold.
     """
 
     asset: ClassVar[str] = "predictions"
@@ -329,6 +347,7 @@ class PredictionsRecord(Record):
     file: str
     rows: int
     rows_skipped: int = 0
+    rows_accepted: int | None = None
     label_rows: dict[str, int]
     seconds: float
     rows_per_second: float

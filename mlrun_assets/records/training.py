@@ -329,9 +329,26 @@ class CandidateRecord(Record):
     weights: dict[str, float]
 
 
+class Acceptance(Record):
+    """The confidence from which on ``min_precision`` of the labels are shown to be right.
+
+    It is chosen on ``rows`` that the parts of the model were not trained on. ``configured`` is
+    whether ``min_precision`` is ``deployment.min_precision``, so that the model has the threshold.
+    If no ``confidence`` is shown, about ``rows_needed`` would show one; None: over 100 times as
+    many.
+    """
+
+    min_precision: float
+    confidence: float | None
+    configured: bool
+    rows: int
+    rows_needed: int | None = None
+
+
 class CheckpointRecord(Record):
     """The model of the run: the chosen one of the candidates.
 
+    ``acceptance`` is for ``deployment.min_precision``, or for examples if that is not set.
     ``fine_tuning`` is None if no candidate needs it. ``reused_from`` is the earlier experiment
     whose model was reused, ``not_reused`` the reason why a planned one was not.
     """
@@ -346,6 +363,7 @@ class CheckpointRecord(Record):
     candidates: tuple[CandidateRecord, ...]
     trim: VocabularyTrim | None
     fine_tuning: FineTuningRecord | None
+    acceptance: tuple[Acceptance, ...] = ()
     reused_from: str | None = None
     not_reused: str | None = None
 

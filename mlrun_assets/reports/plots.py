@@ -11,6 +11,7 @@ from mlrun_assets.errors import count
 from mlrun_assets.files import digest_bytes, write_atomically
 from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
+    AcceptedRows,
     BaselineRecord,
     Calibration,
     DatasetRecord,
@@ -237,15 +238,21 @@ def draw_per_class(scores: Scores, families: Sequence[str]) -> Any:
     return figure
 
 
-def draw_reliability(calibration: Calibration) -> Any:
-    """Accuracy by confidence, without and with the temperature; areas show rows."""
+def draw_reliability(calibration: Calibration, curve: Sequence[AcceptedRows]) -> Any:
+    """Accuracy by confidence, where areas show rows; precision by the share of accepted rows."""
     figure = new_figure(3.6)
     panels = figure.subplots(1, 2, sharey=True)
-    raw = f"without temperature: error {calibration.error:.3f}"
-    scaled = f"temperature {calibration.temperature:.2f}: error {calibration.error_scaled:.3f}"
-    _reliability(panels[0], calibration.bins, BLUE, raw)
-    _reliability(panels[1], calibration.bins_scaled, GREEN, scaled)
+    _reliability(panels[0], calibration.bins, BLUE, f"calibration error {calibration.error:.3f}")
     panels[0].set_ylabel("accuracy")
+    points = [(each.coverage.value, each.precision) for each in curve if each.precision]
+    shares = [share for share, _ in points]
+    panels[1].plot(shares, [each.value for _, each in points], color=GREEN, marker="o")
+    bounds = [each.low for _, each in points], [each.high for _, each in points]
+    panels[1].fill_between(shares, *bounds, color=GREEN, alpha=0.2)
+    panels[1].set_title("accuracy of the rows with the highest confidence")
+    panels[1].set_xlabel("share of the rows (area: interval)")
+    panels[1].set_xlim(0, 1.03)
+    panels[1].grid()
     return figure
 
 
@@ -304,7 +311,11 @@ def _drawings(records: RunRecords) -> dict[str, tuple[Callable[[list[str]], Any]
         test, calibration = evaluation.test, evaluation.calibration
         drawings["confusion"] = partial(draw_confusion, test), test
         drawings["per_class"] = partial(draw_per_class, test), test
-        drawings["reliability"] = lambda _: draw_reliability(calibration), calibration
+        curve = evaluation.coverage_curve
+        drawings["reliability"] = (
+            lambda _: draw_reliability(calibration, curve),
+            (calibration, curve),
+        )
     tuned, baseline = checkpoint and checkpoint.fine_tuning, records.baseline
     if tuned and tuned.history:
         drawings["training"] = lambda _: draw_training(tuned, baseline), (tuned, baseline)

@@ -17,7 +17,7 @@ from mlrun_assets.reports.formatting import template
 CAPTIONS = {
     "confusion": "Confusion matrix: true labels as rows, predicted labels as columns, test split",
     "per_class": "F1 of each label on the test split",
-    "reliability": "Accuracy on the test split by the confidence of the model",
+    "reliability": "Accuracy on the test split by confidence, and of the most confident rows",
     "training": "Training and val loss and val macro-F1 by epoch",
     "labels": "Rows of each label in train, val and test",
     "lengths": "Tokens per text in train, val and test, and the limit of the model",

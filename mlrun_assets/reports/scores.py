@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mlrun_assets.errors import count
-from mlrun_assets.evaluation.calibration import TEMPERATURES
 from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
@@ -27,7 +26,15 @@ from mlrun_assets.records import (
     Scores,
     SliceScores,
 )
-from mlrun_assets.reports.formatting import difference, integer, number, percent, score, seconds
+from mlrun_assets.reports.formatting import (
+    NOTHING,
+    difference,
+    integer,
+    number,
+    percent,
+    score,
+    seconds,
+)
 from mlrun_assets.reports.tables import CELL_LIMIT, table
 
 MOST_CLASSES = 25
@@ -216,21 +223,10 @@ def _between(value: float, low: float, high: float) -> str:
 
 
 def _errors(calibration: Calibration) -> str:
-    least, most = TEMPERATURES
-    limit = ""
-    if calibration.temperature < 1.01 * least:
-        limit = " (the minimum; val has too few errors to fit it)"
-    elif calibration.temperature > 0.99 * most:
-        limit = " (the maximum; the model needs more)"
     return (
         f"Expected calibration error {score(calibration.error)}, "
         f"{_beside_chance(calibration.error, calibration.chance)}; Brier score "
-        f"{score(calibration.brier)}. Temperature scaling, fitted on val, gives a temperature of "
-        f"{number(round(calibration.temperature, 2))}{limit}. With it: calibration error "
-        f"{score(calibration.error_scaled)}, "
-        f"{_beside_chance(calibration.error_scaled, calibration.chance_scaled)}; Brier score "
-        f"{score(calibration.brier_scaled)}. The deployed model does not use the "
-        "temperature, which would not change its labels."
+        f"{score(calibration.brier)}."
     )
 
 
@@ -241,6 +237,52 @@ def _beside_chance(error: float, chance: ErrorByChance) -> str:
         f"{judged} chance (a perfectly calibrated model has {score(chance.mean)} on average, 95th "
         f"percentile {score(chance.p95)})"
     )
+
+
+def acceptance_table(evaluation: EvaluationRecord) -> Markdown:
+    """By minimum precision: the confidence threshold, and the test rows that it accepts."""
+    rows = []
+    for each in evaluation.acceptance:
+        cells = ["not shown", NOTHING, NOTHING]
+        if each.test:
+            share, precision = each.test.coverage, each.test.precision
+            cells = [
+                percent(each.test.confidence, 0),
+                _percent_interval(share),
+                _percent_interval(precision),
+            ]
+        rows.append([percent(each.shown.min_precision, 0), *cells])
+    return table(">minimum precision | >confidence | >test rows accepted | >right of them", rows)
+
+
+def _percent_interval(found: Score | None) -> Markdown:
+    return Markdown(_between(found.value, found.low, found.high)) if found else NOTHING
+
+
+def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
+    """What an accepted row is, and which precision is not shown."""
+    shown = [each.shown for each in evaluation.acceptance]
+    use = f"{code('deployment.min_precision')} is not set, so the model marks no row."
+    if shown[0].configured:
+        use = "It is not shown, so the model marks no row."
+        if shown[0].confidence is not None:
+            use = f"The model accepts these rows ({code('accept_confidence')} in its config)."
+    missing = [
+        f"{percent(each.min_precision, 0)} ({_enough(each.rows_needed)})"
+        for each in shown
+        if each.confidence is None
+    ]
+    rows = f" Not shown by {count(shown[0].rows, 'row')}: {', '.join(missing)}." if missing else ""
+    return Markdown(
+        "The threshold is the lowest confidence from which on the minimum precision is shown, on "
+        f"rows that were neither trained on nor in the test split. {use}{rows}"
+    )
+
+
+def _enough(rows: int | None) -> str:
+    if rows is None:
+        return "more rows will not show it either"
+    return f"about {integer(rows)} rows would, if the scores stay the same"
 
 
 def missing_slices_sentence(

@@ -148,6 +148,8 @@ def summarise_production(record: ProductionRecord) -> str:
 def summarise_predictions(record: PredictionsRecord) -> str:
     """The rows of each label, and the version that labelled them."""
     aside = f"; {integer(record.rows_skipped)} had no text" if record.rows_skipped else ""
+    if record.rows_accepted is not None:
+        aside += f"; {integer(record.rows_accepted)} accepted"
     rows = (
         [code(label), integer(rows), percent(rows / max(1, record.rows))]
         for label, rows in record.label_rows.items()

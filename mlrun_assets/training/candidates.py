@@ -14,14 +14,14 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from mlrun_assets.config import Config
+from mlrun_assets.config import Config, DeploymentConfig
 from mlrun_assets.data.folds import FOLDS, LabelledRows, read_rows
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import link_or_copy, new_directory, write_atomically
@@ -29,6 +29,7 @@ from mlrun_assets.metrics import val_metrics
 from mlrun_assets.models import ngrams
 from mlrun_assets.records import (
     MIN_AGREEMENT,
+    Acceptance,
     BaselineRecord,
     CandidateRecord,
     DatasetRecord,
@@ -37,12 +38,19 @@ from mlrun_assets.records import (
     Score,
     VocabularyTrim,
 )
-from mlrun_assets.statistics import bootstrap_f1, confusion_matrix
+from mlrun_assets.statistics import (
+    accept_threshold,
+    bootstrap_f1,
+    confusion_matrix,
+    rows_to_accept,
+)
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.types import FloatArray, LabelIds
 
 CANDIDATES = ("ngrams", "frozen", "frozen+ngrams", "encoder", "encoder+ngrams")
 """All candidates, from the cheapest to the dearest."""
+PRECISIONS = (0.9, 0.95)
+"""Precisions that the report shows if ``deployment.min_precision`` is not set."""
 
 
 # The cheap parts
@@ -104,11 +112,15 @@ def _fit_frozen(
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate with its weights, one per part, and its log-probabilities (rows, labels)."""
+    """A candidate with its weights, one per part, and its log-probabilities (rows, labels).
+
+    Labels with ``accept_confidence`` or more are accepted; None: there is no such threshold.
+    """
 
     name: str
     weights: FloatArray
     log_probabilities: FloatArray
+    accept_confidence: float | None = None
 
 
 def choose_model(
@@ -117,7 +129,7 @@ def choose_model(
     recipe: Recipe,
     encoder_dir: Path | None,
     config: Config,
-) -> tuple[str, tuple[CandidateRecord, ...]]:
+) -> tuple[str, tuple[CandidateRecord, ...], tuple[Acceptance, ...]]:
     """Judge the candidates of ``recipe``, choose one and write it to ``model/``.
 
     The fine-tuned encoder in ``encoder_dir`` can only be judged on val, so all candidates are
@@ -141,6 +153,9 @@ def choose_model(
     chosen = choose({each.name: each.log_probabilities[places] for each in judged}, truth)
     losses = {each.name: -each.log_probabilities[places, truth] for each in judged}
     winner = next(each for each in judged if each.name == chosen)
+    acceptance = accept(winner.log_probabilities, rows.truth, config.deployment)
+    threshold = next((each.confidence for each in acceptance if each.configured), None)
+    winner = replace(winner, accept_confidence=threshold)
     write_model(directory, winner, encoder_dir, rows.labels, recipe.max_length)
     known = np.flatnonzero(~np.isnan(winner.log_probabilities).any(axis=1))
     columns = {
@@ -152,7 +167,7 @@ def choose_model(
     pl.DataFrame({"id": ids, "val": rows.in_val[known], **columns}).write_parquet(content)
     write_atomically(paths.out_of_fold, content.getvalue())
     records = [_record(each, rows, losses, chosen, config) for each in judged]
-    return chosen, tuple(records)
+    return chosen, tuple(records), acceptance
 
 
 def judge(name: str, parts: Mapping[str, FloatArray], rows: LabelledRows) -> Judged:
@@ -197,6 +212,33 @@ def choose(log_probabilities: Mapping[str, FloatArray], truth: LabelIds) -> str:
         for number, name in reversed(list(enumerate(names)))
         if not any(beats(cheaper, name) for cheaper in names[:number])
     )
+
+
+def precisions(config: DeploymentConfig) -> tuple[float, ...]:
+    """The precisions that a threshold is chosen for: `PRECISIONS` if none is configured."""
+    return PRECISIONS if config.min_precision is None else (config.min_precision,)
+
+
+def accept(
+    log_probabilities: FloatArray, truth: LabelIds, config: DeploymentConfig
+) -> tuple[Acceptance, ...]:
+    """The confidence threshold for each of the `precisions`; rows with NaN are left out."""
+    known = ~np.isnan(log_probabilities).any(axis=1)
+    confidences = np.exp(log_probabilities[known].max(axis=1))
+    right = log_probabilities[known].argmax(axis=1) == truth[known]
+    found = []
+    for precision in precisions(config):
+        threshold = accept_threshold(confidences, right, precision)
+        found.append(
+            Acceptance(
+                min_precision=precision,
+                confidence=threshold,
+                configured=config.min_precision is not None,
+                rows=len(right),
+                rows_needed=None if threshold else rows_to_accept(confidences, right, precision),
+            )
+        )
+    return tuple(found)
 
 
 def standard_error(values: FloatArray) -> float:
@@ -307,6 +349,7 @@ def write_model(
     weights = dict(zip(winner.name.split("+"), winner.weights.tolist(), strict=True))
     places = {"frozen": paths.frozen, "encoder": encoder_dir}
     source = next((place for part, place in places.items() if part in weights and place), None)
+    added: dict[str, object] = {"accept_confidence": winner.accept_confidence}
     with new_directory(paths.model, replace=True) as model_dir:
         if source is None:
             write_empty_encoder(model_dir, labels, max_length)
@@ -318,11 +361,12 @@ def write_model(
             ngrams.set_weights(model_dir, of_encoder, weights["ngrams"])
             for name in SERVED_FILES:
                 shutil.copyfile(Path(ngrams.__file__).parent / "served" / name, model_dir / name)
-            file = model_dir / "config.json"
-            settings = json.loads(file.read_text(encoding="utf-8")) | {"custom_pipelines": PIPELINE}
-            write_atomically(file, json.dumps(settings, indent=2) + "\n")
+            added["custom_pipelines"] = PIPELINE
         else:
             scale_logits(model_dir, len(labels), winner.weights[0])
+        file = model_dir / "config.json"
+        settings = json.loads(file.read_text(encoding="utf-8")) | added
+        write_atomically(file, json.dumps(settings, indent=2) + "\n")
 
 
 def scale_logits(model_dir: Path, labels: int, weight: float) -> None:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlrun_assets.config import Config, TrainingConfig
+from mlrun_assets.config import Config, DeploymentConfig, TrainingConfig
 from mlrun_assets.encoders.loading import digest_encoder
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import RecordError, TrainingError, count
@@ -86,7 +86,9 @@ def train_checkpoint(
     not_reused = None
     if request.reuse:
         try:
-            taken = take_checkpoint(directory.parent / request.reuse, directory)
+            taken = take_checkpoint(
+                directory.parent / request.reuse, directory, request.config.deployment
+            )
         except RecordError as error:
             not_reused = f"{request.reuse} is not reused: {error}"
             progress(f"training: {not_reused}")
@@ -104,7 +106,7 @@ def train_checkpoint(
             trained = train_seeds(jobs, run, progress)
             shutil.rmtree(ExperimentPaths(directory).checkpoints, ignore_errors=True)
     best = best_on_val(trained) if trained else None
-    chosen, judged = candidates.choose_model(
+    chosen, judged, acceptance = candidates.choose_model(
         directory, dataset, recipe, best.job.model_dir if best else None, request.config
     )
     progress(f"training: {chosen} is the best of {count(len(judged), 'candidate')}")
@@ -120,6 +122,7 @@ def train_checkpoint(
         parameters=count_parameters(paths.model),
         chosen=chosen,
         candidates=judged,
+        acceptance=acceptance,
         trim=next((trims[part] for part in chosen.split("+") if part in trims), None),
         fine_tuning=_record(directory, trained) if trained else None,
         not_reused=not_reused,
@@ -217,16 +220,22 @@ def _record(directory: Path, trained: list[TrainedSeed]) -> FineTuningRecord:
 # Reuse of an earlier checkpoint
 
 
-def take_checkpoint(earlier: Path, directory: Path) -> CheckpointRecord:
+def take_checkpoint(
+    earlier: Path, directory: Path, deployment: DeploymentConfig
+) -> CheckpointRecord:
     """Link the models of the experiment at ``earlier`` into the one at ``directory``.
 
     Returns:
         The earlier record, with the name of its experiment.
 
     Raises:
-        RecordError: the earlier checkpoint is missing or was changed.
+        RecordError: the earlier checkpoint is missing, was changed, or has a confidence threshold
+            for another ``deployment.min_precision``.
     """
     record = Experiment(earlier).load(CheckpointRecord)
+    wanted = candidates.precisions(deployment)
+    if tuple(each.min_precision for each in record.acceptance) != wanted:
+        raise RecordError("deployment.min_precision has changed")
     models = {record.model_dir: record.digest}
     if record.fine_tuning:
         models |= {seed.model_dir: seed.digest for seed in record.fine_tuning.seeds}

@@ -8,7 +8,16 @@ from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.decision import rules
 from mlrun_assets.decision.rules import class_guard, latency, size, slice_guard
 from mlrun_assets.decision.verdict import decide
-from mlrun_assets.records import EvaluationRecord, LookCount, RuleOutcome, SliceComparison, Verdict
+from mlrun_assets.records import (
+    Acceptance,
+    AcceptedRows,
+    EvaluationRecord,
+    JudgedAcceptance,
+    LookCount,
+    RuleOutcome,
+    SliceComparison,
+    Verdict,
+)
 from mlrun_assets_tests.examples import (
     comparison,
     evaluation_record,
@@ -138,3 +147,26 @@ def test_the_fastest_and_the_smallest_form_count(key: str, found: float) -> None
     assert (unlimited.outcome, unlimited.limit) == (RuleOutcome.OFF, None)
     assert unlimited.value == (20.0 if rule is latency else 90.0)
     assert "transformers" in unlimited.sentence and "is not set" in unlimited.sentence
+
+
+@pytest.mark.parametrize(
+    ("confidence", "coverage", "outcome"),
+    [
+        (0.8, 0.5, RuleOutcome.PASSED),
+        (0.8, 0.49, RuleOutcome.FAILED),
+        (None, 0.0, RuleOutcome.FAILED),
+    ],
+)
+def test_enough_test_rows_are_accepted(
+    confidence: float | None, coverage: float, outcome: RuleOutcome
+) -> None:
+    shown = Acceptance(min_precision=0.9, confidence=confidence, configured=True, rows=500)
+    tested = AcceptedRows(confidence=0.8, rows=50, coverage=score(coverage), precision=score(0.9))
+    each = JudgedAcceptance(shown=shown, test=tested if confidence else None)
+    evaluation = evaluation_record().model_copy(update={"acceptance": (each,)})
+    result = rules.min_coverage(evaluation, DeploymentConfig(min_precision=0.9, min_coverage=0.5))
+    assert (result.outcome, result.value, result.limit) == (outcome, coverage, 0.5)
+    unset = rules.min_coverage(evaluation, DeploymentConfig(min_precision=0.9))
+    assert (unset.outcome, unset.value) == (RuleOutcome.OFF, coverage)
+    none = rules.min_coverage(evaluation, DeploymentConfig())
+    assert (none.outcome, none.value) == (RuleOutcome.OFF, None)

@@ -1,24 +1,24 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
+from mlrun_assets.config import Config
 from mlrun_assets.evaluation.calibration import (
     BINS,
-    TEMPERATURES,
+    accepted_rows,
     brier_score,
     calibration_error_by_chance,
+    coverage_curve,
     expected_calibration_error,
-    fit_temperature,
-    log_loss,
     reliability_bins,
-    scale,
 )
+from mlrun_assets.evaluation.comparison import ChallengerPredictions
 from mlrun_assets.statistics import wilson_interval
 from mlrun_assets.types import FloatArray, LabelIds
 
@@ -31,57 +31,11 @@ def error_of(probabilities: FloatArray, truth: LabelIds) -> float:
     return expected_calibration_error(reliability_bins(probabilities, truth, 0.95))
 
 
-def predictions(temperature: float, rows: int = 400) -> tuple[FloatArray, LabelIds]:
-    """Labels drawn from probabilities, and logits that are ``temperature`` times too large."""
+def predictions(rows: int = 400) -> tuple[FloatArray, LabelIds]:
+    """Probabilities, and labels that are drawn from them."""
     generator = np.random.default_rng(3)
-    logits = generator.normal(0, 1.5, (rows, 4))
-    drawn = [generator.choice(4, p=each) for each in softmax(logits, axis=1)]
-    return logits * temperature, np.array(drawn)
-
-
-@pytest.mark.parametrize("too_large", [0.4, 1.0, 3.0])
-def test_the_temperature_is_that_of_another_minimiser(too_large: float) -> None:
-    logits, truth = predictions(too_large)
-
-    def loss(temperature: FloatArray) -> float:
-        return float(-log_softmax(logits / temperature[0], axis=1)[np.arange(400), truth].mean())
-
-    wanted = minimize(loss, x0=[1.0], method="Nelder-Mead").x[0]
-    found = fit_temperature(softmax(logits, axis=1), truth)
-    assert found == pytest.approx(wanted, rel=1e-3)
-    assert found == pytest.approx(too_large, rel=0.25)
-
-
-def test_a_fitted_temperature_mends_probabilities_that_are_too_sure() -> None:
-    logits, truth = predictions(3.0)
-    before = softmax(logits, axis=1)
-    after = scale(before, fit_temperature(before, truth))
-    assert error_of(after, truth) < 0.4 * error_of(before, truth)
-    assert brier_score(after, truth) < brier_score(before, truth)
-
-
-def test_where_every_row_is_right_or_wrong_the_temperature_stays_within_bounds() -> None:
-    probabilities = softmax(np.array([[4.0, 0.0], [0.0, 3.0]]), axis=1)
-    for truth, bound in zip(([0, 1], [1, 0]), TEMPERATURES, strict=True):
-        assert fit_temperature(probabilities, np.array(truth)) == pytest.approx(bound, rel=1e-2)
-
-
-@given(LOGITS, st.floats(*TEMPERATURES))
-def test_scaling_keeps_the_order_of_the_labels_and_sums_to_one(
-    logits: FloatArray, temperature: float
-) -> None:
-    before = softmax(logits, axis=1)
-    after = scale(before, temperature)
-    np.testing.assert_allclose(after.sum(axis=1), 1.0)
-    np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
-    np.testing.assert_allclose(scale(before, 1.0), before, atol=1e-12)
-
-
-@given(LOGITS)
-def test_the_fitted_temperature_is_no_worse_than_none(logits: FloatArray) -> None:
-    before = softmax(logits, axis=1)
-    after = scale(before, fit_temperature(before, TRUTH))
-    assert log_loss(after, TRUTH) <= log_loss(before, TRUTH) + 1e-6
+    probabilities = softmax(generator.normal(0, 1.5, (rows, 4)), axis=1)
+    return probabilities, np.array([generator.choice(4, p=each) for each in probabilities])
 
 
 @given(LOGITS)
@@ -133,7 +87,7 @@ def test_chance_by_hand_in_whatever_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     chance = calibration_error_by_chance(one, seed=1)
     assert chance.mean == pytest.approx(0.48, abs=0.01)
     assert chance.p95 == pytest.approx(0.6)
-    probabilities = softmax(predictions(1.0, 50)[0], axis=1)
+    probabilities, _ = predictions(50)
     whole = calibration_error_by_chance(probabilities, seed=1)
     monkeypatch.setattr("mlrun_assets.evaluation.calibration._ROWS_AT_ONCE", 130)
     assert calibration_error_by_chance(probabilities, seed=1) == whole
@@ -146,7 +100,20 @@ def test_brier_score_by_hand_and_by_scikit_learn() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]])
     by_hand = (0.3**2 + 0.2**2 + 0.1**2 + 0.0 + 1.0 + 1.0) / 2
     assert brier_score(probabilities, np.array([0, 2])) == pytest.approx(by_hand)
-    logits, truth = predictions(1.0)
-    drawn = softmax(logits, axis=1)
+    drawn, truth = predictions()
     theirs = brier_score_loss(truth, drawn, labels=[0, 1, 2, 3], scale_by_half=False)
     assert brier_score(drawn, truth) == pytest.approx(theirs)
+
+
+def test_accepted_rows_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]])
+    test = ChallengerPredictions(
+        pl.DataFrame(), np.array([0, 1, 0, 1]), probabilities, ("a", "b"), Config()
+    )
+    found = accepted_rows(test, 0.7)
+    assert (found.rows, found.coverage.value) == (3, 0.75)
+    assert found.precision and found.precision.value == pytest.approx(2 / 3)
+    assert (found.precision.low, found.precision.high) == wilson_interval(2, 3, 0.95)
+    nothing = accepted_rows(test, 0.95)
+    assert (nothing.rows, nothing.coverage.value, nothing.precision) == (0, 0.0, None)
+    assert [each.rows for each in coverage_curve(test)] == [1, 2, 3, 4]

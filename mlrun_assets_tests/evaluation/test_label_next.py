@@ -103,3 +103,15 @@ def test_of_very_many_texts_a_sample_is_looked_at(tmp_path: Path) -> None:
 
 def test_without_another_model_only_doubt_counts() -> None:
     assert rank(said([SURE, TIED]), [])["priority"].to_list() == pytest.approx([1.0])
+
+
+def test_with_a_threshold_the_rows_that_are_not_accepted_are_listed(tmp_path: Path) -> None:
+    rows = said([SURE, UNSURE, [0.8, 0.1, 0.1]], baseline=[1, 0, 0])
+    rows = rows.with_columns(accepted=pl.col("probability") >= 0.85)
+    assert write_label_next(tmp_path, rows, ["baseline"], show_text=False).rows == 2
+    lines = ExperimentPaths(tmp_path).label_next.read_text(encoding="utf-8").splitlines()
+    found = {json.loads(line)["id"]: json.loads(line)["why"] for line in lines}
+    assert found == {
+        "1": "it may as well be b; its label is not accepted",
+        "2": "its label is not accepted",
+    }

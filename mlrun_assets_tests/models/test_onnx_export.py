@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -54,6 +55,23 @@ def test_the_graph_gives_the_checkpoints_probabilities(expected: Probabilities, 
     # One text alone has no padding and another shape.
     alone = np.concatenate([classifier.probabilities([text]) for text in TEXTS[:5]])
     assert np.abs(alone - expected[:5]).max() < 1e-5
+
+
+def test_a_threshold_travels_to_the_reader(
+    expected: Probabilities, tiny_model: Path, copied: Path, tmp_path: Path
+) -> None:
+    assert {accepted for _, accepted in OnnxClassifier(copied).predict_or_abstain(TEXTS)} == {None}
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    limit = float(np.median(expected.max(axis=1))) + 1e-4  # the two forms differ by less
+    settings = json.loads((model / "config.json").read_text()) | {"accept_confidence": limit}
+    (model / "config.json").write_text(json.dumps(settings))
+    assert Predictor(model, MAX_LENGTH).accept_confidence == limit
+    add_reader(model, copied, MAX_LENGTH)
+    reader = OnnxClassifier(copied)
+    answers = reader.predict_or_abstain(TEXTS)
+    assert [label for label, _ in answers] == reader.predict(TEXTS)
+    assert [accepted for _, accepted in answers] == (expected.max(axis=1) >= limit).tolist()
+    assert {accepted for _, accepted in answers} == {True, False}
 
 
 def test_a_fresh_process_serves_the_directory_without_torch(

@@ -38,10 +38,8 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
     shown = evaluation_metadata(known.model_copy(update={"test_without_leaks": clean}), experiment)
     assert shown["leaking_test_rows"] == 4
     assert shown["calibration_error"] == known.calibration.error
-    assert shown["calibration_error_scaled"] == known.calibration.error_scaled
     assert shown["calibration_error_by_chance"] == known.calibration.chance.mean
-    for name in ("temperature", "brier", "brier_scaled"):
-        assert shown[name] == getattr(known.calibration, name)
+    assert shown["brier"] == known.calibration.brier
     assert "calibration error" in shown["calibration"].value
     first = known.slices[0]
     assert f"| {first.column} | {first.value} | {first.rows} |" in shown["slices"].value

@@ -32,7 +32,8 @@ class Counting:
 
     labels = ("farming", "sports")
 
-    def __init__(self) -> None:
+    def __init__(self, accept_confidence: float | None = None) -> None:
+        self.accept_confidence = accept_confidence
         self.asked: list[list[str]] = []
 
     def probabilities(self, texts: list[str]) -> Probabilities:
@@ -65,6 +66,14 @@ def test_an_answer_has_the_keys_of_its_row_and_ours() -> None:
     (exact,) = answered([row("beer", id=7)], all_labels=True, explanation=True)
     assert exact["probability"] == 0.880797
     assert exact["probabilities"] == {"farming": 0.880797, "sports": 0.119203}
+
+
+def test_with_a_threshold_each_label_is_accepted_or_not() -> None:
+    rows, classifier = [row("beer", accepted="by Hodan"), row("gool")], Counting(0.8)
+    (answers,) = answer_rows(rows, classifier, PredictOptions())
+    assert [answer["accepted"] for answer in answers] == [True, False]  # 0.88 and 0.73
+    assert answers[0]["input_accepted"] == "by Hodan"
+    assert "accepted" not in answered([row("beer")])[0]
 
 
 @given(st.floats(-12, 12), st.sampled_from([-0.09, 0.09]))

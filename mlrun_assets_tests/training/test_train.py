@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlrun_assets.config import parse_config
+from mlrun_assets.config import DeploymentConfig, parse_config
 from mlrun_assets.encoders.loading import digest_encoder
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import RecordError, TrainingError
@@ -235,5 +235,5 @@ def test_a_model_that_is_not_what_it_was_is_not_taken(
     else:
         (earlier / model / "model.safetensors").write_text("other")
     with pytest.raises(RecordError, match=f"{model}: missing, or not the files"):
-        take_checkpoint(earlier, tmp_path / "exp_2")
+        take_checkpoint(earlier, tmp_path / "exp_2", DeploymentConfig())
     assert not (tmp_path / "exp_2").exists()

@@ -33,6 +33,7 @@ class OnnxClassifier:
         config = json.loads((place / "config.json").read_text(encoding="utf-8"))
         names = config["id2label"]
         self.labels: tuple[str, ...] = tuple(names[number] for number in sorted(names, key=int))
+        self.accept_confidence: float | None = config["accept_confidence"]
         self._tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _threads()
@@ -44,6 +45,17 @@ class OnnxClassifier:
     def predict(self, texts: list[str]) -> list[str]:
         """The most probable label of each text."""
         return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
+
+    def predict_or_abstain(self, texts: list[str]) -> list[tuple[str, bool | None]]:
+        """The most probable label of each text, and whether it is accepted.
+
+        None: the model has no confidence threshold.
+        """
+        found, limit = self.probabilities(texts), self.accept_confidence
+        labels = [self.labels[number] for number in found.argmax(axis=1)]
+        confidences = found.max(axis=1).tolist()
+        accepted = [None if limit is None else value >= limit for value in confidences]
+        return list(zip(labels, accepted, strict=True))
 
     def probabilities(self, texts: list[str]) -> npt.NDArray[np.float64]:
         """Probabilities of shape (texts, labels), in the order of ``labels``."""
