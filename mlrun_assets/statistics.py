@@ -335,7 +335,7 @@ def rows_to_accept(confidences: FloatArray, right: BoolArray, min_precision: flo
     """
     rows, correct = _accepted(confidences, right)
     for step in range(100):
-        times = _MOST_TIMES ** (step / 99)
+        times = math.pow(_MOST_TIMES, step / 99)
         if _lowest_shown(np.floor(times * rows), np.floor(times * correct), min_precision):
             return math.ceil(times * len(right))
     return None

@@ -280,9 +280,9 @@ def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
 
 
 def _enough(rows: int | None) -> str:
-    if rows is None:
-        return "more rows will not show it either"
-    return f"about {integer(rows)} rows would, if the scores stay the same"
+    return (
+        "more rows will not help" if rows is None else f"about {integer(rows)} rows would show it"
+    )
 
 
 def missing_slices_sentence(
@@ -329,6 +329,8 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
     file = f"{code(evaluation.label_next_file)} of the experiment"
     why = "The models disagree on them or are unsure; the list alternates the predicted labels"
     if found.split == "unlabelled":
+        if any(each.shown.configured and each.test for each in evaluation.acceptance):
+            why = "The model does not accept them; the list alternates the predicted labels"
         return Markdown(
             f"Label first the {integer(found.rows)} of {count(found.candidates, 'unlabelled text')}"
             f" listed in {file}. {why}. Add them to the training split only: test rows must "

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from mlrun_assets import records as r
-from mlrun_assets.evaluation.calibration import TEMPERATURES
 from mlrun_assets.reports.scores import (
+    acceptance_sentence,
+    acceptance_table,
     calibration_sentence,
     label_next_sentence,
     missing_slices_sentence,
@@ -59,10 +60,36 @@ def test_a_calibration_error_is_compared_with_chance(p95: float, judged: str) ->
     assert judged in sentence and "0.030 on average" in sentence
 
 
-def test_a_temperature_at_the_end_of_its_range_is_marked() -> None:
-    least, most = (with_bins(0.9, 0.9, temperature=limit) for limit in TEMPERATURES)
-    assert "0.2 (the minimum" in least and "5 (the maximum" in most
-    assert "imum" not in with_bins(0.9, 0.9, temperature=1.62)
+def accepting(confidence: float | None, **changes: Any) -> r.EvaluationRecord:
+    facts = {"min_precision": 0.95, "configured": True, "rows": 520, "confidence": confidence}
+    tested = r.AcceptedRows(
+        confidence=confidence or 0.0, rows=61, coverage=score(0.58), precision=score(0.95, 0.03)
+    )
+    shown = r.Acceptance.model_validate({**facts, **changes})
+    each = r.JudgedAcceptance(shown=shown, test=tested if confidence else None)
+    return evaluation_record().model_copy(update={"acceptance": (each,)})
+
+
+def test_accepted_rows_are_shown_with_intervals() -> None:
+    record = accepting(0.83)
+    assert "| 95 % | 83 % | 58 % [53 %, 63 %] | 95 % [92 %, 98 %] |" in acceptance_table(record)
+    assert "The model accepts these rows" in acceptance_sentence(record)
+
+
+@pytest.mark.parametrize(
+    ("needed", "says"),
+    [(1234, "about 1,234 rows would show it"), (None, "more rows will not help")],
+)
+def test_a_precision_that_is_not_shown_says_how_many_rows_would(
+    needed: int | None, says: str
+) -> None:
+    record = accepting(None, rows_needed=needed)
+    assert "| 95 % | not shown |" in acceptance_table(record)
+    sentence = acceptance_sentence(record)
+    assert f"Not shown by 520 rows: 95 % ({says}" in sentence
+    assert "It is not shown, so the model marks no row" in sentence
+    unset = acceptance_sentence(accepting(None, configured=False))
+    assert "`deployment.min_precision` is not set" in unset
 
 
 def test_the_sentence_on_rows_to_label_depends_on_their_split() -> None:

@@ -13,7 +13,14 @@ from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import RecordError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import Acceptance, CheckpointRecord
-from mlrun_assets.training.candidates import PRECISIONS, Judged, accept, log_softmax, write_model
+from mlrun_assets.training.candidates import (
+    PRECISIONS,
+    Judged,
+    accept,
+    log_softmax,
+    write_empty_encoder,
+    write_model,
+)
 from mlrun_assets.training.train import take_checkpoint
 from mlrun_assets_tests.examples import LABELS, record_of
 
@@ -34,10 +41,11 @@ def test_a_threshold_is_deployed_only_if_it_is_asked_for_and_shown() -> None:
 
 
 def test_the_threshold_is_written_with_the_model_and_replaces_an_older_one(
-    tiny_model: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
+    write_empty_encoder(tmp_path / "encoder", LABELS, 32)
     winner = Judged("encoder", np.array([1.5]), np.zeros((0, 3)), accept_confidence=0.83)
-    write_model(tmp_path, winner, tiny_model, LABELS, 32)
+    write_model(tmp_path, winner, tmp_path / "encoder", LABELS, 32)
     model = ExperimentPaths(tmp_path).model
     assert json.loads((model / "config.json").read_text())["accept_confidence"] == 0.83
     again = replace(winner, accept_confidence=None)
@@ -49,7 +57,7 @@ def test_the_threshold_is_written_with_the_model_and_replaces_an_older_one(
 def test_a_model_with_the_threshold_of_another_precision_is_not_taken(tmp_path: Path) -> None:
     shown = Acceptance(min_precision=0.8, confidence=0.7, configured=True, rows=500)
     record: CheckpointRecord = record_of("checkpoint", acceptance=(shown,))
-    record.save(ExperimentPaths(tmp_path / "exp_1").record(CheckpointRecord))
+    record.save(ExperimentPaths(tmp_path / "exp_1").record(CheckpointRecord.asset))
     with pytest.raises(RecordError, match=r"deployment\.min_precision has changed"):
         take_checkpoint(tmp_path / "exp_1", tmp_path / "exp_2", DeploymentConfig(min_precision=0.9))
     assert not (tmp_path / "exp_2").exists()
