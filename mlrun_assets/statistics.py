@@ -306,6 +306,8 @@ def scarce_label(label_rows: IntArray) -> int | None:
 
 ACCEPT_CONFIDENCES = np.arange(99, 0, -1) / 100
 ACCEPT_ERROR = 0.05
+# A wrong label among the most confident rows would end a single sequence that starts with these.
+ACCEPT_STARTS = (1, 3)
 # At most this many times the rows at hand are thought of.
 _MOST_TIMES = 100
 
@@ -320,10 +322,11 @@ def accept_threshold(
         right: whether these labels are the true ones, shape (rows,).
         min_precision: below 1.
 
-    `ACCEPT_CONFIDENCES` are tested from the highest on that has enough rows, each by the exact
-    binomial test, until one is not shown (fixed-sequence testing; Angelopoulos et al., "Learn then
-    Test", 2021). So the precision on new rows is below ``min_precision`` for at most `ACCEPT_ERROR`
-    of the samples, although the threshold is chosen among many. None: none is shown.
+    `ACCEPT_CONFIDENCES` are tested from high to low by the exact binomial test, until one is not
+    shown (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021). One sequence
+    starts as soon as there are enough rows, one with three times as many. So the precision on new
+    rows is below ``min_precision`` for at most `ACCEPT_ERROR` of the samples, although the
+    threshold is chosen among many. None: none is shown.
     """
     return _lowest_shown(*_accepted(confidences, right), min_precision)
 
@@ -350,10 +353,15 @@ def _accepted(confidences: FloatArray, right: BoolArray) -> tuple[FloatArray, Fl
 def _lowest_shown(rows: FloatArray, correct: FloatArray, min_precision: float) -> float | None:
     from scipy.stats import binom
 
-    shown = binom.sf(correct - 1, rows, min_precision) <= ACCEPT_ERROR
-    tested = min_precision**rows <= ACCEPT_ERROR  # fewer rows show nothing, even if all are right
-    kept = np.flatnonzero(tested & (np.cumsum(tested & ~shown) == 0))
-    return float(ACCEPT_CONFIDENCES[kept[-1]]) if len(kept) else None
+    error = ACCEPT_ERROR / len(ACCEPT_STARTS)
+    shown = binom.sf(correct - 1, rows, min_precision) <= error
+    fewest = math.log(error) / math.log(min_precision)  # rows that show it, if all are right
+    lowest = []
+    for times in ACCEPT_STARTS:
+        tested = rows >= times * fewest
+        kept = np.flatnonzero(tested & (np.cumsum(tested & ~shown) == 0))
+        lowest += ACCEPT_CONFIDENCES[kept[-1:]].tolist()
+    return min(lowest, default=None)
 
 
 def rows_behind_macro_average(label_rows: IntArray) -> float:

@@ -19,6 +19,7 @@ from mlrun_assets.orchestration.resources import MlRun
 from mlrun_assets.production.answers import WINDOW_CHARACTERS, windows
 from mlrun_assets.production.prediction import label_sources, rows_of_file, write_answers
 from mlrun_assets.records import PredictionsRecord
+from mlrun_assets.reports.summaries import summarise_predictions
 from mlrun_assets_tests.examples import POISON, serve_words, write_rows
 
 
@@ -69,6 +70,22 @@ def test_the_asset_labels_all_files_and_tells_how_many_of_each_label(home: Path)
     other = label_sources(load_config(config_file(home, "new/b.jsonl")), print)
     assert again.file == record.file != other.file
     assert other.label_rows == {"farming": 1, "sports": 1}
+
+
+def test_with_a_threshold_the_accepted_rows_are_counted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlrun_assets.models.predictor import Predictor
+
+    write_rows(home / "sure/a.jsonl", [{"text": "gool"}, {"text": "beer gool"}, {"text": " "}])
+    config = load_config(config_file(home, "sure/a.jsonl"))
+    assert label_sources(config, print).rows_accepted is None
+    monkeypatch.setattr(Predictor, "accept_confidence", 0.6)
+    record = label_sources(config, print)
+    answers = (home / "production" / record.file).read_text(encoding="utf-8").splitlines()
+    accepted = [json.loads(line).get("accepted") for line in answers]
+    assert accepted == [True, False, None] and record.rows_accepted == 1
+    assert "; 1 had no text; 1 accepted**" in summarise_predictions(record)
 
 
 def test_without_rows_to_label_the_asset_says_which_key_to_set(home: Path) -> None:
