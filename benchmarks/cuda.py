@@ -55,7 +55,8 @@ class Task:
         # No detector of languages is needed on the machine.
         data = {**paths, "quality": {"skip": ["language", "code_switching"]}}
         model = {"name": self.encoder, "max_length": MAX_LENGTH}
-        training = {"epochs": self.epochs or "auto"}
+        model["candidates"] = ["encoder"]
+        training = {"epochs": self.epochs or "auto", "report_to": []}
         config = Config.model_validate({"data": data, "model": model, "training": training})
         return LoadedConfig(settings=config, directory=SAMPLE)
 
@@ -87,17 +88,17 @@ def train_on(device: str, task: Task) -> dict[str, Any]:
         sys.exit("\n".join(check.message for check in dataset.checks if check.blocks))
     hardware = observe(source, MAX_LENGTH)
     plan = plan_training(PlanningInputs(loaded.settings, dataset, hardware, ()))
-    request = TrainingRequest((plan.recipe,), source, ())
+    request = TrainingRequest((plan.recipe,), source, loaded.settings)
     record, epoch_seconds = _train(task.directory / device, dataset, request)
-    recipe = plan.recipe
+    recipe, tuned = plan.recipe, record.fine_tuning
     figures = {
         "device": hardware.accelerator or f"CPU, {torch.get_num_threads()} threads",
         "recipe": f"bf16 {recipe.bf16}, batches of {recipe.batch_size}, {recipe.epochs} epochs",
-        "seconds of training": record.seconds,
+        "seconds of training": tuned.seconds,
         "seconds of an epoch": epoch_seconds,
-        "tokens/s": record.tokens_per_second,
-        "val macro-F1": max(entry.val_f1_macro for entry in record.history),
-        "peak memory, MiB": record.peak_memory_mb,
+        "tokens/s": tuned.tokens_per_second,
+        "val macro-F1": max(entry.val_f1_macro for entry in tuned.history),
+        "peak memory, MiB": tuned.peak_memory_mb,
     }
     if device == "cuda":
         figures["peak memory of the device, MiB"] = torch.cuda.max_memory_allocated() / 2**20
@@ -109,8 +110,7 @@ def train_on(device: str, task: Task) -> dict[str, Any]:
 
 def _train(directory: Path, dataset: Any, request: Any, stop_at: int | None = None) -> Any:
     """The record of the checkpoint, and the median seconds of an epoch after the first one."""
-    from mlrun_assets.config import Config
-    from mlrun_assets.training.train import job_runner, train_checkpoint
+    from mlrun_assets.training.train import train_cheap, train_checkpoint
 
     ends: list[float] = []
 
@@ -121,10 +121,10 @@ def _train(directory: Path, dataset: Any, request: Any, stop_at: int | None = No
             if len(ends) == stop_at:
                 raise StopError
 
-    run = job_runner(Config().training, report)
-    record = train_checkpoint(directory, dataset, request, run, report)
+    baseline = train_cheap(directory, dataset, request)
+    record = train_checkpoint(directory, dataset, baseline, request, report)
     gaps = [end - start for start, end in itertools.pairwise(ends)]
-    return record, statistics.median(gaps or [record.seconds])
+    return record, statistics.median(gaps or [record.fine_tuning.seconds])
 
 
 def _resume(directory: Path, dataset: Any, request: Any, whole: Any) -> dict[str, Any]:
@@ -139,14 +139,15 @@ def _resume(directory: Path, dataset: Any, request: Any, whole: Any) -> dict[str
         record, _ = _train(resumed_dir, dataset, request)
     else:
         sys.exit("fewer than two epochs: nothing was interrupted")
-    if not record.resumed_from_step:
-        sys.exit(f"the training was not resumed: {record.passed_over or 'no checkpoint'}")
+    tuned = record.fine_tuning
+    if not tuned.resumed_from_step:
+        sys.exit(f"the training was not resumed: {tuned.passed_over or 'no checkpoint'}")
     one, other = (
         load_file(directory / name / "model" / "model.safetensors") for name in ("cuda", "resumed")
     )
-    losses = [[entry.val_loss for entry in each.history] for each in (whole, record)]
+    losses = [[entry.val_loss for entry in each.fine_tuning.history] for each in (whole, record)]
     return {
-        "resumed from step": f"{record.resumed_from_step} of {record.steps}",
+        "resumed from step": f"{tuned.resumed_from_step} of {tuned.steps}",
         "resumed: largest difference of val losses": float(np.abs(np.subtract(*losses)).max()),
         "resumed: largest difference of weights": max(
             float(np.abs(one[name] - other[name]).max()) for name in one
