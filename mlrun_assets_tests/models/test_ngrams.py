@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mlrun_assets.config import Config
 from mlrun_assets.data.folds import read_rows
@@ -28,6 +32,7 @@ from mlrun_assets.models.ngrams import (
 )
 from mlrun_assets.models.predictor import Predictor
 from mlrun_assets.models.probe import probe_transformers
+from mlrun_assets.models.served import ngram_scorer
 from mlrun_assets.models.served.ngram_scorer import NgramScorer
 from mlrun_assets.records import SPLITS
 from mlrun_assets.training.candidates import PIPELINE, SERVED_FILES
@@ -156,6 +161,79 @@ def test_the_first_words_and_the_weights_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scorer.scores([" \n " + text]), scorer.scores([text]))
     empty, unknown = scorer.scores(["", "日本語"])  # only the bias
     np.testing.assert_array_equal(empty, unknown)
+
+
+TEXTS = st.lists(st.text(max_size=40) | st.text("aAbİß é\u0301ሰላ።عَ👩\u200d🌾\n\u2028", max_size=40))
+
+
+@given(known=TEXTS, asked=TEXTS)
+@example(
+    known=["a ab abc abcd ABCDE a", "የኢትዮጵያ ሰላም።", "العَرَبِيّة"],
+    asked=["", " \n ", "abcdef a\u2028ab"],
+)
+@example(
+    known=["İstanbul Straße e\u0301té", "👩🏽\u200d🌾 👍 x\x1cy\x85z"],
+    asked=["istanbul ÉTÉ été 👍👍", "日本語"],
+)
+def test_the_features_of_any_text_are_those_of_scikit_learn(
+    known: list[str], asked: list[str]
+) -> None:
+    """With the unit matrix as weights, scores are features."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+    known = [*known, "ab"]  # without a word scikit-learn refuses to fit
+    vectorizers, blocks = count_ngrams(known)
+    sizes = [block.shape[1] for block in blocks]
+    kept, count = [np.arange(size) for size in sizes], sum(sizes)
+    rare = [np.linspace(1, 3, size, dtype=np.float32) for size in sizes]
+    unit, bias = np.eye(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+    for idf in (None, rare):
+        expected = []
+        for number, vectorizer in enumerate(vectorizers):
+            reads = {
+                "vocabulary": vectorizer.vocabulary_,
+                "analyzer": vectorizer.analyzer,
+                "ngram_range": vectorizer.ngram_range,
+            }
+            stock = CountVectorizer(**reads)
+            if idf:
+                stock = TfidfVectorizer(**reads, sublinear_tf=True)
+                stock.idf_ = idf[number].astype(np.float64)
+            expected.append(stock.transform([*known, *asked]).toarray())
+        with tempfile.TemporaryDirectory() as directory:
+            fitted = Fitted("any", kept, idf, unit, bias)
+            save_model(fitted, vectorizers, tuple(map(str, range(count))), Path(directory))
+            scores = NgramScorer(Path(directory)).scores([*known, *asked])
+        np.testing.assert_allclose(scores, np.hstack(expected), rtol=0, atol=1e-9)
+
+
+def test_words_after_the_first_128_are_not_split(tmp_path: Path) -> None:
+    fitted_model(SVM, *split("train", LABELS), LABELS, tmp_path)
+    scorer, text = NgramScorer(tmp_path), "beeraha ku " * 200_000
+    scorer.scores([text[:99]])
+    tracemalloc.start()
+    scorer.scores([text])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * len(text)
+
+
+def test_n_grams_are_scored_without_scikit_learn(tmp_path: Path) -> None:
+    fitted_model(SVM, *split("train", LABELS), LABELS, tmp_path)
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['sklearn', 'scipy', 'mlrun_assets'])\n"
+        "from pathlib import Path; from ngram_scorer import NgramScorer\n"
+        "print(NgramScorer(Path(sys.argv[1])).scores(['beeraha']).shape)"
+    )
+    served = Path(ngram_scorer.__file__).parent
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=served,
+    )
+    assert run.stdout.strip() == "(1, 3)"
 
 
 # With an encoder

@@ -45,7 +45,8 @@ class NgramScorer:
         """Scores of shape (texts, labels), in the order of ``labels``."""
         scores = np.tile(self._bias, (len(texts), 1))
         for row, text in enumerate(map(self._normalise, texts)):
-            read = " ".join(text.split()[: self._words_read]).lower()
+            words = text.split(maxsplit=self._words_read)[: self._words_read]
+            read = " ".join(words).lower()
             for block in self._blocks:
                 scores[row] += block.scores(read)
         return scores
@@ -69,8 +70,8 @@ class _Block:
     def scores(self, text: str) -> npt.NDArray[np.float64]:
         """Scores of shape (labels,): of counts, or with idf of sublinear tf-idf of unit length."""
         ngrams = self._characters(text) if self._in_words else WORD.findall(text)
-        counted = Counter(self._column.get(ngram, -1) for ngram in ngrams)
-        del counted[-1]
+        counted = Counter(map(self._column.get, ngrams))
+        del counted[None]  # n-grams that training did not have
         columns = np.fromiter(counted.keys(), np.int64, len(counted))
         values = np.fromiter(counted.values(), np.float64, len(counted))
         if self._idf is not None and len(columns):
