@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -260,7 +261,11 @@ def test_each_candidate_is_served_the_same_by_all(
     assert reader.labels == labels
     np.testing.assert_allclose(reader.probabilities(trained.texts), expected, atol=1e-4)
 
+    # Another test may have loaded the code of a model from another cache.
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    for module in [each for each in sys.modules if each.startswith("transformers_modules")]:
+        monkeypatch.delitem(sys.modules, module)
     serve = pipeline(
         "text-classification", model=str(model_dir), trust_remote_code="ngrams" in parts, top_k=None
     )
