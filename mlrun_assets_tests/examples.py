@@ -574,7 +574,6 @@ def fine_tuning_result(f1: float = 0.8, loss: float = 0.5, **changes: Any) -> Fi
         "stopped_early": False,
         "resumed_from_step": None,
         "passed_over": (),
-        "parameters": 10,
         "tokens": 100,
         "seconds": 1.0,
         "peak_memory_mb": 1.0,

@@ -32,12 +32,11 @@ from mlrun_assets.config import (
 from mlrun_assets.markdown import visible
 
 
-def override(lines: str | tuple[str, ...]) -> None:
+def override(*lines: str) -> None:
     """Replace values of the config, here and in Dagster's processes."""
-    added = (lines,) if isinstance(lines, str) else lines
-    if added:
+    if lines:
         before = os.environ.get(SET_VARIABLE, "")
-        os.environ[SET_VARIABLE] = "\n".join([before, *added])
+        os.environ[SET_VARIABLE] = "\n".join([before, *lines])
 
 
 def with_config(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +47,7 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
         metavar="KEY=VALUE",
         multiple=True,
         expose_value=False,
-        callback=lambda _context, _option, lines: override(lines),
+        callback=lambda _context, _option, lines: override(*lines),
         help="Replace a value of the config, such as training.epochs=2. May be repeated.",
     )
     @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mlrun_assets.data.checks.near_duplicates import near_pairs
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.records import DatasetRecord
-from mlrun_assets.types import BoolArray, IntArray, LabelIds
+from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds
 
 FOLDS = 5
 
@@ -33,6 +34,18 @@ class LabelledRows:
     in_val: BoolArray
     folds: IntArray
     labels: tuple[str, ...]
+
+    def score_out_of_fold(self, score: Callable[[BoolArray], FloatArray]) -> FloatArray:
+        """Scores of shape (rows, labels) from models that were fitted on the other folds.
+
+        ``score`` gets a condition per row, fits a model on the rows that don't hold it, and returns
+        the scores of those that do.
+        """
+        scores = np.zeros((len(self.texts), len(self.labels)))
+        for fold in np.unique(self.folds):
+            held_out = self.folds == fold
+            scores[held_out] = score(held_out)
+        return scores
 
 
 def read_rows(directory: Path, dataset: DatasetRecord, config: Config) -> LabelledRows:

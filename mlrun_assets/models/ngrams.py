@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.metrics import label_numbers, score, val_metrics
 from mlrun_assets.records import BaselineRecord, DatasetRecord, NgramCandidate
-from mlrun_assets.types import Float32Array, FloatArray, IntArray, LabelIds
+from mlrun_assets.types import BoolArray, Float32Array, FloatArray, IntArray, LabelIds
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -49,7 +50,7 @@ def measure_baseline(
     tried, scores = [], {}
     for name in MODELS:
         began = time.perf_counter()
-        scores[name] = _score_out_of_fold(name, blocks, rows, seed)
+        scores[name] = rows.score_out_of_fold(partial(_score, name, blocks, rows, seed))
         metrics = val_metrics(rows.truth, scores[name].argmax(axis=1))
         tried.append(NgramCandidate(name=name, seconds=time.perf_counter() - began, **metrics))
     chosen = max(tried, key=lambda each: each.f1_macro).name
@@ -159,15 +160,13 @@ def _features(
     return hstack(parts, format="csr")
 
 
-def _score_out_of_fold(name: str, blocks: list[Any], rows: LabelledRows, seed: int) -> FloatArray:
-    """Scores of shape (rows, labels) from models that were fitted on the other folds."""
-    scores = np.zeros((len(rows.texts), len(rows.labels)))
-    for fold in np.unique(rows.folds):
-        held_out = rows.folds == fold
-        known = [block[~held_out] for block in blocks]
-        fitted = fit(name, known, rows.truth[~held_out], len(rows.labels), seed)
-        scores[held_out] = fitted.scores([block[held_out] for block in blocks])
-    return scores
+def _score(
+    name: str, blocks: list[Any], rows: LabelledRows, seed: int, held_out: BoolArray
+) -> FloatArray:
+    """Scores of the rows held out, shape (rows, labels), from a model fitted on the others."""
+    known = [block[~held_out] for block in blocks]
+    fitted = fit(name, known, rows.truth[~held_out], len(rows.labels), seed)
+    return fitted.scores([block[held_out] for block in blocks])
 
 
 def save_model(

@@ -6,7 +6,7 @@ The sections: the predictor, the tokenization of long texts, and attention that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,10 @@ class Predictor:
         return self._logits(encoded, draft=False)
 
     def _logits(self, encoded: list[list[int]], draft: bool) -> FloatArray:
-        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-        logits = np.zeros((len(encoded), len(self.labels)))
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=draft):
-            for rows in batches_of_like_length(lengths, TOKENS_A_BATCH[self._device.type]):
-                batch = self._tokenizer.pad(
-                    {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
-                ).to(self._device)
-                logits[rows] = self._model(**batch).logits.double().cpu().numpy()
-        return logits
+        width = len(self.labels)
+        return run_batches(
+            self._model, self._tokenizer, encoded, lambda output: output.logits, width, bf16=draft
+        )
 
 
 def _multiplies_bfloat16() -> bool:
@@ -137,6 +132,30 @@ def _load(
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ExportError(f"{model_dir}: {part}can't be loaded: {reason}") from error
     return tokenizer, model, ngrams
+
+
+def run_batches(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: list[list[int]],
+    read: Callable[[Any], torch.Tensor],
+    width: int,
+    *,
+    bf16: bool,
+) -> FloatArray:
+    """What ``read`` takes from the output of ``model`` for each text, shape (texts, width).
+
+    ``bf16`` is whether the model runs under bfloat16 autocast.
+    """
+    device, found = model.device, np.zeros((len(encoded), width))
+    lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for rows in batches_of_like_length(lengths, TOKENS_A_BATCH[device.type]):
+            batch = tokenizer.pad(
+                {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
+            )
+            found[rows] = read(model(**batch.to(device))).double().cpu().numpy()
+    return found
 
 
 def batches_of_like_length(lengths: IntArray, tokens: int) -> Iterator[RowNumbers]:

@@ -45,7 +45,7 @@ from mlrun_assets.statistics import (
     rows_to_accept,
 )
 from mlrun_assets.training.job import FineTuningJob
-from mlrun_assets.types import FloatArray, LabelIds
+from mlrun_assets.types import BoolArray, FloatArray, LabelIds, RowNumbers
 
 CANDIDATES = ("ngrams", "frozen", "frozen+ngrams", "encoder", "encoder+ngrams")
 """All candidates, from the cheapest to the dearest."""
@@ -95,11 +95,12 @@ def _fit_frozen(
 
     encoder, labels = FrozenEncoder(job), len(rows.labels)
     states = encoder.states(rows.texts)
-    scores = np.zeros((len(rows.texts), labels))
-    for fold in np.unique(rows.folds):
-        held_out = rows.folds == fold
+
+    def score(held_out: BoolArray) -> FloatArray:
         weights, biases = fit_discriminant(states[~held_out], rows.truth[~held_out], labels)
-        scores[held_out] = states[held_out] @ weights.T + biases
+        return np.asarray(states[held_out] @ weights.T + biases)
+
+    scores = rows.score_out_of_fold(score)
     weights, biases = fit_discriminant(states, rows.truth, labels)
     # Logits as large as those of fine-tuning: a `Predictor` has one idea of close ones.
     scale = USUAL_LOGITS / max(1e-9, float(scores.std()))
@@ -121,6 +122,11 @@ class Judged:
     weights: FloatArray
     log_probabilities: FloatArray
     accept_confidence: float | None = None
+
+    @property
+    def known(self) -> RowNumbers:
+        """The rows that every part has a score of."""
+        return np.flatnonzero(~np.isnan(self.log_probabilities).any(axis=1))
 
 
 def choose_model(
@@ -157,7 +163,7 @@ def choose_model(
     threshold = next((each.confidence for each in acceptance if each.configured), None)
     winner = replace(winner, accept_confidence=threshold)
     write_model(directory, winner, encoder_dir, rows.labels, recipe.max_length)
-    known = np.flatnonzero(~np.isnan(winner.log_probabilities).any(axis=1))
+    known = winner.known
     columns = {
         f"probability_{label}": np.exp(winner.log_probabilities[known, number])
         for number, label in enumerate(rows.labels)
@@ -175,6 +181,8 @@ def judge(name: str, parts: Mapping[str, FloatArray], rows: LabelledRows) -> Jud
 
     A row of which a part has no score gets NaN.
     """
+    from scipy.special import log_softmax
+
     scores = np.stack([parts[part] for part in name.split("+")])
     known = ~np.isnan(scores).any(axis=(0, 2))
     result = np.full(scores.shape[1:], np.nan)
@@ -184,7 +192,7 @@ def judge(name: str, parts: Mapping[str, FloatArray], rows: LabelledRows) -> Jud
     for fold in np.unique(folds[known]):
         others, held_out = known & (folds != fold), known & (folds == fold)
         weights = fit_weights(scores[:, others], rows.truth[others])
-        result[held_out] = log_softmax(np.tensordot(weights, scores[:, held_out], axes=1))
+        result[held_out] = log_softmax(np.tensordot(weights, scores[:, held_out], axes=1), axis=1)
     return Judged(name, fit_weights(scores[:, known], rows.truth[known]), result)
 
 
@@ -253,7 +261,7 @@ def _record(
     chosen: str,
     config: Config,
 ) -> CandidateRecord:
-    known = ~np.isnan(judged.log_probabilities).any(axis=1)
+    known = judged.known
     truth, predicted = rows.truth[known], judged.log_probabilities[known].argmax(axis=1)
     evaluation = config.evaluation
     low, high = bootstrap_f1(
@@ -291,6 +299,7 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
     for two numbers.
     """
     from scipy.optimize import minimize
+    from scipy.special import log_softmax
 
     if not len(truth):
         return np.ones(len(scores))
@@ -300,7 +309,7 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
     of_truth = scaled[:, np.arange(len(truth)), truth].mean(axis=1)
 
     def penalised(weights: FloatArray) -> tuple[float, FloatArray]:
-        logs = log_softmax(np.tensordot(weights, scaled, axes=1))
+        logs = log_softmax(np.tensordot(weights, scaled, axes=1), axis=1)
         gradient = (scaled * np.exp(logs)).sum(axis=2).mean(axis=1) - of_truth
         penalty = weights / (PRIOR**2 * len(truth))
         loss = -float(logs[np.arange(len(truth)), truth].mean())
@@ -310,12 +319,6 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
     options = {"ftol": 1e-14, "gtol": 1e-9}
     found = minimize(penalised, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return np.asarray(found.x * scales)
-
-
-def log_softmax(scores: FloatArray) -> FloatArray:
-    """Log-probabilities of shape (rows, labels) from scores of that shape."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 # The model of the run

@@ -121,7 +121,6 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         stopped_early=trainer.state.global_step < trainer.state.max_steps,
         resumed_from_step=step_of(checkpoint) if checkpoint else None,
         passed_over=passed_over,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
         tokens=round(sum(train["length"]) * epochs),
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=float(trainer.accelerator.reduce(peak)),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from mlrun_assets.models.predictor import TOKENS_A_BATCH, batches_of_like_length, tokenize
+from mlrun_assets.models.predictor import run_batches, tokenize
 from mlrun_assets.training.fine_tuning import load_initial_model, save_model
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.types import FloatArray, LabelIds
@@ -46,20 +46,14 @@ class FrozenEncoder:
 
     def states(self, texts: list[str]) -> FloatArray:
         """What the last layer of the head reads, shape (texts, width)."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model, tokenizer = self._model.to(device).eval(), self._tokenizer
-        encoded = tokenize(tokenizer, texts, self._max_length)
-        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-        states = np.zeros((len(texts), self._last.in_features))
+        model = self._model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        encoded = tokenize(self._tokenizer, texts, self._max_length)
         seen: list[torch.Tensor] = []
         hook = self._last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self._bf16):
-            for rows in batches_of_like_length(lengths, TOKENS_A_BATCH[device.type]):
-                batch = tokenizer.pad(
-                    {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
-                )
-                model(**batch.to(device))
-                states[rows] = seen.pop().double().cpu().numpy()
+        width = self._last.in_features
+        states = run_batches(
+            model, self._tokenizer, encoded, lambda _: seen.pop(), width, bf16=self._bf16
+        )
         hook.remove()
         return states
 

@@ -64,7 +64,6 @@ class FineTuningResult:
     stopped_early: bool
     resumed_from_step: int | None
     passed_over: tuple[str, ...]
-    parameters: int
     tokens: int
     seconds: float
     peak_memory_mb: float

@@ -196,7 +196,7 @@ def _job(
 def _record(directory: Path, trained: list[TrainedSeed]) -> FineTuningRecord:
     paths, chosen = ExperimentPaths(directory), best_on_val(trained)
     result = dict(vars(chosen.result))
-    del result["trim"], result["parameters"]
+    del result["trim"]
     return FineTuningRecord(
         tokens_per_second=result.pop("tokens") / result["seconds"],
         seed=chosen.job.recipe.seed,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import RecordError
@@ -17,7 +18,6 @@ from mlrun_assets.training.candidates import (
     PRECISIONS,
     Judged,
     accept,
-    log_softmax,
     write_empty_encoder,
     write_model,
 )
@@ -27,7 +27,7 @@ from mlrun_assets_tests.examples import LABELS, record_of
 
 def test_a_threshold_is_deployed_only_if_it_is_asked_for_and_shown() -> None:
     generator = np.random.default_rng(3)
-    scores = log_softmax(generator.normal(0, 4, (600, 3)))
+    scores = log_softmax(generator.normal(0, 4, (600, 3)), axis=1)
     truth = np.array([generator.choice(3, p=np.exp(row)) for row in scores])
     scores[::6] = np.nan  # rows of which a part has no score
     (asked,) = accept(scores, truth, DeploymentConfig(min_precision=0.9))

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from transformers import RobertaForSequenceClassification, dynamic_module_utils, pipeline
 
 from mlrun_assets.config import Config
@@ -30,7 +31,6 @@ from mlrun_assets.training.candidates import (
     choose,
     fit_weights,
     judge,
-    log_softmax,
     scale_logits,
     write_model,
 )
@@ -69,7 +69,7 @@ def test_no_other_weights_have_a_smaller_loss(
     assert fitted.min() >= 0
 
     def penalised(tried: FloatArray) -> float:
-        logs = log_softmax(np.tensordot(tried, scores, axes=1))
+        logs = log_softmax(np.tensordot(tried, scores, axes=1), axis=1)
         squares = ((tried * scores.std(axis=(1, 2))) ** 2).sum()
         loss = -float(logs[np.arange(len(truth)), truth].mean())
         return loss + float(squares) / (2 * PRIOR**2 * len(truth))
