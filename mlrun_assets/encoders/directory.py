@@ -158,7 +158,7 @@ def remove_code(model_dir: Path) -> None:
     """Remove the names of code from all configs of a saved model.
 
     transformers copies them from the encoder. They are not used here, but who loads a model with
-    ``trust_remote_code=True``, as an ensemble needs it, would run them.
+    ``trust_remote_code=True``, as a model with n-grams needs it, would run them.
     """
     for file in model_dir.rglob("*config.json"):
         settings = json.loads(file.read_text(encoding="utf-8"))

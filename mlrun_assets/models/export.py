@@ -163,7 +163,7 @@ def _without_onnx(file: Path, error: ExportError) -> str:
 def add_reader(model_dir: Path, onnx_dir: Path, max_length: int) -> None:
     """Write to ``onnx_dir`` all that the graph needs to be used: reader, tokenizer, settings.
 
-    For an ensemble, the n-gram model is copied too. The tokenizer file holds ``max_length`` and the
+    The n-gram model is copied too if there is one. The tokenizer file holds ``max_length`` and the
     padding, so that a reader needs to know neither.
 
     Raises:
@@ -234,8 +234,8 @@ def characters(pattern: str) -> str:
 def deploy_tokenizer(model_dir: Path, steps: frozenset[Step], max_length: int) -> None:
     """Make the model in ``model_dir`` normalise texts as its training data was; change its files.
 
-    Also sets the limit at which ``truncation=True`` cuts a text, and for an ensemble the normal
-    form of the n-gram model. Texts in normal form keep their token ids, except the space beside a
+    Also sets the limit at which ``truncation=True`` cuts a text, and the normal form of the n-gram
+    model if there is one. Texts in normal form keep their token ids, except the space beside a
     special token that is written out in a text, such as ``</s>``, with byte-level BPE.
 
     Raises:

@@ -119,13 +119,13 @@ def _load_transformers(model_dir: str) -> Predict:
     from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR
 
     # The only code that is trusted is the code that this package copied beside an n-gram model.
-    is_ensemble = (Path(model_dir) / NGRAMS_DIR).is_dir()
+    has_ngrams = (Path(model_dir) / NGRAMS_DIR).is_dir()
     classify = pipeline(
         "text-classification",
         model=model_dir,
         device=-1,
         truncation=True,
-        trust_remote_code=is_ensemble,
+        trust_remote_code=has_ngrams,
     )
 
     def predict(texts: list[str]) -> list[str]:

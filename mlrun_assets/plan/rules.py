@@ -80,7 +80,7 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
     if inputs.is_small and budget != "best":
         return ChosenValue(
             6,
-            "6 below 2,000 rows: more passes help little and take minutes (training.budget: best)",
+            "6 below 2,000 rows, so that a run takes minutes; training.budget: best trains longer",
             f"training.budget is {budget}; {inputs.rows_evidence}",
         )
     median = inputs.dataset.splits["train"].tokens_median

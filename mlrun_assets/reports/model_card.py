@@ -112,10 +112,14 @@ def origin_sentence(run: RunRecords, base_model: str | None) -> Markdown:
         return Markdown("")
     parts = [names[part] for part in run.checkpoint.winner.weights]
     sum_of = "the weighted sum of " if len(parts) > 1 else ""
-    rows = run.dataset.splits["train"].rows_kept + run.dataset.splits["val"].rows_kept
+    # Fine-tuning reads train only: val selects the epoch.
+    trained_on = ("train",) if run.checkpoint.chosen == "encoder" else ("train", "val")
+    rows = sum(run.dataset.splits[split].rows_kept for split in trained_on)
+    only_train = " The encoder was fine-tuned on the train rows only."
     return Markdown(
         f"It is {sum_of}{' and '.join(parts)}, trained on {count(rows, 'labelled row')} "
-        f"(train and val) of {escape(run.dataset.name)}."
+        f"({' and '.join(trained_on)}) of {escape(run.dataset.name)}."
+        f"{only_train if run.checkpoint.chosen == 'encoder+ngrams' else ''}"
     )
 
 

@@ -106,6 +106,12 @@ def test_a_model_with_ngrams_asks_for_consent_to_its_code() -> None:
     [
         ("ngrams", "It is a linear model on words and parts of words, trained on 323", False),
         ("frozen", f"It is a linear head on the frozen `{BASE_MODEL}`, trained on", True),
+        (
+            "encoder",
+            f"It is a fine-tuned `{BASE_MODEL}`, trained on 241 labelled rows (train)",
+            True,
+        ),
+        ("encoder+ngrams", "The encoder was fine-tuned on the train rows only.", True),
         ("encoder+ngrams", f"the weighted sum of a fine-tuned `{BASE_MODEL}` and a linear", True),
     ],
 )
