@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ from mlrun_assets_tests.examples import (
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# transformers imports the code of a model from one directory, which it reads from here once. Each
+# process has its own, outside the home of the person running the tests.
+_model_code = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = _model_code.name
 # Under nohup or in the background, the commands that tests start would ignore a hang-up or Ctrl-C,
 # as they should. Dagster has SIGTERM do what SIGINT does: its processes would wait 30 s for an end.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

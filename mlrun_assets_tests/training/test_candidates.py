@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
-from transformers import RobertaForSequenceClassification, dynamic_module_utils, pipeline
+from transformers import RobertaForSequenceClassification, pipeline
 
 from mlrun_assets.config import Config
 from mlrun_assets.data.folds import LabelledRows
@@ -241,7 +240,7 @@ def trained(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_each_candidate_is_served_the_same_by_all(
-    name: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, trained: Trained, tmp_path: Path
 ) -> None:
     labels, parts = trained.dataset.labels, name.split("+")
     factors = np.array([{"ngrams": 3.0, "frozen": 0.7, "encoder": 1.3}[part] for part in parts])
@@ -261,11 +260,6 @@ def test_each_candidate_is_served_the_same_by_all(
     assert reader.labels == labels
     np.testing.assert_allclose(reader.probabilities(trained.texts), expected, atol=1e-4)
 
-    # Another test may have loaded the code of a model from another cache.
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(tmp_path / "modules")
-    for module in [each for each in sys.modules if each.startswith("transformers_modules")]:
-        monkeypatch.delitem(sys.modules, module)
     serve = pipeline(
         "text-classification", model=str(model_dir), trust_remote_code="ngrams" in parts, top_k=None
     )
