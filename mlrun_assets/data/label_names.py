@@ -18,6 +18,7 @@ from mlrun_assets.data.text import normal_labels
 # At most 18 digits: Python refuses to convert thousands of them.
 _NUMBER = re.compile(r"-?\d{1,18}")
 _INDEX = re.compile(r"\d{1,9}")
+_WHOLE = re.compile(r"([-+]?\d{1,18})(?:\.0*)?")
 
 
 class LabelSet(NamedTuple):
@@ -50,7 +51,7 @@ def name_labels(splits: dict[str, SplitRows], data: DataConfig) -> LabelSet:
 
 def _no_indices(splits: dict[str, SplitRows], names: Sequence[str], numbers: set[int]) -> str:
     """Why the ``numbers`` among the labels are not indices of ``names``; empty if they are."""
-    if number := next(filter(_is_number, names), None):
+    if number := next(filter(is_number, names), None):
         return f"numbers are names, not indices, because data.labels lists `{number}`"
     for rows in splits.values():
         named = rows.frame.filter(pl.col("label").is_in(list(names)))
@@ -61,7 +62,8 @@ def _no_indices(splits: dict[str, SplitRows], names: Sequence[str], numbers: set
     return ""
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Whether a label is a number, in digits of any script."""
     return re.sub(r"^[-+]|[.,]", "", name).isnumeric()
 
 
@@ -73,7 +75,7 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of labels that may be taken for each other; the earlier one comes first.
 
     They differ only in case, spaces, Unicode form, invisible characters, or letters that look the
-    same, such as Latin and Cyrillic a.
+    same, such as Latin and Cyrillic a; or they are one whole number, such as 1 and 1.0.
     """
     first: dict[tuple[str, str], str] = {}
     pairs = []
@@ -84,7 +86,7 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _shapes(label: str) -> tuple[tuple[str, str], ...]:
-    """What the label looks like in capitals and in small letters.
+    """What the label looks like in capitals and in small letters; as a number, its value.
 
     Each character is replaced by the one that it may be taken for (Unicode Technical Standard 39).
     ASCII is kept: 1 and l are look-alikes as well, but they do distinguish labels.
@@ -93,7 +95,9 @@ def _shapes(label: str) -> tuple[tuple[str, str], ...]:
     visible = unicodedata.normalize("NFKC", shaped)
     # Cyrillic and Latin T look the same only as capitals, Cyrillic and Latin i only as small ones.
     capitals, small = visible.upper(), visible.casefold()
+    whole = _WHOLE.fullmatch(visible)
     return (
+        *([("number", str(int(whole[1])))] if whole else []),
         # The table's prototype of capitals that look like I is a small l.
         ("capitals", capitals.translate(_prototypes()).replace("l", "I")),
         ("small", small.translate(_prototypes())),

@@ -149,6 +149,8 @@ def test_labels_have_the_normal_form_of_texts(
         ("\u06a9\u0648\u0631\u062f", "\u0643\u0648\u0631\u062f"),  # Arabic and Farsi kaf
         ("\uff53ports", "sports"),
         ("heart \u2764", "heart \u2764\ufe0f"),
+        ("1", "1.0"),
+        ("1", "01"),
     ],
 )
 @pytest.mark.parametrize("where", ["train", "test", "data.labels"])
@@ -168,10 +170,25 @@ def test_labels_that_look_alike_block_and_are_named(
         assert f"{tmp_path / file}.jsonl, line 5" in check.message
 
 
+@pytest.mark.parametrize("labels", [[0, 1, "sports"], ["0", "\u0663", "1.5", "sports"]])
+def test_numbers_beside_names_block_unless_data_labels_lists_them(
+    tmp_path: Path, labels: list[Any]
+) -> None:
+    given = dict.fromkeys(SPLITS, labels * 2)
+    record, found = validate(tmp_path / "auto", given)
+    check = check_of(record, "label_domain")
+    assert check.blocks and "and names (sports)" in check.message
+    names = list(map(str, labels))
+    record, listed = validate(tmp_path / "listed", given, labels=names)
+    assert check_of(record, "label_domain").outcome == "passed"
+    assert found["test"] == listed["test"] == Counter(names * 2)
+
+
 @pytest.mark.parametrize(
     "labels",
     [
         ["1", "l", "I", "|", "0", "O"],
+        ["1", "1.5", "10", "-1", "1.10"],
         ["corn", "com"],
         ["resume", "r\u00e9sum\u00e9"],
         ["\u0628\u06be\u0627\u0626\u06cc", "\u0628\u06c1\u0627\u0626\u06cc"],  # Urdu: two words

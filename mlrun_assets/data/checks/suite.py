@@ -19,7 +19,7 @@ from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
 from mlrun_assets.data.checks.language import code_switching, language
 from mlrun_assets.data.checks.leakage import near_duplicates, split_leakage
-from mlrun_assets.data.label_names import look_alikes
+from mlrun_assets.data.label_names import is_number, look_alikes
 from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import count, listed
@@ -154,9 +154,10 @@ def splits_nonempty(dataset: Dataset) -> QualityCheck:
 
 
 def label_domain(dataset: Dataset) -> QualityCheck:
-    """The number of labels is as configured, and no two labels look alike.
+    """The number of labels is as configured, no two look alike, and all or none are numbers.
 
-    The labels are those of ``data.labels`` or of train, and the unknown ones of all splits.
+    The labels are those of ``data.labels`` or of train, and the unknown ones of all splits. With
+    ``data.labels``, numbers beside names are meant.
     """
     labels, expected = dataset.labels, dataset.num_labels
     strays = {
@@ -171,6 +172,7 @@ def label_domain(dataset: Dataset) -> QualityCheck:
         )
         for other, label in look_alikes([*(dataset.config.labels or labels), *strays])
     ]
+    numbers = [label for label in labels if is_number(label)]
     message = f"{count(len(labels), 'label')}: {listed(labels) or 'none'}"
     measured = Measured(len(labels), FEWEST_LABELS, bound=Bound.AT_LEAST)
     if alike:
@@ -178,6 +180,14 @@ def label_domain(dataset: Dataset) -> QualityCheck:
         message = (
             "labels that differ only by case, spaces, invisible characters or look-alike letters "
             f"must be one label: {listed(alike, most=5)}"
+        )
+    elif 0 < len(numbers) < len(labels) and not dataset.config.labels:
+        names = [label for label in labels if label not in numbers]
+        measured = Measured(min(len(numbers), len(names)), 0)
+        message = (
+            f"the labels are numbers ({listed(numbers, most=5)}) and names "
+            f"({listed(names, most=5)}); write all as names, or list them in data.labels if the "
+            "numbers are names"
         )
     elif len(labels) < FEWEST_LABELS:
         message = f"{message}; two are needed"
