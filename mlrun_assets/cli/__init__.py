@@ -6,7 +6,7 @@ Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the
     __main__.py    the command group, and errors shown without a traceback
     run.py         `run`, new or resumed
     data.py        `check-data` and `predict`: rows in, checks or labels out
-    production.py  `status`, `promote`, `rollback`, `diff`, `push`, `schema`
+    production.py  `status`, `open`, `promote`, `rollback`, `diff`, `push`, `schema`
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ import click
 
 from mlrun_assets.cli import discard, show
 from mlrun_assets.cli.data import check_data, predict
-from mlrun_assets.cli.production import diff, promote, push, rollback, schema, status
+from mlrun_assets.cli.production import (
+    diff,
+    open_report,
+    promote,
+    push,
+    rollback,
+    schema,
+    status,
+)
 from mlrun_assets.cli.run import run
 from mlrun_assets.errors import MlrunError, message_of
 
@@ -23,7 +31,8 @@ def commands() -> None:
     """All commands."""
 
 
-for command in (run, check_data, status, promote, rollback, diff, push, predict, schema):
+COMMANDS = (run, check_data, open_report, status, promote, rollback, diff, push, predict, schema)
+for command in COMMANDS:
     commands.add_command(command)
 
 

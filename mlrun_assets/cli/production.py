@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import webbrowser
 from contextlib import suppress
 
 import click
 
 from mlrun_assets.cli import show, with_config
 from mlrun_assets.config import LoadedConfig, json_schema
+from mlrun_assets.errors import ExperimentError
 from mlrun_assets.experiment import all_experiments, find_experiment, is_locked
 from mlrun_assets.records import Status
 
@@ -94,6 +98,29 @@ def status(config: LoadedConfig, limit: int) -> None:
         show(f"{manifest.status:<11} {experiment.id}  {summary}")
     for item in read_open_debt(config.reports_dir):
         show(f"TD-{item.number:03d}      {item.impact:<7} {item.description}")
+
+
+@click.command("open", help="Open the report of RUN (its id or name) in a browser.")
+@click.argument("run", required=False)
+@with_config
+def open_report(config: LoadedConfig, run: str | None) -> None:
+    """Print the path of the HTML report, of the latest run that has one, and open it."""
+    from mlrun_assets.registries.registry import report_file
+
+    if run is None:
+        experiments = all_experiments(config.experiments_dir)
+    else:
+        experiments = [find_experiment(config.experiments_dir, run)]
+    names = [experiment.manifest.report for experiment in experiments]
+    pages = [report_file(config.reports_dir, name).with_suffix(".html") for name in names]
+    page = next((page for page in pages if page.is_file()), None)
+    if page is None:
+        where = pages[0] if run else config.reports_dir
+        raise ExperimentError(f"{where}: no report yet; start a run with `mlrun-assets run`")
+    show(page)
+    screens = {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+    if screens or sys.platform != "linux":
+        webbrowser.open(page.absolute().as_uri())
 
 
 @click.command(help="Print the JSON Schema of ml_config.yaml, for editors.")

@@ -88,7 +88,7 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     if manifest.error and manifest.status is not Status.CANCELLED:
         show(manifest.error, err=True)
     show(f"experiment  {experiment.directory}")
-    show(f"report      {report_file(config.reports_dir, manifest.report)}")
+    show(f"report      {report_file(config.reports_dir, manifest.report).with_suffix('.html')}")
     sys.exit(EXIT_CODES.get(manifest.status, 1))
 
 

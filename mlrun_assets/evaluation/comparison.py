@@ -157,8 +157,8 @@ class ChallengerPredictions:
             comparable=True,
             reason="the same rows, aligned by id",
             rows=len(self.truth),
-            other_f1=f1.value,
-            other_accuracy=scores.accuracy.value,
+            other_f1=f1,
+            other_accuracy=scores.accuracy,
             f1_difference=paired_f1_difference(
                 self.truth,
                 (self.predicted_ids, other),

@@ -55,8 +55,8 @@ class Comparison(Record):
     identical: bool = False
     reason: str
     rows: int
-    other_f1: float | None = None
-    other_accuracy: float | None = None
+    other_f1: Score | None = None
+    other_accuracy: Score | None = None
     f1_difference: Score | None = None
     accuracy_difference: float | None = None
     only_challenger_right: int | None = None

@@ -69,7 +69,7 @@ def _reference_rows(
     evaluation: EvaluationRecord, decision: DecisionRecord | None
 ) -> list[list[Markdown]]:
     """Scores of the production model, and the thresholds, in the column of their F1."""
-    rows: list[tuple[str, float | None, float | None]] = []
+    rows: list[tuple[str, Score | float | None, Score | float | None]] = []
     production = evaluation.production
     if production and production.comparable:
         name = f"production ({escape(production.against, LABEL_LIMIT)})"

@@ -203,7 +203,8 @@ def run_summary(experiment: Experiment, config: LoadedConfig, error: str | None 
         seeds = f" ({spread(over)} over {count(len(evaluation.seeds), 'seed')})" if over else ""
         parts.append(f"accuracy {evaluation.test.accuracy.value:.3f}")
         parts.append(f"{evaluation.f1_kind}-F1 {evaluation.f1.value:.3f}{seeds}")
-        parts.append(f"n-gram baseline {evaluation.baseline.other_f1 or 0.0:.3f}")
+        if baseline := evaluation.baseline.other_f1:
+            parts.append(f"n-gram baseline {baseline.value:.3f}")
     if checkpoint := experiment.find(CheckpointRecord):
         parts.append(f"model {checkpoint.chosen}")
     if decision := experiment.find(DecisionRecord):

@@ -144,7 +144,8 @@ def test_what_every_model_says_to_every_test_row_is_kept(
     assert predictions["right"].mean() == pytest.approx(record.test.accuracy.value)
     for column, comparison in (("baseline", record.baseline), ("production", record.production)):
         right = (predictions[column] == predictions["label"]).mean()
-        assert right == pytest.approx(comparison.other_accuracy)
+        assert comparison.other_accuracy
+        assert right == pytest.approx(comparison.other_accuracy.value)
     probabilities = predictions.select(f"probability_{label}" for label in LABELS).to_numpy()
     named = label_numbers(predictions["prediction"], LABELS)
     assert named.tolist() == probabilities.argmax(axis=1).tolist()
