@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,9 +30,13 @@ from mlrun_assets.records import (
     Record,
     RegistryRecord,
     RunRecords,
+    Status,
     TechDebtRecord,
     TrainingPlan,
 )
+
+LONGEST_NAME = 60
+_ID = re.compile(r"exp_\d{8}T\d{6}Z(-\d+)?")
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -305,8 +311,8 @@ def experiment_of_run(parent: Path, run_id: str) -> Experiment | None:
     return next(found, None)
 
 
-def find_experiment(parent: Path, explicit: str) -> Experiment:
-    """Find an experiment by id, else the latest of that name.
+def find_experiment(parent: Path, wanted: str) -> Experiment:
+    """Find an experiment by its id, else the latest of that name, as it was given or as a slug.
 
     Raises:
         ExperimentError: there is no such experiment.
@@ -314,15 +320,63 @@ def find_experiment(parent: Path, explicit: str) -> Experiment:
     """
     manifests = _manifests(parent)
     # Comparing with existing names keeps paths such as `../x` out.
-    matching = [each for each in manifests if each.id == explicit]
-    matching += [each for each, manifest in manifests.items() if manifest.name == explicit]
+    matching = [each for each in manifests if each.id == wanted]
+    names = {wanted, slug_of(wanted)} - {""}
+    matching += [
+        each
+        for each, manifest in manifests.items()
+        if names & {manifest.name, manifest.original_name}
+    ]
     if matching:
         return matching[0]
     for file in parent.glob(str(ExperimentPaths(Path("*")).manifest)):
-        if explicit == file.parent.name:
+        if wanted == file.parent.name:
             Manifest.load(file)  # raises the reason
-    known = ", ".join(each.id for each in list(manifests)[:5]) or "none"
-    raise ExperimentError(f"{parent}: no experiment `{explicit}`; the latest are: {known}")
+    known = "".join(f"\n  {_described(each)}" for each in list(manifests)[:5])
+    latest = f"the latest are:{known}" if known else "run `mlrun-assets run` first"
+    raise ExperimentError(f"{parent}: no experiment `{wanted}`; {latest}")
+
+
+def _described(experiment: Experiment) -> str:
+    """Name, id, date and verdict in one line."""
+    manifest = experiment.manifest
+    return f"{manifest.title}, {manifest.created_at}, {verdict_or_status(experiment)}"
+
+
+def verdict_or_status(experiment: Experiment) -> str:
+    """The verdict of a complete or blocked run, else the status."""
+    manifest = experiment.manifest
+    ended = manifest.status in (Status.COMPLETE, Status.BLOCKED)
+    decision = experiment.find(DecisionRecord) if ended else None
+    return str(decision.verdict if decision else manifest.status)
+
+
+def slug(name: str) -> str:
+    """``name`` in a form for file names and registry lines.
+
+    Letters of any script, digits, ``-``, ``_`` and ``.`` are kept; other characters become hyphens.
+
+    Raises:
+        ExperimentError: nothing is left, or it has the form of an id.
+    """
+    kept = slug_of(name)
+    if not kept:
+        raise ExperimentError(
+            f"experiment name {name!r}: has no letter or digit; choose a name like "
+            "`xlm-r-fine-tune-v2`"
+        )
+    if _ID.fullmatch(kept):
+        raise ExperimentError(
+            f"experiment name {name!r}: has the form of an experiment's id; choose another name, "
+            "or continue that experiment with --resume"
+        )
+    return kept
+
+
+def slug_of(name: str) -> str:
+    """As `slug`, for the name of an earlier experiment: empty if nothing is left."""
+    kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name.strip()))
+    return kept.strip("-._")[:LONGEST_NAME].rstrip("-._")
 
 
 # Lock

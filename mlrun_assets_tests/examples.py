@@ -758,7 +758,12 @@ def finished(
     against = comparison(score(0.043, 0.039), serving.version) if serving else None
     directory = take_directory(config.experiments_dir, datetime(2026, 11, day, tzinfo=UTC))
     manifest = run.manifest.model_copy(
-        update={"id": directory.name, "name": name, "report": f"impl-ml-run-{name}-20261123"}
+        update={
+            "id": directory.name,
+            "name": name,
+            "original_name": None,
+            "report": f"impl-ml-run-{name}-20261123",
+        }
     )
     experiment = create_experiment(directory, manifest, config)
     (directory / "export").mkdir()

@@ -52,6 +52,8 @@ def experiments(tmp_path: Path) -> Path:
     [
         (find_experiment, "exp_1", "exp_1"),
         (find_experiment, "name-2", "exp_2"),
+        (find_experiment, "name 2!", "exp_2"),
+        (find_experiment, " name 2 ", "exp_2"),
         (experiment_of_run, "run-3", "exp_3"),
     ],
 )
@@ -73,7 +75,7 @@ def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
 
 
 def test_a_missing_experiment_is_an_error(experiments: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are: exp_4, "):
+    with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are:\n  .*exp_4"):
         find_experiment(experiments, "exp_9")
     for outside in ("../exp_1", ""):
         with pytest.raises(ExperimentError, match="no experiment `"):

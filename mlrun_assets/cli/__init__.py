@@ -3,20 +3,24 @@
 Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the call is wrong,
 3 a run blocked by the data, 130 cancelled. `check-data` exits 1 when the data blocks.
 
-    __main__.py    the command group, and errors shown without a traceback
-    run.py         `run`, new or resumed
-    data.py        `check-data` and `predict`: rows in, checks or labels out
-    production.py  `status`, `open`, `promote`, `rollback`, `diff`, `push`, `schema`
+    __main__.py     the command group, and errors shown without a traceback
+    run.py          `run`, new or resumed
+    experiments.py  `status`, `runs`, `show`, `open`, `versions`, `compare`: they change nothing
+    data.py         `check-data` and `predict`: rows in, checks or labels out
+    production.py   `promote`, `rollback`, `push`, `schema`
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import json
+import math
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,7 +33,7 @@ from mlrun_assets.config import (
     LoadedConfig,
     load_config,
 )
-from mlrun_assets.markdown import visible
+from mlrun_assets.markdown import clean, visible
 
 
 def override(*lines: str) -> None:
@@ -63,6 +67,25 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def command(name: str, help: str, *examples: str) -> Callable[..., click.Command]:  # noqa: A002
+    """A command with examples in its help; ``help`` begins with a sentence for the list of all."""
+    return click.command(name, cls=_Command, help=help, epilog="\n".join(examples))
+
+
+class _Command(click.Command):
+    def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, a line each."""
+        with formatter.section("Examples"):
+            for example in (self.epilog or "").splitlines():
+                formatter.write_text(f"mlrun-assets {example}")
+
+
+def as_json(decorated: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--json``."""
+    option = click.option("--json", is_flag=True, help="Print JSON (docs/command-line.md).")
+    return option(decorated)
+
+
 def note_defaults(config: LoadedConfig) -> None:
     """Note on standard error that there is no config file."""
     if config.file is None:
@@ -75,13 +98,72 @@ def note(line: str) -> None:
 
 
 def show(text: object, *, err: bool = False) -> None:
-    """Print text that may hold parts of the data: without its control characters.
+    """Print text that may hold parts of the data: without its control characters."""
+    _write(visible(str(text)), err=err)
 
-    If the reader is gone (`| head`, a closed terminal), the command goes on and ends as it would.
+
+def show_json(value: object) -> None:
+    """Print a value as JSON; a number that JSON lacks becomes null."""
+    show(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+STYLES = {
+    **dict.fromkeys(("APPROVED", "passed", "now"), "green"),
+    **dict.fromkeys(("REJECTED", "BLOCKS", "Failed", "Blocked"), "bold red"),
+    **dict.fromkeys(("INCONCLUSIVE", "warns", "Cancelled", "Interrupted", "Partial"), "yellow"),
+}
+
+
+def show_columns(
+    rows: Sequence[Sequence[str]], header: Sequence[str] = (), needed: int | None = None
+) -> None:
+    """Print rows in columns: on a terminal in colour and wrapped to its width.
+
+    A cell that is one of `STYLES` gets its colour, unless NO_COLOR is set. Columns after the first
+    ``needed`` are left out if the terminal is too narrow for them; None: all are needed.
     """
+    cells = [[clean(cell) for cell in row] for row in ([header, *rows] if header else rows)]
+    if not rows:
+        return
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if not sys.stdout.isatty():
+        for row in cells:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            show(line.rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    ends = list(accumulate(width + 2 for width in widths))
+    kept = max(needed or len(ends), sum(end - 2 <= console.width for end in ends))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(header))
+    for place in range(kept):
+        first = place == 0 and kept < 4
+        table.add_column(header[place] if header else "", overflow="fold", no_wrap=first)
+    for row in cells[bool(header) :]:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row[:kept]))
+    with console.capture() as drawn:
+        console.print(table)
+    _write("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    if kept < len(ends):
+        note(f"{', '.join(header[kept:])}: not shown; use a wider terminal, or --json")
+
+
+def _write(text: str, *, err: bool = False) -> None:
+    """Print ``text``. If the reader is gone (`| head`, a closed terminal), go on without it."""
     stream = sys.stderr if err else sys.stdout
     try:
-        click.echo(visible(str(text)), err=err)
+        click.echo(text, err=err)
     except OSError as error:
         gone = error.errno in (errno.EPIPE, errno.EIO)
         if not gone or stat.S_ISREG(os.fstat(stream.fileno()).st_mode):

@@ -12,27 +12,43 @@ import click
 
 from mlrun_assets.cli import discard, show
 from mlrun_assets.cli.data import check_data, predict
-from mlrun_assets.cli.production import (
-    diff,
-    open_report,
-    promote,
-    push,
-    rollback,
-    schema,
-    status,
-)
+from mlrun_assets.cli.experiments import compare, list_versions, open_report, runs, show_run, status
+from mlrun_assets.cli.production import promote, push, rollback, schema
 from mlrun_assets.cli.run import run
 from mlrun_assets.errors import MlrunError, message_of
 
 
-@click.group(help="Train, evaluate and deploy text classifiers for low-resource languages.")
+class _Commands(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """In the order of work."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=_Commands,
+    help="Train, evaluate and deploy text classifiers for low-resource languages.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="mlrun-assets")
 def commands() -> None:
     """All commands."""
 
 
-COMMANDS = (run, check_data, open_report, status, promote, rollback, diff, push, predict, schema)
-for command in COMMANDS:
+for command in (
+    *(
+        check_data,
+        run,
+        status,
+        runs,
+        show_run,
+        open_report,
+        compare,
+        promote,
+        list_versions,
+        rollback,
+    ),
+    *(predict, push, schema),
+):
     commands.add_command(command)
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from mlrun_assets.cli import discard, note, note_defaults, show, with_config
+from mlrun_assets.cli import command, discard, note, note_defaults, show, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
@@ -19,7 +19,12 @@ from mlrun_assets.files import open_atomically
 from mlrun_assets.records import DatasetRecord
 
 
-@click.command("check-data", help="Check the data without a run. Exits with 1 if a check blocks.")
+@command(
+    "check-data",
+    "Check the data without a run. Exits with 1 if a check blocks.",
+    "check-data",
+    "check-data --output checked",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -75,13 +80,16 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     return dataset
 
 
-@click.command(
-    help="Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
+@command(
+    "predict",
+    "Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
     "Parquet; `-` reads JSON Lines from standard input. Prints each row as a line of JSON with "
     "`label` and `probability`; an input column with the same name is renamed, for example from "
     "`label` to `input_label`. If the model has a confidence threshold "
     "(deployment.min_precision), `accepted` is true or false. Probabilities are rounded to the "
-    "digits that bfloat16 can support; --explain gives six decimals."
+    "digits that bfloat16 can support; --explain gives six decimals.",
+    "predict new.jsonl --output labelled.jsonl",
+    "predict new.csv --explain",
 )
 @click.argument("source", metavar="FILE|-")
 @click.option(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlrun_assets.cli import note, note_defaults, override, show, with_config
+from mlrun_assets.cli import command, note, note_defaults, override, show, with_config
 from mlrun_assets.config import COLUMNS_VARIABLE, SET_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
-from mlrun_assets.experiment import Experiment, experiment_of_run
+from mlrun_assets.experiment import Experiment, experiment_of_run, slug
 from mlrun_assets.files import locked
 from mlrun_assets.records import Status
 
@@ -41,7 +41,14 @@ compute_logs:
 """
 
 
-@click.command(help="Run everything, from data to the report.")
+@command(
+    "run",
+    "Run everything, from data to the report.",
+    "run baseline-v2",
+    "run --fast",
+    "run --set training.epochs=2",
+    "run --resume baseline-v2",
+)
 @click.argument("name", required=False)
 @click.option(
     "--resume",
@@ -60,7 +67,6 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
     from mlrun_assets.registries.registry import report_file
     from mlrun_assets.runs.closing import run_summary
-    from mlrun_assets.runs.opening import slug
     from mlrun_assets.runs.stage import resume_experiment
 
     if name and resume is not None:

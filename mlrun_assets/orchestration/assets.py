@@ -215,6 +215,7 @@ def deployment_decision(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.
         champion = read_production(stage.config.production_dir)
         decision = verdict.decide(evaluated, exported, config, stage.experiment.id, champion)
         record = stage.save(decision)
+        tag_run(context, stage.experiment)
         return dg.MaterializeResult(metadata=metadata.decision_metadata(record))
 
 

@@ -16,7 +16,7 @@ from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, visibly
-from mlrun_assets.production.diff import differences_table, list_differences, two_sides
+from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
 from mlrun_assets.runs.promotion import promote_by_hand, roll_back, user_name
 
 ml_run = dg.define_asset_job(
@@ -44,25 +44,22 @@ class RollbackConfig(dg.Config):
 
 
 class ComparisonConfig(dg.Config):
-    """The two models to compare."""
+    """The models to compare."""
 
     models: list[str] = Field(
         default=[],
-        description="Two versions or experiments. With one: it and production. With none: "
-        "production and the previous version.",
-        max_length=2,
+        description="Versions or experiments. With one: it and production. With none: production "
+        "and the previous version.",
     )
 
 
 @dg.op
 def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_run: MlRun) -> None:
-    """Compare two models. Changes nothing."""
+    """Compare models. Changes nothing."""
     with plain_errors():
-        first, second = two_sides(ml_run.load_config(), tuple(config.models))
-        visibly(context.log.info)(
-            f"{first.name} and {second.name}:\n{list_differences(first, second)}"
-        )
-        table = dg.MetadataValue.md(differences_table(first, second))
+        found = side_by_side(ml_run.load_config(), config.models)
+        visibly(context.log.info)(f"{' and '.join(found.models)}:\n{list_differences(found)}")
+        table = dg.MetadataValue.md(differences_table(found))
         context.add_output_metadata({"differences": table})
 
 
@@ -88,7 +85,7 @@ def restore_production(
 
 @dg.job
 def compare_two_models() -> None:
-    """Compare two models, for example before approving one."""
+    """Compare models, for example before approving one."""
     compare_models()
 
 

@@ -9,10 +9,11 @@ import dagster as dg
 from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig, load_config
-from mlrun_assets.errors import ExperimentError, MlrunError, message_of
+from mlrun_assets.errors import DataBlockedError, ExperimentError, MlrunError, message_of
 from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
 from mlrun_assets.markdown import visible
 from mlrun_assets.orchestration.dagster_internals import error_without_stack
+from mlrun_assets.records import DecisionRecord
 from mlrun_assets.runs import MADE_FROM
 from mlrun_assets.runs.stage import (
     Stage,
@@ -23,7 +24,7 @@ from mlrun_assets.runs.stage import (
 )
 from mlrun_assets.types import ProgressCallback
 
-EXPERIMENT_TAG = "mlrun/experiment"
+EXPERIMENT_TAG, NAME_TAG, VERDICT_TAG = "mlrun/experiment", "mlrun/name", "mlrun/verdict"
 
 
 class MlRun(dg.ConfigurableResource):
@@ -52,8 +53,12 @@ class MlRun(dg.ConfigurableResource):
             config = experiment.config(current)
             context.log.debug(f"experiment {experiment.id} ({experiment.manifest.name})")
             stage = Stage(experiment, config, context.run.run_id, visibly(context.log.info))
-            with run_stage(stage, context.asset_key.to_user_string()):
-                yield stage
+            try:
+                with run_stage(stage, context.asset_key.to_user_string()):
+                    yield stage
+            except DataBlockedError:
+                tag_run(context, experiment)
+                raise
 
     def _find(self, config: LoadedConfig, context: dg.AssetExecutionContext) -> Experiment:
         """The experiment that this run has worked on, or the one to continue."""
@@ -91,8 +96,13 @@ def _latest_runs(instance: dg.DagsterInstance, stages: list[str]) -> list[str]:
 
 
 def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
-    """Tag the run with its experiment, for the UI."""
-    context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: experiment.id})
+    """Tag the run with its experiment, the name, and the verdict if there is one, for the UI."""
+    manifest = experiment.manifest
+    name = manifest.original_name or manifest.name
+    tags = {EXPERIMENT_TAG: experiment.id, NAME_TAG: visible(name)}
+    if decision := experiment.find(DecisionRecord):
+        tags[VERDICT_TAG] = str(decision.verdict)
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def visibly(log: Callable[[str], None]) -> ProgressCallback:

@@ -96,7 +96,7 @@ def rollback(
     """
     with _moving(production_dir, "no rollback was made"):
         _, before = _current(production_dir)
-        after = versions.load_version(production_dir, to or _predecessor(production_dir))
+        after = versions.version_called(production_dir, to or _predecessor(production_dir))
         probe(versions.verify(production_dir, after))
         if before == after:
             return _unmoved(after)

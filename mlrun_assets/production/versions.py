@@ -13,7 +13,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from mlrun_assets.errors import ProductionError, RecordError
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.errors import ExperimentError, ProductionError, RecordError
+from mlrun_assets.experiment import Experiment, find_experiment, slug_of
 from mlrun_assets.files import digest_directory, new_directory, read_if_exists, write_atomically
 from mlrun_assets.records import ProductionVersion, Record, timestamp
 
@@ -84,6 +86,46 @@ def load_version(production_dir: Path, name: str) -> ProductionVersion:
 def find_version(production_dir: Path, name: str) -> ProductionVersion | None:
     """The record of a version, as `load_version`; None: there is no such version."""
     return load_version(production_dir, name) if name in names(production_dir) else None
+
+
+def version_called(production_dir: Path, wanted: str) -> ProductionVersion:
+    """The version ``wanted``, else the latest one of an experiment of that name.
+
+    Raises:
+        ProductionError: there is none, or its record can't be read.
+    """
+    if found := find_version(production_dir, wanted):
+        return found
+    every = versions(production_dir)
+    name = slug_of(wanted)
+    if of_name := [each for each in every if name and each.name == name]:
+        return of_name[-1]
+    known = "".join(f"\n  {each.title}, {each.promoted_at}" for each in reversed(every))
+    fix = f"there are:{known}" if known else "promote an experiment first"
+    raise ProductionError(f"{production_dir}: no version `{wanted}`; {fix}")
+
+
+def find_model(config: LoadedConfig, wanted: str) -> ProductionVersion | Experiment:
+    """The version ``wanted``, else the experiment, else the latest version of that name.
+
+    Of an experiment, its version is returned if its model was deployed.
+
+    Raises:
+        ExperimentError: there is neither.
+        ProductionError, RecordError: its record can't be read.
+    """
+    production = config.production_dir
+    if version := find_version(production, wanted):
+        return version
+    try:
+        experiment = find_experiment(config.experiments_dir, wanted)
+    except ExperimentError as error:
+        try:
+            return version_called(production, wanted)
+        except ProductionError as missing:
+            raise ExperimentError(f"{error}\n{missing}") from None
+    own = [each for each in versions(production) if each.experiment == experiment.id]
+    return own[-1] if own else experiment
 
 
 def verify(production_dir: Path, version: ProductionVersion) -> Path:

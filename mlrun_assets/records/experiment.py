@@ -249,6 +249,17 @@ class Manifest(Record):
     stages: dict[str, StageRun] = {}
     error: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The name as it was given, with the id."""
+        name = self.original_name or self.name
+        return self.id if name == self.id else f"{name} ({self.id})"
+
+    @property
+    def seconds(self) -> float:
+        """The time that all stages took."""
+        return sum(stage.seconds or 0.0 for stage in self.stages.values())
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a manifest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -26,6 +27,8 @@ from mlrun_assets.records.training import (
     DatasetRecord,
     TrainingPlan,
 )
+
+_REPORT_NAME = re.compile(r"impl-ml-run-(.+)-\d{8}(?:-\d+)?")
 
 
 class SliceComparison(Record):
@@ -312,6 +315,18 @@ class ProductionVersion(Record):
     export_digest: str | None = None
     text_columns: tuple[str, ...] | None = None
     language: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its experiment, a slug: production keeps it when the experiment is gone."""
+        found = _REPORT_NAME.fullmatch(self.report)
+        return found[1] if found else self.experiment
+
+    @property
+    def title(self) -> str:
+        """The name with the version."""
+        known = self.version.startswith(self.name)
+        return self.version if known else f"{self.name} ({self.version})"
 
     @property
     def exported(self) -> str:

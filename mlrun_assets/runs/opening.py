@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,7 +16,7 @@ from statistics import fmean
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.sources import digest_sources, split_sources
-from mlrun_assets.errors import ExperimentError, MlrunError, count, message_of
+from mlrun_assets.errors import MlrunError, count, message_of
 from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
@@ -26,6 +24,7 @@ from mlrun_assets.experiment import (
     lock_experiment,
     locked_if_free,
     remove_unopened,
+    slug,
     take_directory,
     unlock_experiment,
 )
@@ -58,7 +57,6 @@ from mlrun_assets.reports.tables import MOST_RUNS
 from mlrun_assets.runs.closing import close_experiment, reconcile
 from mlrun_assets.types import ProgressCallback
 
-LONGEST_NAME = 60
 # A record holds at most so many earlier experiments, and of those the newest in any case.
 MOST_PRIOR_RUNS, NEWEST_PRIOR_RUNS = 100, 50
 PACKAGES = (
@@ -147,24 +145,6 @@ def _create(
         unlock_experiment(directory)
         shutil.rmtree(directory, ignore_errors=True)
         raise
-
-
-def slug(name: str) -> str:
-    """``name`` in a form for file names and registry lines.
-
-    Letters of any script, digits, ``-``, ``_`` and ``.`` are kept; other characters become hyphens.
-
-    Raises:
-        ExperimentError: nothing is left.
-    """
-    kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name.strip()))
-    kept = kept.strip("-._")[:LONGEST_NAME].rstrip("-._")
-    if not kept:
-        raise ExperimentError(
-            f"experiment name {name!r}: has no letter or digit; choose a name like "
-            "`xlm-r-fine-tune-v2`"
-        )
-    return kept
 
 
 def input_digests(config: LoadedConfig) -> dict[str, str]:

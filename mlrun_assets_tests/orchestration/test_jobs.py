@@ -45,7 +45,7 @@ def test_a_person_compares_promotes_and_rolls_back(config: LoadedConfig) -> None
     assert looked.success
     (output,) = (each for each in looked.all_events if each.event_type_value == "STEP_OUTPUT")
     table = output.step_output_data.metadata["differences"].value
-    assert f"|  | {first.id} | {second.id} |" in table
+    assert "|  | first | second |" in table
     assert "| verdict | APPROVED | REJECTED |" in table
 
     assert execute(config, *move, experiment="second", reason="I am sure").success

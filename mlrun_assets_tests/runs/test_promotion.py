@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig, LoadedConfig
 from mlrun_assets.errors import ComparisonError, MlrunError, ProductionError, ReportUpdateError
 from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
-from mlrun_assets.production.diff import differences_table, list_differences, two_sides
-from mlrun_assets.production.versions import history
+from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
+from mlrun_assets.production.versions import find_model, find_version, history
 from mlrun_assets.records import (
     Comparison,
     DecisionRecord,
@@ -328,10 +330,11 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
         run.checkpoint.model_copy(update={"parameters": 7}),
     )
     promote_by_hand(second, config, "sure of it", "Cali")
-    sides = two_sides(config, ())
-    listing = list_differences(*sides)
+    found = side_by_side(config, ())
+    listing = list_differences(found)
     told = rows(listing)
-    assert told[first.id] == [second.id]
+    assert told["first"] == ["second"]
+    assert told["experiment"] == [first.id, second.id]
     assert told["why"] == ["verdict APPROVED", "sure of it (forced)"]
     assert told["by"] == ["Hodan", "Cali"]
     assert told["serves since"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
@@ -339,15 +342,14 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert told["learning_rate"] == ["0.002", "3e-05"]
     assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]
     assert "accuracy" not in told
-    assert re.search(r"the same in both: .*accuracy, macro-F1", listing)
-    assert f"same {run.evaluation.test.rows} test rows" in listing
-    assert "row by row: macro-F1 +0.043 [+0.004, +0.082]" in listing
-    table = differences_table(*sides)
+    assert re.search(r"^\d+ other facts the same$", listing, re.MULTILINE)
+    assert "second and first: not compared row by row, because the predictions" in listing
+    table = differences_table(found)
     assert uneven_rows(table) == [] and "| learning_rate | 0.002 | 3e-05 |" in table
 
     roll_back(config, None, "wrong on the radio", "Hodan")
-    back = rows(list_differences(*two_sides(config, (second.id,))))
-    assert back[first.id] == [second.id]
+    back = rows(list_differences(side_by_side(config, ["second"])))
+    assert back["first"] == ["second"]
     assert back["why"] == ["wrong on the radio", "sure of it (forced)"]
 
 
@@ -359,14 +361,54 @@ def test_experiments_are_compared_too_and_scores_of_other_test_splits_are_not(
     calibration = known.calibration.model_copy(update={"error": 0.2})
     other = known.model_copy(update={"test_digest": "sha256:7", "calibration": calibration})
     second = finished(config, "second", Verdict.REJECTED, other)
-    listing = list_differences(*two_sides(config, ("first", "second")))
+    listing = list_differences(side_by_side(config, ("first", "second")))
     assert rows(listing)["calibration error"] == [f"{known.calibration.error:.3f}", "0.200"]
-    assert "different test splits: they can't be compared" in listing
-    assert rows(listing)[first.id] == [second.id]
+    assert "the scores are of different test splits and can't be compared" in listing
     shutil.rmtree(second.directory / "records")  # as in a run that has just begun
-    assert (
-        rows(list_differences(*two_sides(config, ("first", "second"))))["verdict"][0] == "APPROVED"
-    )
+    begun = side_by_side(config, ("first", "second"))
+    assert begun.facts["verdict"][0] == "APPROVED"
+
+
+def predicted(experiment: Experiment, right: str) -> None:
+    """Store predictions on ten rows, which are right where ``right`` has an x."""
+    labels = ["sports", "health"] * 5
+    other = {"sports": "health", "health": "sports"}
+    said = [label if x == "x" else other[label] for label, x in zip(labels, right, strict=True)]
+    frame = pl.DataFrame({"id": map(str, range(10)), "label": labels, "prediction": said})
+    frame.write_parquet(experiment.paths.predictions)
+
+
+def test_models_are_tested_on_the_rows_that_they_share(config: LoadedConfig) -> None:
+    names = ("first", "second", "third")
+    made = [finished(config, name) for name in names]
+    for experiment, right in zip(made, ["x.........", "xxxxxxxxx.", "x........."], strict=True):
+        predicted(experiment, right)
+    found = side_by_side(config, names)
+    assert found.models == names
+    better, same = found.pairs
+    assert (better.first, better.second, better.rows) == ("first", "second", 10)
+    assert (better.only_first_right, better.only_second_right) == (0, 8)
+    assert better.mcnemar_p == pytest.approx(2 / 2**8)
+    assert better.f1_difference.low > 0 and better.sentence.endswith("second is better")
+    assert same.f1_difference.value == 0 and same.sentence.endswith("no difference is shown")
+    told = found.as_json()
+    assert json.loads(json.dumps(told)) == told
+    assert set(told) == {"models", "differ", "pairs", "notes"}
+    made[2].save(made[0].load(ExportRecord))
+    assert "third and first: the same model, byte for byte" in side_by_side(config, names).notes
+
+
+def test_a_name_leads_to_the_latest_version_of_that_name(config: LoadedConfig) -> None:
+    first, again = deployed(config, "first"), deployed(config, "first")
+    other = deployed(config, "second")
+    assert roll_back(config, "first", "good", "Hodan").after == find_model(config, again.id)
+    assert find_model(config, first.id) == find_version(config.production_dir, first.id)
+    assert find_model(config, "second") == find_version(config.production_dir, other.id)
+    newer = finished(config, "second")
+    assert find_model(config, "second") == newer
+    shutil.rmtree(newer.directory)
+    shutil.rmtree(other.directory)
+    assert find_model(config, "second") == find_version(config.production_dir, other.id)
 
 
 def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
@@ -374,8 +416,8 @@ def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
 ) -> None:
     first, second = deployed(config, "first"), deployed(config, "second")
     shutil.rmtree(first.directory)
-    listing = list_differences(*two_sides(config, ()))
-    assert f"the experiment of {first.id} is gone" in listing
+    listing = list_differences(side_by_side(config, ()))
+    assert "the experiment of first is gone" in listing
     accuracy = f"{second.load(EvaluationRecord).test.accuracy.value:.3f}"
     gone, there = rows(listing)["accuracy"]
     assert gone == accuracy and there.startswith(f"{accuracy} [")
@@ -388,10 +430,11 @@ def test_a_version_whose_experiment_is_gone_tells_what_production_keeps(
 def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
     def said(*names: str) -> str:
         with pytest.raises(MlrunError) as error:
-            two_sides(config, names)
+            side_by_side(config, names)
         return str(error.value)
 
     assert "nothing is in production; name two experiments" in said()
     first = deployed(config, "first")
-    assert f"nothing was deployed before {first.id}" in said()
-    assert f"versions of production: {first.id}" in said("nobody")
+    assert f"{first.id} is the first version" in said()
+    assert f"{first.id} is compared with itself" in said("first")
+    assert f"no version `nobody`; there are:\n  first ({first.id})" in said("nobody")
