@@ -17,10 +17,12 @@ import functools
 import json
 import math
 import os
+import shutil
 import stat
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -94,12 +96,24 @@ def note_defaults(config: LoadedConfig) -> None:
 
 def note(line: str) -> None:
     """Print a line on standard error that is not a result."""
-    show(f"note: {line}", err=True)
+    say(f"note: {line}", err=True)
 
 
 def show(text: object, *, err: bool = False) -> None:
     """Print text that may hold parts of the data: without its control characters."""
     _write(visible(str(text)), err=err)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print sentences, as `show`: on a terminal wrapped between words."""
+    if (sys.stderr if err else sys.stdout).isatty():
+        width = shutil.get_terminal_size().columns
+        wrapped = (
+            textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+            for line in visible(text).splitlines()
+        )
+        text = "\n".join(chain.from_iterable(wrapped))
+    show(text, err=err)
 
 
 def show_json(value: object) -> None:

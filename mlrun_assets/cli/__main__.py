@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from mlrun_assets.cli import discard, show
+from mlrun_assets.cli import discard, say
 from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.experiments import compare, list_versions, open_report, runs, show_run, status
 from mlrun_assets.cli.production import promote, push, rollback, schema
@@ -78,17 +78,17 @@ def _call() -> int:
     try:
         commands(standalone_mode=False)
     except MlrunError as error:
-        show(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         return error.exit_code
     except OSError as error:
-        show(f"error: {message_of(error)}", err=True)
+        say(f"error: {message_of(error)}", err=True)
         return 1
     except click.ClickException as error:
         with suppress(BrokenPipeError):
             error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        show("cancelled", err=True)
+        say("cancelled", err=True)
         return 130
     return 0
 

@@ -7,11 +7,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
-from mlrun_assets.cli import command, discard, note, note_defaults, show, with_config
+from mlrun_assets.cli import (
+    as_json,
+    command,
+    discard,
+    note,
+    note_defaults,
+    say,
+    show,
+    show_columns,
+    show_json,
+    with_config,
+)
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
@@ -31,13 +42,16 @@ from mlrun_assets.records import DatasetRecord
     help="Directory for the clean splits, the datasheet, and the lists of quarantined rows, "
     "leaking rows and labels to review. Default: none is kept.",
 )
+@as_json
 @with_config
-def check_data(config: LoadedConfig, output: Path | None) -> None:
+def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
     """Run the stage `validated_dataset` without an experiment, and print its checks.
 
     Token counts need the encoder's tokenizer. If it can't be loaded, a note is printed, and the
     checks that need token counts are off.
     """
+    from mlrun_assets.reports.data_section import conclusions, failed_rows
+
     note_defaults(config)
     with (
         # Removed also if a signal ends the process: it has the texts in it.
@@ -46,6 +60,13 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
         paths = ExperimentPaths(Path(directory))
         dataset = _validate(config, paths.directory)
         lists = paths.listed_rows()
+        if json:
+            kept = {what: str(file) for what, file in lists.items()} if output else {}
+            show_json(_as_json(dataset) | {"lists": kept})
+            sys.exit(0 if dataset.ready else 1)
+        show_columns(failed_rows(dataset))
+        for line in conclusions(dataset):
+            say(line)
         if output:
             for what, file in {**lists, "datasheet": paths.datasheet}.items():
                 show(f"{what:<16}  {file}")
@@ -56,10 +77,9 @@ def check_data(config: LoadedConfig, output: Path | None) -> None:
 
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
-    """Validate the data into ``output``, write the datasheet there and print the checks."""
+    """Validate the data into ``output``, and write the datasheet there."""
     from mlrun_assets.data.validation import find_files, token_counter, validate_dataset
     from mlrun_assets.encoders.source import resolve_encoder
-    from mlrun_assets.reports.data_section import list_checks
     from mlrun_assets.runs.closing import write_datasheet
 
     find_files(config)  # before the tokenizer, which takes seconds to import
@@ -76,8 +96,19 @@ def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
         raise MlrunError(
             f"{output}: can't be written: {error.strerror}; choose another --output"
         ) from None
-    show(list_checks(dataset))
     return dataset
+
+
+def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
+    splits = dataset.splits.items()
+    return {
+        "ready": dataset.ready,
+        "rows": {
+            name: {"read": s.rows_read, "kept": s.rows_kept, "quarantined": s.rows_quarantined}
+            for name, s in splits
+        },
+        "checks": [check.model_dump(mode="json") for check in dataset.checks],
+    }
 
 
 @command(

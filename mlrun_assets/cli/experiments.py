@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mlrun_assets.cli import as_json, command, note, show, show_columns, show_json, with_config
+from mlrun_assets.cli import as_json, command, note, say, show, show_columns, show_json, with_config
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError, ProductionError, count
 from mlrun_assets.experiment import (
@@ -43,6 +43,7 @@ def facts_of(experiment: Experiment, config: LoadedConfig, champion: str | None)
     dataset, evaluation = experiment.find(DatasetRecord), experiment.find(EvaluationRecord)
     decision, checkpoint = experiment.find(DecisionRecord), experiment.find(CheckpointRecord)
     f1 = evaluation.f1 if evaluation else None
+    baseline = evaluation.baseline.other_f1 if evaluation else None
     return {
         "id": manifest.id,
         "name": manifest.original_name or manifest.name,
@@ -56,7 +57,7 @@ def facts_of(experiment: Experiment, config: LoadedConfig, champion: str | None)
         "f1": f1.value if f1 else None,
         "f1_interval": [f1.low, f1.high] if f1 else None,
         "accuracy": evaluation.test.accuracy.value if evaluation else None,
-        "baseline_f1": evaluation.baseline.other_f1 if evaluation else None,
+        "baseline_f1": baseline.value if baseline else None,
         "data": dataset.name if dataset else None,
         "rows": dataset.rows if dataset else None,
         "data_digest": dataset.digest if dataset else None,
@@ -344,4 +345,4 @@ def compare(config: LoadedConfig, models: tuple[str, ...], json: bool) -> None:
     show_columns(found.rows, ("", *found.models))
     show("")
     for line in found.conclusions:
-        show(line)
+        say(line)

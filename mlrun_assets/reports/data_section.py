@@ -13,6 +13,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, clean, code, prose
 from mlrun_assets.records import (
+    CheckOutcome,
     DatasetRecord,
     QualityCheck,
     SourceFile,
@@ -189,24 +190,20 @@ def _counted(value: float) -> Markdown:
     return number(None if math.isnan(value) else round(value, 2))
 
 
-def list_checks(dataset: DatasetRecord) -> str:
-    """One line per check in columns, then the rows of each split and the result."""
-    rows = [("check", "result", "value", "threshold", "rows", "message")]
-    for check in dataset.checks:
-        value, limit = number(check.value), threshold(check)
-        message = clean(check.message)
-        rows.append((check.name, _result(check), value, limit, f"{check.rows:,}", message))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    widths[-1] = 0  # no spaces after the message
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    kept = ", ".join(
-        f"{split} {count(profile.rows_read, 'row')} = {profile.rows_kept:,} kept + "
+def failed_rows(dataset: DatasetRecord) -> list[tuple[str, str, str]]:
+    """Name, result and message of the checks that need attention; those that block come first."""
+    return [(check.name, _result(check), clean(check.message)) for check in dataset.failed_checks]
+
+
+def conclusions(dataset: DatasetRecord) -> list[str]:
+    """The other checks by outcome, the rows of each split, and the result."""
+    outcomes = (CheckOutcome.PASSED, CheckOutcome.OFF)
+    names = {of: [each.name for each in dataset.checks if each.outcome is of] for of in outcomes}
+    lines = [f"{of} ({len(found)}): {', '.join(found)}" for of, found in names.items() if found]
+    lines += [
+        f"{split}: {count(profile.rows_read, 'row')} = {profile.rows_kept:,} kept + "
         f"{profile.rows_quarantined:,} quarantined"
         for split, profile in dataset.splits.items()
-    )
+    ]
     blocking = [check.name for check in dataset.checks if check.blocks]
-    verdict = f"blocked by {', '.join(blocking)}" if blocking else "ready to train on"
-    return "\n".join([*lines, "", kept, verdict])
+    return [*lines, f"blocked by {', '.join(blocking)}" if blocking else "ready to train on"]

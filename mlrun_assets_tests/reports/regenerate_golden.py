@@ -30,7 +30,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import DatasetRecord, RunRecords, StageRun
 from mlrun_assets.reports import summaries
-from mlrun_assets.reports.data_section import list_checks, render_datasheet
+from mlrun_assets.reports.data_section import conclusions, failed_rows, render_datasheet
 from mlrun_assets.reports.model_card import render_model_card
 from mlrun_assets.reports.report import CAPTIONS, render_report
 from mlrun_assets.reports.sentences import STAGES
@@ -104,7 +104,9 @@ def golden() -> dict[Path, str]:
         "report": render_report(run, PICTURES, "../records/model_card.md"),
         "model_card": render_model_card(run, DATA, BASE_MODEL),
         "datasheet": render_datasheet(run.dataset, DATA),
-        "checks": list_checks(run.dataset) + "\n",
+        "checks": "\n".join(
+            [*map("  ".join, failed_rows(run.dataset)), *conclusions(run.dataset), ""]
+        ),
         "summaries": "".join(summarise(stage, run).partition("\n")[0] + "\n" for stage in STAGES),
     }
     return {Path(__file__).with_name(f"golden_{name}.md"): text for name, text in texts.items()}

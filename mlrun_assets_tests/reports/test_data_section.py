@@ -4,7 +4,7 @@ from math import nan
 from mlrun_assets import records as r
 from mlrun_assets.config import DataConfig
 from mlrun_assets.markdown import visible
-from mlrun_assets.reports.data_section import list_checks, render_datasheet
+from mlrun_assets.reports.data_section import conclusions, failed_rows, render_datasheet
 from mlrun_assets_tests.examples import full_run, poisoned
 from mlrun_assets_tests.reports.markdown_structure import kinds, tables, uneven_rows
 
@@ -48,10 +48,12 @@ def test_no_string_of_the_data_changes_the_structure() -> None:
     assert visible(sheet(bad)) == sheet(bad)
 
 
-def test_the_listing_names_what_blocks() -> None:
-    blocking = DATASET.checks[0].model_copy(
+def test_what_blocks_comes_first() -> None:
+    blocking = DATASET.checks[-1].model_copy(
         update={"outcome": r.CheckOutcome.FAILED, "severity": r.Severity.ERROR, "message": "a\nb"}
     )
-    listed = list_checks(DATASET.model_copy(update={"checks": (blocking,)}))
-    assert "schema  BLOCKS" in listed and "a b" in listed
-    assert listed.endswith("blocked by schema")
+    found = DATASET.model_copy(update={"checks": (*DATASET.checks[:-1], blocking)})
+    first, *others = failed_rows(found)
+    assert first == ("pii", "BLOCKS", "a b")
+    assert {result for _, result, _ in others} == {"warns"}
+    assert conclusions(found)[-1] == "blocked by pii"

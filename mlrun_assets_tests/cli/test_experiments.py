@@ -1,0 +1,183 @@
+"""The commands that list and compare, on experiments that have not run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlrun_assets.cli.__main__ import commands
+from mlrun_assets.config import LoadedConfig
+from mlrun_assets.experiment import Experiment
+from mlrun_assets.records import StageRun, Status, Verdict
+from mlrun_assets_tests.cli.conftest import Called
+from mlrun_assets_tests.examples import ROOT, deployed, finished, project
+
+Call = Callable[..., Called]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
+    return project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def both(config: LoadedConfig) -> tuple[Experiment, Experiment]:
+    """One in production, and a later one that was stopped."""
+    first, second = deployed(config, "first"), finished(config, "two", Verdict.REJECTED, day=24)
+    stages = {"experiment": StageRun(status="done", seconds=2.0)}
+    second.update(
+        original_name="two!",
+        status=Status.CANCELLED,
+        stages=stages,
+        created_at="2026-11-24T00:00:00Z",
+    )
+    return first, second
+
+
+def documented(command: str) -> set[str]:
+    """The keys in the table of docs/command-line.md."""
+    page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{command}` \| (.*) \|$", page, re.MULTILINE)
+    assert row
+    return set(re.findall(r"`(\w+)`", row[1]))
+
+
+def keys(value: Any) -> set[str]:
+    """The keys of an object, and of objects in lists of it; not of free-form ones."""
+    found: set[str] = set()
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            found |= set(each)
+    return found
+
+
+def test_json_has_the_documented_keys(
+    both: tuple[Experiment, Experiment], call: Call, tmp_path: Path
+) -> None:
+    def read(*words: str) -> Any:
+        called = call(*words, "--json", cwd=tmp_path)
+        assert (called.returncode, called.stderr) == (0, "")
+        return json.loads(called.stdout)
+
+    runs = read("runs")
+    assert [run["name"] for run in runs] == ["two!", "first"]
+    assert keys(runs) == documented("runs")
+    assert keys(read("show", "two!")) == documented("runs") | documented("show")
+    status = read("status")
+    nested = keys(status["production"]) | keys(status["tech_debt"])
+    assert keys(status) | nested | {"number", "description", "impact"} == documented("status")
+    assert status["runs"] == runs and status["production"]["version"] == both[0].id
+    assert keys(read("versions")) == documented("versions")
+    compared = read("compare", "two")
+    told = keys(compared) | keys(compared["models"])
+    assert told <= documented("compare") and len(told) == 6
+
+
+def test_runs_are_sorted(both: tuple[Experiment, Experiment], call: Call, tmp_path: Path) -> None:
+    def names(*words: str) -> list[str]:
+        lines = call("runs", *words, cwd=tmp_path).stdout.splitlines()
+        return [line.split()[0] for line in lines[1:]]
+
+    assert names() == ["two!", "first"]
+    assert names("--sort", "name") == ["first", "two!"]
+    assert names("--sort", "seconds") == ["first", "two!"]
+    assert names("--limit", "1") == ["two!"]
+
+
+def test_a_stopped_run_is_listed_with_the_command_that_resumes_it(
+    both: tuple[Experiment, Experiment], call: Call, tmp_path: Path
+) -> None:
+    first, second = both
+    status = call("status", cwd=tmp_path).stdout
+    assert "resume with `mlrun-assets run --resume two`" in status
+    line = rf"^Cancelled +two! \({second.id}\), 2026-11-24T00:00:00Z$"
+    assert re.search(line, status, re.MULTILINE)
+    shown = call("show", second.id, cwd=tmp_path)
+    assert "--resume two`" in shown.stderr
+    second.update(name="first")  # which is the later one of that name
+    assert f"id         {second.id}\n" in call("show", "first", cwd=tmp_path).stdout
+    assert "run --resume first`" in call("status", cwd=tmp_path).stdout
+    second.update(created_at="2026-11-01T00:00:00Z")
+    assert f"run --resume {second.id}`" in call("status", cwd=tmp_path).stdout
+    assert f"id         {first.id}\n" in call("show", "first", cwd=tmp_path).stdout
+
+
+def on_terminal(columns: int, *words: str, cwd: Path, **environment: str) -> str:
+    """What a command shows on a terminal of that width."""
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlrun_assets.cli", *words],
+        cwd=cwd,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=side,
+        stderr=side,
+    )
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # Linux says so that the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert process.wait() == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def without_colour(shown: str) -> str:
+    plain = re.sub("\x1b\\[[0-9;]*m", "", shown)
+    return "\n".join(line.rstrip() for line in plain.splitlines())
+
+
+@pytest.mark.usefixtures("both")
+@pytest.mark.parametrize("words", [("status",), ("runs",), ("show", "first"), ("compare", "two")])
+def test_a_narrow_terminal_shows_it_in_colour_unless_unwanted(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    plain = on_terminal(60, *words, cwd=tmp_path, NO_COLOR="1")
+    assert "\x1b[3" not in plain
+    text = without_colour(plain)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "first" in text
+    colourful = on_terminal(60, *words, cwd=tmp_path)
+    assert "\x1b[" in colourful and without_colour(colourful) == text
+
+
+@pytest.mark.parametrize("name", list(commands.commands))
+def test_every_command_has_examples_in_its_help(name: str, call: Call, tmp_path: Path) -> None:
+    called = call(name, "-h", cwd=tmp_path)
+    assert called.returncode == 0
+    assert re.search(rf"^Examples:\n  mlrun-assets {name}", called.stdout, re.MULTILINE)
+
+
+def test_listing_imports_no_heavy_library(config: LoadedConfig) -> None:
+    script = (
+        "import sys\n"
+        "from mlrun_assets.cli.__main__ import commands\n"
+        "for words in (['status'], ['runs'], ['versions']):\n"
+        "    commands(words, standalone_mode=False)\n"
+        "print(sorted({'torch', 'dagster', 'sklearn', 'polars', 'numpy'} & set(sys.modules)))\n"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", script], cwd=config.directory)
+    assert printed.splitlines()[-1] == b"[]"
+
+
+def test_a_reader_that_leaves_ends_a_listing_well(tmp_path: Path) -> None:
+    script = 'set -o pipefail; "$@" | head -1'
+    command = [sys.executable, "-m", "mlrun_assets.cli", "schema"]
+    for _ in range(3):
+        ended = subprocess.run(["bash", "-c", script, "bash", *command], cwd=tmp_path, check=False)
+        assert ended.returncode == 0
