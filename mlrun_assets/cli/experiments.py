@@ -285,7 +285,7 @@ def list_versions(config: LoadedConfig, json: bool) -> None:
     """Print a line for each version, the latest first."""
     serving = read_production(config.production_dir)
     moves = {move.after: move for move in history(config.production_dir)}  # the last to each
-    found = []
+    found: list[dict[str, Any]] = []
     for version in reversed(versions(config.production_dir)):
         move = moves.get(version.version)
         found.append(
