@@ -51,6 +51,7 @@ from mlrun_assets.training.progress import (
     MetricsLog,
     Progress,
     TrainingCurves,
+    close_curves,
     epoch_history,
     finish_wandb_run,
     resolve_trackers,
@@ -101,6 +102,7 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         quiet_transformers(),
         closing(progress_bar),
         finish_wandb_run(),
+        close_curves(trainer),
         explain_errors(trainer, job),
     ):
         if checkpoint and had_ended:  # only the epoch that it kept is left to load

@@ -6,16 +6,17 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
     TensorBoardCallback,
@@ -211,6 +212,29 @@ class TrainingCurves(TensorBoardCallback):
         if state.is_world_process_zero:
             self.tb_writer = SummaryWriter(str(self._logs_dir), purge_step=state.global_step + 1)
             super().on_train_begin(args, state, *others, **more)
+
+
+@contextmanager
+def close_curves(trainer: Trainer) -> Iterator[None]:
+    """Close the file of `TrainingCurves` however the block ends.
+
+    Its thread prints no error: the same one is raised where the next point is logged.
+    """
+    before = threading.excepthook
+
+    def report(error: threading.ExceptHookArgs) -> None:
+        if not type(error.thread).__module__.startswith("tensorboard."):
+            before(error)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        curves = trainer.pop_callback(TrainingCurves)
+        if curves and curves.tb_writer:  # training failed
+            with suppress(OSError):
+                curves.tb_writer.file_writer.close()
+        threading.excepthook = before
 
 
 @contextmanager

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import resource
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.nn.functional import cross_entropy
 
 from mlrun_assets.errors import TrainingError
@@ -232,3 +237,24 @@ def test_a_full_disk_leaves_what_was_whole(
     assert f"checkpoint-{resumes}" in sound_checkpoints(job)
     assert fine_tune(job).resumed_from_step == resumes
     assert job.model_dir.exists()
+
+
+def test_a_full_disk_under_the_curves_is_reported_once(
+    job: FineTuningJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[bytes] = []
+
+    def write(_: Any, data: bytes) -> None:
+        written.append(data)
+        if len(written) > 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RecordWriter, "write", write)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    with pytest.raises(TrainingError, match="no disk space left"):
+        fine_tune(replace(job, report_to=("tensorboard",)))
+    assert len(written) == 11
+    assert "Traceback" not in capsys.readouterr().err
+    assert not any(
+        type(each).__module__.startswith("tensorboard.") for each in threading.enumerate()
+    )
