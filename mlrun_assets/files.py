@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,14 +67,15 @@ def remove_leftovers(directory: Path, *, below: bool = False) -> None:
     """Remove the temporary files and unfinished directories of dead processes from ``directory``.
 
     Those of other machines and containers are left: nobody knows here whether their process lives.
-    With ``below``, all directories in it are searched as well.
+    So are those of other users in a directory for all users, such as /tmp. With ``below``, all
+    directories in it are searched as well.
     """
     import psutil
 
     for folder, folders, files in os.walk(directory):
         found = ((name, _LEFTOVER.fullmatch(name)) for name in (*folders, *files))
         for path, process in ((Path(folder, name), match) for name, match in found if match):
-            if psutil.pid_exists(int(process[1])):
+            if psutil.pid_exists(int(process[1])) or _of_another_user(path):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -81,6 +83,15 @@ def remove_leftovers(directory: Path, *, below: bool = False) -> None:
                 path.unlink(missing_ok=True)
         if not below:
             break
+
+
+def _of_another_user(path: Path) -> bool:
+    """Whether a file is another user's, in a directory where each user removes only their own."""
+    shared = path.parent.stat().st_mode & stat.S_ISVTX
+    try:
+        return bool(shared) and path.lstat().st_uid != os.geteuid()
+    except FileNotFoundError:  # another process has just removed it
+        return False
 
 
 @contextmanager
@@ -304,6 +315,24 @@ def new_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # a renamed directory is not found here
     sync_directory(target.parent)
+
+
+@contextmanager
+def temporary_directory(name: str) -> Iterator[Path]:
+    """A directory among the system's temporary files, only for this user, removed at the end.
+
+    Those of this user's killed processes are removed first: they may hold texts.
+
+    Raises:
+        OSError: it can't be created.
+    """
+    directory = name_beside(Path(tempfile.gettempdir(), name), "unfinished")
+    remove_leftovers(directory.parent)
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def link_directory(source: Path, target: Path) -> None:

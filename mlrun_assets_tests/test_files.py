@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from mlrun_assets.files import (
     remove_leftovers,
     replace_if_unchanged,
     size_in_bytes,
+    temporary_directory,
     write_atomically,
 )
 from mlrun_assets.registries.registry import read_registry, reserve_report_name
@@ -299,3 +301,32 @@ def test_a_lock_that_can_not_be_opened_is_named(
         take(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / name}: can't be locked (")
     assert mode in str(error.value) and f"user {os.geteuid()}" in str(error.value)
+
+
+def test_temporary_directories_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tmp_path.chmod(0o1777)
+    with temporary_directory("check-data") as directory:
+        assert directory.stat().st_mode & 0o777 == 0o700
+        dead = directory.with_name(directory.name.replace(f".{os.getpid()}-", ".999999999-"))
+        for left in (dead, dead.with_name(f".other{dead.name}")):
+            left.mkdir()
+            (left / "texts").write_text("x")
+        with temporary_directory("predict") as other:
+            assert set(names(tmp_path)) == {directory.name, other.name}
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_leftovers_of_other_users_stay_where_all_users_write(tmp_path: Path) -> None:
+    left = tmp_path / name_beside(Path("a")).name.replace(f".{os.getpid()}-", ".999999999-")
+    left.write_text("x")
+    os.chown(left, 12345, 12345)
+    tmp_path.chmod(0o1777)
+    remove_leftovers(tmp_path)
+    assert left.exists()
+    tmp_path.chmod(0o777)
+    remove_leftovers(tmp_path)
+    assert not left.exists()

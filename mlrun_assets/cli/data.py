@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,7 +25,7 @@ from mlrun_assets.cli import (
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.files import open_atomically
+from mlrun_assets.files import open_atomically, temporary_directory
 from mlrun_assets.records import DatasetRecord
 
 
@@ -55,9 +54,9 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
     note_defaults(config)
     with (
         # Removed also if a signal ends the process: it has the texts in it.
-        nullcontext(output) if output else tempfile.TemporaryDirectory(prefix="check-data-")
+        nullcontext(output) if output else temporary_directory("check-data")
     ) as directory:
-        paths = ExperimentPaths(Path(directory))
+        paths = ExperimentPaths(directory)
         dataset = _validate(config, paths.directory)
         lists = paths.listed_rows()
         if json:

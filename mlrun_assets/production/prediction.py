@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, so
 from mlrun_assets.data.text import language_profile, normalise
 from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
 from mlrun_assets.errors import ConfigError, DataError, ProductionError, count
-from mlrun_assets.files import digest_file, open_atomically
+from mlrun_assets.files import digest_file, open_atomically, temporary_directory
 from mlrun_assets.markdown import visible_json
 from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, TextRow, answer_rows
 from mlrun_assets.production.pointer import read_production
@@ -165,8 +164,8 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
         )
     sources = source_paths(config, ("predict",))
     version = version_to_ask(config)
-    with tempfile.TemporaryDirectory(prefix="predict-") as fetched:
-        files = fetch_sources(sources, Path(fetched))["predict"]
+    with temporary_directory("predict") as fetched:
+        files = fetch_sources(sources, fetched)["predict"]
         progress(f"predictions: labelling {count(len(files), 'file')} with {version.version}")
         digest = join_digests([digest_file(file.path) for file in files])
         stem = f"{PREDICTIONS_DIR}/{version.version}/{digest.partition(':')[2][:_DIGITS]}"
