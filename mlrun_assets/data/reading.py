@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from mlrun_assets.data.formats import (
 from mlrun_assets.data.rows import (
     RAW_CHARACTERS,
     ParsedRow,
+    Quarantine,
     QuarantinedRow,
     QuarantinedRowError,
     row_values,
@@ -43,18 +44,26 @@ class DataFile(NamedTuple):
     path: Path
 
 
+class Stray(NamedTuple):
+    """The rows of an unknown label: their number, and the place of the first."""
+
+    rows: int
+    file: str
+    line: int
+
+
 @dataclass
 class SplitRows:
     """A split; ``source`` has the names of its files for messages, ``files`` their digests.
 
-    ``strays``: the quarantined rows of each unknown label.
+    ``strays``: the unknown labels.
     """
 
     split: str
     source: str
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
-    quarantined: list[QuarantinedRow] = field(default_factory=list)
-    strays: dict[str, list[QuarantinedRow]] = field(default_factory=dict)
+    quarantined: Quarantine = field(default_factory=Quarantine)
+    strays: dict[str, Stray] = field(default_factory=dict)
     files: tuple[SourceFile, ...] = ()
 
     @property
@@ -100,10 +109,10 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
 
 def _read_file(
     split: str, file: DataFile, data: DataConfig, place: str
-) -> tuple[pl.DataFrame, list[QuarantinedRow], int]:
+) -> tuple[pl.DataFrame, Quarantine, int]:
     """The rows of a file, those that are quarantined, and the number of joined lines."""
     kept: list[dict[str, Any]] = []
-    quarantined, joined = [], 0
+    quarantined, joined = Quarantine(), 0
     for parsed in parse_file(file, data):
         line = parsed.line
         joined += parsed.lines - 1
@@ -112,9 +121,9 @@ def _read_file(
                 raise parsed.row
             kept.append({**row_values(parsed.row, f"{place}-{line}", data), "line": line})
         except QuarantinedRowError as bad:
-            quarantined.append(
-                QuarantinedRow(split, file.name, line, bad.reason, bad.detail, parsed.shown())
-            )
+            raw = parsed.shown() if quarantined.keeps(bad.reason) else ""
+            row = QuarantinedRow(split, file.name, line, bad.reason, bad.detail, raw)
+            quarantined.add(bad.reason, [row])
     extra = map(extra_column, data.extra_columns)
     schema = {name: pl.String() for name in ("id", "text", "label", "line", *extra)}
     frame = pl.DataFrame(kept, schema={**schema, "line": pl.Int64()}, orient="row")
@@ -203,30 +212,40 @@ def enforce_schema(
             schema.validate(rows.frame, lazy=True)
         return rows
     except SchemaErrors as error:
-        failures = error.failure_cases.select("column", "index").iter_rows()
-    first_of_id = set(rows.frame["id"].is_first_distinct().arg_true())
-    columns: dict[int, str] = {}
-    for column, index in failures:
-        if column != "id" or index not in first_of_id:
-            columns.setdefault(index, column)
-    added, strays = [], defaultdict(list)
-    for index, column in sorted(columns.items()):
-        row = rows.frame.row(index, named=True)
-        reason, detail = _REASONS[column]
-        detail = detail.format(shorten(row[column], 60))
-        if column == "label" and (why := (unknown or {}).get(row["label"])):
-            detail += f": {why}"
-        raw = shorten(row["text"], RAW_CHARACTERS)
-        added.append(QuarantinedRow(rows.split, row["file"], row["line"], reason, detail, raw))
-        if column == "label":
-            strays[row["label"]].append(added[-1])
-    keep = pl.Series([index not in columns for index in range(rows.frame.height)], dtype=pl.Boolean)
+        failures = error.failure_cases.select("column", "index")
+    # One column for each row, the first in the order of the schema.
+    first_of_id = rows.frame["id"].is_first_distinct().arg_true()
+    failures = failures.filter((pl.col("column") != "id") | ~pl.col("index").is_in(first_of_id))
+    failed = failures.unique("index", keep="first").sort("index")
+    bad = rows.frame[failed["index"]].with_columns(column=failed["column"])
+    aside = Quarantine()
+    for column, (reason, _) in _REASONS.items():
+        of_column = bad.filter(pl.col("column") == column)
+        aside.add(reason, _set_aside(rows.split, of_column, unknown or {}), of_column.height)
+    place = {"rows": pl.len(), "file": pl.first("file"), "line": pl.first("line")}
+    unknown_labels = bad.filter(pl.col("column") == "label").group_by("label", maintain_order=True)
     return replace(
         rows,
-        frame=rows.frame.filter(keep),
-        quarantined=[*rows.quarantined, *added],
-        strays=dict(strays),
+        frame=rows.frame.filter(~pl.int_range(pl.len()).is_in(failed["index"].implode())),
+        quarantined=rows.quarantined + aside,
+        strays={
+            label: Stray(*others) for label, *others in unknown_labels.agg(**place).iter_rows()
+        },
     )
+
+
+def _set_aside(
+    split: str, bad: pl.DataFrame, unknown: Mapping[str, str]
+) -> Iterator[QuarantinedRow]:
+    """The rows of ``bad`` as quarantined rows; their ``column`` is the one that is wrong."""
+    for row in bad.iter_rows(named=True):
+        column = row["column"]
+        reason, detail = _REASONS[column]
+        detail = detail.format(shorten(row[column], 60))
+        if column == "label" and (why := unknown.get(row["label"])):
+            detail += f": {why}"
+        raw = shorten(row["text"], RAW_CHARACTERS)
+        yield QuarantinedRow(split, row["file"], row["line"], reason, detail, raw)
 
 
 # Printable ASCII with single spaces and without backticks is normal in any orthography.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from mlrun_assets.config import DataConfig, extra_column
@@ -25,6 +27,50 @@ class QuarantinedRow:
     reason: str
     detail: str
     raw: str
+
+
+# Of each reason and split; the others are counted.
+MOST_LISTED = 10_000
+
+
+class Quarantine:
+    """The quarantined rows of a split: all counted by reason, the first `MOST_LISTED` of each kept.
+
+    Its length is the number of all rows; iteration gives those that are kept.
+    """
+
+    def __init__(self, rows: Iterable[QuarantinedRow] = ()) -> None:
+        self._rows: list[QuarantinedRow] = []
+        self.reasons: Counter[str] = Counter()
+        for row in rows:
+            self.add(row.reason, [row])
+
+    def keeps(self, reason: str) -> bool:
+        """Whether the next row with this reason is kept."""
+        return self.reasons[reason] < MOST_LISTED
+
+    def add(self, reason: str, rows: Iterable[QuarantinedRow], number: int = 1) -> None:
+        """Count ``number`` rows, of which ``rows`` are the first; keep those below the limit."""
+        self._rows += islice(rows, max(0, MOST_LISTED - self.reasons[reason]))
+        self.reasons[reason] += number
+
+    def __len__(self) -> int:
+        return self.reasons.total()
+
+    def __iter__(self) -> Iterator[QuarantinedRow]:
+        return iter(self._rows)
+
+    def __add__(self, other: Quarantine) -> Quarantine:
+        both = Quarantine()
+        for part in (self, other):
+            for reason, number in part.reasons.items():
+                both.add(reason, (row for row in part if row.reason == reason), number)
+        return both
+
+    @property
+    def unlisted(self) -> Counter[str]:
+        """By reason, the number of rows that are not kept."""
+        return self.reasons - Counter(row.reason for row in self)
 
 
 @dataclass(eq=False)

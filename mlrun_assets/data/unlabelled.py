@@ -43,7 +43,8 @@ def read_unlabelled(files: Sequence[DataFile], data: DataConfig) -> SplitRows:
     """
     rows = read_split(UNLABELLED, files, data.texts_only())
     if rows.frame.is_empty():
-        why = f"the first: {rows.quarantined[0].detail}" if rows.quarantined else "there is none"
+        first = next(iter(rows.quarantined), None)
+        why = f"the first: {first.detail}" if first else "there is none"
         raise DataError(
             f"data.unlabelled_path: {rows.source}: no row can be used ({why}); correct "
             "data.unlabelled_path or data.text_columns"

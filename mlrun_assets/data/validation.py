@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import nan
 from operator import attrgetter
@@ -39,7 +39,7 @@ from mlrun_assets.data.text import language_profile
 from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
-from mlrun_assets.errors import public_name
+from mlrun_assets.errors import count, public_name
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, SplitProfile, Status
@@ -116,7 +116,7 @@ def validate_dataset(
     _write(splits, results, paths)
     aside = [*splits.values(), *([unlabelled] if unlabelled else [])]
     write_atomically(paths.quarantine, _json_lines(_in_order_of_files(aside)))
-    reasons = Counter(row.reason for rows in splits.values() for row in rows.quarantined)
+    reasons = sum((rows.quarantined.reasons for rows in splits.values()), Counter[str]())
     return DatasetRecord(
         name=data_name(config),
         ready=not any(check.blocks for check in checks),
@@ -167,12 +167,16 @@ def _write(
     write_atomically(paths.leaks, _json_lines(leaks))
 
 
-def _in_order_of_files(parts: Iterable[SplitRows]) -> list[QuarantinedRow]:
-    by_place = attrgetter("file", "line")
-    return [row for rows in parts for row in sorted(rows.quarantined, key=by_place)]
+def _in_order_of_files(parts: Iterable[SplitRows]) -> Iterator[QuarantinedRow]:
+    """The quarantined rows, and a last one of each reason for those that are only counted."""
+    for rows in parts:
+        yield from sorted(rows.quarantined, key=attrgetter("file", "line"))
+        for reason, number in rows.quarantined.unlisted.items():
+            detail = f"{count(number, 'more row')} with this reason, not listed"
+            yield QuarantinedRow(rows.split, rows.source, 0, reason, detail, "")
 
 
-def _json_lines(rows: Sequence[object]) -> bytes:
+def _json_lines(rows: Iterable[object]) -> bytes:
     # Not joined: each result of orjson keeps a buffer of kilobytes until it is freed.
     lines = bytearray()
     for row in rows:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pandera.config import config_context
 
 from mlrun_assets.config import LoadedConfig, load_config
+from mlrun_assets.data import rows as rows_module
 from mlrun_assets.data.checks.base import Previous
 from mlrun_assets.data.reading import SplitRows, normalise_rows
 from mlrun_assets.data.text import ALL_STEPS, normalise
@@ -206,3 +207,28 @@ def test_rows_are_normalised_one_by_one_and_keep_what_they_were(texts: list[str]
     assert rows.frame["raw"].to_list() == texts
     assert rows.frame["text"].to_list() == [result.text for result in results]
     assert changes.total() == sum(sum(result.changes.values()) for result in results)
+
+
+def test_quarantined_rows_are_counted_and_of_each_reason_the_first_are_listed(
+    make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "MOST_LISTED", 2)
+    config = load_config(make_project(data={"labels": ["x", "y", "w"]}))
+    bad = [{"text": "a b"}, {"text": "a b", "label": "z"}, {"text": " ", "label": "x"}]
+    good = [{"text": text_of(label), "label": label} for label in "xy"]
+    write_rows(tmp_path / "data" / "train.jsonl", [*good, *bad * 3])
+    record = validate(config, tmp_path / "run")
+    train = record.splits["train"]
+    assert (train.rows_read, train.rows_kept, train.rows_quarantined) == (11, 2, 9)
+    assert train.files[0].rows_read == 11
+    lines = (tmp_path / "run" / record.quarantine_file).read_bytes().splitlines()
+    aside = [row for row in map(orjson.loads, lines) if row["split"] == "train"]
+    assert [(row["line"], row["reason"]) for row in aside[:6]] == [
+        (line, reason)
+        for start in (3, 6)
+        for line, reason in enumerate(["missing column", "unknown label", "empty text"], start)
+    ]
+    assert {row["detail"] for row in aside[6:]} == {"1 more row with this reason, not listed"}
+    assert {row["reason"] for row in aside[6:]} == {row["reason"] for row in aside[:6]}
+    schema = next(check for check in record.checks if check.name == "schema")
+    assert schema.message.startswith("81.8% of train") and "first 10,000 rows" in schema.message

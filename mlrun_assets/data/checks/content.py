@@ -27,8 +27,7 @@ def empty_or_short(dataset: Dataset) -> QualityCheck:
     limit = dataset.config.quality.min_words
     words = dataset.every("text").select(WORDS).to_series()
     short = int((words < limit).sum())
-    bad = [row for rows in dataset.splits.values() for row in rows.quarantined]
-    empty = sum(row.reason == "empty text" for row in bad)
+    empty = sum(rows.quarantined.reasons["empty text"] for rows in dataset.splits.values())
     fewest = 0 if empty else words.min()
     return judged(
         "empty_or_short",
@@ -113,8 +112,7 @@ def encoding(dataset: Dataset) -> QualityCheck:
         # The apostrophe between letters is not the one that most rows use.
         "mixed apostrophes": marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series(),
     }
-    quarantined = [row for split in dataset.splits.values() for row in split.quarantined]
-    not_utf8 = sum(row.reason == NOT_UTF8[0] for row in quarantined)
+    not_utf8 = sum(rows.quarantined.reasons[NOT_UTF8[0]] for rows in dataset.splits.values())
     counts = {NOT_UTF8[0]: not_utf8, **{kind: int(rows.sum()) for kind, rows in found.items()}}
     rows = not_utf8 + pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
     share = rows / max(1, len(raw) + not_utf8)

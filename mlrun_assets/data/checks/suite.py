@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 
 import polars as pl
 
@@ -20,7 +21,7 @@ from mlrun_assets.data.checks.labels import label_noise, test_power
 from mlrun_assets.data.checks.language import code_switching, language
 from mlrun_assets.data.checks.leakage import near_duplicates, split_leakage
 from mlrun_assets.data.label_names import is_number, look_alikes
-from mlrun_assets.data.rows import RAW_CHARACTERS, QuarantinedRow
+from mlrun_assets.data.rows import MOST_LISTED, RAW_CHARACTERS, Quarantine, QuarantinedRow
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import count, listed
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
@@ -109,30 +110,31 @@ def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
 def schema(dataset: Dataset) -> QualityCheck:
     """The share of quarantined rows of each split is within max_invalid_fraction."""
     limit = dataset.config.quality.max_invalid_fraction
-    bad = {
-        name: [row for row in dataset.splits[name].quarantined if row.reason != CONFLICT]
-        for name in SPLITS
-    }
-    shares = {
-        name: len(rows) / dataset.splits[name].rows_read for name, rows in bad.items() if rows
-    }
-    share = max(shares.values(), default=0.0)
-    every = [row for rows in bad.values() for row in rows]
-    measured = Measured(share, limit, len(every))
+    aside = {name: dataset.splits[name].quarantined for name in SPLITS}
+    bad = {name: len(rows) - rows.reasons[CONFLICT] for name, rows in aside.items()}
+    shares = {name: rows / dataset.splits[name].rows_read for name, rows in bad.items() if rows}
+    share, every = max(shares.values(), default=0.0), sum(bad.values())
+    measured = Measured(share, limit, every)
     if not every:
         return judged("schema", measured, "no row was quarantined")
-    firsts = {row.reason: row for row in reversed(every)}
+    firsts: dict[str, QuarantinedRow] = {}
+    for row in chain.from_iterable(aside.values()):
+        firsts.setdefault(row.reason, row)
+    counts = sum((rows.reasons for rows in aside.values()), Counter[str]())
     reasons = (
         f"{reason}: {rows}, first {firsts[reason].file}, line {firsts[reason].line}: "
         f"{firsts[reason].detail}"
-        for reason, rows in Counter(row.reason for row in every).most_common()
+        for reason, rows in counts.most_common()
+        if reason != CONFLICT
     )
-    why = f"({listed(reasons, most=3)}); data/quarantine.jsonl lists each row"
+    cut = any(rows.unlisted for rows in aside.values())
+    which = f"the first {MOST_LISTED:,} rows of each reason" if cut else "each row"
+    why = f"({listed(reasons, most=3)}); data/quarantine.jsonl lists {which}"
     over = ", ".join(f"{value:.1%} of {name}" for name, value in shares.items() if value > limit)
     return judged(
         "schema",
         measured,
-        f"{count(len(every), 'row')} quarantined, at most {share:.1%} of a split {why}",
+        f"{count(every, 'row')} quarantined, at most {share:.1%} of a split {why}",
         f"{over} quarantined {why}",
         Severity.ERROR,
     )
@@ -161,7 +163,7 @@ def label_domain(dataset: Dataset) -> QualityCheck:
     """
     labels, expected = dataset.labels, dataset.num_labels
     strays = {
-        label: rows[0] for split in dataset.splits.values() for label, rows in split.strays.items()
+        label: stray for split in dataset.splits.values() for label, stray in split.strays.items()
     }
     alike = [
         f"write {_spelled(label, other)} as `{other}`"
@@ -222,10 +224,9 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
     }
     few = [label for label, rows in rows_of["train"].items() if 0 < rows < LEARNABLE_ROWS]
     strays = [
-        f"`{label}` ({count(len(rows), 'row')} of {split}, first {rows[0].file}, line "
-        f"{rows[0].line})"
+        f"`{label}` ({count(stray.rows, 'row')} of {split}, first {stray.file}, line {stray.line})"
         for split in ("val", "test")
-        for label, rows in dataset.splits[split].strays.items()
+        for label, stray in dataset.splits[split].strays.items()
     ]
     problems = [f"{split} lacks {listed(labels)}" for split, labels in missing.items() if labels]
     if few:
@@ -305,7 +306,7 @@ def set_conflicts_aside(dataset: Dataset) -> Dataset:
     for split, rows in dataset.splits.items():
         conflicts = rows.frame["key"].is_in(keys) & looked_at[split]
         set_aside[split] = rows.frame.filter(conflicts)
-        quarantined = [
+        quarantined = Quarantine(
             QuarantinedRow(
                 split=split,
                 file=row["file"],
@@ -315,11 +316,11 @@ def set_conflicts_aside(dataset: Dataset) -> Dataset:
                 raw=shorten(row["text"], RAW_CHARACTERS),
             )
             for row in set_aside[split].iter_rows(named=True)
-        ]
+        )
         splits[split] = replace(
             rows,
             frame=rows.frame.filter(~conflicts),
-            quarantined=[*rows.quarantined, *quarantined],
+            quarantined=rows.quarantined + quarantined,
         )
     return replace(dataset, splits=splits, set_aside=set_aside)
 

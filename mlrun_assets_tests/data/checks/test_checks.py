@@ -14,7 +14,7 @@ from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.leakage import split_leakage
 from mlrun_assets.data.checks.suite import _OF_NO_ROWS, CHECKS, run_checks
 from mlrun_assets.data.reading import SplitRows
-from mlrun_assets.data.rows import QuarantinedRow
+from mlrun_assets.data.rows import Quarantine, QuarantinedRow
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.records import Bound, CheckOutcome, QualityCheck, Severity
 
@@ -41,7 +41,7 @@ def split_rows(name: str, rows: Rows, bad: Sequence[str] = ()) -> SplitRows:
     )
     frame = add_language(frame.with_columns(raw=pl.col("text")), DataConfig())
     aside = [QuarantinedRow(name, f"{name}.jsonl", 1, reason, "?", "{") for reason in bad]
-    return SplitRows(name, f"{name}.jsonl", frame, aside)
+    return SplitRows(name, f"{name}.jsonl", frame, Quarantine(aside))
 
 
 def check(

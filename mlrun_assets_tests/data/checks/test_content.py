@@ -93,7 +93,7 @@ def test_masks_and_signs_are_no_html(text: str) -> None:
 def test_rows_that_are_not_utf8_are_traces_of_a_wrong_encoding() -> None:
     bad = QuarantinedRow("train", "train.csv", 2, *NOT_UTF8, "?")
     dataset = dataset_of(SOMALI, DataConfig())
-    dataset.splits["train"].quarantined.append(bad)
+    dataset.splits["train"].quarantined.add(bad.reason, [bad])
     result = run_check("encoding", CHECKS["encoding"], dataset).check
     assert result.warns
     assert "1 row (7.7%), by kind: 1 not UTF-8;" in result.message
