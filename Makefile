@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test ray check lint audit clean
+.PHONY: help setup run ui test ray check lint docs audit clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -62,6 +62,13 @@ test: lint $(VENV)/.mlflow ## All tests except those with Ray: before you merge.
 
 ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs ## Build the documents as a site in site/; a broken link fails.
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 audit: $(STAMP) ## Look up known vulnerabilities of the pinned packages; needs the network.
 	$(BIN)/python -m pip install --quiet pip-audit

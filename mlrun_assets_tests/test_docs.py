@@ -36,6 +36,7 @@ def _page(name: str) -> str:
 README, CONTRIBUTING, MAKEFILE = _page("README.md"), _page("CONTRIBUTING.md"), _page("Makefile")
 ARCHITECTURE, COMMAND_LINE = _page("docs/architecture.md"), _page("docs/command-line.md")
 DATA, DECISION = _page("docs/data.md"), _page("docs/decision.md")
+EXTENDING, TROUBLESHOOTING = _page("docs/extending.md"), _page("docs/troubleshooting.md")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted(ROOT.glob("docs/**/*.md"))
 
@@ -96,7 +97,7 @@ def test_diagrams_fit_on_a_screen_and_name_every_room() -> None:
     assert set(re.findall(r"\w+(?:/|\.py)", diagrams[0])) - {"br/"} == rooms | modules
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, CONTRIBUTING], ids=["architecture", "contributing"])
+@pytest.mark.parametrize("page", [ARCHITECTURE, EXTENDING], ids=["architecture", "extending"])
 def test_named_files_exist(page: str) -> None:
     named = set(
         re.findall(r"[\w/]+\.(?:py|toml)\b|[\w/]+/(?=`)|[\w/]+/[\w.]+\.(?:md|json)\b", page)
@@ -106,8 +107,8 @@ def test_named_files_exist(page: str) -> None:
     assert [name for name in named if not any((root / name).exists() for root in roots)] == []
 
 
-def test_names_in_contributing_exist() -> None:
-    rows = re.findall(r"^\| (`mlrun_assets/.*?) \| (.*) \|$", CONTRIBUTING, re.MULTILINE)
+def test_names_in_extending_exist() -> None:
+    rows = re.findall(r"^\| (`mlrun_assets/.*?) \| (.*) \|$", EXTENDING, re.MULTILINE)
     assert len(rows) >= 12
     for files, change in rows:
         source = "\n".join(map(_page, re.findall(r"`([\w/]+\.py)`", files)))
@@ -169,6 +170,22 @@ def test_documented_exit_codes_are_those_of_the_errors() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
     assert (errors.ConfigError.exit_code, errors.DataBlockedError.exit_code) == (2, 3)
     assert documented == set(EXIT_CODES.values()) | {errors.ConfigError.exit_code}
+
+
+def test_messages_in_troubleshooting_are_those_of_the_code() -> None:
+    nodes = [
+        node
+        for file in (ROOT / "mlrun_assets").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    texts = "\n".join(
+        node.value for node in nodes if isinstance(node, ast.Constant) and type(node.value) is str
+    )
+    checks = TROUBLESHOOTING.partition("\n## The data is blocked")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", checks, re.MULTILINE)) <= set(CHECKS)
+    messages = re.findall(r"^\| `([^`]+)` \|", TROUBLESHOOTING.replace(checks, ""), re.MULTILINE)
+    assert len(messages) >= 12
+    assert [each for each in messages if each.rstrip("… ") not in texts] == []
 
 
 def test_relative_links_lead_somewhere() -> None:
