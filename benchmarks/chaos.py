@@ -342,6 +342,9 @@ def _faults_of_production(
         yield "the history does not end with the model in production"
     if any(move.before != earlier.after for earlier, move in itertools.pairwise(moves)):
         yield "a move is missing in the history, or is there twice"
+    found = {path.name for path in (project / "production" / "versions").iterdir()}
+    if unused := found - {move.after for move in moves}:
+        yield f"{len(unused)} versions that never were in production"
     # A version is named by its experiment, with a number if there were several.
     experiment = serving if serving in experiments else serving.rpartition("-")[0]
     deployed = [name for name, _, text in lines if re.search(r"(?<!not )\bdeployed", text)]

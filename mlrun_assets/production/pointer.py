@@ -8,13 +8,12 @@
       .next-move.json                                  the move that is being made
       .current.lock                                    held during a move
 
-Versions are never changed or removed. A reader that opens several files resolves the pointer once
-(`read_production`) and then reads one model, even while the pointer moves.
+Versions that were in production are never changed or removed. A reader that opens several files
+resolves the pointer once (`read_production`) and reads one model, even while the pointer moves.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -74,13 +73,10 @@ def promote(
                 versions.verify(production_dir, before)
                 return _unmoved(before)
         reason = approve(name, before)
-        after = versions.install(production_dir, challenger, probe)
-        try:
-            return _move(production_dir, "promote", before, after, reason)
-        except BaseException:
-            if read(production_dir) != after.version:
-                shutil.rmtree(versions.model_dir_of(production_dir, after.version).parent)
-            raise
+        with versions.install(production_dir, challenger, probe) as after:
+            # Before the version gets its name, so that `_settle` can remove it.
+            move = _announce(production_dir, "promote", before, after, reason)
+        return _move(production_dir, move, before, after)
 
 
 def rollback(
@@ -100,46 +96,52 @@ def rollback(
         probe(versions.verify(production_dir, after))
         if before == after:
             return _unmoved(after)
-        return _move(production_dir, "rollback", before, after, reason)
+        move = _announce(production_dir, "rollback", before, after, reason)
+        return _move(production_dir, move, before, after)
 
 
-def _move(
+def _announce(
     production_dir: Path,
     action: Literal["promote", "rollback"],
     before: ProductionVersion | None,
     after: ProductionVersion,
     reason: Reason,
+) -> Move:
+    """Write the move down, so that `_settle` can finish or undo it if this process is killed."""
+    move = Move(
+        when=timestamp(),
+        action=action,
+        before=read(production_dir),
+        after=after.version,
+        digests={version.version: version.digest for version in (before, after) if version},
+        **vars(reason),
+    )
+    move.save(production_dir / NEXT_MOVE)
+    return move
+
+
+def _move(
+    production_dir: Path, move: Move, before: ProductionVersion | None, after: ProductionVersion
 ) -> ProductionRecord:
     """Point to ``after`` and append the move to the history: both or neither.
 
-    In between, all files are read back through the pointer, as a reader would find them. The move
-    is written down before, so that `settle` can finish it if this process is killed.
+    In between, all files are read back through the pointer, as a reader would find them.
 
     Raises:
         OSError: the directory can't be written, or the disk is full.
         ProductionError: the path of the pointer is something else, or the files behind it are not
             those of the version.
     """
-    name = read(production_dir)
-    entry = Move(
-        when=timestamp(),
-        action=action,
-        before=name,
-        after=after.version,
-        digests={version.version: version.digest for version in (before, after) if version},
-        **vars(reason),
-    )
     link = production_dir / LINK
     old = link.readlink() if link.is_symlink() else None
     try:
-        entry.save(production_dir / NEXT_MOVE)
         _point(link, versions.model_dir_of(Path(), after.version))
         versions.verify_files(link, after.digest)
         _settle(production_dir)
     except BaseException:
         _point(link, old)
         raise
-    return _moved(entry, before, after)
+    return _moved(move, before, after)
 
 
 def _moved(
@@ -152,15 +154,20 @@ def _moved(
 
 
 def _settle(production_dir: Path) -> None:
-    """Append the move that was being made to the history if the pointer has moved, else discard it.
+    """Append the move that was being made to the history if the pointer has moved, else undo it.
 
-    The caller holds the lock.
+    The version of a promotion that is undone never was in production, and is removed. The caller
+    holds the lock.
     """
     file = production_dir / NEXT_MOVE
     with suppress(RecordError):  # there is none, which is usual, or a person has edited it
         move = Move.load(file)
-        if move.after == read(production_dir) and move not in versions.history(production_dir)[-1:]:
-            append_line(production_dir / versions.HISTORY_FILE, move.model_dump_json())
+        moves = versions.history(production_dir)
+        if move.after == read(production_dir):
+            if move not in moves[-1:]:
+                append_line(production_dir / versions.HISTORY_FILE, move.model_dump_json())
+        elif move.action == "promote" and all(each.after != move.after for each in moves):
+            versions.remove(production_dir, move.after)
     with suppress(OSError):  # the move is made all the same, and not appended twice
         file.unlink(missing_ok=True)
 

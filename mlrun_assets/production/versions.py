@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -16,7 +16,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError, ProductionError, RecordError
 from mlrun_assets.experiment import Experiment, find_experiment, slug_of
-from mlrun_assets.files import digest_directory, new_directory, read_if_exists, write_atomically
+from mlrun_assets.files import (
+    digest_directory,
+    name_beside,
+    new_directory,
+    read_if_exists,
+    write_atomically,
+)
 from mlrun_assets.records import ProductionVersion, Record, timestamp
 
 CARD_FILE = "README.md"
@@ -151,8 +157,13 @@ def verify_files(model_dir: Path, digest: str) -> None:
         )
 
 
-def install(production_dir: Path, challenger: Challenger, probe: Probe) -> ProductionVersion:
-    """Copy the challenger to a new version, which gets its name once it is verified and loads.
+@contextmanager
+def install(
+    production_dir: Path, challenger: Challenger, probe: Probe
+) -> Iterator[ProductionVersion]:
+    """Copy the challenger to a new version, which is verified and loads.
+
+    It gets its name when the block ends.
 
     Raises:
         ProductionError: the files are missing or differ from the recorded digest, or the id of the
@@ -192,7 +203,16 @@ def install(production_dir: Path, challenger: Challenger, probe: Probe) -> Produ
         )
         probe(model_dir)
         version.save(incoming / _RECORD_FILE)
-    return version
+        yield version
+
+
+def remove(production_dir: Path, name: str) -> None:
+    """Remove a version, if there is one with this name: all of it, or nothing."""
+    if name in names(production_dir):
+        version = production_dir / VERSIONS_DIR / name
+        # If this process is killed below, the next promotion removes the rest.
+        unnamed = version.rename(name_beside(version, "unfinished"))
+        shutil.rmtree(unnamed)
 
 
 class Move(Record):

@@ -15,7 +15,7 @@ from mlrun_assets.errors import ExportError, ProductionError
 from mlrun_assets.files import digest_directory, name_beside
 from mlrun_assets.production import pointer as production
 from mlrun_assets.production.pointer import Reason, last_move, promote, read_production, rollback
-from mlrun_assets.production.versions import Challenger, history, versions
+from mlrun_assets.production.versions import Challenger, history, names, versions
 from mlrun_assets.records import ProductionVersion
 
 BECAUSE = Reason(why="all rules passed", by="a test")
@@ -260,7 +260,7 @@ def test_something_else_in_the_place_of_the_pointer_is_left_alone(tmp_path, root
     assert not (root / "versions").exists()
 
 
-@pytest.mark.parametrize("step", ["_point", "verify_files", "append_line", "_settle"])
+@pytest.mark.parametrize("step", ["_announce", "_point", "verify_files", "append_line", "_settle"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_move_that_was_killed_is_in_the_history_if_the_pointer_has_moved(
     tmp_path, root, serve, monkeypatch, step, after
@@ -271,11 +271,9 @@ def test_a_move_that_was_killed_is_in_the_history_if_the_pointer_has_moved(
     run, seen = getattr(owner, step), []
 
     def snapshot(*arguments):
-        if after:
-            run(*arguments)
+        result = run(*arguments) if after else None
         seen.append(Path(shutil.copytree(root, tmp_path / f"seen-{len(seen)}", symlinks=True)))
-        if not after:
-            run(*arguments)
+        return result if after else run(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, snapshot)
@@ -287,6 +285,7 @@ def test_a_move_that_was_killed_is_in_the_history_if_the_pointer_has_moved(
         moves = history(killed)
         assert [move.after for move in moves] == ["exp_1", "exp_2"][: len(moves)]
         assert moves[-1].after == serving_now.version
+        assert sorted(move.after for move in moves) == names(killed)  # no version is unused
         assert (moves[-1].why, moves[-1].by) == (BECAUSE.why, BECAUSE.by)
         assert not (killed / ".next-move.json").exists()
         assert not rollback(killed, serving_now.version, BECAUSE, loads).moved
