@@ -278,6 +278,15 @@ def read_registry(reports_dir: Path) -> RegistryView:
         return _parse(read_if_exists(path))
 
 
+def mentioned_reports(reports_dir: Path) -> set[str]:
+    """All reports that the registry names, also in comments and code blocks.
+
+    Raises:
+        RecordError: the registry is a directory or can't be read.
+    """
+    return set(re.findall(REPORT_NAME, "\n".join(read_lines(reports_dir / FILE).texts)))
+
+
 @functools.lru_cache(maxsize=1)  # opening a run reads it three times
 def _parse(registry: bytes) -> RegistryView:
     runs: list[RunLine] = []

@@ -16,7 +16,7 @@ from statistics import fmean
 
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data.sources import digest_sources, split_sources
-from mlrun_assets.errors import MlrunError, count, message_of
+from mlrun_assets.errors import ConfigError, MlrunError, count, message_of
 from mlrun_assets.experiment import (
     Experiment,
     all_experiments,
@@ -47,6 +47,7 @@ from mlrun_assets.records import (
     timestamp,
 )
 from mlrun_assets.registries.registry import (
+    mentioned_reports,
     read_registry,
     report_file,
     reserve_report_name,
@@ -54,7 +55,7 @@ from mlrun_assets.registries.registry import (
 )
 from mlrun_assets.registries.tech_debt import read_open_debt
 from mlrun_assets.reports.tables import MOST_RUNS
-from mlrun_assets.runs.closing import close_experiment, reconcile
+from mlrun_assets.runs.closing import close_experiment, reconcile, run_summary
 from mlrun_assets.types import ProgressCallback
 
 # A record holds at most so many earlier experiments, and of those the newest in any case.
@@ -161,8 +162,9 @@ def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _:
 
     Experiments that are ``Running`` but not locked are closed: as ``Interrupted`` if they were
     killed during a stage, as ``Partial`` if all their stages ended, because only some assets were
-    run or they were killed between two. Lines whose experiment is gone are closed, temporary files
-    are removed, and a move of production is finished and recorded everywhere.
+    run or they were killed between two. Lines whose experiment is gone are closed, lines that an
+    editor has removed are restored, temporary files are removed, and a move of production is
+    finished and recorded everywhere.
     """
 
     def attempt(what: str, step: Callable[..., None], *arguments: object) -> None:
@@ -177,6 +179,7 @@ def sweep_abandoned(config: LoadedConfig, progress: ProgressCallback = lambda _:
             what = f"{experiment.id}: was killed and can't be closed"
             attempt(what, _close_abandoned, experiment, config)
     attempt("runs without an experiment can't be closed", _close_lines, config)
+    attempt("lines of runs that have ended can't be restored", _restore_lines, config)
     attempt("a move of production is not recorded everywhere", reconcile, config)
 
 
@@ -217,6 +220,41 @@ def _close_lines(config: LoadedConfig) -> None:
         if lost and line.summary.startswith(_OWN_SUMMARIES):
             why = f"{line.summary}, its experiment is gone"
             write_run_line(config.reports_dir, line.report, Status.INTERRUPTED, why)
+
+
+def _restore_lines(config: LoadedConfig) -> None:
+    """Write the lines of ended runs that are missing, or ``Running`` again.
+
+    An editor that opened the registry before a run wrote its line, and saves it later, removes the
+    line. One that a person has put into a comment or a code block is not missing.
+    """
+    lines = {line.report: line for line in read_registry(config.reports_dir).runs}
+    ended = [
+        each
+        for each in all_experiments(config.experiments_dir)
+        if each.manifest.status is not Status.RUNNING
+    ]
+    lost = [each for each in ended if _is_lost(lines.get(each.manifest.report))]
+    kept = mentioned_reports(config.reports_dir).difference(lines) if lost else set()
+    for experiment in reversed(lost):
+        with locked_if_free(experiment.directory) as free, suppress(ConfigError):
+            manifest = experiment.manifest
+            here = experiment.config(config).reports_dir == config.reports_dir
+            if (
+                free
+                and here
+                and manifest.status is not Status.RUNNING
+                and manifest.report not in kept
+            ):
+                summary = run_summary(experiment, config, manifest.error)
+                write_run_line(config.reports_dir, manifest.report, manifest.status, summary)
+
+
+def _is_lost(line: RunLine | None) -> bool:
+    """Whether a line is missing, or is that of a run that has not ended."""
+    return line is None or (
+        line.status == Status.RUNNING and line.summary.startswith(_OWN_SUMMARIES)
+    )
 
 
 # Environment

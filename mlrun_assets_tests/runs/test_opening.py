@@ -27,6 +27,7 @@ from mlrun_assets.experiment import (
 from mlrun_assets.files import name_beside
 from mlrun_assets.records import Manifest, PriorRun, RunLine, Status
 from mlrun_assets.registries.registry import read_registry, reserve_report_name, write_run_line
+from mlrun_assets.runs.closing import close_experiment
 from mlrun_assets.runs.opening import (
     MOST_PRIOR_RUNS,
     NEWEST_PRIOR_RUNS,
@@ -140,6 +141,34 @@ def test_a_line_whose_experiment_is_gone_is_closed(config: LoadedConfig) -> None
     write_run_line(config.reports_dir, people, Status.RUNNING, "on the cluster, ask Hodan")
     open_experiment(config, "next", "run-2")
     assert list(statuses(config).values()) == ["Interrupted", "Running", "Running"]
+
+
+def test_an_editor_that_saves_an_old_copy_loses_no_line_of_a_run(config: LoadedConfig) -> None:
+    """Of three lines, two are missing from the copy, and the other one was still `Running`."""
+    registry = config.reports_dir / "_registry.md"
+    first = open_experiment(config, "first", "run-1")
+    copy = registry.read_text(encoding="utf-8") + "- a line that a person wrote\n"
+    second, third = (open_experiment(config, name, "run-2") for name in ("second", "third"))
+    for experiment in (first, second, third):
+        close_experiment(experiment, config, Status.FAILED, error="why")
+    whole = registry.read_text(encoding="utf-8").splitlines()
+    hidden = whole.pop()
+    registry.write_text(f"{copy}<!-- {hidden} -->\n", encoding="utf-8")
+    sweep_abandoned(config)
+    restored = registry.read_text(encoding="utf-8").splitlines()
+    person = ["- a line that a person wrote", f"<!-- {hidden} -->"]
+    assert restored == [*whole[:-1], *person, whole[-1]]
+    sweep_abandoned(config)
+    assert registry.read_text(encoding="utf-8").splitlines() == restored
+
+
+def test_lines_of_another_registry_are_not_restored(
+    config: LoadedConfig, make_project: MakeProject
+) -> None:
+    close_experiment(open_experiment(config, "first", "run-1"), config, Status.FAILED)
+    elsewhere = load_config(make_project(reports={"dir": "elsewhere"}))
+    open_experiment(elsewhere, "second", "run-2")
+    assert [line.status for line in read_registry(elsewhere.reports_dir).runs] == ["Running"]
 
 
 def test_a_run_that_is_being_opened_is_left_alone(config: LoadedConfig) -> None:
