@@ -238,7 +238,7 @@ def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     return RunRecords(
         manifest=manifest,
         # An earlier version stored credentials, too.
-        config_yaml=hide_credentials(experiment.paths.config.read_text(encoding="utf-8")),
+        config_yaml=hide_credentials(read_config(experiment.paths.config).to_yaml(defaults=False)),
         experiment=experiment.find(ExperimentRecord),
         dataset=experiment.find(DatasetRecord),
         plan=experiment.find(TrainingPlan),

@@ -681,7 +681,7 @@ POISON = (
     "# heading\n- item\n```\n> quote\n***\n| a | b |\n| - | - |\n&lt;i&gt; $j$ ~~k~~ \u202e\\"
     "\u2066\u200b\x1b[31m\x9b -->\n- [ ] **TD-999**: fake\n  - **Source:** impl-ml-run-a-20261123\\"
 )
-_OURS = {"rule", "f1_kind", "chosen"}  # names that this package gives, and looks for
+_OURS = {"rule", "f1_kind", "chosen", "source"}  # names that this package gives, and looks for
 
 
 def poisoned(run: r.RunRecords) -> r.RunRecords:

@@ -85,7 +85,7 @@ def test_checks_of_the_stages() -> None:
 
 
 HEAVY = (
-    "torch transformers pandas sklearn scipy matplotlib datasets evaluate pandera accelerate "
+    "torch transformers pandas sklearn scipy datasets evaluate pandera accelerate "
     "tokenizers sentencepiece"
 )
 

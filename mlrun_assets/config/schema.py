@@ -46,14 +46,14 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     reports: ReportsConfig = ReportsConfig()
 
-    def to_yaml(self) -> str:
-        """The config as YAML 1.2, with the defaults. `parse_config` reads it back unchanged."""
+    def to_yaml(self, *, defaults: bool = True) -> str:
+        """The config as YAML 1.2. `parse_config` reads it back unchanged."""
         yaml = YAML(typ="safe", pure=True)
         yaml.Representer = _Representer
         yaml.default_flow_style = False
         yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
         text = io.StringIO()
-        yaml.dump(self.model_dump(mode="json"), text)
+        yaml.dump(self.model_dump(mode="json", exclude_defaults=not defaults), text)
         return text.getvalue()
 
 

@@ -31,13 +31,15 @@ from mlrun_assets.statistics import formatted_p, rows_to_settle, scarce_label
 def min_accuracy(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
     """The test accuracy reaches ``deployment.min_accuracy``."""
     limit = config.min_accuracy
-    return _threshold("min_accuracy", "accuracy", evaluation.test.accuracy, limit, config)
+    result = _threshold("min_accuracy", "accuracy", evaluation.test.accuracy, limit, config)
+    return _naming_labels(result, evaluation)
 
 
 def min_f1(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
     """The test F1 reaches ``deployment.min_f1``."""
     name = f"{evaluation.f1_kind}-F1"
-    return _threshold("min_f1", name, evaluation.f1, config.min_f1, config)
+    result = _threshold("min_f1", name, evaluation.f1, config.min_f1, config)
+    return _naming_labels(result, evaluation)
 
 
 def min_coverage(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleResult:
@@ -75,6 +77,32 @@ def _threshold(
     sentence = f"{what} {gated:.{digits}f} {says} {limit:.{digits}f}"
     shown = Score(value=gated, low=score.low, high=score.high)
     return _measured(rule, _passed_if(gated >= limit), sentence, shown, limit)
+
+
+MOST_NAMED = 3
+"""The most labels that a remedy names."""
+
+
+def _naming_labels(result: RuleResult, evaluation: EvaluationRecord) -> RuleResult:
+    """The result; if it failed, with the weakest labels and the most that they can gain."""
+    if result.outcome is not RuleOutcome.FAILED:
+        return result
+    test = evaluation.test
+    wrong = {
+        label: label.support - row[place]
+        for place, (label, row) in enumerate(zip(test.per_class, test.confusion, strict=True))
+        if label.support
+    }
+    mean = sum(label.f1 for label in wrong) / len(wrong)
+    weak = sorted((label for label in wrong if label.f1 <= mean), key=lambda label: label.f1)
+    weak = weak[:MOST_NAMED]
+    theirs, of = sum(wrong[label] for label in weak), sum(wrong.values())
+    names = listed(f"{label.label} (F1 {label.f1:.2f})" for label in weak)
+    remedy = (
+        f"Label more rows of {names}, then run again. Of the {of:,} wrong test rows, {theirs:,} "
+        f"are there: without these, accuracy would be {1 - (of - theirs) / test.rows:.3f}."
+    )
+    return result.model_copy(update={"remedy": remedy})
 
 
 # The n-gram baseline and the model in production

@@ -37,7 +37,7 @@ SCORE_RULES = {
     "min_accuracy": RuleText(
         "Test accuracy reaches deployment.min_accuracy.",
         "Test accuracy is below deployment.min_accuracy",
-        "Label more rows of the labels with the lowest recall, then run again.",
+        "Label more rows of the labels with the lowest F1, then run again.",
     ),
     "min_f1": RuleText(
         "Test F1 reaches deployment.min_f1.",
@@ -196,7 +196,7 @@ def _next_steps(
 
 def _remedy(rule: RuleResult) -> str:
     if rule.outcome is not RuleOutcome.INCONCLUSIVE:
-        return RULES[rule.rule].remedy
+        return rule.remedy or RULES[rule.rule].remedy
     if rule.scarce_label is not None:
         return (
             f"To settle {rule.rule}, label test rows of {rule.scarce_label} first: its few rows "

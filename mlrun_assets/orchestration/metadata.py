@@ -27,12 +27,10 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 from mlrun_assets.reports import scores, summaries
-from mlrun_assets.reports.figure import thumbnail
+from mlrun_assets.reports.figure import on_white
 from mlrun_assets.reports.plots import draw_pictures
+from mlrun_assets.reports.report import CONTENTS, without_pictures
 from mlrun_assets.reports.tables import bullets, seeds_table
-
-# The event log keeps about four times the size of an inline picture, run after run.
-INLINE_PICTURE_BYTES = 40_000
 
 # Dagster shows a value by its type: Markdown, text, number, path or table.
 Metadata = dict[str, Any]
@@ -157,7 +155,9 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
             }
         ),
         **_without_leaks(record),
-        "calibration": markdown(scores.calibration_sentence(record)),
+        "calibration": markdown(
+            f"{scores.calibration_sentence(record)}\n\n{scores.calibration_table(record)}"
+        ),
         **_rounded(
             {
                 "brier": calibration.brier,
@@ -273,23 +273,22 @@ def debt_metadata(record: TechDebtRecord) -> Metadata:
 
 
 def report_metadata(record: ReportRecord) -> Metadata:
-    """The report without its pictures: the other assets show them."""
-    lines = Path(record.file).read_text(encoding="utf-8").splitlines()
+    """The first page of the report, without its picture; the rest is in the files."""
+    page, _, _ = Path(record.file).read_text(encoding="utf-8").partition(CONTENTS)
     return {
-        "summary": markdown("\n".join(line for line in lines if not line.startswith("!["))),
-        "report": Path(record.file),
+        "summary": markdown(without_pictures(page)),
         "page": Path(record.html_file),
+        "report": Path(record.file),
     }
 
 
 def _pictures(experiment: Experiment, **records: Record | None) -> Metadata:
-    """The pictures of ``records``: a small inline version of each, and the path of the full one."""
+    """The pictures of ``records``, inline."""
     run = RunRecords(manifest=experiment.manifest, config_yaml="", **records)  # type: ignore[arg-type]
     shown: Metadata = {}
     for name, file in draw_pictures(run, experiment.paths.plots).items():
-        data = base64.b64encode(thumbnail(file, INLINE_PICTURE_BYTES)).decode()
-        shown[f"{name}_picture"] = markdown(f"![{name}](data:image/png;base64,{data})")
-        shown[f"{name}_file"] = file
+        data = base64.b64encode(on_white(file.read_text(encoding="utf-8")).encode()).decode()
+        shown[f"{name}_picture"] = markdown(f"![{name}](data:image/svg+xml;base64,{data})")
     return shown
 
 

@@ -125,7 +125,7 @@ class PlanningInputs:
 class ChosenValue:
     """The value that a rule or the config gives to one field of the recipe, with its reason.
 
-    ``source`` is ``rule``, ``config`` or ``earlier run``.
+    ``source`` is ``rule``, ``config``, ``default`` or ``earlier run``.
     """
 
     value: object

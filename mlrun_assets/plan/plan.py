@@ -97,11 +97,10 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
     default_seeds = (Config().training.seed,)
     return {
         **{key: _as_configured(key, inputs, sentence) for key, sentence in evidence.items()},
-        "training.seeds": ChosenValue(
+        "training.seeds": _configured(
             inputs.seeds,
-            _reason(inputs.seeds, default_seeds),
+            default_seeds,
             "the model that is best on val is kept" if len(inputs.seeds) > 1 else "one model",
-            source="config",
         ),
         "training.weight_decay": _as_configured(
             "training.weight_decay", inputs, "biases and norms are not decayed"
@@ -111,11 +110,13 @@ def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
 
 def _as_configured(key: str, inputs: PlanningInputs, evidence: str) -> ChosenValue:
     value, default = (attrgetter(key)(config) for config in (inputs.config, Config()))
-    return ChosenValue(value, _reason(value, default), evidence, source="config")
+    return _configured(value, default, evidence)
 
 
-def _reason(value: object, default: object) -> str:
-    return "the default" if value == default else "set in the config"
+def _configured(value: object, default: object, evidence: str) -> ChosenValue:
+    if value == default:
+        return ChosenValue(value, "the default", evidence, source="default")
+    return ChosenValue(value, "set in the config", evidence, source="config")
 
 
 # Advice: changes that no rule makes

@@ -216,6 +216,7 @@ class RuleResult(Record):
 
     ``rows_needed`` is the number of test rows that would settle an inconclusive rule; None if no
     number would. ``scarce_label`` is the label whose few rows keep the rule inconclusive.
+    ``remedy`` says what to do where that depends on the scores.
     """
 
     rule: str
@@ -227,6 +228,7 @@ class RuleResult(Record):
     sentence: str
     rows_needed: int | None = None
     scarce_label: str | None = None
+    remedy: str | None = None
 
 
 class Verdict(StrEnum):
@@ -372,7 +374,7 @@ class PredictionsRecord(Record):
 class RunRecords:
     """The records of one experiment; None for a stage that did not finish.
 
-    ``config_yaml`` is the config with every default.
+    ``config_yaml`` is what the config sets in place of the defaults.
     """
 
     manifest: Manifest

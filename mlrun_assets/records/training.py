@@ -201,7 +201,7 @@ class Recipe(Record):
 class Choice(Record):
     """One choice of the training plan.
 
-    ``key`` is the config key, ``source`` is ``rule``, ``config`` or ``earlier run``.
+    ``key`` is the config key, ``source`` is ``rule``, ``config``, ``default`` or ``earlier run``.
     """
 
     key: str

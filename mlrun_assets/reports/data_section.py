@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.errors import count
-from mlrun_assets.markdown import Markdown, clean, code, prose
+from mlrun_assets.markdown import Markdown, clean, code, joined, prose
 from mlrun_assets.records import (
     CheckOutcome,
+    Choice,
     DatasetRecord,
     QualityCheck,
     SourceFile,
@@ -88,7 +89,7 @@ def quarantine_table(dataset: DatasetRecord) -> Markdown:
     return table("reason | >rows", ([reason, integer(rows)] for reason, rows in reasons))
 
 
-def choices_table(plan: TrainingPlan) -> Markdown:
+def choices_table(choices: Iterable[Choice]) -> Markdown:
     """The value of each setting, its source and the reason."""
     return table(
         "setting | value | from | reason | evidence",
@@ -100,9 +101,24 @@ def choices_table(plan: TrainingPlan) -> Markdown:
                 prose(choice.reason, CELL_LIMIT),
                 prose(choice.evidence, CELL_LIMIT),
             ]
-            for choice in plan.choices
+            for choice in choices
         ),
     )
+
+
+def changed_choices(plan: TrainingPlan) -> list[Choice]:
+    """The settings that neither are the default nor come from a rule."""
+    return [choice for choice in plan.choices if choice.source not in ("default", "rule")]
+
+
+def ruled_sentence(plan: TrainingPlan) -> Markdown:
+    """The values that the rules chose."""
+    chosen = (
+        Markdown(f"{code(choice.key)} {code(choice.value)}")
+        for choice in plan.choices
+        if choice.source == "rule" and "." in choice.key
+    )
+    return Markdown(f"Chosen by rules: {joined(chosen)}.")
 
 
 def render_datasheet(dataset: DatasetRecord, data: DataConfig) -> str:
@@ -123,10 +139,10 @@ def sources_table(dataset: DatasetRecord) -> Markdown:
 
 
 def _rows_of_file(file: SourceFile) -> str:
-    joined = (
+    lines = (
         f" (on {integer(file.rows_read + file.joined_lines)} lines)" if file.joined_lines else ""
     )
-    return f"{integer(file.rows_read)}{joined}"
+    return f"{integer(file.rows_read)}{lines}"
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import base64
+import re
 from urllib.parse import quote, unquote
 
 import jinja2
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from mlrun_assets.errors import RecordError
-from mlrun_assets.markdown import Markdown, escape
+from mlrun_assets.markdown import Markdown
 from mlrun_assets.records import RunRecords
 from mlrun_assets.reports.formatting import template
+from mlrun_assets.reports.sentences import outcome, title
+from mlrun_assets.reports.tables import FOLD_END, fold
 
-# Alternative texts of the pictures, in the order of the report.
+# Captions of the pictures.
 CAPTIONS = {
-    "confusion": "Confusion matrix: true labels as rows, predicted labels as columns, test split",
-    "per_class": "F1 of each label on the test split",
-    "reliability": "Accuracy on the test split by confidence, and of the most confident rows",
-    "training": "Training and val loss and val macro-F1 by epoch",
-    "labels": "Rows of each label in train, val and test",
-    "lengths": "Tokens per text in train, val and test, and the limit of the model",
-    "fit": "Tokens per word in the training texts of each label",
+    "forest": "Scores on the test split. Lines: intervals. Dashed: the required minimum.",
+    "confusion": "Confusion matrix: how many test rows of each label get which label.",
+    "coverage": "Accuracy of the test rows with the highest confidence. Area: interval.",
+    "training": "Fine-tuning by epoch. Dotted: the best epoch on val, which is kept.",
+    "labels": "Rows of each label by split.",
 }
+CONTENTS = "**Contents:** "
+"""The start of the line that ends the first page."""
+_FOLD = re.compile(r"<details>\n<summary><b>[^<>]*</b>[^<>]*</summary>\n*|</details>\n*")
+_PICTURE = re.compile(r"^!\[.*\n\*.*\*\n", re.MULTILINE)
 
 
 def render_report(
@@ -34,48 +40,86 @@ def render_report(
         records: the records of the run; stages without one are named as not reached.
         pictures: paths of the pictures relative to the report's directory, by the keys of
             `CAPTIONS`.
-        model_card: the path of the model card, relative to the same directory; None if there is
-            none.
+        model_card: the path of the model card in the experiment; None if there is none.
 
     Raises:
-        ValueError: a picture has another name.
+        KeyError: a picture has another name.
     """
-    images = sorted(pictures.items(), key=lambda item: list(CAPTIONS).index(item[0]))
-    return template("report.md.j2").render(
-        run=records,
-        images=[Markdown(f"![{escape(CAPTIONS[name])}]({quote(link)})") for name, link in images],
-        card=Markdown(quote(model_card)) if model_card else None,
+    images = dict.fromkeys(CAPTIONS, Markdown()) | {
+        name: Markdown(f"![{name}]({quote(link)})\\\n*{CAPTIONS[name]}*")
+        for name, link in pictures.items()
+    }
+    details = template("details.md.j2").render(
+        run=records, images=images, card=model_card, fold=fold, end=FOLD_END
     )
+    sections = re.findall(r"^<summary><b>(.*)</b>", details, re.MULTILINE)
+    contents = " · ".join(f"[{name}](#{_anchor(name)})" for name in sections)
+    page = template("report.md.j2").render(
+        run=records,
+        images=images,
+        contents=Markdown(CONTENTS + contents),
+        details=Markdown(details),
+    )
+    return re.sub(r"\n{3,}", "\n\n", page).rstrip() + "\n"
 
 
-def render_html(markdown: str, title: str, pictures: dict[str, bytes]) -> str:
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")
+
+
+def without_pictures(markdown: str) -> str:
+    """The report without its pictures and their captions."""
+    return _PICTURE.sub("", markdown)
+
+
+def render_html(markdown: str, records: RunRecords, pictures: dict[str, bytes]) -> str:
     """The report as one HTML file, which loads nothing from elsewhere.
 
     Args:
-        markdown: the report from `render_report`; HTML in it is shown as text.
-        title: the title of the page.
-        pictures: the content of each PNG file by the path in the report's link.
+        markdown: the report from `render_report`. HTML in it is shown as text, but for folds.
+        records: the records of the run, for the title and the colour.
+        pictures: the content of each SVG file by the path in the report's link.
 
     Raises:
         RecordError: the report links to a picture that ``pictures`` lacks.
     """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
-    inline = [token for block in tokens for token in block.children or ()]
-    for image in (token for token in inline if token.type == "image"):
-        path = unquote(str(image.attrs["src"]))
-        if path not in pictures:
-            raise RecordError(
-                f"the report links to the picture {path}, which does not exist (existing pictures: "
-                f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again to "
-                "draw them"
-            )
-        content = base64.b64encode(pictures[path]).decode("ascii")
-        image.attrs["src"] = f"data:image/png;base64,{content}"
-    body = parser.renderer.render(tokens, parser.options, {})
+    shown = outcome(records)
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(markdown.replace(f"{shown.mark} ", "", 1))
+    for place, token in enumerate(tokens):
+        children = token.children or []
+        for each in (token, *children):
+            if each.type.startswith("html_") and not _FOLD.fullmatch(each.content):
+                each.type = "text"
+        if token.type == "heading_open" and token.tag == "h2":
+            token.attrs["id"] = _anchor(tokens[place + 1].content)
+        if children and children[0].type == "image":
+            _as_figure(tokens[place - 1 : place + 2], pictures)
+    body = parser.renderer.render(tokens, parser.options, {}).replace(" %", "\N{NO-BREAK SPACE}%")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlrun_assets.reports"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
     )
-    return environment.get_template("report.html.j2").render(title=title, body=body)
+    page = environment.get_template("report.html.j2")
+    return page.render(title=title(records), tone=shown.tone, body=body)
+
+
+def _as_figure(paragraph: list[Token], pictures: dict[str, bytes]) -> None:
+    """Make a paragraph of a picture and a line of emphasis a figure, the picture inline."""
+    start, inline, end = paragraph
+    start.tag = end.tag = "figure"
+    children = inline.children or []
+    path = unquote(str(children[0].attrs["src"]))
+    if path not in pictures:
+        raise RecordError(
+            f"the report links to the picture {path}, which does not exist (existing pictures: "
+            f"{', '.join(sorted(pictures)) or 'none'}); materialize deployment_report again to "
+            "draw them"
+        )
+    content = base64.b64encode(pictures[path]).decode("ascii")
+    children[0].attrs["src"] = f"data:image/svg+xml;base64,{content}"
+    for token in children:
+        if token.tag == "em":
+            token.tag = "figcaption"
+    inline.children = [token for token in children if token.type != "hardbreak"]

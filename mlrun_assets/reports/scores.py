@@ -9,13 +9,9 @@ from mlrun_assets.markdown import Markdown, code, escape, joined, prose
 from mlrun_assets.records import (
     MIN_ROWS_JUDGED,
     BaselineRecord,
-    Calibration,
-    CheckOutcome,
     ClassScores,
     Comparison,
-    DatasetRecord,
     DecisionRecord,
-    ErrorByChance,
     EvaluationRecord,
     FrozenRecord,
     NgramCandidate,
@@ -190,53 +186,31 @@ def rules_table(rules: Iterable[RuleResult]) -> Markdown:
 
 
 def calibration_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """How well the probabilities are calibrated, and Matthews' correlation coefficient."""
-    return Markdown(
-        f"{_confidence(evaluation)} {_errors(evaluation.calibration)} Matthews "
-        f"correlation {score(evaluation.test.mcc)}; evaluated at "
-        f"{number(round(evaluation.rows_per_second, 1))} rows/s."
-    )
-
-
-def _confidence(evaluation: EvaluationRecord) -> str:
-    """Confidence and accuracy in the bin with the most rows, and on average."""
+    """Whether the model is over- or underconfident."""
     bins, accuracy = evaluation.calibration.bins, evaluation.test.accuracy
     rows = sum(each.rows for each in bins)
-    fullest = max(bins, key=lambda each: each.rows)
     confidence = sum(each.rows * each.confidence for each in bins) / rows
     judged = "not shown to be over- or underconfident"
     if confidence > accuracy.high:
         judged = "overconfident"
     elif confidence < accuracy.low:
         judged = "underconfident"
-    return (
-        f"**At a confidence of {percent(fullest.confidence, 0)} the model is right in "
-        f"{_between(fullest.accuracy, fullest.accuracy_low, fullest.accuracy_high)} of "
-        f"cases** ({integer(fullest.rows)} of {count(rows, 'row')}); its mean confidence is "
-        f"{percent(confidence, 0)}, its accuracy "
-        f"{_between(accuracy.value, accuracy.low, accuracy.high)}: it is {judged}."
+    return Markdown(
+        f"The model is **{judged}**: its mean confidence is {percent(confidence, 0)}, its accuracy "
+        f"{_percent_interval(accuracy)}."
     )
 
 
-def _between(value: float, low: float, high: float) -> str:
-    return f"{percent(value, 0)} [{percent(low, 0)}, {percent(high, 0)}]"
-
-
-def _errors(calibration: Calibration) -> str:
-    return (
-        f"Expected calibration error {score(calibration.error)}, "
-        f"{_beside_chance(calibration.error, calibration.chance)}; Brier score "
-        f"{score(calibration.brier)}."
-    )
-
-
-def _beside_chance(error: float, chance: ErrorByChance) -> str:
-    """Whether an error is larger than that of a perfectly calibrated model on as many rows."""
-    judged = "above" if error > chance.p95 else "within"
-    return (
-        f"{judged} chance (a perfectly calibrated model has {score(chance.mean)} on average, 95th "
-        f"percentile {score(chance.p95)})"
-    )
+def calibration_table(evaluation: EvaluationRecord) -> Markdown:
+    """The calibration error beside that of a perfectly calibrated model, and the Brier score."""
+    found = evaluation.calibration
+    chance = Markdown(f"{score(found.chance.mean)}, up to {score(found.chance.p95)}")
+    rows: list[list[str]] = [
+        ["expected calibration error", score(found.error), chance],
+        ["Brier score", score(found.brier), NOTHING],
+        ["Matthews correlation", score(evaluation.test.mcc), NOTHING],
+    ]
+    return table(["measure", ">value", ">by chance, on as many rows"], rows)
 
 
 def acceptance_table(evaluation: EvaluationRecord) -> Markdown:
@@ -256,7 +230,10 @@ def acceptance_table(evaluation: EvaluationRecord) -> Markdown:
 
 
 def _percent_interval(found: Score | None) -> Markdown:
-    return Markdown(_between(found.value, found.low, found.high)) if found else NOTHING
+    if found is None:
+        return NOTHING
+    value, low, high = (percent(each, 0) for each in (found.value, found.low, found.high))
+    return Markdown(f"{value} [{low}, {high}]")
 
 
 def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
@@ -285,22 +262,6 @@ def _enough(rows: int | None) -> str:
     )
 
 
-def missing_slices_sentence(
-    evaluation: EvaluationRecord, dataset: DatasetRecord | None
-) -> Markdown:
-    """Why there is no `truncated` or `code-switched` slice; empty if there are both."""
-    checked = any(
-        check.name == "code_switching" and check.outcome is not CheckOutcome.OFF
-        for check in (dataset.checks if dataset else ())
-    )
-    # Without the check no row is tagged, whatever its languages.
-    switched = "all test rows mix languages, or none does" if checked else "that check is off"
-    reasons = {"truncated": "all test rows are truncated, or none is", "code-switched": switched}
-    known = {part.column for part in evaluation.slices}
-    missing = (f"No {code(name)} slice: {reasons[name]}." for name in reasons if name not in known)
-    return Markdown(" ".join(missing))
-
-
 def parts_comparison(evaluation: EvaluationRecord) -> Comparison:
     """The comparison by label and slice: with production, else with the baseline."""
     production = evaluation.production
@@ -327,13 +288,13 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
     if not found.rows:
         return None
     file = f"{code(evaluation.label_next_file)} of the experiment"
-    why = "The models disagree on them or are unsure; the list alternates the predicted labels"
+    why = "The models disagree on them or are unsure"
     if found.split == "unlabelled":
         if any(each.shown.configured and each.test for each in evaluation.acceptance):
-            why = "The model does not accept them; the list alternates the predicted labels"
+            why = "The model does not accept them"
         return Markdown(
-            f"Label first the {integer(found.rows)} of {count(found.candidates, 'unlabelled text')}"
-            f" listed in {file}. {why}. Add them to the training split only: test rows must "
+            f"Label the {integer(found.rows)} of {count(found.candidates, 'unlabelled text')}"
+            f" listed in {file} first. {why}. Add them to the training split only: test rows must "
             "be a random sample."
         )
     doubted = f" ({integer(found.doubted)} with a label that no model predicts)"
@@ -341,5 +302,5 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
         f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
         f"listed in {file}. {why}. Check the labels of these rows too"
         f"{doubted if found.doubted else ''}. With {code('data.unlabelled_path')} set, texts to "
-        "label are listed instead. Test rows are never listed, so that the test split stays fair."
+        "label are listed instead."
     )

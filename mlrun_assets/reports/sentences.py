@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import NamedTuple
+
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.records import (
@@ -11,14 +14,19 @@ from mlrun_assets.records import (
     CheckpointRecord,
     Comparison,
     DatasetRecord,
+    DecisionRecord,
     EvaluationRecord,
     ExperimentRecord,
     ExportRecord,
     FineTuningRecord,
     LookCount,
+    Manifest,
+    RuleOutcome,
     RunRecords,
     Status,
+    TechDebtRecord,
     UnlabelledTexts,
+    Verdict,
 )
 from mlrun_assets.reports.formatting import (
     difference,
@@ -26,6 +34,7 @@ from mlrun_assets.reports.formatting import (
     megabytes,
     number,
     percent,
+    score,
     seconds,
 )
 from mlrun_assets.reports.scores import f1_name, label_next_sentence
@@ -221,7 +230,7 @@ def test_looks_sentence(looks: LookCount) -> Markdown:
     )
 
 
-# Headline and next steps
+# Page one: the verdict, three sentences, and what to do next
 
 
 HEADLINE_LIMIT = 300
@@ -243,8 +252,8 @@ _CONTINUE = (
     "newest sound checkpoint."
 )
 _NEXT = {
-    Status.BLOCKED: "Fix the data as the checks below describe, or change their thresholds under "
-    "`data.quality`, and run again.",
+    Status.BLOCKED: "Fix the data as the checks under Data describe, or change their thresholds "
+    "under `data.quality`, and run again.",
     Status.FAILED: f"Fix the cause named above. {_CONTINUE}",
     Status.CANCELLED: f"{_CONTINUE} Or start a new run.",
     Status.INTERRUPTED: f"The process ended without closing the experiment. {_CONTINUE}",
@@ -258,30 +267,119 @@ def ended_early(records: RunRecords) -> bool:
     return records.manifest.status in _NEXT
 
 
+class Outcome(NamedTuple):
+    """How a verdict or status is shown: its tone, its mark in Markdown, and what it means."""
+
+    tone: str
+    mark: str
+    meaning: str
+
+
+_OUTCOMES: dict[Verdict | Status, Outcome] = {
+    Verdict.APPROVED: Outcome("good", "🟢", "this model may be deployed"),
+    Verdict.REJECTED: Outcome("bad", "🔴", "do not deploy this model"),
+    Verdict.INCONCLUSIVE: Outcome("unsure", "🟠", "the test does not show whether to deploy it"),
+    Verdict.INCOMPARABLE: Outcome("unsure", "🟠", "it can't be compared with production"),
+    Verdict.UNCHANGED: Outcome("quiet", "⚪", "there is nothing to deploy"),
+    Status.BLOCKED: Outcome("bad", "🔴", "the data must be fixed first"),
+    Status.FAILED: Outcome("bad", "🔴", "the run did not finish"),
+}
+_UNFINISHED = Outcome("quiet", "⚪", "the run did not finish")
+
+
+def _word(records: RunRecords) -> Verdict | Status:
+    """The verdict; the status of a run that has none."""
+    decision = None if ended_early(records) else records.decision
+    return decision.verdict if decision else records.manifest.status
+
+
+def outcome(records: RunRecords) -> Outcome:
+    """How the outcome of the run is shown."""
+    return _OUTCOMES.get(_word(records), _UNFINISHED)
+
+
+def title(records: RunRecords) -> str:
+    """The name of the run, its date and its outcome."""
+    manifest = records.manifest
+    name = "Run" if manifest.name == manifest.id else manifest.original_name or manifest.name
+    return f"{clean(name)}, {manifest.created_at[:10]}: {_word(records)}"
+
+
 def headline(records: RunRecords) -> Markdown:
-    """The verdict, or the status of the run, and the reason, on one line."""
-    manifest, decision = records.manifest, records.decision
+    """The outcome of the run in words, and the reason, on one line."""
+    decision, shown = records.decision, outcome(records)
+    meaning, reason = shown.meaning, "No verdict is recorded."
     if ended_early(records):
-        return Markdown(f"**{manifest.status}**: {prose(_cause(records), HEADLINE_LIMIT)}")
-    if decision:
-        return Markdown(f"**{decision.verdict}**: {prose(decision.sentence)}{_model(records)}")
-    return Markdown(f"**{manifest.status}**: no verdict is recorded.")
+        reason = _cause(records)
+    elif decision:
+        reason = decision.sentence[:1].upper() + decision.sentence[1:]
+        meaning = "this model is in production" if records.in_production else meaning
+    line = prose(reason, HEADLINE_LIMIT)
+    end = "" if line.endswith((".", "…")) else "."
+    return Markdown(f"{shown.mark} **{_word(records)}: {meaning}.** {line}{end}")
+
+
+def in_short(records: RunRecords) -> list[Markdown]:
+    """How good the model is, and whether it beats the baseline and production, for anybody."""
+    evaluation, baseline, moved = records.evaluation, records.baseline, records.production
+    if evaluation is None:
+        return []
+    test = evaluation.test
+    low, high = (percent(end, 0) for end in (test.accuracy.low, test.accuracy.high))
+    name = term(f1_name(evaluation))
+    good = Markdown(
+        f"The model gives the right label to **{percent(test.accuracy.value, 0)}** of the "
+        f"{count(test.rows, 'text')} of the {term('test split')}. On many more such texts, expect "
+        f"{low} to {high} ({term('interval')}). Its {name} is {score(evaluation.f1.value)}."
+        f"{_model(records)}"
+    )
+    speed = f", which trains in {seconds(baseline.seconds)}" if baseline else ""
+    simple = _beats(evaluation.baseline, f"the {term('n-gram baseline')}{speed}", evaluation)
+    if evaluation.chosen == "ngrams":
+        simple = Markdown(f"It is the {term('n-gram baseline')}{speed}.")
+    serving = Markdown("No model is in production yet.")
+    if production := evaluation.production:
+        serving = _beats(
+            production, f"the model in production ({escape(production.against)})", evaluation
+        )
+    if moved and moved.moved:
+        serving = Markdown(f"{serving} {prose(moved.sentence)}.")
+    return [good, simple, serving]
+
+
+def term(words: str) -> Markdown:
+    """Words that link to the glossary."""
+    return Markdown(f"[{words}](#glossary)")
+
+
+def _beats(comparison: Comparison, other: str, evaluation: EvaluationRecord) -> Markdown:
+    gain, theirs = comparison.f1_difference, comparison.other_f1
+    if gain is None or theirs is None:
+        return Markdown(f"It is not compared with {other}: {prose(comparison.reason)}.")
+    f1 = f"{f1_name(evaluation)} {score(evaluation.f1.value)} against {score(theirs.value)}"
+    if gain.low > 0:
+        return Markdown(f"It is better than {other}: {f1}.")
+    if gain.high < 0:
+        return Markdown(f"It is **worse** than {other}: {f1}.")
+    return Markdown(
+        f"It is **not shown to be better** than {other}: {f1}; the difference may be chance."
+    )
 
 
 def _model(records: RunRecords) -> str:
-    """The rest of the headline, if the model is not the fine-tuned encoder of the config."""
+    """Which model it is, if it is not the fine-tuned encoder of the config."""
     checkpoint, plan = records.checkpoint, records.plan
     if checkpoint is None or plan is None or checkpoint.is_fine_tuned:
         return ""
     name, encoder = code(checkpoint.chosen), code(plan.recipe.encoder)
-    return f". The model is {name}, not a fine-tuned {encoder}."
+    return f" It is {name}, not a fine-tuned {encoder}."
 
 
 def _cause(records: RunRecords) -> str:
     error = (records.manifest.error or "").strip()
     checks = records.dataset.failed_checks if records.dataset else []
     blocking = "; ".join(check.message for check in checks if check.blocks)
-    return next(iter(error.splitlines()), blocking) or "no reason is recorded."
+    return next(iter(error.splitlines()), blocking) or "No reason is recorded."
 
 
 def error_in_full(records: RunRecords) -> str | None:
@@ -296,23 +394,24 @@ def not_reached(records: RunRecords) -> Markdown:
 
 
 def next_steps(records: RunRecords) -> list[str]:
-    """How to continue after an early end, then the advice of the stages."""
+    """How to continue after an early end; what the decision advises; which rows to label."""
     steps: list[str] = []
     if ended_early(records):
         steps.append(Markdown(_NEXT[records.manifest.status]))
-    if records.decision:
-        # A model that is in production already needs no promotion.
-        promotion = f"mlrun-assets promote {records.manifest.id}"
-        steps += [
-            step
-            for step in records.decision.next_steps
-            if not (records.in_production and promotion in step)
-        ]
+    decision = records.decision
+    # A model that is in production already needs no promotion.
+    promotion = f"mlrun-assets promote {records.manifest.id}"
+    advised = [
+        step
+        for step in (decision.next_steps if decision else ())
+        if not (records.in_production and promotion in step)
+    ]
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
-    steps += filter(None, (_rows_sentence(records), labelling))
-    if records.plan:
-        steps += [advice.sentence for advice in records.plan.advice]
-    return steps
+    steps += [step for step in advised if promotion not in step]
+    if not (decision and any(rule.remedy for rule in decision.rules)):
+        steps += filter(None, [_rows_sentence(records)])
+    steps += filter(None, [labelling])
+    return steps + [step for step in advised if promotion in step]
 
 
 def _rows_sentence(records: RunRecords) -> Markdown | None:
@@ -326,10 +425,47 @@ def _rows_sentence(records: RunRecords) -> Markdown | None:
     train, *_ = dataset.splits.values()
     rows = train.label_rows
     rarest, largest = min(rows, key=rows.__getitem__), max(rows, key=rows.__getitem__)
-    unproven = "no candidate is" if checkpoint.chosen == "ngrams" else "the model is not"
     return Markdown(
-        f"On rows of train and val, {unproven} shown to be better than the n-gram model alone. "
-        f"More training rows may change this: there are {integer(sum(rows.values()))}. "
-        f"Label rows of {escape(rarest)} first, which has {integer(rows[rarest])}; "
-        f"{escape(largest)}, the largest label, has {integer(rows[largest])}."
+        f"Label rows of {escape(rarest)} first, which has {count(rows[rarest], 'training row')} "
+        f"({escape(largest)}, the largest label, has {integer(rows[largest])}): more of them may "
+        "show that the model is better than n-grams alone."
     )
+
+
+# The summary of each folded section
+
+
+def scores_fact(records: RunRecords) -> str:
+    """Accuracy and F1 on test."""
+    evaluation = records.evaluation
+    if evaluation is None:
+        return "the n-gram baseline; the model was not evaluated"
+    return (
+        f"accuracy {evaluation.test.accuracy.value:.3f}, {evaluation.f1_kind}-F1 "
+        f"{evaluation.f1.value:.3f} on {count(evaluation.test.rows, 'test row')}"
+    )
+
+
+def rules_fact(decision: DecisionRecord) -> str:
+    """How many rules have each outcome."""
+    outcomes = Counter(rule.outcome for rule in decision.rules)
+    return ", ".join(f"{outcomes[each]} {each}" for each in RuleOutcome if outcomes[each])
+
+
+def data_fact(dataset: DatasetRecord) -> str:
+    """Rows, and how many checks block and warn."""
+    blocking = sum(check.blocks for check in dataset.failed_checks)
+    warnings = count(len(dataset.failed_checks) - blocking, "warning")
+    checks = count(blocking, "blocking check")
+    return f"{count(dataset.rows, 'row')}, {checks}, {warnings}"
+
+
+def cost_fact(manifest: Manifest) -> str:
+    """The time of all stages."""
+    return f"{seconds(sum(stage.seconds or 0.0 for stage in manifest.stages.values()))} in all"
+
+
+def debt_fact(debt: TechDebtRecord) -> str:
+    """How many items are new, repeated and resolved."""
+    changes = Counter(item.change for item in debt.changes)
+    return ", ".join(f"{changes[each]} {each}" for each in ("new", "repeated", "resolved"))

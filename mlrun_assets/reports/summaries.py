@@ -81,7 +81,7 @@ def summarise_plan(record: TrainingPlan) -> str:
         )
     return _summary(
         f"{escape(recipe.encoder)}: candidates {escape(', '.join(recipe.candidates))}; {tuning}",
-        choices_table(record),
+        choices_table(record.choices),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
 
-from mlrun_assets.markdown import Markdown, code, escape, joined, prose
+from mlrun_assets.markdown import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.records import (
     BaselineRecord,
     CheckpointRecord,
@@ -60,6 +61,17 @@ def bullets(items: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"- {prose(item)}" for item in items))
 
 
+def fold(title: str, fact: str) -> Markdown:
+    """The start of a folded section, which `FOLD_END` ends.
+
+    The heading in it makes it a target of links, and a section where HTML is not shown.
+    """
+    shown = f"<b>{title}</b>: {html.escape(clean(fact))}"
+    return Markdown(f"<details>\n<summary>{shown}</summary>\n\n## {title}")
+
+
+FOLD_END = Markdown("</details>")
+
 MOST_RUNS = 5
 _RUNS = "run | status | verdict | >accuracy | >F1 | test split | data | recipe or summary"
 
@@ -93,7 +105,7 @@ def prior_runs_table(records: RunRecords, experiment: ExperimentRecord) -> Markd
         records.decision.verdict if records.decision else NOTHING,
         score(evaluation.test.accuracy.value if evaluation else None),
         score(evaluation.f1.value if evaluation else None),
-        *(digest(value) if value else NOTHING for value in ours),
+        *[NOTHING] * 3,
     ]
     rows = [this]
     for run in last_runs(experiment):
@@ -105,7 +117,13 @@ def prior_runs_table(records: RunRecords, experiment: ExperimentRecord) -> Markd
 def _prior_cells(run: PriorRun, ours: _Digests) -> list[str]:
     theirs = (run.test_digest, run.data_digest, run.recipe_digest)
     test, data, recipe = (
-        NOTHING if one is None else Markdown("the same") if one == other else digest(one)
+        NOTHING
+        if one is None
+        else "the same"
+        if one == other
+        else "other"
+        if other
+        else digest(one)
         for one, other in zip(theirs, ours, strict=True)
     )
     if run.recipe_summary and run.recipe_digest != ours[2]:
@@ -135,7 +153,7 @@ def cost_table(manifest: Manifest) -> Markdown:
 
 
 def debt_table(changes: Iterable[DebtChange]) -> Markdown:
-    """The items of the tech-debt registry that this run wrote."""
+    """Items of the tech-debt registry, with what this run did to them."""
     return table(
         "item | change | impact | description",
         ([f"TD-{one.number:03d}", one.change, one.impact, one.description] for one in changes),

@@ -267,11 +267,13 @@ def write_report(manifest: Manifest, experiment: Experiment, config: LoadedConfi
     file = report_file(config.reports_dir, manifest.report)
     for target in (file, experiment.paths.report):
         links = {name: _link(picture, target) for name, picture in pictures.items()}
-        text = render_report(records, links, _link(card, target) if has_card else None)
+        text = render_report(
+            records, links, _link(card, experiment.paths.report) if has_card else None
+        )
         write_atomically(target, text)
     html_file = file.with_suffix(".html")
     images = {_link(picture, file): picture.read_bytes() for picture in pictures.values()}
-    page = render_html(file.read_text(encoding="utf-8"), manifest.report, images)
+    page = render_html(file.read_text(encoding="utf-8"), records, images)
     write_atomically(html_file, page)
     sentence = run_summary(experiment, config, manifest.error)
     return ReportRecord(file=str(file), html_file=str(html_file), sentence=sentence)

@@ -46,7 +46,7 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
     assert "| label or slice |" in shown["recall_by_part"].value
     assert shown["label_next"] == experiment.directory / "records/label_next.jsonl"
     assert f"{known.label_next.rows} of" in shown["label_next_why"].value
-    assert isinstance(shown["reliability_picture"], dg.MarkdownMetadataValue)
+    assert isinstance(shown["coverage_picture"], dg.MarkdownMetadataValue)
 
 
 def test_a_dataset_shows_its_rows_and_the_size_of_its_files(experiment: Experiment) -> None:

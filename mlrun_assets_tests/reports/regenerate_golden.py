@@ -43,7 +43,7 @@ from mlrun_assets_tests.examples import (
     write_dirty_project,
 )
 
-PICTURES = {name: f"../plots/{name}.png" for name in CAPTIONS}
+PICTURES = {name: f"../plots/{name}.svg" for name in CAPTIONS}
 DATA, BASE_MODEL = DataConfig(licence="cc-by-4.0"), "FacebookAI/xlm-roberta-base"
 RUN = TypeAdapter(RunRecords)
 # Fields that depend on the machine or the time, with fixed values for the example.
@@ -101,7 +101,7 @@ def golden() -> dict[Path, str]:
     run = full_run()
     assert run.dataset
     texts = {
-        "report": render_report(run, PICTURES, "../records/model_card.md"),
+        "report": render_report(run, PICTURES, "records/model_card.md"),
         "model_card": render_model_card(run, DATA, BASE_MODEL),
         "datasheet": render_datasheet(run.dataset, DATA),
         "checks": "\n".join(

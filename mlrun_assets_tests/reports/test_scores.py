@@ -7,22 +7,21 @@ from mlrun_assets.reports.scores import (
     acceptance_sentence,
     acceptance_table,
     calibration_sentence,
+    calibration_table,
     label_next_sentence,
-    missing_slices_sentence,
     parts_comparison,
     parts_sentence,
     parts_table,
 )
 from mlrun_assets_tests.examples import (
     evaluation_record,
-    full_run,
     part_comparison,
     score,
 )
 
 
-def with_bins(confidence: float, accuracy: float, **changes: Any) -> str:
-    """The sentence on 90 rows in one bin and 10 in another, with the same confidence."""
+def with_bins(confidence: float, accuracy: float, **changes: Any) -> r.EvaluationRecord:
+    """An evaluation of 90 rows in one bin and 10 in another, with the same confidence."""
     record = evaluation_record(accuracy)
     facts = {"accuracy_low": accuracy - 0.04, "accuracy_high": accuracy + 0.04}
     known = record.calibration.bins[0].model_copy(
@@ -30,34 +29,30 @@ def with_bins(confidence: float, accuracy: float, **changes: Any) -> str:
     )
     bins = tuple(known.model_copy(update={"rows": rows}) for rows in (90, 10))
     calibration = record.calibration.model_copy(update={"bins": bins, **changes})
-    return calibration_sentence(record.model_copy(update={"calibration": calibration}))
+    return record.model_copy(update={"calibration": calibration})
 
 
 @pytest.mark.parametrize(
     ("confidence", "judged"),
     [
-        (0.9, "it is overconfident"),
-        (0.7, "it is underconfident"),
+        (0.9, "overconfident"),
+        (0.7, "underconfident"),
         (0.84, "not shown to be over- or underconfident"),
     ],
 )
 def test_confidence_is_compared_with_accuracy(confidence: float, judged: str) -> None:
-    sentence = with_bins(confidence, 0.82)
-    assert f"{100 * confidence:.0f} %" in sentence and "82 % [78 %, 86 %]" in sentence
-    assert "(90 of 100 rows)" in sentence and judged in sentence
+    sentence = calibration_sentence(with_bins(confidence, 0.82))
+    assert f"is **{judged}**: its mean confidence is {100 * confidence:.0f} %" in sentence
 
 
 def test_100_percent_is_shown_only_where_it_is_exact() -> None:
-    assert "confidence of > 99 % the model is right in 100 %" in with_bins(0.9991, 1.0)
+    assert "confidence is > 99 %" in calibration_sentence(with_bins(0.9991, 1.0))
 
 
-@pytest.mark.parametrize(
-    ("p95", "judged"), [(0.05, "0.061, above chance"), (0.1, "0.061, within chance")]
-)
-def test_a_calibration_error_is_compared_with_chance(p95: float, judged: str) -> None:
-    chance = r.ErrorByChance(mean=0.03, p95=p95)
-    sentence = with_bins(0.9, 0.82, error=0.061, chance=chance)
-    assert judged in sentence and "0.030 on average" in sentence
+def test_a_calibration_error_is_beside_that_of_chance() -> None:
+    chance = r.ErrorByChance(mean=0.03, p95=0.05)
+    rows = calibration_table(with_bins(0.9, 0.82, error=0.061, chance=chance))
+    assert "| expected calibration error | 0.061 | 0.030, up to 0.050 |" in rows
 
 
 def accepting(confidence: float | None, **changes: Any) -> r.EvaluationRecord:
@@ -125,29 +120,3 @@ def test_parts_are_ordered_by_loss_and_significant_losses_are_named() -> None:
     assert rows[0] == "| b | 40 | 0.600 | 0.900 | +0.300 [+0.230, +0.370] |"
     sentence = parts_sentence(comparison)
     assert sentence.endswith("worse: b.") and "(3 in all)" in sentence and "99.76 %" in sentence
-
-
-@pytest.mark.parametrize(
-    ("outcome", "slices", "named"),
-    [
-        ("passed", (), {"truncated", "code-switched"}),
-        ("passed", ("truncated",), {"code-switched"}),
-        ("passed", ("truncated", "code-switched"), set()),
-        ("off", ("truncated",), {"code-switched", "is off"}),
-        (None, ("truncated",), {"code-switched", "is off"}),
-    ],
-)
-def test_missing_slices_are_named(
-    outcome: str | None, slices: tuple[str, ...], named: set[str]
-) -> None:
-    data = full_run().dataset
-    assert data
-    (check,) = (check for check in data.checks if check.name == "code_switching")
-    checks = (check.model_copy(update={"outcome": r.CheckOutcome(outcome)}),) if outcome else ()
-    found = tuple(r.SliceScores(column=one, value="yes", rows=40, accuracy=None) for one in slices)
-    sentence = missing_slices_sentence(
-        evaluation_record().model_copy(update={"slices": found}),
-        data.model_copy(update={"checks": checks}),
-    )
-    assert {name for name in ("truncated", "code-switched", "is off") if name in sentence} == named
-    assert bool(sentence) == bool(named)
