@@ -79,6 +79,7 @@ class ExperimentPaths:
     quarantine = _Below("data/quarantine.jsonl")  # quarantined rows, with reasons
     review_labels = _Below("data/review_labels.jsonl")  # rows whose label may be wrong
     leaks = _Below("data/leaks.jsonl")  # rows that are known from another split, and from where
+    auxiliary = _Below("data/auxiliary.parquet")  # helper rows
     unlabelled = _Below("data/unlabelled.parquet")  # texts that may be labelled next
     datasheet = _Below("data/datasheet.md")
     fetched = _Below("data/fetched")  # downloaded files
@@ -88,6 +89,7 @@ class ExperimentPaths:
     checkpoints = _Below("checkpoints")
     encoder = _Below("encoder")  # fine-tuned
     frozen = _Below("frozen")  # the encoder as it was, with a head
+    helped = _Below("helped")  # the same, with a head that helper rows were used for
     model = _Below("model")  # of the chosen candidate
 
     baseline_model = _Below("baseline")

@@ -132,6 +132,11 @@ def doubled(value: str) -> str:
         ("training:\n  epochs: 3\n  seeds: [1, 2, 1]", "line 3: training.seeds: lists a seed"),
         ("model: {candidates: [ngrams, ngrams]}", "model.candidates: lists a candidate twice"),
         ("model:\n  candidates: []", "line 2: model.candidates: should have at least 1 item"),
+        (
+            "model:\n  candidates: [helped+ngrams]",
+            "line 2: model.candidates: has helped+ngrams, which needs helper rows: set "
+            "data.auxiliary_path",
+        ),
         ("model: {candidates: [bert]}", "model.candidates.0: should be 'ngrams', 'frozen', "),
         ("model: {candidates: ngrams}", "model.candidates: should be a list or should be 'auto'"),
         ("training: {budget: cheap}", "training.budget: should be 'fast', 'balanced' or 'best'"),

@@ -19,8 +19,8 @@ from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
 from mlrun_assets_tests.examples import ROOT
 
 EDGES = {
-    "experiment": {"raw_test", "raw_train", "raw_val"},
-    "validated_dataset": {"experiment", "raw_test", "raw_train", "raw_val"},
+    "experiment": {"raw_auxiliary", "raw_test", "raw_train", "raw_val"},
+    "validated_dataset": {"experiment", "raw_auxiliary", "raw_test", "raw_train", "raw_val"},
     "training_plan": {"experiment", "validated_dataset"},
     "baseline_metrics": {"training_plan", "validated_dataset"},
     "trained_checkpoint": {"baseline_metrics", "training_plan", "validated_dataset"},

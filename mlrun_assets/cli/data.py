@@ -154,7 +154,7 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     """Label row by row; only a window of rows is in memory."""
     from tqdm import tqdm
 
-    from mlrun_assets.data.unlabelled import read_stream
+    from mlrun_assets.data.other_rows import read_stream
     from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 

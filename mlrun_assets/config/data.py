@@ -157,6 +157,10 @@ class DataConfig(Section):
     """Rows of the val split: the model is selected and calibrated on them."""
     test_path: Paths = setting("data/sample/test.jsonl", example="data/test.csv")
     """Rows of the test split: the final scores come from them."""
+    auxiliary_path: Paths | None = setting(None, example="data/english.jsonl")
+    """Helper rows: the same labels in another language or from another source. A candidate model
+    also learns from them (see `model.candidates`); they are never evaluated on. The columns and
+    formats are those of `train_path`."""
     unlabelled_path: Paths | None = setting(None, example="data/unlabelled.jsonl")
     """Texts without labels. The evaluation lists those to label next. Files and formats as in
     `train_path`."""
@@ -209,11 +213,15 @@ class DataConfig(Section):
         named: str | tuple[str, ...] | None = getattr(self, f"{split}_path")
         return (named,) if isinstance(named, str) else named or ()
 
-    def texts_only(self) -> DataConfig:
-        """A copy for rows without labels: only the text columns are read."""
-        unread: dict[str, Any] = {"label_column": "", "group_column": None, "slice_columns": ()}
+    def for_helper_rows(self) -> DataConfig:
+        """A copy for rows of which only the text columns and the label are read."""
+        unread: dict[str, Any] = {"group_column": None, "slice_columns": ()}
         unread["id_column"] = None if self.id_column else self.id_column
         return self.model_copy(update={**unread, "quality": QualityConfig()})
+
+    def texts_only(self) -> DataConfig:
+        """A copy for rows without labels: only the text columns are read."""
+        return self.for_helper_rows().model_copy(update={"label_column": ""})
 
     @property
     def extra_columns(self) -> tuple[str, ...]:

@@ -148,6 +148,10 @@ def contradictions_of(config: Config) -> Iterator[Mistake]:
     named = config.model.candidates
     if named != "auto" and len(set(named)) < len(named):
         yield Mistake(("model", "candidates"), "lists a candidate twice")
+    helped = [name for name in named if "helped" in name]
+    if helped and config.data.auxiliary_path is None:
+        message = f"has {helped[0]}, which needs helper rows: set data.auxiliary_path"
+        yield Mistake(("model", "candidates"), message)
     labels, count = config.data.labels, config.model.num_labels
     if labels and count and len(labels) != count:
         message = f"is {count}, but data.labels lists {len(labels)}: make them agree"
@@ -194,7 +198,7 @@ def _data_mistakes(data: DataConfig) -> Iterator[Mistake]:
 
 
 def _network_mistakes(config: Config) -> Iterator[Mistake]:
-    for split in ("train", "val", "test", "unlabelled", "predict"):
+    for split in ("train", "val", "test", "auxiliary", "unlabelled", "predict"):
         for path in config.data.paths(split):
             if "://" in path and not path.startswith(("file://", "memory://")):
                 yield Mistake(("data", f"{split}_path"), f"is a URL{_NOT_OFFLINE}")

@@ -62,7 +62,15 @@ BUILT_IN_SLICES = ("length", "truncated", "code-switched")
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 
 
-CandidateName = Literal["ngrams", "frozen", "frozen+ngrams", "encoder", "encoder+ngrams"]
+CandidateName = Literal[
+    "ngrams",
+    "frozen",
+    "frozen+ngrams",
+    "helped",
+    "helped+ngrams",
+    "encoder",
+    "encoder+ngrams",
+]
 
 
 class ModelConfig(Section):
@@ -89,8 +97,9 @@ class ModelConfig(Section):
     )
     """Models that are tried; the best one on rows of train and val is judged and deployed.
     `ngrams`: a linear model on words and parts of words; `frozen`: the encoder without
-    fine-tuning, with a linear head; `encoder`: the fine-tuned encoder; with `+ngrams`: the weighted
-    sum of both. A model with n-grams contains code, so loading it in transformers needs
+    fine-tuning, with a linear head; `helped`: the same, its head also fitted to the rows of
+    `data.auxiliary_path`; `encoder`: the fine-tuned encoder; with `+ngrams`: the weighted sum of
+    both. A model with n-grams contains code, so loading it in transformers needs
     `trust_remote_code=True`. `auto`: what `training.budget` allows."""
 
 

@@ -7,7 +7,7 @@ tables.py      CSV and TSV parsed into rows: delimiter, quotes and joined lines
 rows.py        columns mapped to text, label, id and group
 reading.py     a split read in normal form; quarantined rows with file and line
 label_names.py labels as names or indices, read one way; names that look alike
-unlabelled.py  rows without labels, also from a pipe
+other_rows.py  helper rows, texts to label next, and rows to predict, also from a pipe
 folds.py       the train and val rows, and the folds that models are cross-validated in
 validation.py  the stage: read, normalise, check, profile and store the splits
 text.py        normal form, key of equal texts, languages

@@ -24,6 +24,7 @@ from mlrun_assets.files import digest_bytes, digest_file
 from mlrun_assets.records import SPLITS
 
 UNLABELLED = "unlabelled"
+AUXILIARY = "auxiliary"  # helper rows
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
 _SILENCE = 60.0  # seconds
@@ -87,10 +88,17 @@ class Source:
         return _URL.match(self.location) is not None
 
 
+def inputs_of_run(config: LoadedConfig) -> tuple[str, ...]:
+    """The splits, and the helper rows if there are any: what a model is made from."""
+    return (*SPLITS, AUXILIARY) if config.settings.data.auxiliary_path else SPLITS
+
+
 def source_paths(
-    config: LoadedConfig, splits: Sequence[str] = SPLITS
+    config: LoadedConfig, splits: Sequence[str] | None = None
 ) -> dict[str, tuple[Source, ...]]:
-    """The data files by split. `UNLABELLED` may name the same files as a split.
+    """The data files by split, those of `inputs_of_run` by default.
+
+    `UNLABELLED` and `AUXILIARY` may name the same files as a split.
 
     Raises:
         DataError: files are missing, have an unknown format or belong to two splits. The message
@@ -98,7 +106,7 @@ def source_paths(
     """
     found: dict[str, tuple[Source, ...]] = {}
     problems = []
-    for split in splits:
+    for split in splits or inputs_of_run(config):
         try:
             found[split] = split_sources(config, split)
         except MlrunError as error:
@@ -133,10 +141,10 @@ def split_sources(config: LoadedConfig, split: str) -> tuple[Source, ...]:
 
 
 def digest_sources(sources: Sequence[Source]) -> str | None:
-    """The joint digest of local files in order; None if one is not a local file."""
+    """The joint digest of local files in order; None if there is none, or one is not local."""
     with suppress(OSError, ValueError):
         paths = [Path(source.location) for source in sources]
-        if not any(source.is_url for source in sources) and all(map(Path.is_file, paths)):
+        if paths and not any(source.is_url for source in sources) and all(map(Path.is_file, paths)):
             return join_digests([digest_file(path) for path in paths])
     return None
 

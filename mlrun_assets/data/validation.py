@@ -21,6 +21,12 @@ from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import run_checks, set_conflicts_aside
 from mlrun_assets.data.label_names import name_labels
+from mlrun_assets.data.other_rows import (
+    keep_helper_rows,
+    keep_unlabelled,
+    read_helper_rows,
+    read_unlabelled,
+)
 from mlrun_assets.data.reading import (
     SplitRows,
     enforce_schema,
@@ -29,20 +35,21 @@ from mlrun_assets.data.reading import (
 )
 from mlrun_assets.data.rows import QuarantinedRow
 from mlrun_assets.data.sources import (
+    AUXILIARY,
     UNLABELLED,
     Source,
     fetch_sources,
+    inputs_of_run,
     join_digests,
     source_paths,
 )
 from mlrun_assets.data.text import language_profile
-from mlrun_assets.data.unlabelled import keep_unlabelled, read_unlabelled
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource
 from mlrun_assets.errors import count, public_name
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
-from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun, SplitProfile, Status
+from mlrun_assets.records import SPLITS, DatasetRecord, HelperRows, PriorRun, SplitProfile, Status
 from mlrun_assets.types import IntArray
 
 
@@ -68,9 +75,10 @@ def validate_dataset(
         ``data/{train,val,test}.parquet``: ``id``, ``text`` in normal form, ``label``, ``file``,
             ``line``, ``language``, ``code_switched``, ``tokens``, `DataConfig.extra_columns` and
             the columns that checks add.
-        ``data/quarantine.jsonl``: the quarantined rows, also of the unlabelled texts.
+        ``data/quarantine.jsonl``: the quarantined rows, also helper rows and unlabelled texts.
         ``data/review_labels.jsonl``: the labels to review.
         ``data/leaks.jsonl``: rows that are known from another split, and from where.
+        ``data/auxiliary.parquet``: only if ``data.auxiliary_path`` is set.
         ``data/unlabelled.parquet``: only if ``data.unlabelled_path`` is set.
 
     Returns:
@@ -82,7 +90,8 @@ def validate_dataset(
     data, model = config.settings.data, config.settings.model
     paths = ExperimentPaths(directory)
     files = fetch_sources(find_files(config), paths.fetched)
-    without_labels = files.pop(UNLABELLED, None)
+    others = {name: files.pop(name, None) for name in (AUXILIARY, UNLABELLED)}
+    without_labels, of_others = others[UNLABELLED], others[AUXILIARY]
     unlabelled = read_unlabelled(without_labels, data) if without_labels else None
     normalised: Counter[str] = Counter()
     read, steps = {}, language_profile(data.language).steps
@@ -90,6 +99,7 @@ def validate_dataset(
         read[split], changes = normalise_rows(read_split(split, each, data), steps)
         normalised += changes
     labels, unknown = name_labels(read, data)
+    helpers = read_helper_rows(of_others, data, labels) if of_others else None
     splits = {}
     for split, rows in read.items():
         known = enforce_schema(rows, labels, unknown)
@@ -107,6 +117,7 @@ def validate_dataset(
         special_tokens=int(count_tokens([""]).tokens[0]) if count_tokens else 0,
     )
     texts = keep_unlabelled(unlabelled, read_rows, directory) if unlabelled else None
+    auxiliary = keep_helper_rows(helpers, read_rows, directory) if helpers else None
     dataset = set_conflicts_aside(read_rows)
     results = run_checks(dataset)
     checks = tuple(found.check for found in results)
@@ -114,13 +125,13 @@ def validate_dataset(
         added = [result.columns[split] for result in results if split in result.columns]
         splits[split] = replace(rows, frame=rows.frame.with_columns(added))
     _write(splits, results, paths)
-    aside = [*splits.values(), *([unlabelled] if unlabelled else [])]
+    aside = [*splits.values(), *filter(None, (helpers, unlabelled))]
     write_atomically(paths.quarantine, _json_lines(_in_order_of_files(aside)))
     reasons = sum((rows.quarantined.reasons for rows in splits.values()), Counter[str]())
     return DatasetRecord(
         name=data_name(config),
         ready=not any(check.blocks for check in checks),
-        digest=_digest(splits),
+        digest=_digest(splits, auxiliary),
         labels=labels,
         splits={
             split: profile_split(rows, dataset, paths.relative(paths.split(split)))
@@ -132,26 +143,29 @@ def validate_dataset(
         max_length=model.max_length,
         normalised=dict(normalised.most_common()),
         unlabelled=texts,
+        auxiliary=auxiliary,
     )
 
 
 def find_files(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:
-    """The files of the splits, and of the unlabelled texts if there are any.
+    """The files of the splits, and of the helper rows and unlabelled texts if there are any.
 
     Raises:
         DataError: a file is missing or can't be read.
     """
     unlabelled = [UNLABELLED] if config.settings.data.unlabelled_path else []
-    return source_paths(config, [*SPLITS, *unlabelled])
+    return source_paths(config, [*inputs_of_run(config), *unlabelled])
 
 
-def _digest(splits: dict[str, SplitRows]) -> str:
+def _digest(splits: dict[str, SplitRows], auxiliary: HelperRows | None) -> str:
     """A digest of ids, texts and labels, which does not depend on the format of the files."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
         digest.update(f"{split}\n".encode())
         for row in rows.frame.select("id", "text", "label").iter_rows():
             digest.update(orjson.dumps(row))
+    if auxiliary:
+        digest.update(auxiliary.digest.encode())
     return f"sha256:{digest.hexdigest()}"
 
 

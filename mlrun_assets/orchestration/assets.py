@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from mlrun_assets.data import validation
+from mlrun_assets.data.sources import AUXILIARY, join_digests
 from mlrun_assets.decision import verdict
 from mlrun_assets.encoders.loading import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
@@ -50,7 +51,7 @@ raw_splits = [
         description=f"The files in data.{split}_path. A run that reads them reports their digest "
         "as the data version.",
     )
-    for split in SPLITS
+    for split in (*SPLITS, AUXILIARY)
 ]
 stages: list[dg.AssetsDefinition] = []
 
@@ -118,7 +119,10 @@ def validated_dataset(
         )
         closing.write_datasheet(stage.directory, record, stage.config.settings.data)
         local = stage.experiment.manifest.inputs  # data at a URL has no version before it is read
-        report_inputs(context, {f"raw_{k}": record.splits[k].source_digest for k in local})
+        read = {name: split.source_digest for name, split in record.splits.items()}
+        if record.auxiliary:
+            read[AUXILIARY] = join_digests([file.digest for file in record.auxiliary.files])
+        report_inputs(context, {f"raw_{k}": read[k] for k in local})
         yield dg.MaterializeResult(
             metadata=metadata.dataset_metadata(record, stage.experiment),
             check_results=checks.quality_results(record),

@@ -50,13 +50,13 @@ def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
 
 def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
     """Rows, sizes, checks and pictures of the data."""
-    unlabelled = {"unlabelled_texts": record.unlabelled.rows_kept} if record.unlabelled else {}
+    others = {"helper_rows": record.auxiliary, "unlabelled_texts": record.unlabelled}
     return {
         "summary": markdown(summaries.summarise_dataset(record)),
         **{f"{name}_rows": split.rows_kept for name, split in record.splits.items()},
         **{f"{name}_bytes": split.source_bytes for name, split in record.splits.items()},
         "quarantined_rows": sum(split.rows_quarantined for split in record.splits.values()),
-        **unlabelled,
+        **{name: texts.rows_kept for name, texts in others.items() if texts},
         "checks": _table(
             {"check": check.name, "outcome": str(check.outcome), "found": check.message}
             for check in record.checks
@@ -95,7 +95,8 @@ def plan_metadata(record: TrainingPlan) -> Metadata:
 
 def baseline_metadata(record: BaselineRecord) -> Metadata:
     """The scores of the n-gram model, the majority label and the frozen encoder."""
-    frozen = record.frozen
+    heads = {"frozen": record.frozen, "helped": record.helped}
+    found = {part: head for part, head in heads.items() if head}
     return {
         "summary": markdown(summaries.summarise_baseline(record)),
         **_rounded(
@@ -103,8 +104,8 @@ def baseline_metadata(record: BaselineRecord) -> Metadata:
                 "linear_f1_macro": record.linear.f1_macro.value,
                 "linear_accuracy": record.linear.accuracy.value,
                 "majority_accuracy": record.majority.accuracy.value,
-                **({"frozen_f1_macro": frozen.f1_macro} if frozen else {}),
-                "seconds": record.seconds + (frozen.seconds if frozen else 0.0),
+                **{f"{part}_f1_macro": head.f1_macro for part, head in found.items()},
+                "seconds": record.seconds + sum(head.seconds for head in found.values()),
             }
         ),
     }

@@ -199,7 +199,7 @@ def _encoder(inputs: PlanningInputs) -> dict[str, ChosenValue]:
 
 
 FAST_LADDER = ("ngrams", "frozen+ngrams")
-LADDER = (*FAST_LADDER, "encoder+ngrams")
+FROZEN = {"frozen", "helped"}  # parts that need pooled states
 LADDER_NOTE = "docs/decisions/020-candidates.md"
 
 
@@ -207,13 +207,17 @@ def _candidates(inputs: PlanningInputs) -> ChosenValue:
     """All that the budget allows; no fine-tuning where a label is rare."""
     budget, rarest = inputs.config.training.budget, inputs.rarest_label_rows
     few = rarest < HEAD_ONLY_ROWS
-    ladder: tuple[str, ...] = FAST_LADDER if few or budget == "fast" else LADDER
+    ladder: tuple[str, ...] = FAST_LADDER
+    if inputs.dataset.auxiliary:
+        ladder += ("helped+ngrams",)
+    if not few and budget != "fast":
+        ladder += ("encoder+ngrams",)
     reason = f"each step is better than the one before on the mean of nine sets ({LADDER_NOTE})"
     if few and budget != "fast":
         reason = f"below {HEAD_ONLY_ROWS} rows of a label, fine-tuning is not worth its time"
     evidence = f"training.budget is {budget}; the rarest label has {count(rarest, 'training row')}"
     if not inputs.hardware.can_freeze:
-        ladder = tuple(name for name in ladder if "frozen" not in name)
+        ladder = tuple(name for name in ladder if not FROZEN & {*name.split("+")})
         evidence += "; the states of this type of encoder can't be pooled"
     return ChosenValue(ladder, reason, evidence)
 
@@ -225,7 +229,7 @@ def check_candidates(inputs: PlanningInputs) -> None:
         ConfigError: a candidate needs the pooled states of the encoder, and its type has none.
     """
     named = inputs.config.model.candidates
-    frozen = [name for name in named if "frozen" in name] if named != "auto" else []
+    frozen = [name for name in named if FROZEN & {*name.split("+")}] if named != "auto" else []
     if frozen and not inputs.hardware.can_freeze:
         raise ConfigError(
             f"model.candidates has {listed(frozen)}, and the states of {inputs.config.model.name} "

@@ -14,11 +14,11 @@ from typing import BinaryIO
 import orjson
 
 from mlrun_assets.config import DataConfig, LoadedConfig
+from mlrun_assets.data.other_rows import read_stream, read_whole_rows
 from mlrun_assets.data.reading import DataFile
 from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, joined_text
 from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
 from mlrun_assets.data.text import language_profile, normalise
-from mlrun_assets.data.unlabelled import read_stream, read_whole_rows
 from mlrun_assets.errors import ConfigError, DataError, ProductionError, count
 from mlrun_assets.files import digest_file, open_atomically, temporary_directory
 from mlrun_assets.markdown import visible_json

@@ -71,6 +71,7 @@ from mlrun_assets.records.training import (
     EpochMetrics,
     FineTuningRecord,
     FrozenRecord,
+    HelperRows,
     NgramCandidate,
     QualityCheck,
     Recipe,

@@ -129,8 +129,8 @@ def render_datasheet(dataset: DatasetRecord, data: DataConfig) -> str:
 def sources_table(dataset: DatasetRecord) -> Markdown:
     """Each file that was read, with its digest."""
     files = [(split, file) for split, part in dataset.splits.items() for file in part.files]
-    if dataset.unlabelled:
-        files += [("unlabelled", file) for file in dataset.unlabelled.files]
+    for name, others in {"auxiliary": dataset.auxiliary, "unlabelled": dataset.unlabelled}.items():
+        files += [(name, file) for file in (others.files if others else ())]
     rows = (
         [name, code(f.name), digest(f.digest), megabytes(f.size_bytes), _rows_of_file(f)]
         for name, f in files

@@ -106,6 +106,7 @@ def origin_sentence(run: RunRecords, base_model: str | None) -> Markdown:
     names = {
         "ngrams": "a linear model on words and parts of words",
         "frozen": f"a linear head on the frozen {encoder}",
+        "helped": f"a linear head on the frozen {encoder}",
         "encoder": f"a fine-tuned {encoder}",
     }
     if run.checkpoint is None or run.dataset is None:
@@ -115,11 +116,15 @@ def origin_sentence(run: RunRecords, base_model: str | None) -> Markdown:
     # Fine-tuning reads train only: val selects the epoch.
     trained_on = ("train",) if run.checkpoint.chosen == "encoder" else ("train", "val")
     rows = sum(run.dataset.splits[split].rows_kept for split in trained_on)
+    helped = ""
+    if run.dataset.auxiliary and "helped" in run.checkpoint.winner.weights:
+        rows_added = count(run.dataset.auxiliary.rows_kept, "helper row")
+        helped = f" The head was also fitted to {rows_added}."
     only_train = " The encoder was fine-tuned on the train rows only."
     return Markdown(
         f"It is {sum_of}{' and '.join(parts)}, trained on {count(rows, 'labelled row')} "
         f"({' and '.join(trained_on)}) of {escape(run.dataset.name)}."
-        f"{only_train if run.checkpoint.chosen == 'encoder+ngrams' else ''}"
+        f"{helped}{only_train if run.checkpoint.chosen == 'encoder+ngrams' else ''}"
     )
 
 

@@ -161,6 +161,8 @@ def cheap_models_table(baseline: BaselineRecord) -> Markdown:
     models: dict[str, NgramCandidate | FrozenRecord] = {**tried}
     if baseline.frozen:
         models["frozen encoder, linear head"] = baseline.frozen
+    if baseline.helped:
+        models["frozen encoder, linear head with helper rows"] = baseline.helped
     rows = (
         [name, score(one.f1_macro), score(one.accuracy), seconds(one.seconds)]
         for name, one in models.items()

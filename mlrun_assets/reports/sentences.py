@@ -19,6 +19,7 @@ from mlrun_assets.records import (
     ExperimentRecord,
     ExportRecord,
     FineTuningRecord,
+    HelperRows,
     LookCount,
     Manifest,
     RuleOutcome,
@@ -108,6 +109,16 @@ def unlabelled_sentence(texts: UnlabelledTexts) -> Markdown:
     return Markdown(
         f"Unlabelled texts: {integer(texts.rows_kept)} of "
         f"{integer(texts.rows_read)} kept. Left out: {_counts(texts.left_out)}."
+    )
+
+
+def helper_sentence(rows: HelperRows) -> Markdown:
+    """How many helper rows were kept, and why others were left out."""
+    by_label = ", ".join(f"{escape(label)} {integer(of)}" for label, of in rows.label_rows.items())
+    return Markdown(
+        f"Helper rows: {integer(rows.rows_kept)} of {integer(rows.rows_read)} kept ({by_label}). "
+        f"Left out: {_counts(rows.left_out)}. They are trained on only: no score is measured on "
+        "them, and no check looks at them."
     )
 
 

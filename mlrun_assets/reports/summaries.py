@@ -61,6 +61,8 @@ def summarise_dataset(record: DatasetRecord) -> str:
     changes = sum(record.normalised.values())
     others = record.unlabelled
     unlabelled = f"; {count(others.rows_kept, 'unlabelled text')}" if others else ""
+    if helpers := record.auxiliary:
+        unlabelled = f"; {count(helpers.rows_kept, 'helper row')}{unlabelled}"
     return _summary(
         f"{'Ready' if record.ready else 'Not ready'}: {count(record.rows, 'row')}, "
         f"{integer(quarantined)} quarantined; {count(blocking, 'blocking check')}, "

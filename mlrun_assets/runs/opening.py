@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.data.sources import digest_sources, split_sources
+from mlrun_assets.data.sources import digest_sources, inputs_of_run, split_sources
 from mlrun_assets.errors import ConfigError, MlrunError, count, message_of
 from mlrun_assets.experiment import (
     Experiment,
@@ -32,7 +32,6 @@ from mlrun_assets.files import digest_bytes, remove_leftovers
 from mlrun_assets.machine import RECORDED_VARIABLES, total_memory_bytes, usable_cpus
 from mlrun_assets.production.versions import VERSIONS_DIR
 from mlrun_assets.records import (
-    SPLITS,
     CheckpointRecord,
     DatasetRecord,
     DecisionRecord,
@@ -149,9 +148,9 @@ def _create(
 
 
 def input_digests(config: LoadedConfig) -> dict[str, str]:
-    """The digest of the local files of each split; data at a URL has none before it is fetched."""
+    """The digests of the local files by split; data at a URL has none before it is fetched."""
     digests = {}
-    for split in SPLITS:
+    for split in inputs_of_run(config):
         with suppress(MlrunError):  # the data stage reports a missing file
             digests[split] = digest_sources(split_sources(config, split))
     return {split: digest for split, digest in digests.items() if digest}

@@ -1,8 +1,9 @@
 """Candidate models: judged without the test split; the best one becomes the model of the run.
 
 A candidate is a weighted sum of the scores of one to two parts: the n-gram model, the frozen
-encoder, the fine-tuned encoder. The weights minimise the log-loss on rows that the parts were not
-trained on, so the probabilities of the sum are calibrated too.
+encoder, the frozen encoder with a head that is also fitted to helper rows, the fine-tuned encoder.
+The weights minimise the log-loss on rows that the parts were not trained on, so the probabilities
+of the sum are calibrated too.
 
 `CANDIDATES` is the ladder, cheapest first. To add a part, write its scores of all train and val
 rows in `train_cheap` or `choose_model`, and say in `write_model` how a directory with it is made.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,7 @@ import polars as pl
 
 from mlrun_assets.config import Config, DeploymentConfig
 from mlrun_assets.data.folds import FOLDS, LabelledRows, read_rows
+from mlrun_assets.data.other_rows import stored_helper_rows
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import link_or_copy, new_directory, write_atomically
 from mlrun_assets.metrics import val_metrics
@@ -36,7 +38,6 @@ from mlrun_assets.records import (
     FrozenRecord,
     Recipe,
     Score,
-    VocabularyTrim,
 )
 from mlrun_assets.statistics import (
     accept_threshold,
@@ -47,7 +48,15 @@ from mlrun_assets.statistics import (
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.types import BoolArray, FloatArray, LabelIds, RowNumbers
 
-CANDIDATES = ("ngrams", "frozen", "frozen+ngrams", "encoder", "encoder+ngrams")
+CANDIDATES = (
+    "ngrams",
+    "frozen",
+    "frozen+ngrams",
+    "helped",
+    "helped+ngrams",
+    "encoder",
+    "encoder+ngrams",
+)
 """All candidates, from the cheapest to the dearest."""
 PRECISIONS = (0.9, 0.95)
 """Precisions that the report shows if ``deployment.min_precision`` is not set."""
@@ -59,9 +68,9 @@ PRECISIONS = (0.9, 0.95)
 def train_cheap(
     directory: Path, dataset: DatasetRecord, job: FineTuningJob, config: Config
 ) -> BaselineRecord:
-    """Fit the n-gram model, and the frozen encoder if a candidate needs it.
+    """Fit the n-gram model, and the heads of the frozen encoder that the candidates need.
 
-    Both are fitted on train and val; their scores of these rows come from models that were fitted
+    All are fitted on train and val; their scores of these rows come from models that were fitted
     on the other folds, and are stored for `choose_model`.
 
     Raises:
@@ -70,14 +79,11 @@ def train_cheap(
     rows, paths = read_rows(directory, dataset, config), ExperimentPaths(directory)
     record, scores = ngrams.measure_baseline(directory, dataset, rows, config)
     parts = {"ngrams": scores}
-    if job.recipe.needs("frozen"):
-        started = time.perf_counter()
-        parts["frozen"], trim = _fit_frozen(rows, job, paths.frozen)
-        metrics = val_metrics(rows.truth, parts["frozen"].argmax(axis=1))
-        seconds = time.perf_counter() - started
-        record = record.model_copy(
-            update={"frozen": FrozenRecord(**metrics, seconds=seconds, trim=trim)}
-        )
+    model_dirs = {"frozen": paths.frozen, "helped": paths.helped}
+    if needed := {part: each for part, each in model_dirs.items() if job.recipe.needs(part)}:
+        helpers = stored_helper_rows(directory, dataset)
+        for part, scores, head in _fit_heads(rows, helpers, job, needed):
+            parts[part], record = scores, record.model_copy(update={part: head})
     content = BytesIO()
     np.savez(content, **parts)  # type: ignore[arg-type]
     write_atomically(paths.part_scores, content.getvalue())
@@ -87,25 +93,52 @@ def train_cheap(
 USUAL_LOGITS = 2.0  # standard deviation
 
 
-def _fit_frozen(
-    rows: LabelledRows, job: FineTuningJob, model_dir: Path
-) -> tuple[FloatArray, VocabularyTrim | None]:
-    """Write the frozen encoder with its head; return its scores out of fold."""
-    from mlrun_assets.training.frozen import FrozenEncoder, fit_discriminant
+def _fit_heads(
+    rows: LabelledRows,
+    helpers: tuple[list[str], LabelIds],
+    job: FineTuningJob,
+    model_dirs: Mapping[str, Path],
+) -> Iterator[tuple[str, FloatArray, FrozenRecord]]:
+    """Write the frozen encoder with the head of each part; yield its scores out of fold."""
+    from mlrun_assets.training.frozen import FrozenEncoder
 
-    encoder, labels = FrozenEncoder(job), len(rows.labels)
+    started = time.perf_counter()
+    texts, truth = helpers
+    encoder = FrozenEncoder(job, texts)
     states = encoder.states(rows.texts)
+    shared = time.perf_counter() - started
+    for part, model_dir in model_dirs.items():
+        started = time.perf_counter()
+        added = (encoder.states(texts), truth) if part == "helped" else (states[:0], truth[:0])
+        head, scores = _fit_head(rows, states, *added)
+        encoder.save(head, model_dir)
+        metrics = val_metrics(rows.truth, scores.argmax(axis=1))
+        seconds = shared + time.perf_counter() - started
+        yield part, scores, FrozenRecord(**metrics, seconds=seconds, trim=encoder.trim)
+
+
+def _fit_head(
+    rows: LabelledRows, states: FloatArray, added: FloatArray, added_truth: LabelIds
+) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+    """The head that is fitted to ``states`` of all rows and to ``added``, and scores out of fold.
+
+    The ``added`` states are in the training part of every fold.
+    """
+    from mlrun_assets.training.frozen import fit_discriminant
+
+    def fit(used: BoolArray) -> tuple[FloatArray, FloatArray]:
+        truth = np.concatenate([rows.truth[used], added_truth])
+        return fit_discriminant(np.concatenate([states[used], added]), truth, len(rows.labels))
 
     def score(held_out: BoolArray) -> FloatArray:
-        weights, biases = fit_discriminant(states[~held_out], rows.truth[~held_out], labels)
+        weights, biases = fit(~held_out)
         return np.asarray(states[held_out] @ weights.T + biases)
 
     scores = rows.score_out_of_fold(score)
-    weights, biases = fit_discriminant(states, rows.truth, labels)
+    weights, biases = fit(np.ones(len(states), dtype=bool))
     # Logits as large as those of fine-tuning: a `Predictor` has one idea of close ones.
     scale = USUAL_LOGITS / max(1e-9, float(scores.std()))
-    encoder.save((scale * weights, scale * biases), model_dir)
-    return scale * scores, encoder.trim
+    return (scale * weights, scale * biases), scale * scores
 
 
 # The choice
@@ -350,7 +383,7 @@ def write_model(
 
     paths = ExperimentPaths(directory)
     weights = dict(zip(winner.name.split("+"), winner.weights.tolist(), strict=True))
-    places = {"frozen": paths.frozen, "encoder": encoder_dir}
+    places = {"frozen": paths.frozen, "helped": paths.helped, "encoder": encoder_dir}
     source = next((place for part, place in places.items() if part in weights and place), None)
     added: dict[str, object] = {"accept_confidence": winner.accept_confidence}
     with new_directory(paths.model, replace=True) as model_dir:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -170,9 +171,11 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
 
 
 def load_initial_model(
-    job: FineTuningJob,
+    job: FineTuningJob, more_texts: Sequence[str] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, VocabularyTrim | None]:
     """The classifier that ``job`` starts from, its tokenizer, and the record of the trimming.
+
+    The vocabulary is trimmed to the texts of train and to ``more_texts``.
 
     Raises:
         EncoderError: the encoder can't be loaded.
@@ -187,7 +190,7 @@ def load_initial_model(
         tune_for_cpu(model, job.recipe.bf16)
     trimmed = None
     if job.recipe.trim_vocabulary:
-        seen, val = _texts(job.train_file), _texts(job.val_file)
+        seen, val = [*_texts(job.train_file), *more_texts], _texts(job.val_file)
         tokenizer, trimmed = trim(tokenizer, model, seen, val)
     # Loaded weights are views into the encoder's file. While one of them exists, all pages of the
     # file that were read count as memory, also those of vocabulary rows that were trimmed, and

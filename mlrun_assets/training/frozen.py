@@ -8,6 +8,7 @@ same states (docs/decisions/020).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,17 @@ SHRINKAGE = 0.7
 class FrozenEncoder:
     """The encoder that the job starts from, as a classifier whose head is still to be fitted."""
 
-    def __init__(self, job: FineTuningJob) -> None:
-        """Load the encoder.
+    def __init__(self, job: FineTuningJob, more_texts: Sequence[str] = ()) -> None:
+        """Load the encoder; ``more_texts`` have a say in the trimming of its vocabulary.
 
         Raises:
             EncoderError: it can't be loaded, or its type can't be pooled by the mean.
         """
         recipe = job.recipe.model_copy(update={"pooling": "mean"})
         self._max_length, self._bf16 = recipe.max_length, recipe.bf16
-        self._model, self._tokenizer, self.trim = load_initial_model(replace(job, recipe=recipe))
+        self._model, self._tokenizer, self.trim = load_initial_model(
+            replace(job, recipe=recipe), more_texts
+        )
         self._first, self._last = _layers_of_head(self._model)
         with torch.no_grad():
             torch.nn.init.zeros_(self._first.weight).fill_diagonal_(SQUEEZE)

@@ -60,7 +60,7 @@ def train_cheap(
     """
     _require_ready(dataset)
     job = _job(directory, dataset, request, request.recipes[0])
-    if job.recipe.needs("frozen"):
+    if job.recipe.needs("frozen") or job.recipe.needs("helped"):
         _require_planned_encoder(job.recipe, request.encoder)
     return candidates.train_cheap(directory, dataset, job, request.config)
 
@@ -113,6 +113,7 @@ def train_checkpoint(
     paths = ExperimentPaths(directory)
     trims = {
         "frozen": baseline.frozen.trim if baseline.frozen else None,
+        "helped": baseline.helped.trim if baseline.helped else None,
         "encoder": best.result.trim if best else None,
     }
     return CheckpointRecord(

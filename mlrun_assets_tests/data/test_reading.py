@@ -10,9 +10,9 @@ import pytest
 
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.formats import BATCH_BYTES
+from mlrun_assets.data.other_rows import read_whole_rows
 from mlrun_assets.data.reading import DataFile, SplitRows, enforce_schema, read_split
 from mlrun_assets.data.rows import QuarantinedRowError
-from mlrun_assets.data.unlabelled import read_whole_rows
 from mlrun_assets.production.prediction import text_rows
 
 GOOD = {"id": "a", "text": "Waa tijaabo kale", "label": "x"}

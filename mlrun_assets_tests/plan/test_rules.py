@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from mlrun_assets.errors import ConfigError
+from mlrun_assets.plan.plan import plan_training
 from mlrun_assets.plan.rules import needed_memory_gb
+from mlrun_assets.records import HelperRows
 from mlrun_assets_tests.examples import LAPTOP, choice, plan, planning_inputs
 
 LARGE = {"epochs": 5, "batch_size": 32, "layerwise_decay": 1.0, "label_smoothing": 0.0}
@@ -45,6 +47,18 @@ def best() -> dict[str, Any]:
 )
 def test_which_candidates_are_tried(given: dict[str, Any], expected: str) -> None:
     assert choice(plan(**given), "candidates").value == expected
+
+
+def test_helper_rows_add_a_candidate() -> None:
+    helpers = HelperRows(
+        files=(), file="", digest="", rows_read=9, rows_kept=9, left_out={}, label_rows={}
+    )
+    inputs = planning_inputs()
+    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"auxiliary": helpers}))
+    ladder = "ngrams, frozen+ngrams, helped+ngrams, encoder+ngrams"
+    assert choice(plan_training(inputs), "candidates").value == ladder
+    without = replace(inputs, hardware=replace(inputs.hardware, can_freeze=False))
+    assert choice(plan_training(without), "candidates").value == "ngrams, encoder+ngrams"
 
 
 def test_candidates_of_the_config_go_before_the_budget() -> None:

@@ -22,7 +22,7 @@ from mlrun_assets.models.export import add_reader
 from mlrun_assets.models.onnx_export import write_graph
 from mlrun_assets.models.predictor import Predictor
 from mlrun_assets.models.served.onnx_classifier import OnnxClassifier
-from mlrun_assets.records import DatasetRecord
+from mlrun_assets.records import DatasetRecord, HelperRows
 from mlrun_assets.training.candidates import (
     CANDIDATES,
     PRIOR,
@@ -243,7 +243,8 @@ def test_each_candidate_is_served_the_same_by_all(
     name: str, trained: Trained, tmp_path: Path
 ) -> None:
     labels, parts = trained.dataset.labels, name.split("+")
-    factors = np.array([{"ngrams": 3.0, "frozen": 0.7, "encoder": 1.3}[part] for part in parts])
+    of_part = {"ngrams": 3.0, "frozen": 0.7, "helped": 0.6, "encoder": 1.3}
+    factors = np.array([of_part[part] for part in parts])
     winner = Judged(name, factors, np.zeros((0, len(labels))))
     paths = ExperimentPaths(trained.directory)
     write_model(trained.directory, winner, paths.encoder, labels, 32)
@@ -296,6 +297,35 @@ def test_the_test_split_has_no_part_in_the_choice(tiny_encoder: Path, tmp_path: 
         made.append((baseline, record))
     assert made[0][0].linear.accuracy != made[1][0].linear.accuracy
     assert made[0][1] == made[1][1]
+
+
+def test_helper_rows_are_trained_on_in_every_fold_and_by_one_part_only(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    """Helper rows with the labels turned round make the head that uses them worse than the other.
+
+    The helper rows are the rows themselves, many times, so that they decide.
+    """
+    splits = {split: word_rows(("a", "b"), 40, at) for split, at in {"train": 0, "val": 60}.items()}
+    dataset = write_splits(tmp_path, splits | {"test": splits["val"]}, ("a", "b"))
+    turned = [
+        {"text": row["text"], "label": "b" if row["label"] == "a" else "a"}
+        for row in 5 * [*splits["train"], *splits["val"]]
+    ]
+    pl.DataFrame(turned).write_parquet(ExperimentPaths(tmp_path).auxiliary)
+    helpers = HelperRows(
+        files=(), file="data/auxiliary.parquet", digest="", rows_read=400, rows_kept=400,
+        left_out={}, label_rows={"a": 200, "b": 200},
+    )  # fmt: skip
+    recipe = FAST.model_copy(update={"candidates": ("frozen", "helped")})
+    asked = TrainingRequest((recipe,), resolve_encoder(str(tiny_encoder), None, tmp_path), Config())
+    record = train_cheap(tmp_path, dataset.model_copy(update={"auxiliary": helpers}), asked)
+    alone = train_cheap(tmp_path, dataset, asked)
+    assert record.frozen and record.helped and alone.frozen and alone.helped
+    assert record.frozen.accuracy == alone.frozen.accuracy == alone.helped.accuracy
+    assert record.helped.accuracy < 0.3
+    assert record.frozen.accuracy > 0.6
+    assert record.linear == alone.linear
 
 
 def test_two_labels_of_which_one_has_a_single_row_are_trained(

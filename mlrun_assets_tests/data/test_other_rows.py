@@ -1,4 +1,4 @@
-"""Rows without labels: the texts that may be labelled next, and the lines of a pipe."""
+"""Rows of no split: helper rows, texts that may be labelled next, and the lines of a pipe."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
-from mlrun_assets.data import unlabelled
+from mlrun_assets.data import other_rows
 from mlrun_assets.data.checks.base import Dataset
+from mlrun_assets.data.other_rows import (
+    keep_helper_rows,
+    keep_unlabelled,
+    pipe_lines,
+    read_helper_rows,
+    read_unlabelled,
+    stored_helper_rows,
+)
 from mlrun_assets.data.reading import DataFile
-from mlrun_assets.data.unlabelled import keep_unlabelled, pipe_lines, read_unlabelled
 from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets_tests.examples import split_of, write_rows
+from mlrun_assets_tests.examples import dataset_record, split_of, write_rows
 
 
 def words(name: str, count: int = 40) -> str:
@@ -72,6 +79,59 @@ def test_what_is_known_or_of_no_use_is_left_out_and_counted(
         read_unlabelled(files(tmp_path, *kept), DataConfig()), dataset, tmp_path / "other"
     )
     assert again.digest == record.digest
+
+
+def labelled(directory: Path, *rows: tuple[object, object]) -> tuple[DataFile, ...]:
+    path = write_rows(
+        directory / "en.jsonl", [{"text": text, "label": label} for text, label in rows]
+    )
+    return (DataFile("en.jsonl", path),)
+
+
+def test_helper_rows_that_are_known_from_a_split_are_left_out_and_counted(
+    tmp_path: Path, dataset: Dataset
+) -> None:
+    known = [
+        words("a"),
+        VAL,
+        TEST,
+        f"{TEST} dheeraad",
+        f"{words('x')} {' '.join(VAL.split()[9:60])}",
+    ]
+    rows = [(words("n"), "b"), (words("n"), "b"), (None, "a"), *((text, "a") for text in known)]
+    read = read_helper_rows(labelled(tmp_path, *rows), DataConfig(), ("a", "b"))
+    record = keep_helper_rows(read, dataset, tmp_path)
+    assert record.left_out == {
+        "can't be read": 1,
+        "repeated": 1,
+        "known from train, val or test": len(known),
+    }
+    assert record.label_rows == {"a": 0, "b": 1}
+    record_of = dataset_record({"a": 2, "b": 2}).model_copy(update={"auxiliary": record})
+    texts, truth = stored_helper_rows(tmp_path, record_of)
+    assert (texts, truth.tolist()) == ([words("n")], [1])
+    other = read_helper_rows(labelled(tmp_path, (words("n"), "a")), DataConfig(), ("a", "b"))
+    assert keep_helper_rows(other, dataset, tmp_path).digest != record.digest
+
+
+def test_helper_rows_of_other_labels_are_refused_with_their_place(tmp_path: Path) -> None:
+    rows = [("one two", "a"), ("three four", "c"), ("five six", "d")]
+    with pytest.raises(DataError, match=r"line 2: `c` is not .* \(a, b\); 2 helper rows"):
+        read_helper_rows(labelled(tmp_path, *rows), DataConfig(), ("a", "b"))
+
+
+def test_labels_of_helper_rows_may_be_indices_of_the_configured_labels(tmp_path: Path) -> None:
+    files = labelled(tmp_path, ("one two", 1), ("three four", 0))
+    read = read_helper_rows(files, DataConfig(labels=("b", "a")), ("b", "a"))
+    assert read.frame["label"].to_list() == ["a", "b"]
+    with pytest.raises(DataError, match=r"line 1: `1` is not a label"):
+        read_helper_rows(files, DataConfig(), ("a", "b"))
+
+
+def test_helper_rows_that_are_all_known_are_an_error(tmp_path: Path, dataset: Dataset) -> None:
+    read = read_helper_rows(labelled(tmp_path, (TEST, "a")), DataConfig(), ("a", "b"))
+    with pytest.raises(DataError, match=r"data\.auxiliary_path: en\.jsonl: none of 1 text is left"):
+        keep_helper_rows(read, dataset, tmp_path)
 
 
 def test_only_the_columns_of_the_text_are_needed(tmp_path: Path) -> None:
@@ -145,9 +205,9 @@ def test_rows_that_trickle_do_not_wait_for_each_other(monkeypatch: pytest.Monkey
             now += 0.4
             return True
 
-    monkeypatch.setattr(unlabelled.select, "poll", Clock)
-    monkeypatch.setattr(unlabelled.time, "monotonic", lambda: now)
-    monkeypatch.setattr(unlabelled.os, "read", lambda descriptor, size: next(arrivals))
+    monkeypatch.setattr(other_rows.select, "poll", Clock)
+    monkeypatch.setattr(other_rows.time, "monotonic", lambda: now)
+    monkeypatch.setattr(other_rows.os, "read", lambda descriptor, size: next(arrivals))
 
     def received() -> Iterator[bytes | None]:
         with Path(os.devnull).open("rb") as file:
