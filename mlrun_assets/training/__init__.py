@@ -8,6 +8,5 @@ fine_tuning.py  the trainer function: a job in, a model directory and a history 
 trainer.py      the Trainer subclass: weighted loss, batches, several processes, clear errors
 checkpoints.py  sealed checkpoints, the newest sound one, training time
 progress.py     progress bar or lines; metrics log and history; TensorBoard and other trackers
-processes.py    backend `torchrun`, and jobs that other processes run
-ray_train.py    backend `ray`
+processes.py    jobs in other processes: the backends `torchrun` and `ray`
 """

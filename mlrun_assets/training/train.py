@@ -31,8 +31,12 @@ from mlrun_assets.training.job import (
     best_on_val,
     train_seeds,
 )
-from mlrun_assets.training.processes import check_torchrun, train_with_torchrun
-from mlrun_assets.training.ray_train import check_ray, train_with_ray
+from mlrun_assets.training.processes import (
+    check_ray,
+    check_torchrun,
+    train_with_ray,
+    train_with_torchrun,
+)
 from mlrun_assets.types import ProgressCallback
 
 

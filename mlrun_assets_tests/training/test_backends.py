@@ -23,11 +23,15 @@ import pytest
 
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import EncoderError, TrainingError
-from mlrun_assets.training import ray_train
+from mlrun_assets.training import processes
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult, JobFiles, JobRunner
-from mlrun_assets.training.processes import launch, train_with_torchrun
-from mlrun_assets.training.ray_train import check_ray, train_with_ray
+from mlrun_assets.training.processes import (
+    check_ray,
+    launch,
+    train_with_ray,
+    train_with_torchrun,
+)
 from mlrun_assets_tests.examples import changed, fine_tuning_result, sample_rows
 from mlrun_assets_tests.examples import weights as weights_of
 from mlrun_assets_tests.training import test_fine_tuning
@@ -173,7 +177,7 @@ def cluster(auth_mode: str) -> Iterator[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **ray_train.QUIET, "RAY_AUTH_MODE": auth_mode},
+        env={**os.environ, **processes.QUIET, "RAY_AUTH_MODE": auth_mode},
     ) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
@@ -204,10 +208,10 @@ def test_a_driver_that_can_not_connect_names_the_key(
     lost = Mock(side_effect=ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379"))
     monkeypatch.setattr("ray.init", lost)
     handover = JobFiles.of(job)
-    monkeypatch.setattr("sys.argv", ["ray_train", str(handover.directory), "2", "head:6379"])
-    monkeypatch.setattr(ray_train, "exit_with_launcher", lambda: None)
+    monkeypatch.setattr("sys.argv", ["processes", str(handover.directory), "2", "head:6379"])
+    monkeypatch.setattr(processes, "exit_with_launcher", lambda: None)
     with pytest.raises(SystemExit):
-        ray_train.main()
+        processes.drive()
     with pytest.raises(
         TrainingError, match=r"training\.ray_address head:6379: Ray can't connect .*; give the port"
     ):
@@ -290,8 +294,9 @@ def workers() -> list[int]:
 
 def trains(process: psutil.Process) -> bool:
     try:
-        command = " ".join(process.cmdline())
+        words = process.cmdline()
     except psutil.NoSuchProcess:  # it has just ended
         return False
-    ours = "mlrun_assets.training.processes" in command and "torch.distributed.run" not in command
-    return ours or "RayTrainWorker" in command
+    # A worker of torchrun has one argument; Ray's driver has more.
+    ours = words[-2:-1] == ["mlrun_assets.training.processes"]
+    return (ours and "torch.distributed.run" not in words) or "RayTrainWorker" in " ".join(words)
