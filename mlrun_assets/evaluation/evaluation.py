@@ -13,8 +13,14 @@ import polars as pl
 
 from mlrun_assets.config import Config
 from mlrun_assets.errors import ExperimentError, RecordError
-from mlrun_assets.evaluation import label_next
-from mlrun_assets.evaluation.calibration import accepted_rows, calibrate, coverage_curve
+from mlrun_assets.evaluation.calibration import (
+    accepted_rows,
+    calibrate,
+    coverage_curve,
+    read_unlabelled,
+    with_predictions,
+    write_label_next,
+)
 from mlrun_assets.evaluation.comparison import (
     ChallengerPredictions,
     Deployed,
@@ -218,17 +224,17 @@ def _choose_rows(
     frame, probabilities = val.frame.with_columns(split=pl.lit("val")), val.probabilities
     if dataset.unlabelled:
         file, seed = directory / dataset.unlabelled.file, val.config.training.seed
-        frame = label_next.read_unlabelled(file, seed)
+        frame = read_unlabelled(file, seed)
         probabilities = predictor.probabilities(frame["text"].to_list())
     others = {name: model.predict(frame["text"].to_list()) for name, model in models.items()}
     if not dataset.unlabelled:  # the baseline was fitted on the val rows in the end
         with np.load(ExperimentPaths(directory).part_scores) as parts:
             others["baseline"] = parts["ngrams"][-frame.height :].argmax(axis=1)
-    rows = label_next.with_predictions(frame, probabilities, val.labels, others)
+    rows = with_predictions(frame, probabilities, val.labels, others)
     if dataset.unlabelled and predictor.accept_confidence is not None:
         rows = rows.with_columns(accepted=pl.col("probability") >= predictor.accept_confidence)
     show_text = val.config.reports.show_text
-    return label_next.write_label_next(directory, rows, list(others), show_text=show_text)
+    return write_label_next(directory, rows, list(others), show_text=show_text)
 
 
 LOOKS_FILE = "test_looks.jsonl"

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from mlrun_assets.errors import RecordError
-from mlrun_assets.evaluation.label_next import (
+from mlrun_assets.evaluation.calibration import (
     MOST_CANDIDATES,
     MOST_ROWS,
     rank,
