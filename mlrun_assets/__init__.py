@@ -22,6 +22,7 @@ Imports go down this list, never up; import-linter holds it.
     records/        what one stage hands to the next, as frozen JSON records
     config/         `ml_config.yaml`: every setting and its default
     types.py        array types with shape and dtype; the progress callback
+    progress.py     what is seen of work that takes long: on a terminal, in a log
     machine.py      CPUs and memory, also in a container; settings of libraries
     files.py        writing files and directories whole or not at all
     errors.py       every error that this package raises on purpose

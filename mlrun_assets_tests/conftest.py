@@ -57,7 +57,6 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         "MLRUN_CONFIG",
         "MLRUN_EXPERIMENT",
         "MLRUN_SET",
-        "MLRUN_TERMINAL_COLUMNS",
         "DAGSTER_HOME",
         "HF_TOKEN",
     )

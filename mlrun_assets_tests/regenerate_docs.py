@@ -37,8 +37,6 @@ VARIABLES = {
     "MLRUN_CACHE": "Directory of unpacked encoders. Unset: `mlrun_assets` in `XDG_CACHE_HOME` or "
     "`~/.cache`.",
     "MLRUN_OFFLINE": "Set by the key `offline` for the processes of a run.",
-    "MLRUN_TERMINAL_COLUMNS": "Width of the progress bar. Set by `mlrun-assets run` for its "
-    "processes; empty: no bar.",
     "DAGSTER_HOME": "Directory of Dagster's history; an absolute path. Unset: `mlrun-assets run` "
     "uses `.dagster` beside the config file. Dagster's own commands need it.",
     "DAGSTER_MODULE_NAME": "Set to `mlrun_assets.definitions` for `dagster asset`. Not for "

@@ -21,7 +21,8 @@ import shutil
 import stat
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -102,6 +103,30 @@ def note(line: str) -> None:
 def show(text: object, *, err: bool = False) -> None:
     """Print text that may hold parts of the data: without its control characters."""
     _write(visible(str(text)), err=err)
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Show the progress of the block on standard error: live on a terminal, else in lines."""
+    from mlrun_assets.progress import PlainText, Terminal, shown_by
+
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        view = PlainText()
+        view.say("", "loading")
+        with shown_by(view):
+            yield
+        return
+    # Dagster redirects standard error itself.
+    own = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    with own, Terminal(own) as terminal, shown_by(terminal):
+        yield
+
+
+def shown_path(path: Path) -> str:
+    """The path; on a terminal as it is called from here."""
+    here = Path.cwd()
+    near = sys.stdout.isatty() and path.is_relative_to(here)
+    return str(path.relative_to(here) if near else path)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mlrun_assets.cli import as_json, command, note, say, show, show_columns, show_json, with_config
+from mlrun_assets.cli import (
+    as_json,
+    command,
+    note,
+    say,
+    show,
+    show_columns,
+    show_json,
+    shown_path,
+    with_config,
+)
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import ExperimentError, ProductionError, count
 from mlrun_assets.experiment import (
@@ -89,10 +101,15 @@ def resume_note(experiment: Experiment, config: LoadedConfig) -> str | None:
     stopped = manifest.status in RESUMABLE
     with suppress(OSError):  # users who may not write there can't see the lock
         stopped |= manifest.status is Status.RUNNING and not is_locked(experiment.directory)
-    opened = manifest.stages.get("experiment")
-    if stopped and opened and opened.status == "done":
-        return f"mlrun-assets run --resume {handle(experiment, config)}"
+    if stopped and can_resume(experiment):
+        return f"mlrun-assets run --resume {shlex.quote(handle(experiment, config))}"
     return None
+
+
+def can_resume(experiment: Experiment) -> bool:
+    """Whether its first stage, which `run --resume` needs, is done."""
+    opened = experiment.manifest.stages.get("experiment")
+    return opened is not None and opened.status == "done"
 
 
 @command("status", "Show production, the latest runs and open tech debt.", "status --limit 3")
@@ -246,8 +263,8 @@ def _shown(experiment: Experiment, facts: dict[str, Any]) -> Iterator[list[str]]
         failed = ", ".join(r.rule for r in decision.rules if r.outcome not in PASSED)
         yield ["rules", f"not passed: {failed}" if failed else "all passed"]
         yield from (["next" if not n else "", step] for n, step in enumerate(decision.next_steps))
-    yield ["directory", facts["directory"]]
-    yield ["report", facts["report"]]
+    yield ["directory", shown_path(Path(facts["directory"]))]
+    yield ["report", shown_path(Path(facts["report"]))]
 
 
 PASSED = (RuleOutcome.PASSED, RuleOutcome.OFF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlrun_assets.cli import command, note, note_defaults, override, show, with_config
-from mlrun_assets.config import COLUMNS_VARIABLE, SET_VARIABLE, LoadedConfig
+from mlrun_assets.cli import (
+    command,
+    note,
+    note_defaults,
+    override,
+    progress,
+    say,
+    show_columns,
+    shown_path,
+    with_config,
+)
+from mlrun_assets.cli.experiments import can_resume, handle
+from mlrun_assets.config import SET_VARIABLE, LoadedConfig
 from mlrun_assets.errors import MlrunError
 from mlrun_assets.experiment import Experiment, experiment_of_run, slug
 from mlrun_assets.files import locked
-from mlrun_assets.records import Status
+from mlrun_assets.records import DecisionRecord, Status
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -65,8 +77,6 @@ compute_logs:
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
-    from mlrun_assets.registries.registry import report_file
-    from mlrun_assets.runs.closing import run_summary
     from mlrun_assets.runs.stage import resume_experiment
 
     if name and resume is not None:
@@ -83,26 +93,43 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     resumed = None if resume is None else resume_experiment(config, resume, note)
     if resumed and not resumed.stages:
         experiment = resumed.experiment
-        show(f"{experiment.id} is already complete; nothing to resume", err=True)
+        say(f"{experiment.id} is already complete; nothing to resume", err=True)
     else:
         if resumed:
             stages = ", ".join(resumed.stages)
-            show(f"{resumed.experiment.id}: resuming with {stages}", err=True)
-        experiment = _execute(config, name, resumed)
-    manifest = experiment.manifest
-    show(f"\n{manifest.status}: {run_summary(experiment, config, manifest.error)}")
+            say(f"{resumed.experiment.manifest.title}: resuming with {stages}", err=True)
+        with progress():
+            experiment = _execute(config, name, resumed)
+    _conclude(experiment, config)
+    sys.exit(EXIT_CODES.get(experiment.manifest.status, 1))
+
+
+def _conclude(experiment: Experiment, config: LoadedConfig) -> None:
+    """Print how the run ended, why, and what to do next."""
+    from mlrun_assets.registries.registry import report_file
+    from mlrun_assets.runs.closing import run_summary
+
+    manifest, name = experiment.manifest, shlex.quote(handle(experiment, config))
+    say(f"\n{manifest.status}: {run_summary(experiment, config, manifest.error)}")
     if manifest.error and manifest.status is not Status.CANCELLED:
-        show(manifest.error, err=True)
-    show(f"experiment  {experiment.directory}")
-    show(f"report      {report_file(config.reports_dir, manifest.report).with_suffix('.html')}")
-    sys.exit(EXIT_CODES.get(manifest.status, 1))
+        say(manifest.error, err=True)
+    decision = experiment.find(DecisionRecord)
+    rows = []
+    if decision and manifest.status is Status.COMPLETE:
+        rows += [["verdict", str(decision.verdict)], ["", decision.sentence]]
+        rows += [["" if place else "next", step] for place, step in enumerate(decision.next_steps)]
+    rows.append(["experiment", f"{manifest.title} in {shown_path(experiment.directory)}"])
+    page = report_file(config.reports_dir, manifest.report).with_suffix(".html")
+    rows.append(["report", shown_path(page)])
+    rows.append(["", f"`mlrun-assets open {name}` shows it"])
+    if manifest.status in (Status.CANCELLED, Status.FAILED) and can_resume(experiment):
+        rows.append(["continue", f"mlrun-assets run --resume {name}"])
+    show_columns(rows)
 
 
 def _execute(config: LoadedConfig, name: str | None, resumed: ResumedRun | None) -> Experiment:
     """Run the graph in a new experiment, or the stages that are left in a resumed one."""
     use_dagster_home(config)
-    if sys.stderr.isatty():
-        os.environ[COLUMNS_VARIABLE] = str(os.get_terminal_size(sys.stderr.fileno()).columns)
     import dagster as dg
 
     from mlrun_assets.definitions import defs

@@ -19,7 +19,6 @@ from mlrun_assets.config.loading import DEFAULT_CONFIG_FILE, load_config, parse_
 from mlrun_assets.config.schema import Config, LoadedConfig, json_schema
 from mlrun_assets.config.sections import (
     BUILT_IN_SLICES,
-    COLUMNS_VARIABLE,
     CONFIG_VARIABLE,
     SET_VARIABLE,
     DeploymentConfig,

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 CONFIG_VARIABLE = "MLRUN_CONFIG"
 # Values that replace those of the file, one `key=value` a line: Dagster loads the config again.
 SET_VARIABLE = "MLRUN_SET"
-# Dagster puts a pipe between a run and the terminal, so the command line passes the width on.
-COLUMNS_VARIABLE = "MLRUN_TERMINAL_COLUMNS"
 
 Auto = Literal["auto"]
 Text = Annotated[str, Strict(), Field(min_length=1)]

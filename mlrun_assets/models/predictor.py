@@ -25,6 +25,7 @@ from transformers import (
 from mlrun_assets.errors import ExportError
 from mlrun_assets.machine import quiet_transformers
 from mlrun_assets.models.served.ngram_scorer import NGRAMS_DIR, NgramScorer
+from mlrun_assets.progress import task
 from mlrun_assets.types import FloatArray, IntArray, Probabilities, RowNumbers
 
 # 1024 tokens fit into the cache of a CPU; an accelerator needs more at once.
@@ -149,12 +150,17 @@ def run_batches(
     """
     device, found = model.device, np.zeros((len(encoded), width))
     lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        task("reading texts", int(lengths.sum()), "tokens") as advance,
+    ):
         for rows in batches_of_like_length(lengths, TOKENS_A_BATCH[device.type]):
             batch = tokenizer.pad(
                 {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
             )
             found[rows] = read(model(**batch.to(device))).double().cpu().numpy()
+            advance(int(lengths[rows].sum()))
     return found
 
 

@@ -96,6 +96,7 @@ def experiment(
         opened = opening.open_experiment(current, name, run_id, visibly(context.log.warning))
         tag_run(context, opened)
         stage = Stage(opened, current, run_id, visibly(context.log.info))
+        stage.progress(opened.manifest.title)
         with run_stage(stage, ExperimentRecord.asset):
             train.check_backend(current.settings.training)
             mlflow_mirror.check_mlflow(current, visibly(context.log.warning))
@@ -257,8 +258,6 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
         record = closing.complete_experiment(stage.experiment, stage.config, stage.run_id)
-        stage.progress(record.sentence)
-        stage.progress(f"report: {record.file}")
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )

@@ -1,7 +1,6 @@
 """The `ml_run` resource: config and experiment of a run; errors without a stack; a logger."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from mlrun_assets.errors import DataBlockedError, ExperimentError, MlrunError, m
 from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
 from mlrun_assets.markdown import visible
 from mlrun_assets.orchestration.dagster_internals import error_without_stack
+from mlrun_assets.progress import PlainText, current_view
 from mlrun_assets.records import DecisionRecord
 from mlrun_assets.runs import MADE_FROM
 from mlrun_assets.runs.stage import (
@@ -127,23 +127,22 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return about.get("dagster_event") is None and not skipped
 
 
-class _Plain(logging.Formatter):
-    """Time, asset, message."""
+class _ToView(logging.Handler):
+    """Shows asset and message where progress is shown, else on standard error."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def emit(self, record: logging.LogRecord) -> None:
         about = getattr(record, "dagster_meta", None) or {}
-        asset, message = about.get("op_name") or "", about.get("orig_message", "")
-        return f"{self.formatTime(record, '%H:%M:%S')}  {asset:<20}  {message}"
+        view = current_view() or PlainText()
+        view.say(about.get("op_name") or "", str(about.get("orig_message", "")))
 
 
 @dg.logger(
     config_schema={},
-    description="The progress of the stages on standard error, one line per message.",
+    description="The progress of the stages, one line per message, without Dagster's events.",
 )
 def plain_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """A logger that is not registered, so that no other settings change it."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain())
+    handler = _ToView()
     handler.addFilter(_is_ours)
     logger = logging.Logger("mlrun_assets", level=logging.INFO)
     logger.addHandler(handler)

@@ -1,6 +1,9 @@
-"""One bold sentence and one table per stage, for the Dagster UI."""
+"""One bold sentence and one table per stage, for the Dagster UI; one fact for a terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, code, escape, plain, prose
@@ -14,6 +17,7 @@ from mlrun_assets.records import (
     ExportRecord,
     PredictionsRecord,
     ProductionRecord,
+    Record,
     RegistryRecord,
     TechDebtRecord,
     TrainingPlan,
@@ -27,6 +31,7 @@ from mlrun_assets.reports.formatting import (
     NOTHING,
     digest,
     integer,
+    megabytes,
     number,
     percent,
     score,
@@ -176,6 +181,49 @@ def summarise_tech_debt(record: TechDebtRecord) -> str:
     changes = {change: len(record.numbers(change)) for change in ("new", "repeated", "resolved")}
     sentence = ", ".join(f"{integer(number)} {change}" for change, number in changes.items())
     return _summary(sentence, debt_table(record.changes))
+
+
+def fact_of(record: Record) -> str:
+    """The one fact that matters about what a stage made, in a few words; empty if there is none."""
+    fact = _FACTS.get(type(record))
+    return fact(record) if fact else ""
+
+
+def _dataset_fact(record: DatasetRecord) -> str:
+    failed = record.failed_checks
+    blocking = sum(check.blocks for check in failed)
+    quarantined = sum(split.rows_quarantined for split in record.splits.values())
+    numbers = {
+        "row": record.rows,
+        "quarantined row": quarantined,
+        "blocking check": blocking,
+        "warning": len(failed) - blocking,
+    }
+    return ", ".join(count(number, noun) for noun, number in numbers.items() if number)
+
+
+def _evaluation_fact(record: EvaluationRecord) -> str:
+    baseline = record.baseline.other_f1
+    against = f", n-gram baseline {baseline.value:.3f}" if baseline else ""
+    return f"test {f1_name(record)} {record.f1.value:.3f}{against}"
+
+
+_FACTS: dict[type[Record], Callable[[Any], str]] = {
+    ExperimentRecord: lambda record: count(record.known_runs, "earlier run"),
+    DatasetRecord: _dataset_fact,
+    TrainingPlan: lambda record: f"candidates {', '.join(record.recipe.candidates)}",
+    BaselineRecord: lambda record: f"n-gram baseline macro-F1 {record.linear.f1_macro.value:.3f}",
+    CheckpointRecord: lambda record: (
+        f"{record.chosen}, macro-F1 {record.winner.f1_macro.value:.3f}"
+    ),
+    EvaluationRecord: _evaluation_fact,
+    ExportRecord: lambda record: (
+        f"{megabytes(record.size_bytes)}, p95 {number(record.latency_ms_p95)} ms"
+    ),
+    DecisionRecord: lambda record: str(record.verdict),
+    ProductionRecord: lambda record: record.sentence.rstrip("."),
+    TechDebtRecord: lambda record: count(len(record.changes), "item"),
+}
 
 
 def _summary(sentence: str, body: Markdown) -> str:

@@ -21,6 +21,7 @@ from mlrun_assets.experiment import (
     unlock_experiment,
 )
 from mlrun_assets.machine import peak_memory_mb
+from mlrun_assets.progress import Lines, current_view, shown_by
 from mlrun_assets.records import (
     CheckpointRecord,
     DatasetRecord,
@@ -30,6 +31,8 @@ from mlrun_assets.records import (
     Status,
     TrainingPlan,
 )
+from mlrun_assets.reports import formatting
+from mlrun_assets.reports.summaries import fact_of
 from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
 from mlrun_assets.runs.closing import (
     close_experiment,
@@ -87,8 +90,11 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
         reopen_experiment(experiment, stage.config)
     experiment.forget(dependants(name))
     clock = _Clock(experiment, name)
+    view = current_view() or Lines(stage.progress)
+    view.begin(name)
     try:
-        yield stage
+        with shown_by(view):
+            yield stage
     except Exception as error:
         close_after_error(stage, Status.FAILED, f"{name}: {message_of(error)}", clock)
         raise
@@ -96,9 +102,17 @@ def run_stage(stage: Stage, name: str) -> Iterator[Stage]:
         close_after_error(stage, Status.CANCELLED, f"cancelled in {name}", clock)
         raise
     else:
-        clock.stop("done")
+        seconds = clock.stop("done")
+        stage.progress(f"{_fact(experiment, name)}{formatting.seconds(seconds)}")
     finally:
+        view.begin("")
         _release(stage)
+
+
+def _fact(experiment: Experiment, name: str) -> str:
+    """The fact that matters about what the stage made, before its time; empty if there is none."""
+    record = experiment.find(STAGE_RECORDS[name]) if name in STAGE_RECORDS else None
+    return f"{fact}, " if record and (fact := fact_of(record)) else ""
 
 
 def _release(stage: Stage) -> None:
@@ -162,11 +176,13 @@ class _Clock:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
         self._write(StageRun(status="running"))
 
-    def stop(self, status: str) -> None:
+    def stop(self, status: str) -> float:
+        """Write how the stage ended; returns its seconds."""
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         memory = round(peak_memory_mb(), 1)
         figures = {"seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
         self._write(StageRun(status=status, **figures, peak_memory_mb=memory))
+        return wall
 
     def _write(self, run: StageRun) -> None:
         self._experiment.update(stages={**self._experiment.manifest.stages, self._name: run})

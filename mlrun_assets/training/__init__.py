@@ -7,6 +7,6 @@ job.py          one training job as plain values, its files, its result; several
 fine_tuning.py  the trainer function: a job in, a model directory and a history out
 trainer.py      the Trainer subclass: weighted loss, batches, several processes, clear errors
 checkpoints.py  sealed checkpoints, the newest sound one, training time
-progress.py     progress bar or lines; metrics log and history; TensorBoard and other trackers
+progress.py     how far the training is; metrics log and history; TensorBoard and other trackers
 processes.py    jobs in other processes: the backends `torchrun` and `ray`
 """

@@ -27,6 +27,7 @@ from mlrun_assets.data.folds import FOLDS, LabelledRows, read_rows
 from mlrun_assets.data.other_rows import stored_helper_rows
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import link_or_copy, new_directory, write_atomically
+from mlrun_assets.machine import quiet_transformers
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.models import ngrams
 from mlrun_assets.records import (
@@ -441,7 +442,8 @@ def write_empty_encoder(model_dir: Path, labels: tuple[str, ...], max_length: in
     model = BertForSequenceClassification(config)
     for parameter in model.parameters():
         parameter.data.zero_()
-    model.save_pretrained(str(model_dir))
+    with quiet_transformers():
+        model.save_pretrained(str(model_dir))
     padding, unknown = "[PAD]", "[UNK]"
     backend = Tokenizer(models.WordLevel({padding: 0, unknown: 1}, unk_token=unknown))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -259,7 +259,7 @@ def _compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> None:
     """Write the model as transformers reads it; the directory appears when it is complete."""
-    with new_directory(model_dir, replace=True) as directory:
+    with quiet_transformers(), new_directory(model_dir, replace=True) as directory:
         model.save_pretrained(str(directory))
         tokenizer.save_pretrained(str(directory))
         remove_code(directory)

@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import MlrunError, TrainingError
 from mlrun_assets.machine import usable_cpus
 from mlrun_assets.training.job import FineTuningResult, JobFiles
@@ -174,7 +173,7 @@ def launch(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **env, COLUMNS_VARIABLE: ""},  # a log file has no columns
+            env={**os.environ, **env},
             start_new_session=True,
         ) as process,
     ):

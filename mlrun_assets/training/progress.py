@@ -1,21 +1,18 @@
-"""Progress bar or lines, the metrics log and its history, TensorBoard and other trackers."""
+"""How far the training is, the metrics log and its history, TensorBoard and other trackers."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
@@ -23,24 +20,20 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
-from mlrun_assets.config import COLUMNS_VARIABLE
 from mlrun_assets.errors import TrainingError, count
 from mlrun_assets.files import write_atomically
+from mlrun_assets.progress import Lines, current_view, shown_by, task
 from mlrun_assets.records import EpochMetrics
 from mlrun_assets.types import ProgressCallback
 
 TENSORBOARD = "tensorboard"
-BAR = (
-    "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {rate_fmt}, "
-    "about {remaining} left{postfix}"
-)
 
 
 # Progress
 
 
 class Progress(TrainerCallback):
-    """A bar on a terminal, elsewhere a line every tenth of the steps; val scores per epoch.
+    """How far the training is, and the val scores of each epoch.
 
     Rate and time left come from the steps of this attempt, validation and checkpoints included.
     Early stopping may end training sooner.
@@ -48,8 +41,8 @@ class Progress(TrainerCallback):
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
-        self._started, self._first_step = time.perf_counter(), 0
-        self._bar: tqdm[Any] | None = None
+        self._shown = ExitStack()
+        self._advance: Callable[..., None] = lambda *_: None
         self._loss = ""
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
@@ -57,56 +50,32 @@ class Progress(TrainerCallback):
             return
         epochs = count(math.ceil(args.num_train_epochs), "epoch")
         self._progress(f"training: {state.max_steps:,} steps, at most {epochs}")
-        self._started, self._first_step = time.perf_counter(), state.global_step
-        columns = os.environ.get(COLUMNS_VARIABLE, "")
-        if sys.stderr.isatty():
-            columns = str(os.get_terminal_size(sys.stderr.fileno()).columns)
-        if columns.isdecimal() and int(columns):
-            self._bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc="training",
-                bar_format=BAR,
-                file=sys.stderr,
-                ncols=int(columns),
-                mininterval=0.5,
-                smoothing=0,  # the mean rate: the last one leaves out the pause after an epoch
-                unit=" steps",
-            )
+        if not current_view():  # a process that only trains
+            self._shown.enter_context(shown_by(Lines(self._progress)))
+        self._advance = self._shown.enter_context(
+            task("training", state.max_steps, "steps", state.global_step)
+        )
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
             self._loss = f"loss {logs['loss']:.3f}"
 
     def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._loss, refresh=False)
-            self._bar.update()
-            return
-        step, steps = state.global_step, state.max_steps
-        if step * 10 // steps > (step - 1) * 10 // steps:
-            rate = (step - self._first_step) / (time.perf_counter() - self._started)
-            left = tqdm.format_interval((steps - step) / rate)
-            line = f"step {step:,} of {steps:,}, {rate:.2f} steps/s, about {left} left"
-            self._progress(f"training: {line}{self._loss and f', {self._loss}'}")
+        self._advance(1, self._loss)
 
     def on_evaluate(
         self, args: Any, state: TrainerState, *_: Any, metrics: dict[str, float], **__: Any
     ) -> None:
         if state.is_world_process_zero:
-            with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
-                self._progress(
-                    f"training: epoch {state.epoch:.0f}, "
-                    f"val macro-F1 {metrics['eval_f1_macro']:.3f}, "
-                    f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
-                )
+            self._progress(
+                f"training: epoch {state.epoch:.0f}, "
+                f"val macro-F1 {metrics['eval_f1_macro']:.3f}, "
+                f"accuracy {metrics['eval_accuracy']:.3f}, loss {metrics['eval_loss']:.3f}"
+            )
 
     def close(self) -> None:
-        """Keep the bar on the screen, so that the next output starts on a line of its own."""
-        if self._bar is not None:
-            self._bar.close()
+        """The training has ended, however."""
+        self._shown.close()
 
 
 # The metrics log and its history

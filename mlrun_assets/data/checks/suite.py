@@ -24,6 +24,7 @@ from mlrun_assets.data.label_names import is_number, look_alikes
 from mlrun_assets.data.rows import MOST_LISTED, RAW_CHARACTERS, Quarantine, QuarantinedRow
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import count, listed
+from mlrun_assets.progress import task
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 
 
@@ -97,13 +98,15 @@ def run_checks(dataset: Dataset) -> tuple[CheckResult, ...]:
     ``dataset`` is what `set_conflicts_aside` returns: the rows that are trained on.
     """
     results = []
-    for name, check in CHECKS.items():
-        if name in dataset.config.quality.skip:
-            results.append(CheckResult(off(name)))
-        elif dataset.token_problem and name in ON_TOKENS:
-            results.append(CheckResult(off(name, f"no token counts: {dataset.token_problem}")))
-        else:
-            results.append(run_check(name, check, dataset))
+    with task("checking the data", len(CHECKS), "checks") as advance:
+        for name, check in CHECKS.items():
+            if name in dataset.config.quality.skip:
+                results.append(CheckResult(off(name)))
+            elif dataset.token_problem and name in ON_TOKENS:
+                results.append(CheckResult(off(name, f"no token counts: {dataset.token_problem}")))
+            else:
+                results.append(run_check(name, check, dataset))
+            advance()
     return tuple(results)
 
 
