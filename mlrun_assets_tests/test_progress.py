@@ -85,7 +85,8 @@ def test_on_a_terminal_every_line_fits(
     with Terminal(screen) as view, shown_by(view):
         view.begin("evaluation_metrics")
         with task("reading texts", 40_000, "tokens") as advance:
-            advance(12_345, "a note")
+            wait[0] += 10
+            advance(12_345)
             view._live.refresh()
         view.say("evaluation_metrics", "test macro-F1 0.831, " + "word " * 20)
     shown = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
