@@ -801,7 +801,8 @@ def answer_here(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
     """What a probe of transformers answers, without its fresh process."""
     assert mode == "transformers"
     predict = probe._load_transformers(str(directory))
-    return probe.Answers(predict(texts), {"load_seconds": 0.1, **probe._speed(predict, texts)})
+    labels, speed = probe._predict(predict, texts)
+    return probe.Answers(labels, {"load_seconds": 0.1, **speed})
 
 
 WORD_LABELS = ("farming", "sports")

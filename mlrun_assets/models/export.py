@@ -75,12 +75,12 @@ def export_model(
             texts, max_length = val["text"].to_list(), dataset.max_length
             with ThreadPoolExecutor(1) as probes:  # it mostly imports while the graph is written
                 asked = probes.submit(probe_transformers, export_dir, texts[:ROWS_COMPARED])
-                expected = _checkpoint_labels(model_dir, texts, max_length)
+                expected = ExpectedLabels(model_dir, texts, max_length)
                 graph_error = _write_onnx(export_dir, max_length) if config.onnx else None
                 answers = asked.result()
             onnx, onnx_reason = None, graph_error
             if config.onnx and not graph_error:
-                onnx, onnx_reason = _probe_onnx(export_dir, texts, expected)
+                onnx, onnx_reason = _probe_onnx(export_dir, expected)
             digest = digest_directory(export_dir)
     except OSError as error:
         free = shutil.disk_usage(directory).free
@@ -93,25 +93,39 @@ def export_model(
         digest=digest,
         size_bytes=size_bytes,
         rows_compared=len(answers.labels),
-        agreement=_agreement(expected[:ROWS_COMPARED], answers.labels),
+        agreement=expected.agreement(answers.labels),
         onnx=onnx,
         onnx_reason=onnx_reason,
         **answers.speed,
     )
 
 
-def _checkpoint_labels(model_dir: Path, texts: list[str], max_length: int) -> list[str]:
-    """The labels that the checkpoint itself predicts, in float32."""
-    from mlrun_assets.models.predictor import Predictor
+class ExpectedLabels:
+    """The labels that the checkpoint itself predicts for ``texts``."""
 
-    predictor = Predictor(model_dir, max_length, exact=True)
-    numbers = predictor.probabilities(texts).argmax(axis=1)
-    return [predictor.labels[number] for number in numbers]
+    def __init__(self, model_dir: Path, texts: list[str], max_length: int) -> None:
+        self.texts = texts
+        self._model_dir, self._max_length = model_dir, max_length
+        self._labels = self._predict(texts)
 
+    def agreement(self, labels: list[str]) -> float:
+        """The share of ``labels`` that are the checkpoint's; the texts are the first ones.
 
-def _agreement(expected: list[str], labels: list[str]) -> float:
-    """Share of rows with the same label."""
-    return sum(a == b for a, b in zip(expected, labels, strict=True)) / len(expected)
+        A bfloat16 label may be another than that of float32, so the checkpoint predicts the texts
+        whose labels differ again, in float32.
+        """
+        differ = [row for row, label in enumerate(labels) if label != self._labels[row]]
+        if differ:
+            exact = self._predict([self.texts[row] for row in differ], exact=True)
+            differ = [row for row, label in zip(differ, exact, strict=True) if label != labels[row]]
+        return (len(labels) - len(differ)) / len(labels)
+
+    def _predict(self, texts: list[str], *, exact: bool = False) -> list[str]:
+        from mlrun_assets.models.predictor import Predictor
+
+        predictor = Predictor(self._model_dir, self._max_length, exact=exact)
+        numbers = predictor.probabilities(texts).argmax(axis=1)
+        return [predictor.labels[number] for number in numbers]
 
 
 # The ONNX form
@@ -134,19 +148,17 @@ def _write_onnx(export_dir: Path, max_length: int) -> str | None:
     return None
 
 
-def _probe_onnx(
-    export_dir: Path, texts: list[str], expected: list[str]
-) -> tuple[OnnxExport | None, str | None]:
+def _probe_onnx(export_dir: Path, expected: ExpectedLabels) -> tuple[OnnxExport | None, str | None]:
     """The ONNX form if it gives the ``expected`` labels; else it is removed for a reason."""
     file = export_dir / ONNX_FILE
     try:
         # A process without torch predicts all val rows.
-        answers = probe_onnx(file.parent, texts)
-        agreement = _agreement(expected, answers.labels)
+        answers = probe_onnx(file.parent, expected.texts)
+        agreement = expected.agreement(answers.labels)
         if agreement < MIN_AGREEMENT:
             raise ExportError(
-                f"it gives the checkpoint's label to {100 * agreement:.1f} % of {len(texts):,} "
-                f"val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
+                f"it gives the checkpoint's label to {100 * agreement:.1f} % of "
+                f"{len(expected.texts):,} val rows, below the required {100 * MIN_AGREEMENT:.1f} %"
             )
     except ExportError as error:
         return None, _without_onnx(file, error)

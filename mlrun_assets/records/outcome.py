@@ -278,7 +278,7 @@ class OnnxExport(Record):
 class ExportRecord(Record):
     """The exported model, measured in fresh processes.
 
-    The numbers are for the transformers form; ``rows_per_second`` is for 64 texts.
+    The numbers are for the transformers form; ``rows_per_second`` is for 64 texts or more.
     ``onnx_reason`` says why an ONNX form was tried and left out.
     """
 

@@ -50,7 +50,8 @@ def run_export(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(classifier, tmp_path / "model")
     dataset = dataset_record(dict.fromkeys(LABELS, 1))
     val = pl.DataFrame((sample_rows("train") * 2)[:ROWS])
-    answers = export._checkpoint_labels(classifier, val["text"].to_list(), dataset.max_length)
+    texts = val["text"].to_list()
+    answers = export.ExpectedLabels(classifier, texts, dataset.max_length)._labels
     file = tmp_path / dataset.splits["val"].file
     file.parent.mkdir(parents=True, exist_ok=True)
     val.with_columns(pl.Series("label", answers)).write_parquet(file)
@@ -157,3 +158,18 @@ def test_a_changed_checkpoint_is_not_exported(run_export: Export, tmp_path: Path
     with pytest.raises(ExportError, match="not the files that training wrote"):
         run_export()
     assert left_behind(tmp_path) == set()
+
+
+def test_labels_that_differ_from_those_in_bfloat16_are_compared_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_float32 = {"one": "a", "two": "b", "three": "a"}
+
+    def predict(_: object, texts: list[str], *, exact: bool = False) -> list[str]:
+        return [in_float32[text] if exact else "a" for text in texts]
+
+    monkeypatch.setattr(export.ExpectedLabels, "_predict", predict)
+    expected = export.ExpectedLabels(Path("model"), list(in_float32), 32)
+    assert expected.agreement(["a", "b", "a"]) == 1
+    assert expected.agreement(["a", "b"]) == 1
+    assert expected.agreement(["b", "b", "a"]) == pytest.approx(2 / 3)
