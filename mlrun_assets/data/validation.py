@@ -259,6 +259,8 @@ def token_counter(encoder: EncoderSource) -> CountTokens:
     unknown = tokenizer.unk_token_id
 
     def count(texts: list[str]) -> TokenCounts:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
         encoded = [item.ids for item in tokenizer.backend_tokenizer.encode_batch_fast(texts)]
         return TokenCounts(
             np.array([len(ids) for ids in encoded], dtype=np.int64),

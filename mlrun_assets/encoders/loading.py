@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +135,22 @@ def digest_encoder(encoder: EncoderSource) -> str:
 def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
     """Load the encoder's tokenizer with transformers' ``AutoTokenizer``.
 
+    Callers in one process share it: a quarter of a million pieces take over a second to load. So a
+    caller sets truncation and padding for itself, and changes nothing else.
+
     Raises:
         EncoderError: it can't be loaded, can't make batches (no padding token, not backed by
             ``tokenizers``), or does not fit the encoder (ids beyond its vocabulary).
     """
-    directory = source_directory(source)
-    config = load_config(source)
+    load_config(source)  # its errors are the clearest
+    files = sorted(Path(source_directory(source)).iterdir())
+    return _read_tokenizer(source, tuple((file, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=1)
+def _read_tokenizer(source: EncoderSource, _: tuple[object, ...]) -> PreTrainedTokenizerFast:
+    """Read the tokenizer again if a file has changed."""
+    directory, config = source_directory(source), load_config(source)
     with quiet_transformers():
         from transformers import AutoTokenizer
 

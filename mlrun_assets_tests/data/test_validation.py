@@ -17,7 +17,14 @@ from mlrun_assets.data import rows as rows_module
 from mlrun_assets.data.checks.base import Previous
 from mlrun_assets.data.reading import SplitRows, normalise_rows
 from mlrun_assets.data.text import ALL_STEPS, normalise
-from mlrun_assets.data.validation import data_name, find_previous, validate_dataset
+from mlrun_assets.data.validation import (
+    data_name,
+    find_previous,
+    token_counter,
+    validate_dataset,
+)
+from mlrun_assets.encoders.loading import load_tokenizer
+from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import DataError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.records import SPLITS, DatasetRecord, PriorRun
@@ -115,6 +122,13 @@ def test_a_few_conflicting_rows_are_quarantined_and_the_rest_goes_on(
 def test_the_name_of_the_data_is_configured_or_its_directory(make_project: MakeProject) -> None:
     assert data_name(load_config(make_project())) == "data"
     assert data_name(load_config(make_project(data={"name": "warar"}))) == "warar"
+
+
+def test_tokens_are_counted_whole_after_the_tokenizer_was_used_to_cut(tiny_encoder: Path) -> None:
+    source = resolve_encoder(str(tiny_encoder), None, tiny_encoder)
+    load_tokenizer(source)("a b c d", truncation=True, padding="max_length", max_length=3)
+    few, many = token_counter(source)(["a", "a b c d"]).tokens
+    assert few < many and many > 3
 
 
 def test_the_previous_dataset_is_the_newest_of_the_name_that_was_sound(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def test_loading_is_quiet_and_leaves_the_settings(
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     logging.set_verbosity_warning()
+
+
+def test_a_tokenizer_is_read_again_only_if_a_file_changes(xlmr_copy: Path) -> None:
+    source = directory_source(xlmr_copy)
+    first = load_tokenizer(source)
+    assert load_tokenizer(source) is first
+    os.utime(xlmr_copy / "tokenizer.json", (0, 0))
+    assert load_tokenizer(source) is not first
 
 
 WEIGHT = "roberta.encoder.layer.1.output.dense.weight"
