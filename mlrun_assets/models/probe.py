@@ -9,6 +9,7 @@ reader that is stored in ONNX_DIR and fails if the process imports torch or tran
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -162,4 +163,6 @@ def _timed(predict: Predict, texts: list[str]) -> tuple[list[str], float]:
 
 
 if __name__ == "__main__":
+    gc.disable()  # this process ends soon, and its imports make a million objects
     json.dump(_main(*sys.argv[1:]), sys.stdout)
+    gc.freeze()
