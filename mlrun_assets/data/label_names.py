@@ -32,11 +32,12 @@ def name_labels(splits: dict[str, SplitRows], data: DataConfig) -> LabelSet:
     """Replace indices of ``data.labels`` by names, in the frames of ``splits``.
 
     The labels of all splits are read one way: as indices only if none is a name, no name is a
-    number, and the numbers count from 0. Without ``data.labels`` the labels are those of train.
+    number, and the numbers count from 0. Without ``data.labels`` the labels are those of train, or
+    of all splits if no row of train can be used.
     """
     found = {label for rows in splits.values() for label in rows.frame["label"].unique()}
     if not data.labels:
-        names = label_set(splits["train"].frame["label"])
+        names = label_set(splits["train"].frame["label"]) or label_set(pl.Series(list(found)))
         return LabelSet(names, dict.fromkeys(found.difference(names), "no row of train has it"))
     names = tuple(dict.fromkeys(normal_labels(data.labels, data.language)))
     indices = {label: int(label) for label in found if _INDEX.fullmatch(label)}

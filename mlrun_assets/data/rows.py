@@ -129,7 +129,8 @@ def check_columns(found: Iterable[str], data: DataConfig, file: str) -> list[str
     needed = [*data.text_columns, data.label_column, data.id_column, *data.extra_columns]
     missing = [f"`{name}`" for name in dict.fromkeys(needed) if name and name not in found]
     if missing:
-        listed = ", ".join(f"`{shorten(printable(name), 40)}`" for name in found[:12]) or "none"
+        # Not shortened by `shorten`, which would hide the spaces around a name.
+        listed = ", ".join(f"`{printable(name)[:40]}`" for name in found[:12]) or "none"
         raise DataError(
             f"{file}: no column {', '.join(missing)}; it has {listed}: correct text_columns, "
             "label_column and the other columns in the data section of ml_config.yaml"

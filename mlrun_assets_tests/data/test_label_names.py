@@ -105,6 +105,16 @@ def test_labels_are_read_one_way_in_all_splits(tmp_path: Path, split: str) -> No
     assert all(row["reason"] == "unknown label" and place in row["detail"] for row in aside)
 
 
+def test_without_a_usable_row_of_train_the_other_splits_are_judged_by_their_labels(
+    tmp_path: Path,
+) -> None:
+    labels = {"train": [True, False], "val": ["x", "y"], "test": ["x", "y"]}
+    record, _ = validate(tmp_path, labels)
+    assert record.quarantine_reasons == {"label of a wrong type": 2}
+    assert check_of(record, "schema").message.startswith("100.0% of train quarantined (label of a")
+    assert "train lacks x, y" in check_of(record, "every_label_in_every_split").message
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [(["b", "a", "b"], ("a", "b")), (["10", "2", "-1"], ("-1", "2", "10")), ([], ())],
