@@ -15,7 +15,7 @@ from typing import TypeVar
 from filelock import FileLock
 
 from mlrun_assets.config import Config, LoadedConfig, read_config
-from mlrun_assets.errors import ExperimentError, RecordError, hide_credentials
+from mlrun_assets.errors import ConfigError, ExperimentError, RecordError, hide_credentials
 from mlrun_assets.files import acquire, locked, write_atomically
 from mlrun_assets.records import (
     BaselineRecord,
@@ -235,12 +235,20 @@ def create_experiment(directory: Path, manifest: Manifest, config: LoadedConfig)
     return experiment
 
 
+def _changed_settings(file: Path) -> str:
+    """What the config sets in place of the defaults; all of it if this version can't read it."""
+    try:
+        text = read_config(file).to_yaml(defaults=False)
+    except ConfigError:
+        text = file.read_text(encoding="utf-8")
+    return hide_credentials(text)  # an earlier version stored them, too
+
+
 def run_records(manifest: Manifest, experiment: Experiment) -> RunRecords:
     """All records of a run; None for those that are missing or damaged."""
     return RunRecords(
         manifest=manifest,
-        # An earlier version stored credentials, too.
-        config_yaml=hide_credentials(read_config(experiment.paths.config).to_yaml(defaults=False)),
+        config_yaml=_changed_settings(experiment.paths.config),
         experiment=experiment.find(ExperimentRecord),
         dataset=experiment.find(DatasetRecord),
         plan=experiment.find(TrainingPlan),

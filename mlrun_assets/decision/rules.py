@@ -98,9 +98,11 @@ def _naming_labels(result: RuleResult, evaluation: EvaluationRecord) -> RuleResu
     weak = weak[:MOST_NAMED]
     theirs, of = sum(wrong[label] for label in weak), sum(wrong.values())
     names = listed(f"{label.label} (F1 {label.f1:.2f})" for label in weak)
+    these = "this label" if len(weak) == 1 else "these labels"
     remedy = (
         f"Label more rows of {names}, then run again. Of the {of:,} wrong test rows, {theirs:,} "
-        f"are there: without these, accuracy would be {1 - (of - theirs) / test.rows:.3f}."
+        f"have {these}: if all of these were right, accuracy would be "
+        f"{1 - (of - theirs) / test.rows:.3f}."
     )
     return result.model_copy(update={"remedy": remedy})
 

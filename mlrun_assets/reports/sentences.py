@@ -259,8 +259,8 @@ STAGES = {
     "tech_debt": "tech-debt registry",
 }
 _CONTINUE = (
-    "Re-execute the run from failure: it continues this experiment, and training resumes from the "
-    "newest sound checkpoint."
+    "Continue it with `mlrun-assets run --resume {id}`, or in Dagster: Re-execute, From failure. "
+    "Training resumes from the newest sound checkpoint."
 )
 _NEXT = {
     Status.BLOCKED: "Fix the data as the checks under Data describe, or change their thresholds "
@@ -332,7 +332,7 @@ def headline(records: RunRecords) -> Markdown:
 
 def in_short(records: RunRecords) -> list[Markdown]:
     """How good the model is, and whether it beats the baseline and production, for anybody."""
-    evaluation, baseline, moved = records.evaluation, records.baseline, records.production
+    evaluation, baseline = records.evaluation, records.baseline
     if evaluation is None:
         return []
     test = evaluation.test
@@ -353,8 +353,6 @@ def in_short(records: RunRecords) -> list[Markdown]:
         serving = _beats(
             production, f"the model in production ({escape(production.against)})", evaluation
         )
-    if moved and moved.moved:
-        serving = Markdown(f"{serving} {prose(moved.sentence)}.")
     return [good, simple, serving]
 
 
@@ -408,7 +406,7 @@ def next_steps(records: RunRecords) -> list[str]:
     """How to continue after an early end; what the decision advises; which rows to label."""
     steps: list[str] = []
     if ended_early(records):
-        steps.append(Markdown(_NEXT[records.manifest.status]))
+        steps.append(_NEXT[records.manifest.status].format(id=records.manifest.id))
     decision = records.decision
     # A model that is in production already needs no promotion.
     promotion = f"mlrun-assets promote {records.manifest.id}"

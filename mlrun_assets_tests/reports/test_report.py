@@ -91,7 +91,7 @@ def test_a_failed_run_shows_the_error_in_full_and_what_to_do() -> None:
     assert "Stages that left no record: trained checkpoint, evaluation, " in report
     assert report.index("## What to do next") < report.index("## Data\n")
     assert report.count("## What to do next") == 1
-    assert "Re-execute the run from failure" in report
+    assert "Continue it with `mlrun-assets run --resume exp_20261123T031500Z`" in report
     assert "The model was not evaluated." in report
     assert render_report(cancelled_run(), {}).count("cancelled in") == 1
 

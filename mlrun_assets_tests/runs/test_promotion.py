@@ -71,9 +71,7 @@ def test_a_card_is_written_before_anybody_decides_and_goes_with_the_model(
     assert "base_model: FacebookAI/xlm-roberta-base" in card and "license: cc-by-4.0" in card
     experiment.save(kept)
     report = Path(write_report(experiment.manifest, experiment, config).file)
-    link = f"../../../experiments/{experiment.id}/records/model_card.md"
-    assert f"[model card]({link})" in report.read_text(encoding="utf-8")
-    assert (report.parent / link).exists()
+    assert "The model card, `records/model_card.md`" in report.read_text(encoding="utf-8")
 
     promote_by_hand(experiment, config, None, "Hodan")
     assert (config.production_dir / "current/README.md").read_text(encoding="utf-8") == card
