@@ -194,14 +194,14 @@ class _Screen:
 class Terminal:
     """A live line about the stage and one about its task; lines that stay are written above."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, doing: str = "loading") -> None:
         """``stream`` is a terminal that Dagster does not redirect."""
         from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._spinner = Spinner("line")
-        self._stage, self._since = "loading", time.monotonic()
+        self._stage, self._since = doing, time.monotonic()
         self._tasks: list[Task] = []
         self._console = Console(file=_Screen(stream), highlight=False)  # type: ignore[arg-type]
         self._live = Live(

@@ -22,7 +22,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -106,19 +106,23 @@ def show(text: object, *, err: bool = False) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[None]:
-    """Show the progress of the block on standard error: live on a terminal, else in lines."""
+def progress(doing: str = "loading", *, in_lines: bool = True) -> Iterator[None]:
+    """Show the progress of the block on standard error: live on a terminal, else in lines.
+
+    ``in_lines``: not only on a terminal.
+    """
     from mlrun_assets.progress import PlainText, Terminal, shown_by
 
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         view = PlainText()
-        view.say("", "loading")
-        with shown_by(view):
+        if in_lines:
+            view.say("", doing)
+        with shown_by(view) if in_lines else nullcontext():
             yield
         return
     # Dagster redirects standard error itself.
     own = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
-    with own, Terminal(own) as terminal, shown_by(terminal):
+    with own, Terminal(own, doing) as terminal, shown_by(terminal):
         yield
 
 

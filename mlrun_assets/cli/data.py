@@ -16,6 +16,7 @@ from mlrun_assets.cli import (
     discard,
     note,
     note_defaults,
+    progress,
     say,
     show,
     show_columns,
@@ -26,6 +27,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import EncoderError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import open_atomically, temporary_directory
+from mlrun_assets.progress import task
 from mlrun_assets.records import DatasetRecord
 
 
@@ -57,7 +59,8 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
         nullcontext(output) if output else temporary_directory("check-data")
     ) as directory:
         paths = ExperimentPaths(directory)
-        dataset = _validate(config, paths.directory)
+        with progress("check-data", in_lines=False):
+            dataset = _validate(config, paths.directory)
         lists = paths.listed_rows()
         if json:
             kept = {what: str(file) for what, file in lists.items()} if output else {}
@@ -112,16 +115,18 @@ def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
 
 @command(
     "predict",
-    "Label the rows of FILE with the production model. FILE is JSON Lines, CSV, TSV or "
-    "Parquet; `-` reads JSON Lines from standard input. Prints each row as a line of JSON with "
-    "`label` and `probability`; an input column with the same name is renamed, for example from "
-    "`label` to `input_label`. If the model has a confidence threshold "
+    "Label texts with the production model. TEXT is one text. FILE is JSON Lines, CSV, TSV or "
+    "Parquet. `-` reads standard input: JSON Lines, or a text per line. Prints each row as "
+    "a line of JSON with `label` and `probability`; an input column with the same name is renamed, "
+    "for example from `label` to `input_label`. If the model has a confidence threshold "
     "(deployment.min_precision), `accepted` is true or false. Probabilities are rounded to the "
     "digits that bfloat16 can support; --explain gives six decimals.",
+    'predict "Kooxda kubadda ayaa guulaysatay"',
     "predict new.jsonl --output labelled.jsonl",
     "predict new.csv --explain",
+    'predict "Beeraha" --version baseline-v2',
 )
-@click.argument("source", metavar="FILE|-")
+@click.argument("source", metavar="TEXT|FILE|-")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -139,7 +144,9 @@ def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
     is_flag=True,
     help="Add `error` to a row that can't be labelled, and continue.",
 )
-@click.option("--version", help="The version to use. Default: the one in production.")
+@click.option(
+    "--version", help="A version or an experiment, by its name or id. Default: production."
+)
 @with_config
 def predict(  # noqa: PLR0913  click gives every option by its name
     config: LoadedConfig,
@@ -152,34 +159,36 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     version: str | None,
 ) -> None:
     """Label row by row; only a window of rows is in memory."""
-    from tqdm import tqdm
-
     from mlrun_assets.data.other_rows import read_stream
     from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 
-    chosen = prediction.version_to_ask(config, version)
-    data = prediction.data_of(chosen, config.settings.data)
+    model = prediction.model_to_ask(config, version)
+    data = model.data(config.settings.data)
     if source == "-":
         source = "standard input"
         rows = prediction.text_rows(read_stream(sys.stdin.buffer, source, data), source, data)
     else:
-        rows = prediction.rows_of_file(Path(source), data)
+        rows = prediction.rows_to_label(source, data)
     options = PredictOptions(all_labels=all_labels, explanation=explain, skip_invalid=skip_invalid)
-    classifier = prediction.load_classifier(config, chosen, exact=explain)
+    with progress("predict", in_lines=False):
+        classifier = prediction.load_classifier(model, exact=explain)
     answers = answer_rows(rows, classifier, options)
-    labelled, bad = 0, 0
-    hidden = not sys.stderr.isatty() or (output is None and sys.stdout.isatty())
+    labelled, bad, read_all = 0, 0, False
+    # A bar would be among the answers.
+    hidden = output is None and sys.stdout.isatty()
     with (
         _opened(output) as file,
-        tqdm(unit=" rows", file=sys.stderr, disable=hidden, dynamic_ncols=True) as bar,
+        nullcontext() if hidden else progress("predict", in_lines=False),
+        task("labelling") as advance,
     ):
         for window in prediction.write_answers(answers, file):
             labelled += len(window)
             bad += sum("error" in answer for answer in window)
-            bar.update(len(window))
-        if not labelled:
-            note(f"{source}: no rows")
+            advance(len(window))
+        read_all = True
+    if read_all and not labelled:
+        note(f"{source}: no rows")
     if bad:
         note(f"{count(bad, 'row')} could not be labelled; see `error`")
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from mlrun_assets.cli import command, show, with_config
+from mlrun_assets.cli import command, progress, say, show, shown_path, with_config
 from mlrun_assets.config import LoadedConfig, json_schema
 from mlrun_assets.experiment import find_experiment
 
@@ -25,10 +25,17 @@ from mlrun_assets.experiment import find_experiment
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     """Deploy the model and print what changed."""
+    from mlrun_assets.production.pointer import LINK
     from mlrun_assets.runs.promotion import promote_by_hand, user_name
 
     found = find_experiment(config.experiments_dir, experiment)
-    show(promote_by_hand(found, config, reason, user_name()).sentence)
+    with progress("promote", in_lines=False):
+        moved = promote_by_hand(found, config, reason, user_name())
+    say(moved.sentence)
+    say(
+        f"The model is in {shown_path(config.production_dir / LINK)}. Try it with "
+        '`mlrun-assets predict "TEXT"`.'
+    )
 
 
 @command(
@@ -44,7 +51,9 @@ def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     """Restore the version and print what changed."""
     from mlrun_assets.runs.promotion import roll_back, user_name
 
-    show(roll_back(config, to, reason, user_name()).sentence)
+    with progress("rollback", in_lines=False):
+        moved = roll_back(config, to, reason, user_name())
+    say(moved.sentence)
 
 
 @command(
@@ -63,7 +72,9 @@ def push(config: LoadedConfig, target: str, version: str | None, public: bool) -
     """Copy the model and print where it is."""
     from mlrun_assets.production import publishing
 
-    show(publishing.push(config, target, version, public=public))
+    with progress("push", in_lines=False):
+        place = publishing.push(config, target, version, public=public)
+    show(place)
 
 
 @command("schema", "Print the JSON Schema of ml_config.yaml, for editors.", "schema > schema.json")

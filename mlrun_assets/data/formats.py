@@ -30,7 +30,7 @@ from mlrun_assets.errors import DataError, listed
 
 # Reading JSON Lines
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ARRAY_START = 1 << 10  # bytes in which the bracket of an array must be
 _JSON_TOKEN = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
@@ -56,7 +56,7 @@ def json_rows(file: io.BufferedReader, name: str, limit: int) -> Iterator[bytes]
     Raises:
         DataError: an array has no end.
     """
-    start = file.peek(_ARRAY_START)[:_ARRAY_START].removeprefix(_BYTE_ORDER_MARK).lstrip()
+    start = file.peek(_ARRAY_START)[:_ARRAY_START].removeprefix(BYTE_ORDER_MARK).lstrip()
     lines = not start.startswith(b"[")
     return bounded_lines(file, limit) if lines else _array_elements(file, name, limit)
 
@@ -114,7 +114,7 @@ def parse_json_lines(
         if len(content) > limit:
             yield ParsedRow(line, content[:RAW_BYTES], row_too_long(limit))
             continue
-        stripped = content.removeprefix(_BYTE_ORDER_MARK).strip()
+        stripped = content.removeprefix(BYTE_ORDER_MARK).strip()
         if not stripped:
             continue
         row = parse(stripped)

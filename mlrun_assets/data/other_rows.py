@@ -6,8 +6,9 @@ import hashlib
 import os
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.leakage import holders
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, find_near_matches
-from mlrun_assets.data.formats import parse_json_lines
+from mlrun_assets.data.formats import BYTE_ORDER_MARK, parse_json_lines
 from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.reading import (
     DataFile,
@@ -29,7 +30,13 @@ from mlrun_assets.data.reading import (
     read_split,
     readable,
 )
-from mlrun_assets.data.rows import ParsedRow
+from mlrun_assets.data.rows import (
+    NOT_UTF8,
+    RAW_BYTES,
+    ParsedRow,
+    QuarantinedRowError,
+    row_too_long,
+)
 from mlrun_assets.data.sources import AUXILIARY, UNLABELLED
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.errors import DataError, count, listed
@@ -214,14 +221,52 @@ def read_whole_rows(file: DataFile, data: DataConfig) -> Iterator[ParsedRow]:
 
 
 def read_stream(stream: BinaryIO, name: str, data: DataConfig) -> Iterator[ParsedRow | None]:
-    """The JSON Lines of a pipe as they arrive; None after a while without new ones.
+    """The rows of a pipe as they arrive; None after a while without new ones.
+
+    They are JSON Lines if the first begins like an object. Otherwise each line is a text.
 
     Raises:
         DataError: the pipe can't be read.
     """
     with readable(name):
         limit = int(data.max_row_mb * 1e6)
-        yield from parse_json_lines(pipe_lines(stream, limit), limit, whole=True)
+        lines, before = pipe_lines(stream, limit), list[bytes]()
+        for content in lines:
+            if content is None:
+                yield None
+                continue
+            before.append(content)
+            if start := content.removeprefix(BYTE_ORDER_MARK).strip():
+                every = chain(before, lines)
+                if start.startswith((b"{", b"[{")):
+                    yield from parse_json_lines(every, limit, whole=True)
+                else:
+                    yield from _parse_texts(every, limit, data)
+                break
+
+
+def _parse_texts(
+    lines: Iterable[bytes | None], limit: int, data: DataConfig
+) -> Iterator[ParsedRow | None]:
+    line = 0
+    for content in lines:
+        line += content is not None
+        text = (content or b"").removeprefix(BYTE_ORDER_MARK).strip()
+        if content is None:
+            yield None
+        elif len(content) > limit:
+            yield ParsedRow(line, content[:RAW_BYTES], row_too_long(limit))
+        elif text:
+            yield ParsedRow(line, text, row_of_text(text, data))
+
+
+def row_of_text(text: bytes, data: DataConfig) -> dict[str, Any] | QuarantinedRowError:
+    """A row with ``text`` in the first text column; the others are empty."""
+    try:
+        known = text.decode("utf-8")
+    except UnicodeDecodeError:
+        return QuarantinedRowError(*NOT_UTF8)
+    return {**dict.fromkeys(data.text_columns), data.text_columns[0]: known}
 
 
 def pipe_lines(stream: BinaryIO, limit: int, patience: float = 1.0) -> Iterator[bytes | None]:

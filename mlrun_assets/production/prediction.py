@@ -1,11 +1,13 @@
-"""Label files and streams of rows with the model in production, or with an earlier version."""
+"""Label texts, files and streams with the model in production, or of a version or experiment."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import BinaryIO
 import orjson
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.data.other_rows import read_stream, read_whole_rows
+from mlrun_assets.data.other_rows import read_stream, read_whole_rows, row_of_text
 from mlrun_assets.data.reading import DataFile
 from mlrun_assets.data.rows import ParsedRow, QuarantinedRowError, joined_text
 from mlrun_assets.data.sources import data_file, fetch_sources, join_digests, source_paths
@@ -24,43 +26,72 @@ from mlrun_assets.files import digest_file, open_atomically, temporary_directory
 from mlrun_assets.markdown import visible_json
 from mlrun_assets.production.answers import Answer, Classifier, PredictOptions, TextRow, answer_rows
 from mlrun_assets.production.pointer import read_production
-from mlrun_assets.production.versions import verify, versions
-from mlrun_assets.records import PredictionsRecord, ProductionVersion
+from mlrun_assets.production.versions import find_model, model_dir_of, verify_files
+from mlrun_assets.progress import task
+from mlrun_assets.records import (
+    DatasetRecord,
+    ExportRecord,
+    PredictionsRecord,
+    ProductionVersion,
+)
 from mlrun_assets.types import Probabilities, ProgressCallback
 
 PREDICTIONS_DIR = "predictions"
 _DIGITS = 12
 
 
-def version_to_ask(config: LoadedConfig, wanted: str | None = None) -> ProductionVersion:
-    """The version named ``wanted``, else that in production; `ProductionError` if there is none."""
-    directory = config.production_dir
-    if wanted is None:
-        if version := read_production(directory):
-            return version
+@dataclass(frozen=True)
+class ModelToAsk:
+    """A model directory that predicts: of a version of production, or of an experiment.
+
+    ``text_columns`` and ``language`` say how its texts were prepared; None: unknown.
+    """
+
+    name: str
+    directory: Path
+    digest: str
+    max_length: int
+    text_columns: tuple[str, ...] | None
+    language: str | None
+
+    def data(self, data: DataConfig) -> DataConfig:
+        """``data`` with the text columns and the language that the model was trained on."""
+        learned = {"text_columns": self.text_columns, "language": self.language}
+        return data.model_copy(update={name: value for name, value in learned.items() if value})
+
+
+def model_to_ask(config: LoadedConfig, wanted: str | None = None) -> ModelToAsk:
+    """The version or experiment named ``wanted``, as `find_model`; None: the one in production.
+
+    Raises:
+        ExperimentError: there is no such version or experiment.
+        ProductionError: nothing is in production, or the experiment has no exported model.
+    """
+    production = config.production_dir
+    found = find_model(config, wanted) if wanted else read_production(production)
+    if found is None:
         raise ProductionError(
-            f"{directory}: nothing is in production; run `mlrun-assets promote "
-            "EXPERIMENT`, after `mlrun-assets run` if there is no experiment yet"
+            f"{production}: nothing is in production; run `mlrun-assets promote EXPERIMENT`, or "
+            "try the model of an experiment with `mlrun-assets predict --version EXPERIMENT`, "
+            "after `mlrun-assets run` if there is none yet"
         )
-    known = {version.version: version for version in versions(directory)}
-    if wanted not in known:
+    if isinstance(found, ProductionVersion):
+        model_dir = model_dir_of(production, found.version)
+        known = (found.text_columns, found.language)
+        return ModelToAsk(found.version, model_dir, found.digest, found.max_length, *known)
+    export, dataset = found.find(ExportRecord), found.find(DatasetRecord)
+    if not export or not dataset:
         raise ProductionError(
-            f"{directory}: there is no version `{wanted}`; choose one of: "
-            f"{', '.join(known) or 'none was promoted yet'}"
+            f"{found.manifest.title}: it has no exported model ({found.manifest.status}); name "
+            "another experiment"
         )
-    return known[wanted]
+    data = found.config(config).settings.data
+    directory, known = found.directory / export.model_dir, (data.text_columns, data.language)
+    return ModelToAsk(found.id, directory, export.digest, dataset.max_length, *known)
 
 
-def data_of(version: ProductionVersion, data: DataConfig) -> DataConfig:
-    """``data`` with the text columns and the language that the model was trained on."""
-    learned = {"text_columns": version.text_columns, "language": version.language}
-    return data.model_copy(update={name: value for name, value in learned.items() if value})
-
-
-def load_classifier(
-    config: LoadedConfig, version: ProductionVersion, *, exact: bool = False
-) -> Classifier:
-    """The model of a version, after a check of its files.
+def load_classifier(model: ModelToAsk, *, exact: bool = False) -> Classifier:
+    """The model, after a check of its files.
 
     ``exact`` probabilities are computed in float32. Others may differ by a few hundredths, which is
     more than most single words change.
@@ -75,23 +106,46 @@ def load_classifier(
         """A predictor whose `OSError` is reported as the model's, not as the output file's."""
 
         def probabilities(self, texts: list[str]) -> Probabilities:
-            with _readable(version):
+            with _readable(model.name):
                 return super().probabilities(texts)
 
-    with _readable(version):
-        model_dir = verify(config.production_dir, version)
-        return ReadablePredictor(model_dir, version.max_length, exact=exact)
+    with _readable(model.name), task(f"loading {model.name}"):
+        verify_files(model.directory, model.digest)
+        return ReadablePredictor(model.directory, model.max_length, exact=exact)
 
 
 @contextmanager
-def _readable(version: ProductionVersion) -> Iterator[None]:
+def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise ProductionError(
-            f"{version.version}: the model can't be read: {error.strerror or error}; make its "
-            "files readable, or choose another version"
+            f"{name}: the model can't be read: {error.strerror or error}; make its files "
+            "readable, or choose another version"
         ) from error
+
+
+# What is certainly meant as the name of a file, and what may be.
+_DATA_FILE = re.compile(r"(?is).*\.(jsonl?|ndjson|[ct]sv|txt|parquet|arrow|gz|zst|bz2|xz)")
+_PATH = re.compile(r"\S*[/\\]\S*|\S+\.\w+")
+
+
+def rows_to_label(source: str, data: DataConfig) -> Iterator[TextRow | None]:
+    """The rows of a file, or ``source`` itself as the text of the only row.
+
+    Raises:
+        DataError: a file is missing, can't be read, or is no data file.
+    """
+    with suppress(OSError, ValueError):  # too long for a path, or with a zero character
+        if source.strip() and Path(source).exists():
+            return rows_of_file(Path(source), data)
+    if _DATA_FILE.fullmatch(source) or _PATH.fullmatch(source):
+        raise DataError(
+            f"{source}: no such file; to label a text that looks like a path, write it to a pipe, "
+            "as in `echo TEXT | mlrun-assets predict -`"
+        )
+    row = ParsedRow(1, source, row_of_text(source.encode("utf-8", "surrogateescape"), data))
+    return text_rows([row], "the text", data)
 
 
 def rows_of_file(path: Path, data: DataConfig) -> Iterator[TextRow | None]:
@@ -163,21 +217,21 @@ def label_sources(config: LoadedConfig, progress: ProgressCallback) -> Predictio
             "rows to label: a file, a pattern, a URL, or a list of them"
         )
     sources = source_paths(config, ("predict",))
-    version = version_to_ask(config)
+    version = model_to_ask(config)
     with temporary_directory("predict") as fetched:
         files = fetch_sources(sources, fetched)["predict"]
-        progress(f"predictions: labelling {count(len(files), 'file')} with {version.version}")
+        progress(f"predictions: labelling {count(len(files), 'file')} with {version.name}")
         digest = join_digests([digest_file(file.path) for file in files])
-        stem = f"{PREDICTIONS_DIR}/{version.version}/{digest.partition(':')[2][:_DIGITS]}"
-        classifier = load_classifier(config, version)
+        stem = f"{PREDICTIONS_DIR}/{version.name}/{digest.partition(':')[2][:_DIGITS]}"
+        classifier = load_classifier(version)
         started = time.perf_counter()
         with open_atomically(config.production_dir / f"{stem}.jsonl") as output:
-            data = data_of(version, config.settings.data)
+            data = version.data(config.settings.data)
             label_rows, unusable, accepted = _label(files, classifier, data, output)
         seconds = time.perf_counter() - started
     rows = label_rows.total()
     record = PredictionsRecord(
-        version=version.version,
+        version=version.name,
         file=f"{stem}.jsonl",
         rows=rows,
         rows_skipped=unusable,

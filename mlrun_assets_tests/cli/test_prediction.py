@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,16 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import load_config
+from mlrun_assets.files import digest_directory
 from mlrun_assets.production.prediction import label_sources
-from mlrun_assets_tests.examples import WORD_LABELS, serve_words
+from mlrun_assets.records import ExportRecord, Verdict
+from mlrun_assets_tests.examples import (
+    WORD_LABELS,
+    finished,
+    project,
+    serve_words,
+    word_model,
+)
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
@@ -142,7 +151,10 @@ def test_a_file_is_written_whole_or_not_at_all(predict: Any, home: Path) -> None
         (["-", "--output", "/dev/null"], 1, "not a regular file"),
         (["-", "--output", "ml_config.yaml/x"], 1, "can't be written"),
         (["broken.jsonl"], 1, "broken.jsonl, line 2: not JSON"),
-        (["-", "--version", "exp_9"], 1, "no version `exp_9`; choose one of: exp_1"),
+        (["-", "--version", "exp_9"], 2, "no version `exp_9`; there are:\n  words (exp_1)"),
+        ([""], 1, "the text, line 1: empty text"),
+        (["new/rows"], 1, "new/rows: no such file; to label a text that looks like a path"),
+        (["new rows.csv"], 1, "new rows.csv: no such file"),
         (
             ["-", "--config", "empty/a.yaml"],
             1,
@@ -158,6 +170,40 @@ def test_wrong_calls(predict: Any, home: Path, words: list[str], code: int, said
     called = predict(*words)
     assert (called.returncode, called.answers) == (code, [])
     assert said in called.stderr
+
+
+def test_a_text_is_labelled_as_it_is_typed(predict: Any, home: Path) -> None:
+    (answer,) = predict("waa gool, e.g. 3/4").answers
+    assert (answer["text"], answer["label"]) == ("waa gool, e.g. 3/4", "sports")
+    assert predict("gool").answers[0]["label"] == "sports"
+
+
+def test_lines_that_are_no_json_are_texts(predict: Any) -> None:
+    called = predict("-", piped=b"\xef\xbb\xbf\n waa gool\r\n\n{beer}\nbeer iyo waa")
+    assert [answer["text"] for answer in called.answers] == ["waa gool", "{beer}", "beer iyo waa"]
+    assert [answer["label"] for answer in called.answers][::2] == ["sports", "farming"]
+    called = predict("-", "--skip-invalid", piped=b"gool\n\xff\n")
+    assert called.answers[1]["error"].startswith("not UTF-8")
+
+
+def test_the_model_of_an_experiment_is_tried_before_it_is_promoted(
+    tmp_path: Path, tiny_encoder: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = project(tmp_path, monkeypatch)
+    experiment = finished(config, "first", Verdict.REJECTED)
+    shutil.rmtree(experiment.directory / "export")
+    word_model(experiment.directory / "export", tiny_encoder)
+    digest = digest_directory(experiment.directory / "export")
+    export = experiment.load(ExportRecord)
+    experiment.save(export.model_copy(update={"digest": digest, "model_dir": "export"}))
+    called = call("predict", "gool", "--version", "First", cwd=tmp_path)
+    assert called.returncode == 2 and "first (exp_" in called.stderr
+    called = call("predict", "gool", "--version", "first", cwd=tmp_path)
+    assert called.answers[0]["label"] == "sports", called.stderr
+    assert "predict --version EXPERIMENT" in call("predict", "gool", cwd=tmp_path).stderr
+    experiment.paths.record("exported_model").unlink()
+    called = call("predict", "gool", "--version", experiment.id, cwd=tmp_path)
+    assert called.returncode == 1 and "it has no exported model (Complete)" in called.stderr
 
 
 @pytest.mark.parametrize("during", ["__init__", "probabilities"])
@@ -236,7 +282,7 @@ def test_ctrl_c_leaves_no_half_file(
         yield from [lines(GOAL)] * 100
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlrun_assets.data.unlabelled.pipe_lines", interrupted)
+    monkeypatch.setattr("mlrun_assets.data.other_rows.pipe_lines", interrupted)
     called = predict("-", "--output", "stopped.jsonl")
     assert (called.returncode, called.stderr.strip()) == (130, "cancelled")
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))
