@@ -32,7 +32,8 @@ def template(name: str) -> jinja2.Template:
     )
     environment.globals |= {"count": count, "markdown": markdown}
     # By name, because these modules import this one.
-    for module in ("data_section", "formatting", "model_card", "scores", "sentences", "tables"):
+    modules = "data_section formatting model_card scores sentences summaries tables"
+    for module in modules.split():
         environment.globals[module] = import_module(f"mlrun_assets.reports.{module}")
     return environment.get_template(name)
 

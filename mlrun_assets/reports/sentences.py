@@ -441,32 +441,13 @@ def _rows_sentence(records: RunRecords) -> Markdown | None:
     )
 
 
-# The summary of each folded section
-
-
-def scores_fact(records: RunRecords) -> str:
-    """Accuracy and F1 on test."""
-    evaluation = records.evaluation
-    if evaluation is None:
-        return "the n-gram baseline; the model was not evaluated"
-    return (
-        f"accuracy {evaluation.test.accuracy.value:.3f}, {evaluation.f1_kind}-F1 "
-        f"{evaluation.f1.value:.3f} on {count(evaluation.test.rows, 'test row')}"
-    )
+# Facts beside the titles of folded sections; `summaries.fact_of` has the others
 
 
 def rules_fact(decision: DecisionRecord) -> str:
     """How many rules have each outcome."""
     outcomes = Counter(rule.outcome for rule in decision.rules)
     return ", ".join(f"{outcomes[each]} {each}" for each in RuleOutcome if outcomes[each])
-
-
-def data_fact(dataset: DatasetRecord) -> str:
-    """Rows, and how many checks block and warn."""
-    blocking = sum(check.blocks for check in dataset.failed_checks)
-    warnings = count(len(dataset.failed_checks) - blocking, "warning")
-    checks = count(blocking, "blocking check")
-    return f"{count(dataset.rows, 'row')}, {checks}, {warnings}"
 
 
 def cost_fact(manifest: Manifest) -> str:
