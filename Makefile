@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test ray check lint docs audit clean
+.PHONY: help setup run ui test ray browser check lint docs audit clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,16 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/dagster instance info > /dev/null # two runs at once must not create the history
 	touch $(STAMP)
 
-run: export DAGSTER_MODULE_NAME := mlrun_assets.definitions
+# Without -W, both first print that `dg` has replaced them.
+DAGSTER := $(BIN)/python -W 'ignore:Function' -m dagster
+
 run: $(STAMP) ## Run everything on ml_config.yaml, from data to report.
 	mkdir -p $(DAGSTER_HOME)
-	dagster asset materialize --select +deployment_report
+	$(DAGSTER) asset materialize -m mlrun_assets.definitions --select +deployment_report
 
-# `dagster dev` hangs silently if DAGSTER_MODULE_NAME is exported: it also passes a workspace file to
-# its processes, and they refuse the combination.
+# `dagster dev` hangs if DAGSTER_MODULE_NAME is exported: see docs/decisions/003.
 ui: $(STAMP) ## Start Dagster's UI on http://127.0.0.1:3000 (this machine only).
 	mkdir -p $(DAGSTER_HOME)
-	env -u DAGSTER_MODULE_NAME dagster dev --host 127.0.0.1 --port 3000
+	env -u DAGSTER_MODULE_NAME $(DAGSTER) dev --host 127.0.0.1 --port 3000
 
 lint: $(STAMP)
 	ruff check .
@@ -45,7 +46,7 @@ lint: $(STAMP)
 	mypy
 
 # Two test workers on two cores: one thread each.
-check test ray: export OMP_NUM_THREADS := 1
+check test ray browser: export OMP_NUM_THREADS := 1
 check: lint ## Style, imports, types and the quick tests: before each commit.
 	pytest -q -m 'not slow' -n 2
 
@@ -57,8 +58,8 @@ $(VENV)/.mlflow: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mlflow]'
 	touch $@
 
-test: lint $(VENV)/.mlflow ## All tests except those with Ray: before you merge.
-	pytest -q -n 2 --dist loadscope --no-loadscope-reorder # no run of a module's fixture twice
+test: lint $(VENV)/.mlflow ## All tests except those with Ray or a browser: before you merge.
+	pytest -q -m 'not browser' -n 2 --dist loadscope --no-loadscope-reorder # no run of a module's fixture twice
 
 ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
@@ -69,6 +70,13 @@ $(VENV)/.docs: $(STAMP)
 
 docs: $(VENV)/.docs ## Build the documents as a site in site/; a broken link fails.
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+$(VENV)/.browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'
+	touch $@
+
+browser: $(VENV)/.browser ## The tests of Dagster's UI; they need Chromium (apt install chromium).
+	pytest -q -m browser
 
 audit: $(STAMP) ## Look up known vulnerabilities of the pinned packages; needs the network.
 	$(BIN)/python -m pip install --quiet pip-audit

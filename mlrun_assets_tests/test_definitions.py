@@ -68,6 +68,7 @@ def test_every_asset_is_described_owned_grouped_and_has_kinds() -> None:
     for key in graph().get_all_asset_keys():
         node = graph().get(key)
         assert node.description and node.owners and node.kinds
+        assert node.code_version or key not in graph().materializable_asset_keys
         assert node.group_name != "default"
 
 

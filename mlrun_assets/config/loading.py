@@ -35,13 +35,14 @@ _PLACE_KEYS = ("path", "dir", "uri", "address", "model.name")
 _WORDS_FOR_FLAGS = {"yes", "no", "on", "off", "y", "n"}
 
 
-def load_config(file: Path | str | None = None) -> LoadedConfig:
+def load_config(file: Path | str | None = None, overrides: Sequence[str] = ()) -> LoadedConfig:
     """Read the config file, and allow or refuse this process the network as it says.
 
     Args:
         file: the file; None: the one that ``MLRUN_CONFIG`` names, else ``ml_config.yaml`` in the
-            working directory, else all defaults. The lines of ``MLRUN_SET``, such as
-            ``training.epochs=2``, replace values of the file.
+            working directory, else all defaults.
+        overrides: lines such as ``training.epochs=2``, which replace values of the file. Those of
+            ``MLRUN_SET`` come first.
 
     Raises:
         ConfigError: the named file is missing, is not YAML, or has mistakes. The message lists
@@ -51,7 +52,7 @@ def load_config(file: Path | str | None = None) -> LoadedConfig:
     # pathlib raises for some names, such as `~nobody`.
     path = Path(os.path.expanduser(named or DEFAULT_CONFIG_FILE)).absolute()  # noqa: PTH111
     secrets: dict[str, str] = {}
-    overrides = os.environ.get(SET_VARIABLE, "").split("\n")
+    overrides = [*os.environ.get(SET_VARIABLE, "").split("\n"), *overrides]
     if not named and not path.exists():
         settings = parse_config("", "--set", secrets, overrides)
         set_offline(settings.offline)

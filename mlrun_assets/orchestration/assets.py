@@ -6,14 +6,17 @@ returns metadata. Thresholds and decisions are in the rooms that these functions
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data import validation
-from mlrun_assets.data.sources import AUXILIARY, join_digests
+from mlrun_assets.data.sources import AUXILIARY, digest_sources, join_digests, split_sources
 from mlrun_assets.decision import verdict
 from mlrun_assets.encoders.loading import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
@@ -42,17 +45,50 @@ from mlrun_assets.training import train
 
 OWNERS = ["team:ml"]
 
+# A new version of the package makes what an older one made stale.
+CODE_VERSION = version("mlrun-assets")
+# What an asset does beyond its own record: `tag:"mlrun/reads"="test"` selects the assets that look
+# at the test split.
+TAGS = {
+    "baseline_metrics": {"mlrun/reads": "test"},
+    "evaluation_metrics": {"mlrun/reads": "test"},
+    "production_model": {"mlrun/changes": "production"},
+    "experiment_registry": {"mlrun/changes": "registry"},
+    "tech_debt_registry": {"mlrun/changes": "registry"},
+    "predictions": {"mlrun/changes": "predictions"},
+}
+
 raw_splits = [
     dg.AssetSpec(
         f"raw_{split}",
-        group_name="data",
+        group_name="raw_files",
         kinds={"file"},
         owners=OWNERS,
-        description=f"The files in data.{split}_path. A run that reads them reports their digest "
-        "as the data version.",
+        description=f"The files in data.{split}_path, as they are: nothing here changes them. "
+        "Observe it to see whether they have changed. A run observes what it reads.",
     )
     for split in (*SPLITS, AUXILIARY)
 ]
+with warnings.catch_warnings(category=dg.BetaWarning, action="ignore"):
+
+    @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]
+        specs=raw_splits, can_subset=True
+    )
+    def raw_files(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.ObserveResult]:
+        """Digests of the data files; files at a URL have none before they are fetched."""
+        with plain_errors():
+            config = ml_run.load_config()
+            for split in (*SPLITS, AUXILIARY):
+                key = dg.AssetKey(f"raw_{split}")
+                if key in context.selected_asset_keys:
+                    digest = digest_sources(split_sources(config, split))
+                    yield dg.ObserveResult(
+                        asset_key=key,
+                        metadata={"files": _file_names(config, split)},
+                        data_version=dg.DataVersion(digest) if digest else None,
+                    )
+
+
 stages: list[dg.AssetsDefinition] = []
 
 
@@ -68,6 +104,8 @@ def _stage(
             group_name=group,
             kinds=set(kinds),
             owners=OWNERS,
+            tags=TAGS.get(body.__name__),
+            code_version=CODE_VERSION,
         )(body)
         stages.append(asset)
         return asset
@@ -76,11 +114,17 @@ def _stage(
 
 
 class ExperimentConfig(dg.Config):
-    """Launch options of a run."""
+    """Launch options of a run. The launchpad leaves out a field whose default is None."""
 
-    name: str | None = Field(
-        default=None,
-        description="Name of the experiment. Default: MLRUN_EXPERIMENT, else a timestamp.",
+    name: str = Field(
+        default="",
+        description="Name of the experiment, such as `more rows`. Empty: MLRUN_EXPERIMENT, else a "
+        "timestamp.",
+    )
+    overrides: list[str] = Field(
+        default=[],
+        description="Values that replace those of the config in this run only, such as "
+        "`training.budget=fast`.",
     )
 
 
@@ -90,7 +134,7 @@ def experiment(
 ) -> dg.MaterializeResult:
     """The experiment of this run: its directory, frozen config, environment and earlier runs."""
     with plain_errors():
-        current = ml_run.load_config()
+        current = ml_run.load_config(config.overrides)
         read_production(current.production_dir)  # a broken pointer fails now, not after training
         name, run_id = config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
         opened = opening.open_experiment(current, name, run_id, visibly(context.log.warning))
@@ -100,7 +144,9 @@ def experiment(
         with run_stage(stage, ExperimentRecord.asset):
             train.check_backend(current.settings.training)
             mlflow_mirror.check_mlflow(current, visibly(context.log.warning))
-            report_inputs(context, {f"raw_{k}": v for k, v in opened.manifest.inputs.items()})
+            report_inputs(
+                context, {f"raw_{k}": {"digest": v} for k, v in opened.manifest.inputs.items()}
+            )
             record = stage.load(ExperimentRecord)
         return dg.MaterializeResult(metadata=metadata.experiment_metadata(record, opened.directory))
 
@@ -120,12 +166,11 @@ def validated_dataset(
         )
         closing.write_datasheet(stage.directory, record, stage.config.settings.data)
         local = stage.experiment.manifest.inputs  # data at a URL has no version before it is read
-        read = {name: split.source_digest for name, split in record.splits.items()}
-        if record.auxiliary:
-            read[AUXILIARY] = join_digests([file.digest for file in record.auxiliary.files])
-        report_inputs(context, {f"raw_{k}": read[k] for k in local})
+        report_inputs(context, {f"raw_{k}": _raw_metadata(stage, record, k) for k in local})
         yield dg.MaterializeResult(
-            metadata=metadata.dataset_metadata(record, stage.experiment),
+            metadata=metadata.dataset_metadata(
+                record, stage.experiment, stage.config.settings.data
+            ),
             check_results=checks.quality_results(record),
             data_version=dg.DataVersion(record.digest),
         )
@@ -272,6 +317,8 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     group_name="deployment",
     kinds={"jsonlines"},
     owners=OWNERS,
+    tags=TAGS["predictions"],
+    code_version=CODE_VERSION,
 )
 def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.MaterializeResult]:
     """The rows of data.predict_path, labelled by the production model."""
@@ -293,6 +340,19 @@ def _training_request(stage: Stage) -> train.TrainingRequest:
     return train.TrainingRequest(
         planned.recipes, _encoder(stage), stage.config.settings, planned.reuse
     )
+
+
+def _raw_metadata(stage: Stage, record: DatasetRecord, split: str) -> metadata.Metadata:
+    """What the run has read of a split, or of the helper rows."""
+    files = _file_names(stage.config, split)
+    if split != AUXILIARY:
+        return metadata.raw_metadata(record.splits[split], files)
+    read = record.auxiliary.files if record.auxiliary else ()
+    return {"files": files, "digest": join_digests([file.digest for file in read])}
+
+
+def _file_names(config: LoadedConfig, split: str) -> str:
+    return ", ".join(source.name for source in split_sources(config, split))
 
 
 def _encoder(stage: Stage) -> EncoderSource:

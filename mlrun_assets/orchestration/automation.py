@@ -1,37 +1,48 @@
-"""The job that runs everything, jobs that move production by hand, and the sensor for new data."""
+"""The job that runs everything, jobs for what people do by hand, the schedule and the sensor."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from mlrun_assets.config import LoadedConfig
+from mlrun_assets.data import validation
 from mlrun_assets.data.sources import digest_sources, source_paths
-from mlrun_assets.errors import ConfigError, DataError
+from mlrun_assets.encoders.source import resolve_encoder
+from mlrun_assets.errors import ConfigError, DataBlockedError, DataError, ProductionError
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
-from mlrun_assets.orchestration.resources import MlRun, plain_errors, visibly
+from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run, visibly
 from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
+from mlrun_assets.reports.data_section import checks_table
+from mlrun_assets.reports.summaries import summarise_dataset
 from mlrun_assets.runs.promotion import promote_by_hand, roll_back, user_name
+
+DATA_TAG, REASON_TAG = "mlrun/data", "mlrun/reason"
 
 ml_run = dg.define_asset_job(
     "ml_run",
     selection=dg.AssetSelection.assets(*stages),
     description="One ML run, from data to a deployment decision and report.",
+    # What the launchpad opens with.
+    config={"ops": {"experiment": {"config": {"name": "", "overrides": []}}}},
 )
 
 
+# The launchpad leaves out a field whose default is None, so an empty text stands for none.
 class PromotionConfig(dg.Config):
     """The experiment to deploy, and the reason."""
 
-    experiment: str = Field(description="The id or name of the experiment.")
-    reason: str | None = Field(
-        default=None,
+    experiment: str = Field(description="The name or id of the experiment.")
+    reason: str = Field(
+        default="",
         description="Required if the verdict is not APPROVED or production has moved since.",
     )
 
@@ -39,7 +50,7 @@ class PromotionConfig(dg.Config):
 class RollbackConfig(dg.Config):
     """The version to restore, and the reason."""
 
-    to: str | None = Field(default=None, description="The version. Default: the previous one.")
+    to: str = Field(default="", description="The name or id of the version. Empty: the previous.")
     reason: str = Field(description="The reason, for the history.")
 
 
@@ -48,9 +59,27 @@ class ComparisonConfig(dg.Config):
 
     models: list[str] = Field(
         default=[],
-        description="Versions or experiments. With one: it and production. With none: production "
-        "and the previous version.",
+        description="Names or ids of versions or experiments. With one: it and production. With "
+        "none: production and the previous version.",
     )
+
+
+@dg.op
+def check_the_data(context: dg.OpExecutionContext, ml_run: MlRun) -> None:
+    """Run the data checks. Fails if one blocks; keeps nothing."""
+    with plain_errors(), TemporaryDirectory(prefix="check-data-") as directory:
+        config = ml_run.load_config()
+        validation.find_files(config)  # before the encoder, which takes seconds to import
+        model = config.settings.model
+        encoder = resolve_encoder(model.name, model.revision, config.directory)
+        count = validation.token_counter(encoder)
+        dataset = validation.validate_dataset(config, Path(directory), count)
+        summary = dg.MetadataValue.md(summarise_dataset(dataset))
+        table = dg.MetadataValue.md(checks_table(dataset.checks))
+        context.add_output_metadata({"summary": summary, "checks": table})
+        blocking = [check for check in dataset.checks if check.blocks]
+        if blocking:
+            raise DataBlockedError("\n".join(f"{each.name}: {each.message}" for each in blocking))
 
 
 @dg.op
@@ -64,44 +93,60 @@ def compare_models(context: dg.OpExecutionContext, config: ComparisonConfig, ml_
 
 
 @dg.op
-def move_production(context: dg.OpExecutionContext, config: PromotionConfig, ml_run: MlRun) -> None:
+def promote_model(context: dg.OpExecutionContext, config: PromotionConfig, ml_run: MlRun) -> None:
     """Move production to the exported model of an experiment."""
     with plain_errors():
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment)
-        record = promote_by_hand(experiment, current, config.reason, user_name())
+        tag_run(context, experiment)
+        record = promote_by_hand(experiment, current, config.reason or None, user_name())
         visibly(context.log.info)(record.sentence)
 
 
 @dg.op
-def restore_production(
-    context: dg.OpExecutionContext, config: RollbackConfig, ml_run: MlRun
-) -> None:
+def restore_version(context: dg.OpExecutionContext, config: RollbackConfig, ml_run: MlRun) -> None:
     """Move production back to an earlier version."""
     with plain_errors():
-        record = roll_back(ml_run.load_config(), config.to, config.reason, user_name())
+        if not config.reason.strip():
+            raise ProductionError("reason: empty; say why you go back, for the history")
+        record = roll_back(ml_run.load_config(), config.to or None, config.reason, user_name())
         visibly(context.log.info)(record.sentence)
 
 
 @dg.job
-def compare_two_models() -> None:
+def check_data() -> None:
+    """Check the data without a run. Fails if a check blocks."""
+    check_the_data()
+
+
+@dg.job(config={"ops": {"compare_models": {"config": {"models": []}}}})
+def compare() -> None:
     """Compare models, for example before approving one."""
     compare_models()
 
 
-@dg.job
-def promote_experiment() -> None:
-    """Deploy the model of an experiment by hand."""
-    move_production()
+@dg.job(config={"ops": {"promote_model": {"config": {"experiment": "", "reason": ""}}}})
+def promote() -> None:
+    """Deploy the model of an experiment by hand: give its name."""
+    promote_model()
 
 
-@dg.job
-def rollback_production() -> None:
+@dg.job(config={"ops": {"restore_version": {"config": {"to": "", "reason": ""}}}})
+def rollback() -> None:
     """Move production back to the previous or a named version."""
-    restore_production()
+    restore_version()
 
 
-DATA_TAG, REASON_TAG = "mlrun/data", "mlrun/reason"
+jobs: list[Any] = [ml_run, check_data, compare, promote, rollback]
+
+weekly_run = dg.ScheduleDefinition(
+    name="weekly_run",
+    job=ml_run,
+    cron_schedule="0 3 * * 1",
+    description="Starts a run each Monday at 03:00 UTC, whether anything has changed or not. For "
+    "data at URLs, which new_data_sensor does not watch.",
+    tags={REASON_TAG: "the weekly schedule"},
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ DagsterUserCodeProcessError, SerializableErrorInfo
 wipe_input_asset_version_info
     Dagster notes the data versions of an asset's inputs before the asset runs. An asset that reads
     files learns their version later, and would be out of sync as soon as it is done.
+DAGSTER_IS_DEV_CLI
+    `dagster dev` and `dg dev` set it, and hang without a word if DAGSTER_MODULE_NAME is set too.
 LocalComputeLogManager
     There is no public base class for keeping the output of a run. Dagster's own class starts
     processes that end on Ctrl-C, before the run has ended.
@@ -15,6 +17,7 @@ LocalComputeLogManager
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,16 +37,26 @@ def error_without_stack(message: str, kind: str) -> Exception:
     )
 
 
-def report_inputs(context: dg.AssetExecutionContext, digests: Mapping[str, str]) -> None:
-    """Report the digests of the external assets that this asset has read, as their data versions.
+def report_inputs(
+    context: dg.AssetExecutionContext, inputs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Observe the source assets that this asset has read: metadata by asset, with ``digest``.
 
-    As materializations: Dagster ignores observations of an asset without an observing function when
-    it compares versions.
+    The digest is the data version. Dagster took note of earlier versions before the asset ran.
     """
-    for name, digest in digests.items():
-        key, tags = dg.AssetKey(name), {"dagster/data_version": digest}
-        context.log_event(dg.AssetMaterialization(key, metadata={"digest": digest}, tags=tags))
+    for name, metadata in inputs.items():
+        key, tags = dg.AssetKey(name), {"dagster/data_version": metadata["digest"]}
+        context.log_event(dg.AssetObservation(key, metadata=metadata, tags=tags))
         context.get_step_execution_context().wipe_input_asset_version_info(key)
+
+
+def warn_of_hanging_dev() -> None:
+    """Say why `dagster dev` hangs, if it will: the code server is the last process that starts."""
+    if os.environ.get("DAGSTER_IS_DEV_CLI") and os.environ.get("DAGSTER_MODULE_NAME"):
+        sys.stderr.write(
+            "error: DAGSTER_MODULE_NAME is set, and `dagster dev` hangs with it: press Ctrl-C, "
+            "then `unset DAGSTER_MODULE_NAME`\n"
+        )
 
 
 class InterruptSafeLogManager(LocalComputeLogManager):

@@ -1,15 +1,18 @@
 """Metadata for the UI from the records: a Markdown summary, numbers to plot over time, pictures."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
+from mlrun_assets.config import DataConfig, extra_column
 from mlrun_assets.experiment import Experiment
 from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
+    SPLITS,
     BaselineRecord,
     CheckpointRecord,
     DatasetRecord,
@@ -23,10 +26,12 @@ from mlrun_assets.records import (
     RegistryRecord,
     ReportRecord,
     RunRecords,
+    SplitProfile,
     TechDebtRecord,
     TrainingPlan,
 )
 from mlrun_assets.reports import scores, summaries
+from mlrun_assets.reports.data_section import checks_table
 from mlrun_assets.reports.figure import on_white
 from mlrun_assets.reports.plots import draw_pictures
 from mlrun_assets.reports.report import CONTENTS, without_pictures
@@ -39,31 +44,74 @@ markdown = dg.MetadataValue.md
 
 def experiment_metadata(record: ExperimentRecord, directory: Path) -> Metadata:
     """The experiment's directory, and the earlier runs and open tech debt that it starts with."""
-    return {
-        "summary": markdown(summaries.summarise_experiment(record)),
+    entries = {
         "experiment": directory.name,
         "directory": directory,
         "prior_runs": record.known_runs,
         "open_tech_debt": record.open_debt_items,
     }
+    return _around(summaries.summarise_experiment(record), entries)
 
 
-def dataset_metadata(record: DatasetRecord, experiment: Experiment) -> Metadata:
-    """Rows, sizes, checks and pictures of the data."""
-    others = {"helper_rows": record.auxiliary, "unlabelled_texts": record.unlabelled}
+def raw_metadata(split: SplitProfile, files: str) -> Metadata:
+    """The rows, size and place of the files of a split."""
     return {
-        "summary": markdown(summaries.summarise_dataset(record)),
+        "dagster/row_count": split.rows_read,
+        "bytes": split.source_bytes,
+        "files": files,
+        "digest": split.source_digest,
+    }
+
+
+def dataset_metadata(record: DatasetRecord, experiment: Experiment, data: DataConfig) -> Metadata:
+    """Rows, checks, columns and pictures of the data."""
+    others = {"helper_rows": record.auxiliary, "unlabelled_texts": record.unlabelled}
+    entries = {
+        "dagster/row_count": record.rows,
         **{f"{name}_rows": split.rows_kept for name, split in record.splits.items()},
-        **{f"{name}_bytes": split.source_bytes for name, split in record.splits.items()},
         "quarantined_rows": sum(split.rows_quarantined for split in record.splits.values()),
         **{name: texts.rows_kept for name, texts in others.items() if texts},
-        "checks": _table(
-            {"check": check.name, "outcome": str(check.outcome), "found": check.message}
-            for check in record.checks
-        ),
-        "quarantine": experiment.directory / record.quarantine_file,
+        **_columns(experiment, data),
+        **{what.replace(" ", "_"): file for what, file in experiment.paths.listed_rows().items()},
         "datasheet": experiment.paths.datasheet,
         **_pictures(experiment, dataset=record),
+        "checks": markdown(checks_table(record.checks)),
+    }
+    return _around(summaries.summarise_dataset(record), entries)
+
+
+_MEANINGS = {
+    "id": "identifier of the row, unique in its split",
+    "text": "the text in normal form",
+    "label": "the label",
+    "file": "the file that the row comes from",
+    "line": "its line or row there",
+    "language": "the language that the detector found, if it is sure",
+    "code_switched": "whether the text mixes two languages",
+    "tokens": "length in tokens of the encoder",
+    "leaks": "whether the row is known from another split",
+}
+
+
+def _columns(experiment: Experiment, data: DataConfig) -> Metadata:
+    """The columns of the train split, and the columns of the raw files that they come from."""
+    file = experiment.paths.split("train")
+    if not file.exists():  # the checks that come first block
+        return {}
+    schema = pl.read_parquet_schema(file)
+    columns = [
+        dg.TableColumn(name, str(kind), _MEANINGS.get(name, "")) for name, kind in schema.items()
+    ]
+    read: dict[str, Sequence[str]] = {extra_column(name): (name,) for name in data.extra_columns}
+    read |= {"text": data.text_columns, "label": (data.label_column,)}
+    lineage = {
+        name: [dg.TableColumnDep(f"raw_{split}", source) for split in SPLITS for source in sources]
+        for name, sources in read.items()
+        if name in schema
+    }
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
 
 
@@ -74,41 +122,27 @@ def plan_metadata(record: TrainingPlan) -> Metadata:
         "rejected_before": record.rejected,
         "advice": [each.sentence for each in record.advice],
     }
-    return {
-        "summary": markdown(summaries.summarise_plan(record)),
-        "choices": _table(
-            {
-                "setting": choice.key,
-                "value": choice.value,
-                "from": choice.source,
-                "reason": choice.reason,
-                "evidence": choice.evidence,
-            }
-            for choice in record.choices
-        ),
+    entries = {
         **{name: markdown(bullets(items)) for name, items in lists.items() if items},
         "seeds": len(record.recipes),
         "epochs": record.recipe.epochs,
         "learning_rate": record.recipe.learning_rate,
     }
+    return _around(summaries.summarise_plan(record), entries)
 
 
 def baseline_metadata(record: BaselineRecord) -> Metadata:
     """The scores of the n-gram model, the majority label and the frozen encoder."""
     heads = {"frozen": record.frozen, "helped": record.helped}
     found = {part: head for part, head in heads.items() if head}
-    return {
-        "summary": markdown(summaries.summarise_baseline(record)),
-        **_rounded(
-            {
-                "linear_f1_macro": record.linear.f1_macro.value,
-                "linear_accuracy": record.linear.accuracy.value,
-                "majority_accuracy": record.majority.accuracy.value,
-                **{f"{part}_f1_macro": head.f1_macro for part, head in found.items()},
-                "seconds": record.seconds + sum(head.seconds for head in found.values()),
-            }
-        ),
+    figures = {
+        "linear_f1_macro": record.linear.f1_macro.value,
+        "linear_accuracy": record.linear.accuracy.value,
+        "majority_accuracy": record.majority.accuracy.value,
+        **{f"{part}_f1_macro": head.f1_macro for part, head in found.items()},
+        "seconds": record.seconds + sum(head.seconds for head in found.values()),
     }
+    return _around(summaries.summarise_baseline(record), _rounded(figures))
 
 
 def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Metadata:
@@ -124,8 +158,7 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
             "tokens_per_second": tuned.tokens_per_second,
             "peak_memory_mb": tuned.peak_memory_mb,
         }
-    return {
-        "summary": markdown(summaries.summarise_checkpoint(record, baseline)),
+    entries = {
         "chosen": record.chosen,
         **_rounded(figures),
         "model": experiment.directory / record.model_dir,
@@ -134,21 +167,25 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
         **_seeds(record, None),
         **_pictures(experiment, checkpoint=record, baseline=baseline),
     }
+    return _around(summaries.summarise_checkpoint(record, baseline), entries)
 
 
 def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Metadata:
     """Test scores, calibration, slices, rows to label next and pictures."""
     spread = record.over_seeds.model_dump() if record.over_seeds else {}
     calibration = record.calibration
-    return {
-        "summary": markdown(summaries.summarise_evaluation(record)),
+    entries = {
+        **_rounded(
+            {
+                "f1_macro": record.test.f1_macro.value,
+                "accuracy": record.test.accuracy.value,
+                "f1_weighted": record.test.f1_weighted.value,
+            }
+        ),
         "test_rows": record.test.rows,
         "test_looks": record.test_looks.looks,
         **_rounded(
             {
-                "accuracy": record.test.accuracy.value,
-                "f1_macro": record.test.f1_macro.value,
-                "f1_weighted": record.test.f1_weighted.value,
                 "calibration_error": calibration.error,
                 "rows_per_second": record.rows_per_second,
                 **{f"{name}_mean": values["mean"] for name, values in spread.items()},
@@ -172,6 +209,7 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
         **_label_next(record, experiment.directory),
         **_pictures(experiment, evaluation=record),
     }
+    return _around(summaries.summarise_evaluation(record), entries)
 
 
 def _without_leaks(record: EvaluationRecord) -> Metadata:
@@ -208,8 +246,7 @@ def _label_next(record: EvaluationRecord, directory: Path) -> Metadata:
 def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
     """Size, speed and agreement of the exported model and of its ONNX form."""
     names = ("size_bytes", "agreement", "latency_ms_p95", "rows_per_second")
-    return {
-        "summary": markdown(summaries.summarise_export(record)),
+    entries = {
         "model": experiment.directory / record.model_dir,
         "size_bytes": record.size_bytes,
         **_rounded(
@@ -222,31 +259,28 @@ def export_metadata(record: ExportRecord, experiment: Experiment) -> Metadata:
             }
         ),
     }
+    return _around(summaries.summarise_export(record), entries)
 
 
 def decision_metadata(record: DecisionRecord) -> Metadata:
     """The verdict, and whether it deploys."""
-    return {
-        "summary": markdown(summaries.summarise_decision(record)),
-        "verdict": str(record.verdict),
-        "deploys": record.deploys,
-    }
+    entries = {"verdict": str(record.verdict), "deploys": record.deploys}
+    return _around(summaries.summarise_decision(record), entries)
 
 
 def production_metadata(record: ProductionRecord, experiment: Experiment) -> Metadata:
     """The version in production, and the model card."""
-    return {
-        "summary": markdown(summaries.summarise_production(record)),
+    entries = {
         "moved": record.moved,
         "serving": record.after.version if record.after else "nothing",
         "model_card": experiment.paths.model_card,
     }
+    return _around(summaries.summarise_production(record), entries)
 
 
 def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Metadata:
     """Counts of the labelled rows by label, and speed."""
-    return {
-        "summary": markdown(summaries.summarise_predictions(record)),
+    entries = {
         "predictions": production_dir / record.file,
         "version": record.version,
         "rows": record.rows,
@@ -254,33 +288,39 @@ def predictions_metadata(record: PredictionsRecord, production_dir: Path) -> Met
         **{f"{clean(label)}_rows": rows for label, rows in record.label_rows.items()},
         **_rounded({"seconds": record.seconds, "rows_per_second": record.rows_per_second}),
     }
+    return _around(summaries.summarise_predictions(record), entries)
 
 
 def registry_metadata(record: RegistryRecord) -> Metadata:
     """The line of this run."""
-    return {
-        "summary": markdown(summaries.summarise_registry(record)),
-        "registry": Path(record.file),
-    }
+    return _around(summaries.summarise_registry(record), {"registry": Path(record.file)})
 
 
 def debt_metadata(record: TechDebtRecord) -> Metadata:
     """The numbers of new, repeated and resolved items."""
-    return {
-        "summary": markdown(summaries.summarise_tech_debt(record)),
+    entries = {
         "registry": Path(record.file),
         **{kind: len(record.numbers(kind)) for kind in ("new", "repeated", "resolved")},
     }
+    return _around(summaries.summarise_tech_debt(record), entries)
 
 
 def report_metadata(record: ReportRecord) -> Metadata:
-    """The first page of the report, without its picture; the rest is in the files."""
+    """The result, the files, and the first page of the report without its picture."""
     page, _, _ = Path(record.file).read_text(encoding="utf-8").partition(CONTENTS)
     return {
-        "summary": markdown(without_pictures(page)),
+        "summary": record.sentence,
         "page": Path(record.html_file),
-        "report": Path(record.file),
+        "markdown": Path(record.file),
+        "report": markdown(without_pictures(page)),
     }
+
+
+def _around(summary: str, entries: Metadata) -> Metadata:
+    """The sentence of ``summary`` before ``entries``, its table after: the page cuts it off."""
+    sentence, _, details = summary.partition("\n\n")
+    shown = {"summary": markdown(sentence), **entries}
+    return shown | {"details": markdown(details)} if details.strip() else shown
 
 
 def _pictures(experiment: Experiment, **records: Record | None) -> Metadata:
@@ -298,12 +338,6 @@ def _seeds(checkpoint: CheckpointRecord, evaluation: EvaluationRecord | None) ->
     tuned = checkpoint.fine_tuning
     several = tuned and len(tuned.seeds) > 1
     return {"seed_scores": markdown(seeds_table(tuned, evaluation))} if tuned and several else {}
-
-
-def _table(rows: Iterable[dict[str, str]]) -> dg.MetadataValue:
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: clean(cell) for name, cell in row.items()}) for row in rows]
-    )
 
 
 def _rounded(values: Mapping[str, float]) -> Metadata:

@@ -1,7 +1,7 @@
 """The `ml_run` resource: config and experiment of a run; errors without a stack; a logger."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -40,9 +40,9 @@ class MlRun(dg.ConfigurableResource):
         "it opened none, the one in which the needed assets were last materialized.",
     )
 
-    def load_config(self) -> LoadedConfig:
-        """Load the config file."""
-        return load_config(self.config_file)
+    def load_config(self, overrides: Sequence[str] = ()) -> LoadedConfig:
+        """Load the config file, with ``overrides`` such as ``training.epochs=2``."""
+        return load_config(self.config_file, overrides)
 
     @contextmanager
     def stage(self, context: dg.AssetExecutionContext) -> Iterator[Stage]:
@@ -95,11 +95,13 @@ def _latest_runs(instance: dg.DagsterInstance, stages: list[str]) -> list[str]:
     return [r.run_id for r in sorted(records, key=lambda r: r.storage_id, reverse=True)]
 
 
-def tag_run(context: dg.AssetExecutionContext, experiment: Experiment) -> None:
-    """Tag the run with its experiment, the name, and the verdict if there is one, for the UI."""
-    manifest = experiment.manifest
-    name = manifest.original_name or manifest.name
-    tags = {EXPERIMENT_TAG: experiment.id, NAME_TAG: visible(name)}
+def tag_run(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, experiment: Experiment
+) -> None:
+    """Tag the run with its experiment, for the UI: id, and name and verdict if it has them."""
+    manifest, tags = experiment.manifest, {EXPERIMENT_TAG: experiment.id}
+    if manifest.name != experiment.id:
+        tags[NAME_TAG] = visible(manifest.original_name or manifest.name)
     if decision := experiment.find(DecisionRecord):
         tags[VERDICT_TAG] = str(decision.verdict)
     context.instance.add_run_tags(context.run.run_id, tags)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.decision.verdict import judge_scores
+from mlrun_assets.config import DeploymentConfig, QualityConfig
+from mlrun_assets.data.checks.suite import CHECKS
+from mlrun_assets.decision.verdict import SCORE_RULES, judge_scores
 from mlrun_assets.orchestration import checks
 from mlrun_assets.orchestration.checks import ERROR, WARN
-from mlrun_assets.records import RegistryRecord, ReportRecord, TechDebtRecord
+from mlrun_assets.records import DatasetRecord, RegistryRecord, ReportRecord, TechDebtRecord
 from mlrun_assets_tests.examples import (
     checkpoint_record,
     dataset_record,
@@ -24,11 +26,37 @@ def failed(results: list[dg.AssetCheckResult]) -> dict[str | None, dg.AssetCheck
     return {result.check_name: result.severity for result in results if not result.passed}
 
 
-def test_a_failed_rule_is_an_error_and_a_warning_is_none() -> None:
+def test_a_rule_that_fails_is_a_warning_that_says_what_it_means() -> None:
     config = DeploymentConfig(min_accuracy=1.0, min_f1=0.0, beats_baseline="advice")
-    found = failed(checks.rule_results(judge_scores(evaluation_record(0.8, 0.8), config)))
-    assert found["min_accuracy"] is ERROR
-    assert found.get("beats_baseline", WARN) is WARN
+    results = checks.rule_results(judge_scores(evaluation_record(0.8, 0.8), config))
+    found = failed(results)
+    assert found["min_accuracy"] is WARN
+    assert set(found.values()) == {WARN}
+    says = {result.check_name: str(result.description) for result in results}
+    assert says["min_accuracy"].startswith("Rejects the model: ")
+    assert says["min_accuracy"].endswith(SCORE_RULES["min_accuracy"].remedy)
+    assert says["min_coverage"].startswith("Off: ")
+    assert not says["min_f1"].startswith("Rejects")
+
+
+def test_each_data_check_describes_its_limits_and_a_remedy() -> None:
+    described = {spec.name: str(spec.description) for spec in checks.specs(DatasetRecord.asset)}
+    assert list(described) == list(CHECKS)
+    assert "imbalance_ratio 3, min_rows_per_label 10" in described["class_balance"]
+    named = " ".join(described.values())
+    unnamed = [key for key in QualityConfig.model_fields if not re.search(rf"\b{key} ", named)]
+    # Settings of a check that are no limits.
+    assert unnamed == NO_LIMITS
+    assert all("To fix it: " in text for text in described.values())
+
+
+NO_LIMITS = [
+    "skip",
+    "exempt",
+    "wanted_detectable_difference",
+    "language_detector",
+    "min_language_words",
+]
 
 
 def test_quality_results_have_outcome_value_and_rows() -> None:
@@ -37,6 +65,7 @@ def test_quality_results_have_outcome_value_and_rows() -> None:
     results = checks.quality_results(dataset)
     assert [result.check_name for result in results] == [check.name for check in dataset.checks]
     blocking = {check.name for check in dataset.checks if check.blocks}
+    assert blocking <= {spec.name for spec in checks.specs(DatasetRecord.asset) if spec.blocking}
     assert {name for name, severity in failed(results).items() if severity is ERROR} == blocking
 
 

@@ -14,6 +14,7 @@ from mlrun_assets.orchestration.dagster_internals import (
     InterruptSafeLogManager,
     LocalComputeLogManager,
     error_without_stack,
+    warn_of_hanging_dev,
 )
 
 
@@ -47,6 +48,17 @@ def test_an_error_without_a_stack_is_kept_as_given() -> None:
 def test_a_public_exception_still_has_a_stack(public: Exception) -> None:
     """As soon as one has none, it replaces ours."""
     assert step_error(public).stack
+
+
+@pytest.mark.parametrize("started_by", ["DAGSTER_IS_DEV_CLI", "PATH"])
+def test_dev_that_will_hang_says_so(
+    started_by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(started_by, "1")
+    monkeypatch.setenv("DAGSTER_MODULE_NAME", "mlrun_assets.definitions")
+    warn_of_hanging_dev()
+    says = "unset DAGSTER_MODULE_NAME" in capsys.readouterr().err
+    assert says is (started_by == "DAGSTER_IS_DEV_CLI")
 
 
 def test_an_instance_takes_our_log_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from mlrun_assets.config import DataConfig
 from mlrun_assets.experiment import Experiment
 from mlrun_assets.markdown import visible
 from mlrun_assets.orchestration.checks import quality_results
@@ -49,12 +51,29 @@ def test_an_evaluation_shows_calibration_parts_and_what_to_label(experiment: Exp
     assert isinstance(shown["coverage_picture"], dg.MarkdownMetadataValue)
 
 
-def test_a_dataset_shows_its_rows_and_the_size_of_its_files(experiment: Experiment) -> None:
+def test_a_dataset_shows_its_rows_and_the_columns_of_its_files(experiment: Experiment) -> None:
     assert RUN.dataset
-    shown = dataset_metadata(RUN.dataset, experiment)
+    experiment.paths.data.mkdir()
+    frame = pl.DataFrame({"id": ["1"], "text": ["a"], "label": ["b"], "extra_source": ["c"]})
+    frame.write_parquet(experiment.paths.split("train"))
+    data = DataConfig(text_columns=("head", "body"), slice_columns=("source",))
+    shown = dataset_metadata(RUN.dataset, experiment, data)
     for name, split in RUN.dataset.splits.items():
         assert shown[f"{name}_rows"] == split.rows_kept
-        assert shown[f"{name}_bytes"] == split.source_bytes
+    assert shown["dagster/row_count"] == RUN.dataset.rows
+    columns = shown["dagster/column_schema"].columns
+    assert [column.name for column in columns] == frame.columns
+    lineage = shown["dagster/column_lineage"].deps_by_column
+    assert set(lineage) == {"text", "label", "extra_source"}
+    assert {dep.column_name for dep in lineage["text"]} == {"head", "body"}
+
+
+def test_a_sentence_comes_first_and_a_table_last(experiment: Experiment) -> None:
+    assert RUN.evaluation
+    shown = evaluation_metadata(RUN.evaluation, experiment)
+    names = list(shown)
+    assert names[:2] == ["summary", "f1_macro"] and names[-1] == "details"
+    assert "|" not in shown["summary"].value and "|" in shown["details"].value
 
 
 def test_no_string_of_the_data_controls_what_the_page_shows(experiment: Experiment) -> None:
@@ -65,7 +84,7 @@ def test_no_string_of_the_data_controls_what_the_page_shows(experiment: Experime
     labels = {f"a{POISON}": 1}
     numbers = {"rows": 1, "rows_skipped": 0, "label_rows": labels, "seconds": 1}
     labelled = PredictionsRecord(version="v", file="f", rows_per_second=1, **numbers)
-    shown = dataset_metadata(dataset, experiment) | plan_metadata(bad.plan)
+    shown = dataset_metadata(dataset, experiment, DataConfig()) | plan_metadata(bad.plan)
     shown |= predictions_metadata(labelled, experiment.directory)
     texts = [str(value) for value in shown.values() if not isinstance(value, Path)]
     texts += [*shown, *(str(result.description) for result in quality_results(dataset))]

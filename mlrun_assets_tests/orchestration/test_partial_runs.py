@@ -31,7 +31,7 @@ def execute(config: Path, dagster_home: Path) -> Execute:
     def executed(*selected: str, **resource: str) -> dg.ExecuteInProcessResult:
         resource = {"config_file": str(config), **resource}
         return dg.materialize(
-            [*assets.stages, *assets.raw_splits],
+            [*assets.stages, assets.raw_files],
             selection=list(selected),
             instance=dg.DagsterInstance.get(),
             resources=defs.resources,

@@ -172,7 +172,7 @@ def test_an_earlier_experiment_is_evaluated_again_by_its_id(
     before = evaluation.stat().st_mtime_ns
     resource = {"config_file": str(config), "experiment_id": first.id}
     result = dg.materialize(
-        [*assets.stages, *assets.raw_splits],
+        [*assets.stages, assets.raw_files],
         selection=dg.AssetSelection.from_string('key:"evaluation_metrics"+'),
         resources=defs.resources,
         run_config={"resources": {"ml_run": {"config": resource}}},
@@ -234,8 +234,9 @@ def test_bad_data_blocks_with_a_reason(make_project: MakeProject) -> None:
     materialized = {
         event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
     }
-    raw = {f"raw_{split}" for split in SPLITS}
-    assert materialized == {"experiment", "validated_dataset", *raw}
+    assert materialized == {"experiment", "validated_dataset"}
+    seen = {event.asset_key.to_user_string() for event in result.get_asset_observation_events()}
+    assert seen == {f"raw_{split}" for split in SPLITS}
     manifest = latest(config).manifest
     assert manifest.status is Status.BLOCKED
     assert "30 rows of test with a text of train" in (manifest.error or "")
