@@ -92,7 +92,9 @@ def _weight_files(path: Path) -> list[Path]:
             raise EncoderError(
                 f"{path / INDEX_FILE} is not an index of weights ({error!r}): {COPY_AGAIN}"
             ) from error
-        if missing := [name for name in shards if not (path / name).is_file()]:
+        # One from elsewhere would not be in the digest of the directory.
+        own = (name for name in shards if Path(name).name == name)
+        if missing := sorted({*shards}.difference(name for name in own if (path / name).is_file())):
             raise EncoderError(
                 f"{path} lacks {', '.join(missing)}, which {INDEX_FILE} names: {COPY_AGAIN}"
             )
@@ -152,6 +154,22 @@ CODE_KEYS = frozenset({"auto_map", "custom_pipelines"})
 # `owner/repository--module.Class`
 FOREIGN_CODE = re.compile(r"\S*--[\w./]+\.\w+")
 LABEL_KEYS = frozenset({"id2label", "label2id"})
+
+
+def hub_kernels(settings: Any) -> list[str]:
+    """The kernels of the Hub that a config names as its attention; transformers fetches code."""
+    if isinstance(settings, list):
+        return [kernel for each in settings for kernel in hub_kernels(each)]
+    if not isinstance(settings, dict):
+        return []
+    own = [
+        name
+        for key, value in settings.items()
+        if key.endswith("attn_implementation")
+        for name in (value.values() if isinstance(value, dict) else [value])
+        if "/" in str(name)
+    ]
+    return [*map(str, own), *hub_kernels(list(settings.values()))]
 
 
 def remove_code(model_dir: Path) -> None:

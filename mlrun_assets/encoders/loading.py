@@ -9,12 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from mlrun_assets.config import Config
-from mlrun_assets.encoders.directory import weight_names
+from mlrun_assets.encoders.directory import CONFIG_FILE, COPY_AGAIN, hub_kernels, weight_names
 from mlrun_assets.encoders.source import EncoderSource, hub_directory
 from mlrun_assets.encoders.trimming import require_trimmable
 from mlrun_assets.errors import EncoderError, listed
-from mlrun_assets.files import digest_directory
+from mlrun_assets.files import digest_directory, read_file
 from mlrun_assets.machine import quiet_transformers
 
 if TYPE_CHECKING:
@@ -75,6 +77,12 @@ def load_config(source: EncoderSource) -> PreTrainedConfig:
             f"{source.name} ({source.location}) is of type {config.model_type}, for which "
             "transformers has no sequence classifier: choose a text encoder, such as "
             "xlm-roberta, bert or deberta-v2."
+        )
+    if kernels := hub_kernels(orjson.loads(read_file(Path(directory, CONFIG_FILE)))):
+        raise EncoderError(
+            f"the config of {source.name} ({source.location}) names the attention kernel "
+            f"{kernels[0][:60]!r}: that is code from the Hub, which is never run here. Remove "
+            f"`attn_implementation` from {CONFIG_FILE}."
         )
     return config
 
@@ -184,11 +192,12 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
             the encoder itself are missing or of another shape.
     """
     directory = source_directory(source)
-    load_config(source)  # its errors are clearer than those of from_pretrained
+    config = load_config(source)  # its errors are clearer than those of from_pretrained
     with quiet_transformers():
         from transformers import AutoModelForSequenceClassification
 
         try:
+            _check_layers(source, config, len(weight_names(Path(directory))))
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 directory,
                 num_labels=len(labels),
@@ -201,12 +210,24 @@ def load_classifier(source: EncoderSource, labels: tuple[str, ...]) -> PreTraine
                 trust_remote_code=False,
                 dtype="float32",
             )
+        except EncoderError:
+            raise
         except Exception as error:  # safetensors and model classes raise their own
             raise unloadable(source, "model", error) from error
     vars(model.config).pop("_auto_class", None)  # with it, saving would copy code
     _check_encoder_weights(source, model, report)
     _reset_logits(model, len(labels))
     return model
+
+
+def _check_layers(source: EncoderSource, config: PreTrainedConfig, weights: int) -> None:
+    """Check the number of layers before they are built, which could take all memory."""
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and not 0 < layers <= weights:
+        raise EncoderError(
+            f"the config of {source.name} ({source.location}) has {layers:,} hidden layers, which "
+            f"do not fit its {weights:,} weights: {COPY_AGAIN}"
+        )
 
 
 def _replace_sentencepiece_messages() -> None:

@@ -172,6 +172,27 @@ def test_code_in_a_directory_is_not_run(xlmr_copy: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"attn_implementation": "somebody/kernel"},
+        {"_attn_implementation": "somebody/kernel"},
+        {"text_config": {"attn_implementation": {"": "somebody/kernel@main:layer"}}},
+    ],
+)
+def test_a_kernel_of_the_hub_is_refused(xlmr_copy: Path, named: dict[str, Any]) -> None:
+    edit_config(xlmr_copy, **named)
+    with pytest.raises(EncoderError, match=r"attention kernel 'somebody/kernel"):
+        load_config(directory_source(xlmr_copy))
+
+
+@pytest.mark.parametrize("layers", [-1, 0, 1_000_000])
+def test_a_number_of_layers_without_weights_is_refused(xlmr_copy: Path, layers: int) -> None:
+    edit_config(xlmr_copy, num_hidden_layers=layers)
+    with pytest.raises(EncoderError, match=rf"has {layers:,} hidden layers"):
+        load_classifier(directory_source(xlmr_copy), LABELS)
+
+
 def test_a_tokenizer_must_be_able_to_pad(xlmr_copy: Path) -> None:
     file = xlmr_copy / "tokenizer_config.json"
     settings = json.loads(file.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}

@@ -27,6 +27,7 @@ from mlrun_assets.encoders.source import (
 )
 from mlrun_assets.errors import EncoderError
 
+ELSEWHERE = b'{"weight_map": {"a": "../elsewhere.safetensors"}}'
 NO_TENSORS = len(b"{}").to_bytes(8, "little") + b"{}"
 WEIGHTS = save({"a": np.zeros(1000, np.float32)})
 INDEX = b'{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
@@ -94,6 +95,15 @@ def sharded(**changes: bytes) -> Changes:
         (
             sharded(**{"model-2.safetensors": NO_TENSORS[:-1]}),
             r"model-2\.safetensors is cut off after 9 bytes",
+        ),
+        (
+            sharded(
+                **{
+                    "../elsewhere.safetensors": NO_TENSORS,
+                    "model.safetensors.index.json": ELSEWHERE,
+                }
+            ),
+            r"lacks \.\./elsewhere\.safetensors",
         ),
         (sharded(**{"model.safetensors.index.json": b"[]"}), "is not an index of weights"),
         (
