@@ -36,6 +36,7 @@ from mlrun_assets.config import (
     LoadedConfig,
     load_config,
 )
+from mlrun_assets.errors import MlrunError
 from mlrun_assets.markdown import clean, visible
 
 
@@ -87,6 +88,19 @@ def as_json(decorated: Callable[..., None]) -> Callable[..., None]:
     """Add ``--json``."""
     option = click.option("--json", is_flag=True, help="Print JSON (docs/command-line.md).")
     return option(decorated)
+
+
+def complete_names(context: click.Context, _: click.Parameter, typed: str) -> list[str]:
+    """The names and ids of experiments that begin with ``typed``, for the completion of a shell."""
+    from mlrun_assets.experiment import all_experiments
+
+    try:
+        directory = load_config(context.params.get("file")).experiments_dir
+    except MlrunError:
+        return []
+    manifests = [each.manifest for each in all_experiments(directory)]
+    names = dict.fromkeys(chain.from_iterable((each.name, each.id) for each in manifests))
+    return [name for name in names if name.startswith(typed)]
 
 
 def note_defaults(config: LoadedConfig) -> None:

@@ -13,6 +13,7 @@ import click
 from mlrun_assets.cli import (
     as_json,
     command,
+    complete_names,
     discard,
     note,
     note_defaults,
@@ -145,7 +146,9 @@ def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
     help="Add `error` to a row that can't be labelled, and continue.",
 )
 @click.option(
-    "--version", help="A version or an experiment, by its name or id. Default: production."
+    "--version",
+    shell_complete=complete_names,
+    help="A version or an experiment, by its name or id. Default: production.",
 )
 @with_config
 def predict(  # noqa: PLR0913  click gives every option by its name

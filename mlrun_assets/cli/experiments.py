@@ -15,6 +15,7 @@ import click
 from mlrun_assets.cli import (
     as_json,
     command,
+    complete_names,
     note,
     say,
     show,
@@ -212,7 +213,7 @@ def _run_row(run: dict[str, Any]) -> list[str]:
     "show baseline-v2",
     "show baseline-v2 --json",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_names)
 @as_json
 @with_config
 def show_run(config: LoadedConfig, run: str, json: bool) -> None:
@@ -273,7 +274,7 @@ PASSED = (RuleOutcome.PASSED, RuleOutcome.OFF)
 @command(
     "open", "Open the report of RUN, its name or id, in a browser.", "open", "open baseline-v2"
 )
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete_names)
 @with_config
 def open_report(config: LoadedConfig, run: str | None) -> None:
     """Print the path of the HTML report, of the latest run that has one, and open it."""
@@ -348,7 +349,7 @@ def list_versions(config: LoadedConfig, json: bool) -> None:
     "compare baseline-v2",
     "compare baseline-v1 baseline-v2 baseline-v3",
 )
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=complete_names)
 @as_json
 @with_config
 def compare(config: LoadedConfig, models: tuple[str, ...], json: bool) -> None:

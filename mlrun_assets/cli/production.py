@@ -6,7 +6,7 @@ import json
 
 import click
 
-from mlrun_assets.cli import command, progress, say, show, shown_path, with_config
+from mlrun_assets.cli import command, complete_names, progress, say, show, shown_path, with_config
 from mlrun_assets.config import LoadedConfig, json_schema
 from mlrun_assets.experiment import find_experiment
 
@@ -17,7 +17,7 @@ from mlrun_assets.experiment import find_experiment
     "promote baseline-v2",
     'promote baseline-v2 --reason "best on the radio texts"',
 )
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=complete_names)
 @click.option(
     "--reason",
     help="The reason. Required if the verdict is not APPROVED or production has moved since.",
@@ -44,7 +44,11 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
     'rollback --reason "wrong on the radio texts"',
     'rollback --to baseline-v1 --reason "the last good one"',
 )
-@click.option("--to", help="The version or its name (see `versions`). Default: the previous one.")
+@click.option(
+    "--to",
+    shell_complete=complete_names,
+    help="The version or its name (see `versions`). Default: the previous one.",
+)
 @click.option("--reason", required=True, help="The reason, for the history.")
 @with_config
 def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
@@ -65,7 +69,11 @@ def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     "push user/name --version baseline-v2",
 )
 @click.argument("target")
-@click.option("--version", help="A version or an experiment. Default: the production model.")
+@click.option(
+    "--version",
+    shell_complete=complete_names,
+    help="A version or an experiment. Default: the production model.",
+)
 @click.option("--public", is_flag=True, help="Make the repository public.")
 @with_config
 def push(config: LoadedConfig, target: str, version: str | None, public: bool) -> None:

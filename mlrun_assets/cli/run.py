@@ -15,6 +15,7 @@ import click
 
 from mlrun_assets.cli import (
     command,
+    complete_names,
     note,
     note_defaults,
     override,
@@ -65,6 +66,7 @@ compute_logs:
 @click.option(
     "--resume",
     metavar="EXPERIMENT",
+    shell_complete=complete_names,
     help="Resume a stopped experiment, by its id or name. Finished stages are not run again.",
 )
 @click.option(

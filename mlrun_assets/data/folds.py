@@ -14,6 +14,7 @@ from mlrun_assets.config import Config, extra_column
 from mlrun_assets.data.checks.near_duplicates import near_pairs
 from mlrun_assets.data.text import duplicate_key
 from mlrun_assets.metrics import label_numbers
+from mlrun_assets.progress import task
 from mlrun_assets.records import DatasetRecord
 from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds
 
@@ -42,9 +43,12 @@ class LabelledRows:
         the scores of those that do.
         """
         scores = np.zeros((len(self.texts), len(self.labels)))
-        for fold in np.unique(self.folds):
-            held_out = self.folds == fold
-            scores[held_out] = score(held_out)
+        folds = np.unique(self.folds)
+        with task("cross-validating", len(folds), "folds") as advance:
+            for fold in folds:
+                held_out = self.folds == fold
+                scores[held_out] = score(held_out)
+                advance()
         return scores
 
 

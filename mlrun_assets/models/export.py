@@ -26,6 +26,7 @@ from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import digest_directory, new_directory, size_in_bytes, write_atomically
 from mlrun_assets.models.probe import probe_onnx, probe_transformers
+from mlrun_assets.progress import task
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     CheckpointRecord,
@@ -73,14 +74,16 @@ def export_model(
             deploy_tokenizer(export_dir, language_profile(language).steps, dataset.max_length)
             size_bytes = size_in_bytes(export_dir)
             texts, max_length = val["text"].to_list(), dataset.max_length
-            with ThreadPoolExecutor(1) as probes:  # it mostly imports while the graph is written
+            # The probe mostly imports while the graph is written.
+            with task("writing and testing the export"), ThreadPoolExecutor(1) as probes:
                 asked = probes.submit(probe_transformers, export_dir, texts[:ROWS_COMPARED])
                 expected = ExpectedLabels(model_dir, texts, max_length)
                 graph_error = _write_onnx(export_dir, max_length) if config.onnx else None
                 answers = asked.result()
             onnx, onnx_reason = None, graph_error
             if config.onnx and not graph_error:
-                onnx, onnx_reason = _probe_onnx(export_dir, expected)
+                with task("testing its ONNX form"):
+                    onnx, onnx_reason = _probe_onnx(export_dir, expected)
             digest = digest_directory(export_dir)
     except OSError as error:
         free = shutil.disk_usage(directory).free

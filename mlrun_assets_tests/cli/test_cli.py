@@ -20,7 +20,7 @@ import pytest
 from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.cli.run import DAGSTER_YAML
 from mlrun_assets.experiment import find_experiment
-from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status
+from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status, Verdict
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.cli.stopped import MOMENTS
 from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project, write_project
@@ -368,7 +368,9 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
     assert len(list((home / "experiments").glob("exp_*"))) == 2
     monkeypatch.setenv("DAGSTER_HOME", str(home / ".dagster"))
     with dg.DagsterInstance.get() as instance:
-        assert instance.get_runs_count() == 2
+        tags = [run.tags for run in instance.get_runs()]
+    assert {each["mlrun/name"] for each in tags} == {"one", "two"}
+    assert all(each["mlrun/verdict"] in Verdict for each in tags)
 
 
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.config import LoadedConfig
@@ -161,6 +162,30 @@ def test_every_command_has_examples_in_its_help(name: str, call: Call, tmp_path:
     called = call(name, "-h", cwd=tmp_path)
     assert called.returncode == 0
     assert re.search(rf"^Examples:\n  mlrun-assets {name}", called.stdout, re.MULTILINE)
+
+
+def test_a_shell_completes_names(
+    both: tuple[Experiment, Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completed(*words: str) -> str:
+        monkeypatch.setenv("COMP_WORDS", " ".join(["mlrun-assets", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        monkeypatch.chdir(tmp_path)
+        return (
+            CliRunner()
+            .invoke(
+                commands,
+                [],
+                prog_name="mlrun-assets",
+                env={"_MLRUN_ASSETS_COMPLETE": "bash_complete"},
+            )
+            .output
+        )
+
+    assert completed("show", "fi") == "plain,first\n"
+    assert both[1].id in completed("run", "--resume", "exp_")
+    (tmp_path / "ml_config.yaml").write_text("{", encoding="utf-8")
+    assert completed("promote", "fi").strip() == ""
 
 
 def test_listing_imports_no_heavy_library(config: LoadedConfig) -> None:
