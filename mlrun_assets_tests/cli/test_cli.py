@@ -413,6 +413,7 @@ def test_ctrl_c_closes_the_experiment(
     assert any(line.startswith(last) for line in output.splitlines())
     if opened:
         assert re.search(r"- impl-ml-run-stopped-\d{8} \| Cancelled \|", registry_of(home))
+        assert re.search(r"^continue +mlrun-assets run --resume stopped$", output, re.MULTILINE)
     assert len(list((home / "experiments").glob("exp_*"))) == opened
     saved = list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
     assert bool(saved) == trained
