@@ -3,6 +3,7 @@
 Imports go down this list, never up; import-linter holds it.
 
     cli/            the `mlrun-assets` command
+    api.py          the functions of `import mlrun_assets`; how a run is executed
     definitions.py  the one `dg.Definitions` that Dagster loads
     orchestration/  assets, checks, jobs and sensors: the room that knows Dagster
     runs/           the life of a run: opening, stages, resumption, closing, promotion
@@ -29,6 +30,26 @@ Imports go down this list, never up; import-linter holds it.
     markdown.py     text from data made safe: in Markdown, on one line, on a terminal
 """
 
+from typing import TYPE_CHECKING
+
 from mlrun_assets.machine import settle_environment
 
+if TYPE_CHECKING:
+    from mlrun_assets.api import check_data, compare, load_experiment, load_model, run
+
+__all__ = ["__version__", "check_data", "compare", "load_experiment", "load_model", "run"]
+
 settle_environment()
+
+
+def __getattr__(name: str) -> object:
+    """The functions of `api` and the version, when they are first used: imports take time."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mlrun-assets")
+    if name in __all__:
+        from mlrun_assets import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'mlrun_assets' has no attribute {name!r}")

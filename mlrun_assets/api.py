@@ -16,6 +16,7 @@ the command line), and ``overrides`` replaces values of it, as ``--set`` does::
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,13 +25,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlrun_assets.config import SET_VARIABLE, LoadedConfig, load_config
-from mlrun_assets.experiment import Experiment, find_experiment
-from mlrun_assets.records import DatasetRecord, DecisionRecord, EvaluationRecord, Score, Verdict
+from mlrun_assets.errors import MlrunError
+from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
+from mlrun_assets.files import locked
+from mlrun_assets.records import (
+    DatasetRecord,
+    DecisionRecord,
+    EvaluationRecord,
+    Score,
+    Status,
+    Verdict,
+)
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from mlrun_assets.production.answers import Classifier
     from mlrun_assets.production.compare import ModelComparison
-    from mlrun_assets.types import Probabilities
+    from mlrun_assets.runs.stage import ResumedRun
+    from mlrun_assets.types import Probabilities, ProgressCallback
+
+INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+DAGSTER_YAML = """\
+# No telemetry, no questions to new users, no debug lines on the terminal.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+python_logs:
+  python_log_level: INFO
+# Ctrl-C ends the run, not the processes that show its output.
+compute_logs:
+  module: mlrun_assets.orchestration.dagster_internals
+  class: InterruptSafeLogManager
+"""
 
 ConfigFile = Path | str | None
 Overrides = Mapping[str, object]
@@ -139,6 +167,41 @@ class Model:
         ]
 
 
+def run(
+    config: ConfigFile = None, name: str | None = None, *, overrides: Overrides | None = None
+) -> Run:
+    """Run everything in a new experiment, from data to the report; prints a line for each stage.
+
+    A run that the data blocks, or that fails, is a result too: see ``status`` and ``report``.
+
+    Raises:
+        ConfigError: the config has mistakes.
+        MlrunError: the run failed before it had an experiment, for example without its data.
+    """
+    from mlrun_assets.progress import PlainText, shown_by
+
+    with _overridden(overrides), shown_by(PlainText()):
+        return Run(execute(load_config(config), name))
+
+
+def check_data(config: ConfigFile = None, *, overrides: Overrides | None = None) -> DatasetRecord:
+    """Check the data without a run; ``ready`` says whether a run would train on it.
+
+    Raises:
+        DataError: a file is missing or can't be read.
+    """
+    from mlrun_assets.data.validation import find_files, token_counter, validate_dataset
+    from mlrun_assets.encoders.source import resolve_encoder
+    from mlrun_assets.files import temporary_directory
+
+    loaded = _load(config, overrides)
+    find_files(loaded)
+    model = loaded.settings.model
+    counter = token_counter(resolve_encoder(model.name, model.revision, loaded.directory))
+    with temporary_directory("check-data") as directory:
+        return validate_dataset(loaded, directory, counter)
+
+
 def load_experiment(
     name: str, config: ConfigFile = None, *, overrides: Overrides | None = None
 ) -> Run:
@@ -201,3 +264,135 @@ def _overridden(overrides: Overrides | None) -> Iterator[None]:
 def _load(config: ConfigFile, overrides: Overrides | None) -> LoadedConfig:
     with _overridden(overrides):
         return load_config(config)
+
+
+# How a run is executed, in this process
+
+
+def execute(
+    config: LoadedConfig,
+    name: str | None,
+    resumed: ResumedRun | None = None,
+    progress: ProgressCallback = lambda _: None,
+) -> Experiment:
+    """Run the graph in a new experiment, or the stages that are left in a resumed one.
+
+    ``progress`` gets the lines of a run that Dagster ended between two assets.
+
+    Raises:
+        MlrunError: the run failed before it had an experiment, or its end can't be recorded.
+        KeyboardInterrupt: the run was cancelled before it had an experiment.
+    """
+    use_dagster_home(config)
+    import dagster as dg
+
+    from mlrun_assets.definitions import defs
+
+    resource = {"config_file": str(config.file)} if config.file else {}
+    ops: dict[str, object] = {"experiment": {"config": {"name": name} if name else {}}}
+    selection = None
+    if resumed:
+        resource["experiment_id"], ops = resumed.experiment.id, {}
+        selection = [dg.AssetKey(stage) for stage in resumed.stages]
+    with _dagster_instance() as instance:
+        result = defs.resolve_job_def("ml_run").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=selection,
+            run_config={
+                "ops": ops,
+                "resources": {"ml_run": {"config": resource}},
+                "loggers": {"plain": {}},
+            },
+        )
+    return _closed(config, result, progress)
+
+
+@contextmanager
+def _dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance, with its history in DAGSTER_HOME; `MlrunError` if that can't be kept."""
+    import dagster as dg
+    from sqlalchemy.exc import DBAPIError
+
+    from mlrun_assets.orchestration.dagster_internals import interrupts_blocked
+
+    home = Path(os.environ["DAGSTER_HOME"])
+    try:
+        # Two processes that create the same history at once corrupt it.
+        with locked(home / "history"), interrupts_blocked():
+            instance = dg.DagsterInstance.get()
+        # A signal that arrives while SQLAlchemy closes a connection is raised again, and would be
+        # logged there with a traceback first.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+        with instance:
+            yield instance
+    except DBAPIError as error:
+        raise MlrunError(
+            f"{home}: Dagster's history can't be kept here: {error.orig}; make room, or export "
+            "DAGSTER_HOME as the absolute path of another directory; a run that has started can be "
+            "resumed with `mlrun-assets run --resume`"
+        ) from None
+
+
+def _closed(
+    config: LoadedConfig, result: dg.ExecuteInProcessResult, progress: ProgressCallback
+) -> Experiment:
+    """The experiment of a run that has ended; errors as in `execute`.
+
+    Dagster delays a Ctrl-C between two assets until the next asset starts, outside its stage; the
+    experiment is then closed here.
+    """
+    from mlrun_assets.runs.stage import Stage, close_after_error
+
+    experiment = experiment_of_run(config.experiments_dir, result.run_id)
+    errors = list(_errors(result))
+    cancelled = any(kind in INTERRUPTS for kind, _ in errors)
+    if experiment is None and cancelled:
+        raise KeyboardInterrupt
+    why = errors[0][1].strip() if errors else "the run ended before its first asset"
+    if experiment is None:
+        raise MlrunError(why)
+    if experiment.manifest.status is Status.RUNNING:
+        status = Status.CANCELLED if cancelled else Status.FAILED
+        stage = Stage(experiment, experiment.config(config), result.run_id, progress)
+        close_after_error(stage, status, "cancelled between two assets" if cancelled else why)
+    if experiment.manifest.status is Status.RUNNING:
+        raise MlrunError(why)
+    return experiment
+
+
+def use_dagster_home(config: LoadedConfig) -> None:
+    """Set DAGSTER_HOME to ``.dagster`` beside the config, unless it is set."""
+    chosen = os.environ.get("DAGSTER_HOME")
+    if chosen:
+        if Path(chosen).is_absolute() and Path(chosen).is_dir():
+            return
+        raise MlrunError(
+            f"DAGSTER_HOME is {chosen}: export the absolute path of a directory that exists, or "
+            "unset it"
+        )
+    home = config.directory / ".dagster"
+    try:
+        home.mkdir(exist_ok=True)
+        settings = home / "dagster.yaml"
+        if not settings.exists():
+            settings.write_text(DAGSTER_YAML, encoding="utf-8")
+    except OSError as error:
+        raise MlrunError(
+            f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
+            "DAGSTER_HOME as the absolute path of a directory that can be written"
+        ) from None
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:
+    """Class and message of the error of each failed step, then of the run.
+
+    Dagster wraps an error in others; this is the innermost.
+    """
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    errors += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    for error in filter(None, errors):
+        while error.cause:
+            error = error.cause  # noqa: PLW2901
+        yield error.cls_name, error.message

@@ -17,8 +17,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mlrun_assets.api import DAGSTER_YAML
 from mlrun_assets.cli.__main__ import commands
-from mlrun_assets.cli.run import DAGSTER_YAML
 from mlrun_assets.experiment import find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status, Verdict
 from mlrun_assets_tests.cli.conftest import Called
