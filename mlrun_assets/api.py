@@ -221,14 +221,15 @@ def load_model(
     Its probabilities are computed in float32.
 
     Raises:
-        ProductionError: there is no such model, or its files have changed.
+        ExperimentError: there is no such version or experiment.
+        ProductionError: it has no model, or the files of the model have changed.
     """
-    from mlrun_assets.production.prediction import data_of, load_classifier, version_to_ask
+    from mlrun_assets.production.prediction import load_classifier, model_to_ask
 
     loaded = _load(config, overrides)
-    version = version_to_ask(loaded, name)
-    language = data_of(version, loaded.settings.data).language
-    return Model(load_classifier(loaded, version, exact=True), language)
+    model = model_to_ask(loaded, name)
+    language = model.data(loaded.settings.data).language
+    return Model(load_classifier(model, exact=True), language)
 
 
 def compare(
