@@ -416,11 +416,11 @@ def next_steps(records: RunRecords) -> list[str]:
         if not (records.in_production and promotion in step)
     ]
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
-    steps += [step for step in advised if promotion not in step]
+    steps += [step for step in advised if "--reason" not in step]
     if not (decision and any(rule.remedy for rule in decision.rules)):
         steps += filter(None, [_rows_sentence(records)])
     steps += filter(None, [labelling])
-    return steps + [step for step in advised if promotion in step]
+    return steps + [step for step in advised if "--reason" in step]
 
 
 def _rows_sentence(records: RunRecords) -> Markdown | None:
