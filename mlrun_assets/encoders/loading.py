@@ -132,12 +132,23 @@ def unloadable(source: EncoderSource, part: str, error: Exception) -> EncoderErr
 
 
 def digest_encoder(encoder: EncoderSource) -> str:
-    """One digest of all files of the encoder.
+    """One digest of all files of the encoder, which a process reads once.
 
     Raises:
         EncoderError: a model of the hub can't be fetched.
     """
+    return _digest(encoder, _files(encoder))
+
+
+@lru_cache(maxsize=1)
+def _digest(encoder: EncoderSource, _: tuple[object, ...]) -> str:
     return digest_directory(Path(source_directory(encoder)))
+
+
+def _files(encoder: EncoderSource) -> tuple[object, ...]:
+    """What differs if a file of the encoder is changed."""
+    files = sorted(Path(source_directory(encoder)).rglob("*"))
+    return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
@@ -151,13 +162,11 @@ def load_tokenizer(source: EncoderSource) -> PreTrainedTokenizerFast:
             ``tokenizers``), or does not fit the encoder (ids beyond its vocabulary).
     """
     load_config(source)  # its errors are the clearest
-    files = sorted(Path(source_directory(source)).iterdir())
-    return _read_tokenizer(source, tuple((file, file.stat().st_mtime_ns) for file in files))
+    return _read_tokenizer(source, _files(source))
 
 
 @lru_cache(maxsize=1)
 def _read_tokenizer(source: EncoderSource, _: tuple[object, ...]) -> PreTrainedTokenizerFast:
-    """Read the tokenizer again if a file has changed."""
     directory, config = source_directory(source), load_config(source)
     with quiet_transformers():
         from transformers import AutoTokenizer
