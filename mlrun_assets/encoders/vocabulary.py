@@ -92,9 +92,12 @@ def character_log_probabilities(pieces: list[str], corpus: str) -> FloatArray:
     context_counts = np.full(len(queried), float(len(trained)))
     for order in range(1, ORDER + 1):
         # The first positions have no complete n-gram before them.
-        known = np.sort(_ngrams(trained, order)[order - 1 :])
+        known, often = np.unique(_ngrams(trained, order)[order - 1 :], return_counts=True)
         keys = _ngrams(queried, order)
-        counts = np.searchsorted(known, keys, "right") - np.searchsorted(known, keys, "left")
+        places = np.searchsorted(known, keys)
+        # A key behind the last known one gets the place of an added one.
+        known, often = np.append(known, np.uint64(0)), np.append(often, 0)
+        counts = np.where(known[places] == keys, often[places], 0)
         longer = (counts + PRIOR * probabilities) / (context_counts + PRIOR)
         probabilities = np.where(index_in_piece >= order - 1, longer, probabilities)
         # The n-gram that ends here is the context of the character behind it.
