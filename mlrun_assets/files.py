@@ -13,8 +13,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -118,6 +118,32 @@ def _flushed(temporary: Path, path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
     if path.exists():
         temporary.chmod(path.stat().st_mode & 0o777)
+
+
+def write_together(contents: Mapping[Path, bytes], *, replace: bool = False) -> None:
+    """Write several files: all of them, or none if one exists or can't be written.
+
+    With ``replace``, existing files are replaced, once all the new ones are on the disk.
+
+    Raises:
+        OSError: a file exists, a directory can't be written, or the disk is full.
+    """
+    written: list[Path] = []
+    with ExitStack() as stack:
+        temporary = {path: stack.enter_context(_temporary(path)) for path in contents}
+        for path, content in contents.items():
+            with _flushed(temporary[path], path) as file:
+                file.write(content)
+        try:
+            for path in contents:
+                if not replace and path.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+                temporary[path].replace(path)
+                written.append(path)
+        except BaseException:
+            for path in [] if replace else written:
+                path.unlink()
+            raise
 
 
 def replace_if_unchanged(path: Path, expected: bytes, content: bytes) -> bool:

@@ -50,7 +50,7 @@ def _blocks(page: str, language: str) -> list[str]:
 def _commands(page: str) -> list[list[str]]:
     """The documented calls of ``mlrun-assets``: their arguments."""
     found = re.findall(
-        r"^\.venv/bin/mlrun-assets (.*)", "\n".join(_blocks(page, "sh")), re.MULTILINE
+        r"^(?:\.\./)?\.venv/bin/mlrun-assets (.*)", "\n".join(_blocks(page, "sh")), re.MULTILINE
     )
     return [shlex.split(line, comments=True) for line in found]
 

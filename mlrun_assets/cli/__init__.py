@@ -6,6 +6,7 @@ Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the
     __main__.py     the command group, and errors shown without a traceback
     run.py          `run`, new or resumed
     experiments.py  `status`, `runs`, `show`, `open`, `versions`, `compare`: they change nothing
+    start.py        `init` and `split`: a config for one's own rows, and their splits
     data.py         `check-data` and `predict`: rows in, checks or labels out
     production.py   `promote`, `rollback`, `push`, `schema`
 """
@@ -33,10 +34,11 @@ from mlrun_assets.config import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG_FILE,
     SET_VARIABLE,
+    DataConfig,
     LoadedConfig,
     load_config,
 )
-from mlrun_assets.errors import MlrunError
+from mlrun_assets.errors import ConfigError, MlrunError
 from mlrun_assets.markdown import clean, visible
 
 
@@ -103,9 +105,19 @@ def complete_names(context: click.Context, _: click.Parameter, typed: str) -> li
     return [name for name in names if name.startswith(typed)]
 
 
-def note_defaults(config: LoadedConfig) -> None:
-    """Note on standard error that there is no config file."""
+def require_project(config: LoadedConfig) -> None:
+    """Note on standard error that there is no config file.
+
+    Raises:
+        ConfigError: there is no file of the default config either.
+    """
     if config.file is None:
+        train = str(DataConfig().train_path)
+        if config.settings.data.train_path == train and not config.path(train).exists():
+            raise ConfigError(
+                f"{config.directory}: no ml_config.yaml here; `mlrun-assets init` starts a "
+                "project with sample rows, `mlrun-assets init --from FILE` one with your own"
+            )
         note(f"{config.directory / DEFAULT_CONFIG_FILE}: no such file; using the defaults")
 
 

@@ -16,6 +16,7 @@ from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.experiments import compare, list_versions, open_report, runs, show_run, status
 from mlrun_assets.cli.production import promote, push, rollback, schema
 from mlrun_assets.cli.run import run
+from mlrun_assets.cli.start import init, split
 from mlrun_assets.errors import MlrunError, message_of
 
 
@@ -37,6 +38,8 @@ def commands() -> None:
 
 for command in (
     *(
+        init,
+        split,
         check_data,
         run,
         status,

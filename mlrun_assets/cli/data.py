@@ -16,8 +16,8 @@ from mlrun_assets.cli import (
     complete_names,
     discard,
     note,
-    note_defaults,
     progress,
+    require_project,
     say,
     show,
     show_columns,
@@ -54,7 +54,7 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
     """
     from mlrun_assets.reports.data_section import conclusions, failed_rows
 
-    note_defaults(config)
+    require_project(config)
     with (
         # Removed also if a signal ends the process: it has the texts in it.
         nullcontext(output) if output else temporary_directory("check-data")

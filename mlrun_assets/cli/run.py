@@ -13,9 +13,9 @@ from mlrun_assets.cli import (
     command,
     complete_names,
     note,
-    note_defaults,
     override,
     progress,
+    require_project,
     say,
     show_columns,
     shown_path,
@@ -54,6 +54,8 @@ EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CA
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
+    if resume is None:
+        require_project(config)
     from mlrun_assets.runs.stage import resume_experiment
 
     if name and resume is not None:
@@ -64,7 +66,6 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         raise click.UsageError(
             "--resume continues with the config of its experiment: leave out --set and --fast"
         )
-    note_defaults(config)
     if name:
         slug(name)
     resumed = None if resume is None else resume_experiment(config, resume, note)

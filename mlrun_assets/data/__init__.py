@@ -8,7 +8,8 @@ rows.py        columns mapped to text, label, id and group
 reading.py     a split read in normal form; quarantined rows with file and line
 label_names.py labels as names or indices, read one way; names that look alike
 other_rows.py  helper rows, texts to label next, and rows to predict, also from a pipe
-folds.py       the train and val rows, and the folds that models are cross-validated in
+proposal.py    the columns and the language of a file that nobody has described
+splitting.py   labelled rows divided into splits that pass the checks; folds of train and val
 validation.py  the stage: read, normalise, check, profile and store the splits
 text.py        normal form, key of equal texts, languages
 checks/        the data-quality checks

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+import orjson
 import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
@@ -30,7 +32,7 @@ from mlrun_assets.data.rows import (
     QuarantinedRowError,
     row_values,
 )
-from mlrun_assets.data.tables import parse_table
+from mlrun_assets.data.tables import Opener, parse_table
 from mlrun_assets.data.text import Step, duplicate_key, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -71,14 +73,16 @@ class SplitRows:
         return self.frame.height + len(self.quarantined)
 
 
-def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> SplitRows:
+def read_split(
+    split: str, files: Sequence[DataFile], data: DataConfig, *, whole: bool = False
+) -> SplitRows:
     """Read the files of one split in order.
 
     Returns:
         The rows with the columns ``id``, ``text``, ``label``, ``file`` (strings), ``line`` (from 1)
         and the configured extra columns (strings or null). The id of a row without one is its
         split, file number and line. The ids of a file with an id of an earlier file get its split
-        and number in front: ``train-2:7``.
+        and number in front: ``train-2:7``. With ``whole``, ``row`` has all columns, as JSON.
 
     Raises:
         DataError: a file can't be read, or changed while it was read.
@@ -88,7 +92,7 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
         with _unchanged(file):
-            frame, quarantined, joined = _read_file(split, file, data, place)
+            frame, quarantined, joined = _read_file(split, file, data, place, whole)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         if not known.isdisjoint(frame["id"]):
             frame = frame.with_columns(id=pl.format("{}:{}", pl.lit(place), "id"))
@@ -108,30 +112,38 @@ def read_split(split: str, files: Sequence[DataFile], data: DataConfig) -> Split
 
 
 def _read_file(
-    split: str, file: DataFile, data: DataConfig, place: str
+    split: str, file: DataFile, data: DataConfig, place: str, whole: bool
 ) -> tuple[pl.DataFrame, Quarantine, int]:
     """The rows of a file, those that are quarantined, and the number of joined lines."""
     kept: list[dict[str, Any]] = []
     quarantined, joined = Quarantine(), 0
-    for parsed in parse_file(file, data):
+    for parsed in parse_file(file, data, whole=whole):
         line = parsed.line
         joined += parsed.lines - 1
         try:
             if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
-            kept.append({**row_values(parsed.row, f"{place}-{line}", data), "line": line})
+            values = row_values(parsed.row, f"{place}-{line}", data)
+            added = {"row": orjson.dumps(parsed.row, default=str)} if whole else {}
+            kept.append({**values, **added, "line": line})
         except QuarantinedRowError as bad:
             raw = parsed.shown() if quarantined.keeps(bad.reason) else ""
             row = QuarantinedRow(split, file.name, line, bad.reason, bad.detail, raw)
             quarantined.add(bad.reason, [row])
     extra = map(extra_column, data.extra_columns)
     schema = {name: pl.String() for name in ("id", "text", "label", "line", *extra)}
-    frame = pl.DataFrame(kept, schema={**schema, "line": pl.Int64()}, orient="row")
+    more = {"line": pl.Int64(), **({"row": pl.Binary()} if whole else {})}
+    frame = pl.DataFrame(kept, schema={**schema, **more}, orient="row")
     return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined, joined
 
 
-def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iterator[ParsedRow]:
+def parse_file(
+    file: DataFile, data: DataConfig, *, whole: bool = False, most_bytes: int | None = None
+) -> Iterator[ParsedRow]:
     """Parse a file of any format; ``whole`` rows keep all their columns.
+
+    With ``most_bytes``, no more of a CSV or TSV file is read: the other formats are read row by
+    row.
 
     Raises:
         DataError: the file is damaged or not of its format, or lacks a column.
@@ -144,12 +156,21 @@ def parse_file(file: DataFile, data: DataConfig, *, whole: bool = False) -> Iter
         return
     opened = partial(open_content, file.path, file.name, data.max_file_mb)
     if kind in ("csv", "tsv"):
-        yield from parse_table(opened, kind, data, file.name)
+        start = opened if most_bytes is None else partial(_open_start, opened, most_bytes)
+        yield from parse_table(start, kind, data, file.name)
         return
     with opened() as content:
         limit = int(data.max_row_mb * 1e6)
         rows = json_rows(content, file.name, limit)
         yield from filter(None, parse_json_lines(rows, limit, whole=whole))
+
+
+@contextmanager
+def _open_start(opened: Opener, most_bytes: int) -> Iterator[BinaryIO]:
+    """The lines in the first bytes of a file."""
+    with opened() as content:
+        start = content.read(most_bytes)
+    yield BytesIO(start if len(start) < most_bytes else start[: start.rfind(b"\n") + 1])
 
 
 @contextmanager

@@ -215,11 +215,11 @@ def _matching(directory: Path, named: str) -> list[str]:
     rest = path[len(known) :]
     if glob.has_magic(rest):
         matching = sorted(glob.glob(glob.escape(known) + rest, recursive=True))  # noqa: PTH207
-        return [file for each in matching for file in _saved_files(each)]
-    return _saved_files(path)
+        return [file for each in matching for file in saved_files(each)]
+    return saved_files(path)
 
 
-def _saved_files(path: str) -> list[str]:
+def saved_files(path: str) -> list[str]:
     """The files in a directory that `datasets` saved to disk; of any other path, itself."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         state = orjson.loads((Path(path) / "state.json").read_bytes())

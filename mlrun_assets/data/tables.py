@@ -157,7 +157,10 @@ class _Lines:
 
 
 def _with_header(opened: Opener, kind: str, data: DataConfig, name: str) -> _Table | None:
-    """The table with the first delimiter that gives its header the configured columns."""
+    """The table with the first delimiter that gives its header the configured columns.
+
+    Without one, or without configured columns, the delimiter that gives the most headings.
+    """
     tables, problems = [], []
     for delimiter in _DELIMITERS[kind]:
         table = _Table(opened, delimiter, int(data.max_row_mb * 1e6), [])
@@ -168,12 +171,13 @@ def _with_header(opened: Opener, kind: str, data: DataConfig, name: str) -> _Tab
             problems.append(first.values.detail)
             continue
         tables.append(table._replace(header=first.values))
-        if {*data.text_columns, data.label_column} <= {*first.values, ""}:
+        if data.text_columns and {*data.text_columns, data.label_column} <= {*first.values, ""}:
             tables = tables[-1:]
             break
     if not tables:
         raise DataError(f"{name}: line 1: the headings can't be read: {problems[0]}")
-    header = tables[0].header
+    table = max(tables, key=lambda each: len(each.header))
+    header = table.header
     if _not_utf8("".join(header)):
         raise DataError(f"{name}: line 1: the headings are not UTF-8; save the file as UTF-8")
     repeated = [heading for heading in header if heading and header.count(heading) > 1]
@@ -181,7 +185,7 @@ def _with_header(opened: Opener, kind: str, data: DataConfig, name: str) -> _Tab
         shown = shorten(repeated[0], 60)
         raise DataError(f"{name}: line 1: the heading `{shown}` is repeated; rename one")
     check_columns(header, data, name)
-    return tables[0]
+    return table
 
 
 def _row(

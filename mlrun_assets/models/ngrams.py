@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 
 from mlrun_assets.config import Config
-from mlrun_assets.data.folds import LabelledRows
+from mlrun_assets.data.splitting import LabelledRows
 from mlrun_assets.data.text import first_words
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically

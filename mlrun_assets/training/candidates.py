@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 
 from mlrun_assets.config import Config, DeploymentConfig
-from mlrun_assets.data.folds import FOLDS, LabelledRows, read_rows
 from mlrun_assets.data.other_rows import stored_helper_rows
+from mlrun_assets.data.splitting import FOLDS, LabelledRows, read_rows
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import link_or_copy, new_directory, write_atomically
 from mlrun_assets.machine import quiet_transformers

@@ -117,6 +117,8 @@ def test_status_says_since_when_production_serves(
 
 
 def test_a_missing_config_is_noted(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "data/sample").mkdir(parents=True)
+    (tmp_path / "data/sample/train.jsonl").touch()
     result = call("check-data", cwd=tmp_path)
     missing = f"note: {tmp_path / 'ml_config.yaml'}: no such file; using the defaults\n"
     assert result.returncode == 1 and missing in result.stderr

@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlrun_assets.config import Config
-from mlrun_assets.data.folds import read_rows
+from mlrun_assets.data.splitting import read_rows
 from mlrun_assets.models.ngrams import (
     MODELS,
     SVM,

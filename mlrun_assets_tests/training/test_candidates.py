@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from transformers import RobertaForSequenceClassification, pipeline
 
 from mlrun_assets.config import Config
-from mlrun_assets.data.folds import LabelledRows
+from mlrun_assets.data.splitting import LabelledRows
 from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.models.export import add_reader

@@ -93,6 +93,11 @@ _ENOUGH_FUNCTION_WORDS = 2
 _LISTED = 8
 
 
+def words_only(texts: pl.Series) -> pl.Series:
+    """``texts`` without what a detector takes for English, or refuses."""
+    return texts.str.replace_all(_NOT_TEXT, " ")
+
+
 def add_language(frame: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
     """``frame`` with the columns ``language`` and ``code_switched``.
 
@@ -109,7 +114,7 @@ def add_language(frame: pl.DataFrame, data: DataConfig) -> pl.DataFrame:
         return frame.with_columns(nothing, switched)
     detector = load_detector(quality.language_detector)
     counted = counted_as(profile.tag, detector.languages)
-    texts = frame["text"].str.replace_all(_NOT_TEXT, " ")
+    texts = words_only(frame["text"])
     judged = (texts.str.count_matches(r"\S*\p{L}\S*") >= quality.min_language_words).arg_true()
     first = [detector.detect(text, None) for text in texts.gather(judged)]
     guesses = nothing.scatter(judged, pl.Series(first, dtype=pl.String))

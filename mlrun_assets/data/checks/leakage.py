@@ -39,6 +39,18 @@ def holders(keys: pl.Series, sources: pl.Series, share: float) -> RowNumbers:
     return held.select(pl.col("source").unique().sort()).collect()["source"].to_numpy()
 
 
+def contained_pairs(keys: pl.Series, share: float) -> tuple[RowNumbers, RowNumbers]:
+    """Rows of ``keys``, and for each another one that contains that share of its 13-grams.
+
+    As in `containment`, a row is compared with the first 20 that contain a 13-gram.
+    """
+    shares = _shares(keys, keys, _MOST_SOURCES).filter(
+        (pl.col("share") >= share) & (pl.col("row") != pl.col("source"))
+    )
+    found = shares.select("row", "source").sort("row", "source").collect()
+    return found["row"].to_numpy(), found["source"].to_numpy()
+
+
 def _shares(keys: pl.Series, sources: pl.Series, most_sources: int | None) -> pl.LazyFrame:
     """Pairs that share 13-grams: row, source, and the share of the row's 13-grams in the source."""
     parts = [pl.DataFrame(schema={"row": pl.Int64, "hash": pl.UInt64})]
@@ -142,7 +154,8 @@ def split_leakage(dataset: Dataset) -> CheckResult:
     rows = sum(int(leaks.sum()) for leaks in marked.values())
     wrong = (
         "; ".join([*blocking, *warning])
-        + "; keep each text in one split only (data/leaks.jsonl lists both rows)"
+        + "; keep each text in one split only (data/leaks.jsonl lists both rows): "
+        "`mlrun-assets split FILE… --output DIR` makes such splits of all rows"
     )
     severity = Severity.ERROR if blocking else Severity.WARN
     measured = Measured(rows, 0, rows)

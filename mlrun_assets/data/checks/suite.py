@@ -242,6 +242,8 @@ def every_label_in_every_split(dataset: Dataset) -> QualityCheck:
             f"train lacks {listed(strays, most=5)}: label training rows, or correct or remove "
             "these rows, because the scores leave them out"
         )
+    if strays or any(missing.values()):
+        problems.append("`mlrun-assets split FILE… --output DIR` spreads labels over new splits")
     blocks = few or strays or missing["train"] or missing["val"]
     return judged(
         name,

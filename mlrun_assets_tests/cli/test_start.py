@@ -1,0 +1,133 @@
+"""`init` and `split`: from one file of rows to a project whose data passes the checks."""
+
+from __future__ import annotations
+
+import csv
+import random
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlrun_assets.config import load_config
+from mlrun_assets.data.validation import validate_dataset
+from mlrun_assets.records import SPLITS
+from mlrun_assets_tests.cli.conftest import Called
+from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
+
+Call = Callable[..., Called]
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> Path:
+    rows = [row for split in SPLITS for row in sample_rows(split)]
+    random.Random(0).shuffle(rows)
+    file = tmp_path / "my rows.csv"
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        table = csv.writer(opened, delimiter=";")
+        table.writerow(["sentence", "topic", "author"])
+        table.writerows(
+            [row["text"], row["label"], f"writer {n % 200}"] for n, row in enumerate(rows)
+        )
+    return file
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(directory).as_posix(): file.read_bytes()
+        for file in directory.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_from_one_file_to_a_project_that_is_ready(
+    tmp_path: Path, rows_file: Path, call: Call
+) -> None:
+    begun = call("init", "my", "--from", rows_file.name, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    assert "`sentence`" in begun.stdout and "cd my" in begun.stdout
+    home = tmp_path / "my"
+    (step,) = [line for line in begun.stdout.splitlines() if "split" in line and "assets" in line]
+    assert step.endswith("split '../my rows.csv'")
+    done = call("split", "../my rows.csv", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert sorted(contents(home)) == [*sorted(f"data/{name}.jsonl" for name in SPLITS),
+                                      "ml_config.yaml"]  # fmt: skip
+    config = load_config(home / "ml_config.yaml")
+    assert config.settings.data.group_column == "author"
+    assert validate_dataset(config, tmp_path / "checked", None).ready
+
+    before = contents(home)
+    again = call("split", "../my rows.csv", cwd=home)
+    assert again.returncode == 2 and "exists already" in again.stderr
+    assert contents(home) == before
+    other = call("split", "../my rows.csv", "--output", "new", cwd=home)
+    assert other.returncode == 0
+    assert (home / "new/val.jsonl").read_bytes() == before["data/val.jsonl"]
+
+    with rows_file.open("a", encoding="utf-8") as file:
+        file.write("Qoraal cusub oo ku saabsan kubadda cagta;sports;somebody new\n")
+    added = call("split", "../my rows.csv", "--add", cwd=home)
+    assert added.returncode == 0, added.stderr
+    assert "1 row added" in added.stdout
+    after = contents(home)
+    assert all(after[name].startswith(content) for name, content in before.items())
+    assert after["data/left_out.jsonl"].count(b"\n") == 625
+
+
+def test_the_sample_project_has_the_config_of_the_repository(tmp_path: Path, call: Call) -> None:
+    begun = call("init", "demo", cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    home = tmp_path / "demo"
+    for name in ("README.md", "train.jsonl", "val.jsonl", "test.jsonl"):
+        assert (home / "data/sample" / name).read_bytes() == (SAMPLE / name).read_bytes()
+    ours = load_config(ROOT / "ml_config.yaml").settings
+    started = load_config(home / "ml_config.yaml").settings
+    assert started.data == ours.data and started.deployment == ours.deployment
+    assert started.model.name == ours.model.name
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    assert "sample/*" in packaged["package-data"]["mlrun_assets"]
+    before = contents(home)
+    again = call("init", "demo", cwd=tmp_path)
+    assert again.returncode == 2 and "exists already" in again.stderr
+    (home / "ml_config.yaml").unlink()
+    again = call("init", cwd=home)
+    assert again.returncode == 2 and "nothing was written" in again.stderr
+    assert contents(home).keys() == before.keys() - {"ml_config.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run",), "`mlrun-assets init` starts a project"),
+        (("check-data",), "`mlrun-assets init --from FILE`"),
+        (("split", "{rows}"), "`mlrun-assets init --from FILE` writes one"),
+        (("split", "{rows}", "--output", "out", "--fractions", "0.7", "0.2", "0.2"), "= 1.1"),
+        (("split", "{rows}", "--output", "out", "--fractions", "1", "0", "0"), "above 0"),
+        (("split", "{rows}", "--output", "out"), "no column `text`, `label`"),
+        (("split", "{rows}", "--output", "out", "--add"), "no such file to add rows to"),
+        (("split", "missing.csv", "--output", "out"), "no such file"),
+        (("init", "--text", "a"), "add --from FILE"),
+        (("init", "--from", "missing.csv"), "no such file"),
+        (("init", "{rows}"), "is a file"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_leaves_nothing(
+    tmp_path: Path, rows_file: Path, call: Call, words: tuple[str, ...], message: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    ended = call(*(word.format(rows=rows_file) for word in words), cwd=empty)
+    assert ended.returncode == 2
+    assert message in ended.stderr and ended.stderr.count("\n") == 1
+    assert list(empty.iterdir()) == []
+
+
+def test_split_writes_one_local_json_lines_file_per_split(
+    tmp_path: Path, rows_file: Path, call: Call
+) -> None:
+    paths = "{train_path: a.csv, val_path: b.csv, test_path: c.csv}"
+    (tmp_path / "ml_config.yaml").write_text(f"data: {paths}\n")
+    ended = call("split", rows_file.name, cwd=tmp_path)
+    assert ended.returncode == 2 and "data.train_path" in ended.stderr
