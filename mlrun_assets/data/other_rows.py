@@ -21,7 +21,6 @@ from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.leakage import holders
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, find_near_matches
 from mlrun_assets.data.formats import BYTE_ORDER_MARK, parse_json_lines
-from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.reading import (
     DataFile,
     SplitRows,
@@ -35,6 +34,7 @@ from mlrun_assets.data.rows import (
     RAW_BYTES,
     ParsedRow,
     QuarantinedRowError,
+    name_labels,
     row_too_long,
 )
 from mlrun_assets.data.sources import AUXILIARY, UNLABELLED

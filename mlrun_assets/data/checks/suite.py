@@ -20,8 +20,14 @@ from mlrun_assets.data.checks.drift import drift_from_previous, split_drift
 from mlrun_assets.data.checks.labels import label_noise, test_power
 from mlrun_assets.data.checks.language import code_switching, language
 from mlrun_assets.data.checks.leakage import near_duplicates, split_leakage
-from mlrun_assets.data.label_names import is_number, look_alikes
-from mlrun_assets.data.rows import MOST_LISTED, RAW_CHARACTERS, Quarantine, QuarantinedRow
+from mlrun_assets.data.rows import (
+    MOST_LISTED,
+    RAW_CHARACTERS,
+    Quarantine,
+    QuarantinedRow,
+    is_number,
+    look_alikes,
+)
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import count, listed
 from mlrun_assets.progress import task
