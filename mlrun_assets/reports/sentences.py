@@ -152,15 +152,17 @@ def seed_sentence(tuned: FineTuningRecord) -> Markdown:
 def choice_sentence(checkpoint: CheckpointRecord) -> Markdown:
     """Which candidate became the model of the run, and why."""
     name, tried = code(checkpoint.chosen), len(checkpoint.candidates)
+    fitted = "In the end, n-gram models and linear heads are fitted to train and val"
+    tuned = "; the encoder is fine-tuned on train only" if checkpoint.fine_tuning else ""
     if tried == 1:
-        return Markdown(f"The model is {name}, the only candidate.")
+        return Markdown(f"The model is {name}, the only candidate. {fitted}{tuned}.")
     split = "val" if checkpoint.fine_tuning else "train and val"
     return Markdown(
         f"The model is {name}, chosen from {tried} candidates. A more expensive candidate wins "
         "unless a cheaper one has a log-loss that is lower by more than one standard error, or "
         f"gives the same label to {percent(MIN_AGREEMENT)} of the rows. "
         f"They were compared on {count(checkpoint.winner.rows_compared, f'{split} row')} that they "
-        "were not trained on. The test split was not used."
+        f"were not trained on. The test split was not used. {fitted}{tuned}."
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from mlrun_assets.markdown import Markdown, clean, code, escape, joined, prose
 from mlrun_assets.records import (
     BaselineRecord,
+    CandidateRecord,
     CheckpointRecord,
     DebtChange,
     EvaluationRecord,
@@ -213,10 +214,11 @@ def candidates_table(checkpoint: CheckpointRecord, baseline: BaselineRecord | No
     rows = []
     for one in checkpoint.candidates:
         chosen = one is checkpoint.winner
+        name = f"**{code(one.name)}** (chosen)" if chosen else code(one.name)
         above = Markdown(f"{one.loss_above_chosen:+.3f} ± {one.loss_error:.3f}")
         rows.append(
             [
-                Markdown(f"**{code(one.name)}** (chosen)") if chosen else code(one.name),
+                Markdown(f"{name}{_useless_parts(one)}"),
                 score(one.f1_macro),
                 integer(one.rows),
                 seconds(checkpoint.training_seconds(one.name, baseline) if baseline else None),
@@ -226,6 +228,14 @@ def candidates_table(checkpoint: CheckpointRecord, baseline: BaselineRecord | No
         )
     header = "candidate | >macro-F1 | >on rows | >training time | >log-loss | >difference to chosen"
     return table(header, rows)
+
+
+def _useless_parts(candidate: CandidateRecord) -> str:
+    """Which parts have the weight 0; empty if none has."""
+    none = [code(part) for part, weight in candidate.weights.items() if not weight]
+    if len(none) == len(candidate.weights):
+        return " (no better than chance)"
+    return f" ({joined(none)} adds nothing: its weight is 0)" if none else ""
 
 
 def seeds_table(tuned: FineTuningRecord, evaluation: EvaluationRecord | None) -> Markdown:

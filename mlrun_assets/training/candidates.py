@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -158,6 +158,12 @@ class Judged:
     accept_confidence: float | None = None
 
     @property
+    def used(self) -> str:
+        """The candidate of the parts whose weight is not 0; empty if there is none."""
+        parts = zip(self.name.split("+"), self.weights, strict=True)
+        return "+".join(part for part, weight in parts if weight)
+
+    @property
     def known(self) -> RowNumbers:
         """The rows that every part has a score of."""
         return np.flatnonzero(~np.isnan(self.log_probabilities).any(axis=1))
@@ -190,7 +196,8 @@ def choose_model(
     compared = rows.in_val if encoder_dir else np.ones(len(rows.truth), dtype=bool)
     places = np.flatnonzero(compared)
     truth = rows.truth[places]
-    chosen = choose({each.name: each.log_probabilities[places] for each in judged}, truth)
+    able = {each.name: each.log_probabilities[places] for each in without_idle_parts(judged)}
+    chosen = choose(able, truth)
     losses = {each.name: -each.log_probabilities[places, truth] for each in judged}
     winner = next(each for each in judged if each.name == chosen)
     acceptance = accept(winner.log_probabilities, rows.truth, config.deployment)
@@ -228,6 +235,12 @@ def judge(name: str, parts: Mapping[str, FloatArray], rows: LabelledRows) -> Jud
         weights = fit_weights(scores[:, others], rows.truth[others])
         result[held_out] = log_softmax(np.tensordot(weights, scores[:, held_out], axes=1), axis=1)
     return Judged(name, fit_weights(scores[:, known], rows.truth[known]), result)
+
+
+def without_idle_parts(judged: Sequence[Judged]) -> list[Judged]:
+    """Without the sums that are another candidate plus parts of the weight 0."""
+    names = {each.name for each in judged}
+    return [each for each in judged if each.used == each.name or each.used not in names]
 
 
 def choose(log_probabilities: Mapping[str, FloatArray], truth: LabelIds) -> str:

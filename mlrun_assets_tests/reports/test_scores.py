@@ -13,7 +13,9 @@ from mlrun_assets.reports.scores import (
     parts_sentence,
     parts_table,
 )
+from mlrun_assets.reports.tables import candidates_table
 from mlrun_assets_tests.examples import (
+    checkpoint_record,
     evaluation_record,
     part_comparison,
     score,
@@ -120,3 +122,24 @@ def test_parts_are_ordered_by_loss_and_significant_losses_are_named() -> None:
     assert rows[0] == "| b | 40 | 0.600 | 0.900 | +0.300 [+0.230, +0.370] |"
     sentence = parts_sentence(comparison)
     assert sentence.endswith("worse: b.") and "(3 in all)" in sentence and "99.76 %" in sentence
+
+
+def test_candidates_whose_parts_are_no_better_than_chance_are_named() -> None:
+    record = checkpoint_record()
+    first = record.candidates[0]
+    found = {
+        "frozen": {"frozen": 0.0},
+        "frozen+ngrams": {"frozen": 0.0, "ngrams": 2.0},
+        "encoder": {"encoder": 1.0},
+    }
+    tried = tuple(
+        first.model_copy(update={"name": name, "weights": weights})
+        for name, weights in found.items()
+    )
+    changed = record.model_copy(update={"candidates": tried, "chosen": "frozen+ngrams"})
+    rows = str(candidates_table(changed, None)).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
+        "`frozen` (no better than chance)",
+        "**`frozen+ngrams`** (chosen) (`frozen` adds nothing: its weight is 0)",
+        "`encoder`",
+    ]

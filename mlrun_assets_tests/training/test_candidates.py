@@ -31,6 +31,7 @@ from mlrun_assets.training.candidates import (
     fit_weights,
     judge,
     scale_logits,
+    without_idle_parts,
     write_model,
 )
 from mlrun_assets.training.train import TrainingRequest, train_cheap, train_checkpoint
@@ -178,6 +179,17 @@ def test_of_two_that_are_about_as_good_the_last_is_chosen() -> None:
 def test_of_two_that_give_the_same_labels_the_cheaper_is_chosen() -> None:
     truth = some_truth(200)
     assert choose({"a": sure(truth, 0.6), "b": sure(truth, 0.9)}, truth) == "a"
+
+
+def test_a_sum_with_an_idle_part_is_no_candidate_beside_what_is_left_of_it() -> None:
+    def judged(*found: tuple[str, list[float]]) -> list[Judged]:
+        return [Judged(name, np.array(weights), np.zeros((0, 3))) for name, weights in found]
+
+    idle, alone = ("frozen+ngrams", [0.0, 2.0]), ("ngrams", [2.0])
+    useful, useless = ("encoder+ngrams", [1.0, 2.0]), ("frozen", [0.0])
+    kept = without_idle_parts(judged(alone, useless, idle, useful))
+    assert [each.name for each in kept] == ["ngrams", "frozen", "encoder+ngrams"]
+    assert [each.name for each in without_idle_parts(judged(idle))] == ["frozen+ngrams"]
 
 
 def test_one_row_is_enough_to_choose() -> None:
