@@ -59,7 +59,7 @@ def test_the_asset_labels_all_files_and_tells_how_many_of_each_label(home: Path)
     assert (shown["sports_rows"], shown["farming_rows"]) == (2, 1)
     assert shown["summary"].startswith("**3 rows labelled by exp_1 in ")
     assert "; 1 had no text**" in shown["summary"]
-    assert "| `sports` | 2 | 66.7 % |" in shown["summary"]
+    assert "| `sports` | 2 | 66.7 % |" in shown["details"]
     record = PredictionsRecord.load(file.with_suffix(".json"))
     assert file == home / "production" / record.file
     assert file.parent == home / "production/predictions/exp_1"
