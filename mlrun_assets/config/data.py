@@ -197,6 +197,8 @@ class DataConfig(Section):
     several fit, CSV is quoted, and TSV is unquoted unless it shows that it is quoted."""
     max_file_mb: Positive = setting(10_000.0, unit="MB (10**6 bytes)", example=1000)
     """Maximum size of a compressed file after decompression. A larger file is refused."""
+    max_rows: Count = setting(3_000_000, unit="rows", example=100_000)
+    """Maximum number of rows of a file; they are kept in memory. A larger file is refused."""
     max_row_mb: Positive = setting(16.0, unit="MB (10**6 bytes)", example=1)
     """Maximum size of a row in a file of lines. A larger row is quarantined."""
     max_text_characters: Count = setting(1_000_000, unit="characters", example=100_000)

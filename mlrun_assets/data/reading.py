@@ -126,6 +126,9 @@ def _read_file(
             values = row_values(parsed.row, f"{place}-{line}", data)
             added = {"row": orjson.dumps(parsed.row, default=str)} if whole else {}
             kept.append({**values, **added, "line": line})
+            if len(kept) > data.max_rows:
+                why = f"more than {data.max_rows:,} rows; take a sample, or raise data.max_rows"
+                raise DataError(f"{file.name}: {why}")
         except QuarantinedRowError as bad:
             raw = parsed.shown() if quarantined.keeps(bad.reason) else ""
             row = QuarantinedRow(split, file.name, line, bad.reason, bad.detail, raw)

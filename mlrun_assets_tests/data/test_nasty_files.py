@@ -197,6 +197,14 @@ def test_rows_above_a_limit(tmp_path: Path, ending: str, limits: dict[str, Any])
     assert next(iter(rows.quarantined)).line == (2 if "json" in ending else 3)
 
 
+def test_a_file_with_too_many_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join([row()] * 3 + [b"{"]))
+    assert read(path, max_rows=3).rows_read == 4
+    with pytest.raises(DataError, match=r"rows\.jsonl: more than 2 rows; .* data\.max_rows$"):
+        read(path, max_rows=2)
+
+
 @pytest.mark.parametrize("pack", [partial(gzip.compress, mtime=0), zstd])
 def test_content_is_expanded_piece_by_piece(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "bomb.jsonl"
