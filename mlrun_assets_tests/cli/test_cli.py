@@ -71,7 +71,7 @@ def test_a_line_of_a_person_does_not_control_the_terminal(
 
 
 @pytest.mark.usefixtures("probed_here")
-def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: Call) -> None:
+def test_run_status_promote_versions_push(make_project: MakeProject, call: Call) -> None:
     home = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True}).parent
     ran = run("first", cwd=home)
     assert ran.returncode == 0, ran.stderr  # a rejected model is a result
@@ -95,7 +95,8 @@ def test_run_status_promote_diff_push_rollback(make_project: MakeProject, call: 
 
     status = call("status", cwd=home)
     assert status.returncode == 0
-    assert "Complete" in status.stdout and "TD-001" in status.stdout
+    assert re.search(r"^REJECTED +first ", status.stdout, re.MULTILINE)
+    assert "TD-001" in status.stdout
 
 
 def test_status_says_since_when_production_serves(
