@@ -200,9 +200,12 @@ def test_listing_imports_no_heavy_library(config: LoadedConfig) -> None:
     assert printed.splitlines()[-1] == b"[]"
 
 
-def test_a_reader_that_leaves_ends_a_listing_well(tmp_path: Path) -> None:
-    script = 'set -o pipefail; "$@" | head -1'
-    command = [sys.executable, "-m", "mlrun_assets.cli", "schema"]
-    for _ in range(3):
-        ended = subprocess.run(["bash", "-c", script, "bash", *command], cwd=tmp_path, check=False)
-        assert ended.returncode == 0
+@pytest.mark.usefixtures("both")
+@pytest.mark.parametrize("command", ["schema", "status", "runs", "show first"])
+def test_a_reader_that_leaves_ends_a_listing_well(tmp_path: Path, command: str) -> None:
+    script = f"set -o pipefail; {sys.executable} -m mlrun_assets.cli {command} | head -1"
+    ended = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("\n") == 1
