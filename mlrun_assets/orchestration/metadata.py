@@ -34,7 +34,7 @@ from mlrun_assets.reports import scores, summaries
 from mlrun_assets.reports.data_section import checks_table
 from mlrun_assets.reports.figure import on_white
 from mlrun_assets.reports.plots import draw_pictures
-from mlrun_assets.reports.report import CONTENTS, without_pictures
+from mlrun_assets.reports.report import first_page
 from mlrun_assets.reports.tables import bullets, seeds_table
 
 # Dagster shows a value by its type: Markdown, text, number, path or table.
@@ -307,12 +307,12 @@ def debt_metadata(record: TechDebtRecord) -> Metadata:
 
 def report_metadata(record: ReportRecord) -> Metadata:
     """The result, the files, and the first page of the report without its picture."""
-    page, _, _ = Path(record.file).read_text(encoding="utf-8").partition(CONTENTS)
+    page = first_page(Path(record.file).read_text(encoding="utf-8"))
     return {
         "summary": record.sentence,
         "page": Path(record.html_file),
         "markdown": Path(record.file),
-        "report": markdown(without_pictures(page)),
+        "report": markdown(page),
     }
 
 

@@ -28,6 +28,7 @@ CAPTIONS = {
 CONTENTS = "**Contents:** "
 """The start of the line that ends the first page."""
 _FOLD = re.compile(r"<details>\n<summary><b>[^<>]*</b>[^<>]*</summary>\n*|</details>\n*")
+_GLOSSARY_LINK = re.compile(r"\[([^\[\]]*)\]\(#glossary\)")
 _PICTURE = re.compile(r"^!\[.*\n\*.*\*\n", re.MULTILINE)
 
 
@@ -67,9 +68,10 @@ def _anchor(heading: str) -> str:
     return heading.lower().replace(" ", "-")
 
 
-def without_pictures(markdown: str) -> str:
-    """The report without its pictures and their captions."""
-    return _PICTURE.sub("", markdown)
+def first_page(markdown: str) -> str:
+    """The first page of the report, without its picture and the links to the other pages."""
+    page, _, _ = markdown.partition(CONTENTS)
+    return _GLOSSARY_LINK.sub(r"\1", _PICTURE.sub("", page))
 
 
 def render_html(markdown: str, records: RunRecords, pictures: dict[str, bytes]) -> str:

@@ -11,7 +11,7 @@ from mlrun_assets.errors import RecordError
 from mlrun_assets.markdown import visible
 from mlrun_assets.records import RunRecords
 from mlrun_assets.reports.formatting import NOTHING
-from mlrun_assets.reports.report import CONTENTS, render_html, render_report, without_pictures
+from mlrun_assets.reports.report import first_page, render_html, render_report
 from mlrun_assets.reports.sentences import title
 from mlrun_assets_tests.examples import (
     POISON,
@@ -132,7 +132,7 @@ def test_the_baseline_sentence_follows_the_interval(low: float, high: float, sho
 
 @pytest.mark.parametrize("chosen", ["ngrams", "frozen", "frozen+ngrams"])
 def test_the_first_sentence_says_that_the_model_is_not_the_encoder(chosen: str) -> None:
-    page, _, _ = render_report(run_with_model(chosen), {}).partition(CONTENTS)
+    page = first_page(render_report(run_with_model(chosen), {}))
     assert f" It is `{chosen}`, not a fine-tuned `./encoder`." in page
 
 
@@ -328,7 +328,13 @@ def test_a_path_with_any_character_finds_its_picture() -> None:
     assert Page(render_html(report, full_run(), {path: b"svg"})).sources() == [
         "data:image/svg+xml;base64,c3Zn"
     ]
-    assert "a%20%5Bb%5D" in report and "a%20%5Bb%5D" not in without_pictures(report)
+
+
+def test_the_first_page_stands_alone() -> None:
+    page = first_page(render_report(full_run(), PICTURES))
+    assert page.startswith("# Tiny encoder v2") and "## What to do next" in page
+    assert "of the test split." in page and "](" not in page and "Dashed" not in page
+    assert "## Scores" not in page
 
 
 def test_a_missing_picture_is_an_error() -> None:
