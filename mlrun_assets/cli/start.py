@@ -143,7 +143,6 @@ def _config_for(found: Proposal) -> str:
 def _show_proposal(found: Proposal, source: Path) -> None:
     """Print what the config assumes, with three example rows."""
     labels = listed((f"{label} {rows:,}" for label, rows in found.labels.most_common()), most=8)
-    named = found.id_column or ("id" if found.id_column is None and found.has_id else None)
     guess = "unknown; set data.language in the config"
     if found.language_share:
         share = f"{found.language_share:.0%} of the texts"
@@ -152,7 +151,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
         ("rows", f"{found.rows:,}{'' if found.whole else ' read, there are more'}"),
         ("text", f"`{found.text}`"),
         ("label", f"`{found.label}`, {count(len(found.labels), 'label')}: {labels}"),
-        ("id", f"`{named}`" if named else "none"),
+        ("id", f"`{found.id_column or 'id'}`" if found.has_id else "none"),
         ("group", f"`{found.group}`: its rows stay in one split" if found.group else "none"),
         ("language", guess),
         ("other columns", f"kept: {listed(found.others)}" if found.others else "none"),

@@ -45,10 +45,10 @@ _OTHER_NAMES = re.compile(
 class Proposal:
     """The columns of labelled rows and their meaning, as far as the rows show it.
 
-    ``id_column`` and ``language`` are values for the config; ``has_id``: there is a column
-    ``id``. ``labels`` counts the rows of each label among the ``rows`` that were read; ``whole``
-    says whether these are all. ``examples`` has a label, a text and an id. ``language_share``: of
-    the judged texts.
+    ``id_column`` and ``language`` are values for the config; ``has_id``: the rows have ids.
+    ``labels`` counts the rows of each label among the ``rows`` that were read; ``whole`` says
+    whether these are all. ``examples`` has a label, a text and perhaps an id. ``language_share``:
+    of the judged texts.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Proposal:
     others: tuple[str, ...]
     labels: Counter[str]
     unusable: Counter[str]
-    examples: tuple[tuple[str, str, str], ...]
+    examples: tuple[tuple[str, ...], ...]
     language: str
     language_share: float
 
@@ -120,6 +120,7 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
             f"{count(len(values), 'usable row')}; two are needed: name another one with --label"
         )
     language, share = guess_language([row["text"] for row in values])
+    has_id = bool(id_column) or (id_column is None and "id" in columns)
     used = {text, label, id_column, group, "id" if id_column is None else None}
     firsts = {row["label"]: row for row in reversed(values)}
     shown = [*firsts.values(), *values][:3]
@@ -130,12 +131,15 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
         text=text,
         label=label,
         id_column=id_column,
-        has_id="id" in columns,
+        has_id=has_id,
         group=group,
         others=tuple(name for name in columns if name not in used),
         labels=labels,
         unusable=unusable,
-        examples=tuple((row["label"], shorten(row["text"], 70), row["id"]) for row in shown),
+        examples=tuple(
+            (row["label"], shorten(row["text"], 70), *([row["id"]] if has_id else []))
+            for row in shown
+        ),
         language=language,
         language_share=share,
     )
@@ -196,8 +200,9 @@ def _columns(
 ) -> dict[str, _Column]:
     good = [row for row in rows if isinstance(row, dict)]
     if not good:
-        bad = next((row for row in rows if isinstance(row, QuarantinedRowError)), None)
-        why = f"no row can be read: {bad.reason}: {bad.detail}" if bad else "no rows"
+        bad = (row for row in rows if isinstance(row, QuarantinedRowError))
+        counted = Counter(f"no row can be read: {row.reason}: {row.detail}" for row in bad)
+        [(why, _)] = counted.most_common(1) or [("no rows", 0)]
         raise DataError(f"{path}: {why}; save it as CSV or JSON Lines with a line of headings")
     names = dict.fromkeys(name for row in good for name in row if name)
     return {name: _described(name, [row.get(name) for row in good]) for name in names}

@@ -36,7 +36,7 @@ from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds, RowNum
 
 # Labelled rows into splits
 
-MOST_MB = 500.0  # of the files together: all rows are in memory
+MOST_MB = 200.0  # of the files together: all rows are in memory, with 30 times the bytes
 FRACTIONS = (0.7, 0.15, 0.15)
 UNLABELLED_ROW = "missing label"
 _ROWS_NEEDED = (LEARNABLE_ROWS, 1, 1)  # of each label, by split
