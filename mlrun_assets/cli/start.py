@@ -50,8 +50,8 @@ def _bad_input() -> Iterator[None]:
 
 @command(
     "init",
-    "Start a project in DIR: ml_config.yaml, and a sample of labelled rows. With --from, the "
-    "config is for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a directory of "
+    "Start a project in DIR. Writes ml_config.yaml, and a sample of labelled rows. With --from, "
+    "the config is for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a directory of "
     "these): its columns and language are found out. Nothing is overwritten.",
     "init demo",
     "init my --from rows.csv",
@@ -169,9 +169,9 @@ def _show_proposal(found: Proposal, source: Path) -> None:
 
 @command(
     "split",
-    "Make the train, val and test files of the config out of labelled rows. Near-duplicates, texts "
-    "that contain each other and the rows of a group stay in one split; labels are spread evenly. "
-    "Repeated texts and texts with two labels are left out and listed. Nothing is overwritten.",
+    "Split labelled rows into train, val and test. Near-duplicates, texts that contain each other "
+    "and the rows of a group stay in one split; labels are spread evenly. Repeated texts and texts "
+    "with two labels are left out and listed. Nothing is overwritten.",
     "split rows.csv",
     "split 2024.csv 2025.csv --group author",
     "split new.csv --add",
