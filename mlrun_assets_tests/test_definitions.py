@@ -120,9 +120,23 @@ def test_a_run_without_its_data_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_workspace_and_project_name_the_same_location() -> None:
     workspace = YAML(typ="safe").load(ROOT / "workspace.yaml")["load_from"][0]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    project, newer = tools["dagster"], tools["dg"]["project"]
     assert workspace["python_module"]["module_name"] == project["module_name"]
     assert workspace["python_module"]["location_name"] == project["code_location_name"]
+    assert newer["code_location_target_module"] == project["module_name"]
+    assert newer["code_location_name"] == project["code_location_name"]
+
+
+@pytest.mark.slow
+def test_dg_finds_the_definitions_without_a_variable() -> None:
+    dg_command = Path(sys.executable).parent / "dg"
+    if not dg_command.exists():
+        pytest.skip("dg is not installed: pip install dagster-dg-cli")
+    listed = json.loads(subprocess.check_output([dg_command, "list", "defs", "--json"], cwd=ROOT))
+    assert {asset["asset_key"] for asset in listed["assets"]} >= set(EDGES)
+    jobs = {"ml_run", "check_data", "compare", "promote", "rollback"}
+    assert {job["name"] for job in listed["jobs"]} == jobs
 
 
 def test_the_stages_their_order_and_their_records() -> None:
