@@ -19,8 +19,15 @@ from mlrun_assets.errors import ConfigError, DataBlockedError, DataError, Produc
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
-from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run, visibly
+from mlrun_assets.orchestration.resources import (
+    VERDICT_TAG,
+    MlRun,
+    plain_errors,
+    tag_run,
+    visibly,
+)
 from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
+from mlrun_assets.records import Verdict
 from mlrun_assets.reports.data_section import checks_table
 from mlrun_assets.reports.summaries import summarise_dataset
 from mlrun_assets.runs.promotion import promote_by_hand, roll_back, user_name
@@ -178,8 +185,9 @@ class Cursor:
     job=ml_run,
     minimum_interval_seconds=30,
     description="Starts a run when the local data files have content that no run has read, once "
-    "they have stayed unchanged for two ticks. A failed run is retried once. Content that was run "
-    "before, by hand or by the sensor, starts none, and neither does a changed config.",
+    "they have stayed unchanged for two ticks. A failed run is retried once, unless the data "
+    "blocked it. Content that was run before, by hand or by the sensor, starts none, and neither "
+    "does a changed config.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
     """Request a run for each new content of the data files."""
@@ -238,7 +246,8 @@ def _why_no_run(
     """
     if runs:
         failed = runs[-1].status is dg.DagsterRunStatus.FAILURE
-        again = failed and len(runs) < MAX_ATTEMPTS
+        blocked = runs[-1].tags.get(VERDICT_TAG) == Verdict.BLOCKED  # the same data blocks again
+        again = failed and not blocked and len(runs) < MAX_ATTEMPTS
         return None if again else f"run {runs[-1].run_id} was started for this content"
     if not content:
         return "no file has changed"

@@ -161,11 +161,11 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
     entries = {
         "chosen": record.chosen,
         **_rounded(figures),
+        **_pictures(experiment, checkpoint=record, baseline=baseline),
         "model": experiment.directory / record.model_dir,
         "parameters": record.parameters,
         "seeds": len(tuned.seeds) if tuned else 0,
         **_seeds(record, None),
-        **_pictures(experiment, checkpoint=record, baseline=baseline),
     }
     return _around(summaries.summarise_checkpoint(record, baseline), entries)
 
@@ -184,6 +184,7 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
         ),
         "test_rows": record.test.rows,
         "test_looks": record.test_looks.looks,
+        **_pictures(experiment, evaluation=record),
         **_rounded(
             {
                 "calibration_error": calibration.error,
@@ -207,7 +208,6 @@ def evaluation_metadata(record: EvaluationRecord, experiment: Experiment) -> Met
         **_parts(record),
         "predictions": experiment.directory / record.predictions_file,
         **_label_next(record, experiment.directory),
-        **_pictures(experiment, evaluation=record),
     }
     return _around(summaries.summarise_evaluation(record), entries)
 

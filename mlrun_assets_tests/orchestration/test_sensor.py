@@ -11,7 +11,8 @@ from mlrun_assets.config import load_config
 from mlrun_assets.experiment import Experiment, unlock_experiment
 from mlrun_assets.orchestration import automation
 from mlrun_assets.orchestration.automation import Cursor, ml_run, new_data_sensor
-from mlrun_assets.orchestration.resources import MlRun
+from mlrun_assets.orchestration.resources import VERDICT_TAG, MlRun
+from mlrun_assets.records import Verdict
 from mlrun_assets.runs.opening import open_experiment
 from mlrun_assets_tests.examples import MakeProject, write_rows
 
@@ -34,11 +35,10 @@ class Ticks:
     def fired(self) -> list[str | None]:
         return [request.run_key for request in self.tick().run_requests or []]
 
-    def ended(self, run_key: str | None, status: dg.DagsterRunStatus) -> str:
+    def ended(self, run_key: str | None, status: dg.DagsterRunStatus, **tags: str) -> str:
         """Add the run that was asked for; returns its id."""
-        run = dg.DagsterRun(
-            job_name="ml_run", status=status, tags={"dagster/run_key": str(run_key)}
-        )
+        tags["dagster/run_key"] = str(run_key)
+        run = dg.DagsterRun(job_name="ml_run", status=status, tags=tags)
         return self.instance.add_run(run).run_id
 
 
@@ -84,6 +84,13 @@ def test_a_failed_run_is_tried_once_more_and_no_more(ticks: Ticks) -> None:
     second = ticks.fired()[0]
     assert str(second) == str(first).replace("#1", "#2")
     ticks.ended(second, dg.DagsterRunStatus.FAILURE)
+    assert ticks.fired() == []
+
+
+def test_data_that_blocks_is_not_tried_again(ticks: Ticks) -> None:
+    ticks.fired()
+    verdict = {VERDICT_TAG: str(Verdict.BLOCKED)}
+    ticks.ended(ticks.fired()[0], dg.DagsterRunStatus.FAILURE, **verdict)
     assert ticks.fired() == []
 
 
