@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections import Counter
 from itertools import product
 from pathlib import Path
 
 import click
 import numpy as np
+import polars as pl
 import pytest
 
+import mlrun_assets
 from mlrun_assets import errors
 from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.cli.run import EXIT_CODES
@@ -36,6 +40,7 @@ def _page(name: str) -> str:
 README, CONTRIBUTING, MAKEFILE = _page("README.md"), _page("CONTRIBUTING.md"), _page("Makefile")
 ARCHITECTURE, COMMAND_LINE = _page("docs/architecture.md"), _page("docs/command-line.md")
 DATA, DECISION = _page("docs/data.md"), _page("docs/decision.md")
+TUTORIAL = _page("docs/tutorial.md")
 EXTENDING, TROUBLESHOOTING = _page("docs/extending.md"), _page("docs/troubleshooting.md")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted(ROOT.glob("docs/**/*.md"))
@@ -50,7 +55,9 @@ def _blocks(page: str, language: str) -> list[str]:
 def _commands(page: str) -> list[list[str]]:
     """The documented calls of ``mlrun-assets``: their arguments."""
     found = re.findall(
-        r"^(?:\.\./)?\.venv/bin/mlrun-assets (.*)", "\n".join(_blocks(page, "sh")), re.MULTILINE
+        r"^(?:(?:\.\./)?\.venv/bin/)?mlrun-assets (.*)",
+        "\n".join(_blocks(page, "sh")),
+        re.MULTILINE,
     )
     return [shlex.split(line, comments=True) for line in found]
 
@@ -132,10 +139,51 @@ def test_every_command_is_documented() -> None:
     assert {arguments[0] for arguments in _commands(COMMAND_LINE)} == set(commands.commands)
 
 
-@pytest.mark.parametrize("arguments", [*_commands(README), *_commands(COMMAND_LINE)], ids=" ".join)
+CALLS = [each for page in (README, COMMAND_LINE, TUTORIAL) for each in _commands(page)]
+
+
+@pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
 def test_documented_calls_are_valid(arguments: list[str]) -> None:
     command = commands.commands[arguments[0]]
     assert isinstance(command.make_context(arguments[0], arguments[1:]), click.Context)
+
+
+@pytest.mark.slow  # two runs
+def test_the_tutorial_leads_to_labels(tmp_path: Path) -> None:
+    """All of its commands in their order, with n-grams only and a verdict that allows all."""
+    rows = [row for split in ("train", "val", "test") for row in sample_rows(split)]
+    for name, part in {"rows": rows[:420], "more": rows[420:], "new": rows[:5]}.items():
+        table = pl.DataFrame([{"text": row["text"], "topic": row["label"]} for row in part])
+        (table.drop("topic") if name == "new" else table).write_csv(tmp_path / f"{name}.csv")
+    settings = ["model.candidates=[ngrams]", "deployment.onnx=false", "deployment.min_f1=0"]
+    settings += [
+        "deployment.min_accuracy=0",
+        "deployment.policy=off",
+        "data.quality.skip=[language]",
+    ]
+    before = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    environment = {**before, "MLRUN_SET": "\n".join(settings)}
+    folder = tmp_path
+    for arguments in _commands(TUTORIAL):
+        if arguments[0] == "rollback":  # nothing was in production before
+            continue
+        if arguments[0] == "open":
+            environment = {k: v for k, v in environment.items() if "DISPLAY" not in k}
+        call = [sys.executable, "-m", "mlrun_assets.cli", *arguments]
+        subprocess.run(call, cwd=folder, env=environment, check=True, capture_output=True)
+        folder = tmp_path / "my"
+    labelled = [json.loads(line) for line in (folder / "labelled.jsonl").read_text().splitlines()]
+    assert len(labelled) == 5 and {row["label"] for row in labelled} <= {
+        "farming",
+        "health",
+        "sports",
+    }
+
+
+def test_the_program_of_the_tutorial_uses_names_that_exist() -> None:
+    (program,) = _blocks(TUTORIAL, "python")
+    used = re.findall(r"mlrun_assets\.(\w+)", program)
+    assert used and all(hasattr(mlrun_assets, name) for name in used)
 
 
 def test_documented_dagster_config_has_the_resource_of_the_graph() -> None:
