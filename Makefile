@@ -46,7 +46,7 @@ lint: $(STAMP)
 	mypy
 
 # Two test workers on two cores: one thread each.
-check test ray browser: export OMP_NUM_THREADS := 1
+check test ray docs browser: export OMP_NUM_THREADS := 1
 check: lint ## Style, imports, types and the quick tests: before each commit.
 	pytest -q -m 'not slow' -n 2
 
@@ -58,8 +58,8 @@ $(VENV)/.mlflow: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mlflow]'
 	touch $@
 
-test: lint $(VENV)/.mlflow ## All tests except those with Ray or a browser: before you merge.
-	pytest -q -m 'not browser' -n 2 --dist loadscope --no-loadscope-reorder # no run of a module's fixture twice
+test: lint $(VENV)/.mlflow ## All tests except Ray, browser and tutorial: before you merge.
+	pytest -q -m 'not browser and not docs' -n 2 --dist loadscope --no-loadscope-reorder # no run of a module's fixture twice
 
 ray: $(VENV)/.ray ## The tests of the backends torchrun and ray.
 	pytest -q mlrun_assets_tests/training/test_backends.py mlrun_assets_tests/orchestration/test_backends.py
@@ -68,8 +68,9 @@ $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
-docs: $(VENV)/.docs ## Build the documents as a site in site/; a broken link fails.
+docs: $(VENV)/.docs ## Build the documents as a site in site/, check its links, run the tutorial.
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	pytest -q -m docs
 
 $(VENV)/.browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'

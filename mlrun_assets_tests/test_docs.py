@@ -149,6 +149,7 @@ def test_documented_calls_are_valid(arguments: list[str]) -> None:
 
 
 @pytest.mark.slow  # two runs
+@pytest.mark.docs
 def test_the_tutorial_leads_to_labels(tmp_path: Path) -> None:
     """All of its commands in their order, with n-grams only and a verdict that allows all."""
     rows = [row for split in ("train", "val", "test") for row in sample_rows(split)]
