@@ -46,6 +46,7 @@ ONE_PATH = {"os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "shu
 TWO_PATHS = {"os.rename", "os.symlink", "os.link", "shutil.copyfile", "shutil.copytree"}
 PERSON = "- a line that a person wrote"
 LIMIT_S = 180
+OPTIONS = tuple(sys.argv[1:])
 
 
 class Point(NamedTuple):
@@ -160,7 +161,7 @@ def command(
             sys.argv = ["mlrun-assets", *arguments]
             from mlrun_assets.cli.__main__ import main
 
-            _load_no_model()
+            _leave_out()
             at_end = prepare() if prepare else None
             try:
                 main()
@@ -179,11 +180,20 @@ def command(
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _load_no_model() -> None:
-    """A promotion tests the model in a process of its own: that takes most of the time."""
+def _leave_out() -> None:
+    """Leave out what takes most of the time.
+
+    That is the test of a promoted model in a process of its own and, if `--no-history` is given,
+    the files of Dagster's history, whose operations do not count.
+    """
+    import mlrun_assets.api
     import mlrun_assets.runs.promotion
 
     mlrun_assets.runs.promotion.probe = lambda _: None
+    if "--no-history" in OPTIONS:
+        from dagster import DagsterInstance
+
+        mlrun_assets.api._dagster_instance = DagsterInstance.ephemeral  # noqa: SLF001
 
 
 # Projects
@@ -469,6 +479,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="the number of points; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at", type=int, help="one operation only")
+    parser.add_argument("--no-history", action="store_true", help="Dagster's is kept in memory")
     parser.add_argument("--keep", type=Path, help="with --at: keep the project here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-projects-") as directory:

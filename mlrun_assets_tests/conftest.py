@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -20,10 +21,12 @@ from mlrun_assets_tests.examples import (
     SHARED,
     MakeProject,
     answer_here,
+    answer_in_a_fork,
     build_encoder,
     write_project,
 )
 
+gc.disable()  # until the tests are imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -47,6 +50,8 @@ settings.load_profile("same_examples")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow tests come first, so that two workers end at the same time."""
+    gc.freeze()  # the collector need not look at a million imported objects again and again
+    gc.enable()
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -97,6 +102,12 @@ def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
 def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported models are loaded in this process: a fresh one takes seconds to import torch."""
     monkeypatch.setattr(probe, "_probe", answer_here)
+
+
+@pytest.fixture
+def probed_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exported models are loaded in processes of their own that have imported torch before."""
+    monkeypatch.setattr(probe, "_probe", answer_in_a_fork)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import random
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,6 +58,7 @@ from mlrun_assets.production.versions import Challenger
 from mlrun_assets.reports import plots
 from mlrun_assets.runs import promotion as promoting
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
+from mlrun_assets_tests import forks
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -803,6 +805,27 @@ def answer_here(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
     predict = probe._load_transformers(str(directory))
     labels, speed = probe._predict(predict, texts)
     return probe.Answers(labels, {"load_seconds": 0.1, **speed})
+
+
+def probe_here() -> None:
+    """In a process that a test starts: exported models are loaded in it."""
+    probe._probe = answer_here
+
+
+_probe = probe._probe
+
+
+def answer_in_a_fork(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
+    """What a probe answers in a process that has imported torch; without torch if it must."""
+    if mode == "onnx":
+        return _probe(mode, directory, texts)
+    with tempfile.TemporaryDirectory() as place:
+        asked, output = Path(place, "asked"), Path(place, "answered")
+        asked.write_text(json.dumps(texts))
+        words = "mlrun_assets.models.probe", mode, str(directory)
+        ended = forks.run(*words, cwd=directory, output=output, stdin=asked)
+    assert ended.returncode == 0, ended.stderr
+    return probe.Answers(*json.loads(ended.stdout))
 
 
 WORD_LABELS = ("farming", "sports")

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -92,7 +93,16 @@ def parse_config(
     The config has no credentials of URLs: ``secrets`` gets the URLs as they are written, by their
     redacted forms. ``overrides``, such as ``training.epochs=2``, replace values of the text.
     """
-    document = _Document(name, {} if secrets is None else secrets)
+    config, urls = _parse(text, name, tuple(overrides))
+    if secrets is not None:
+        secrets.update(urls)
+    return config
+
+
+@lru_cache(maxsize=4)  # every asset reads the config and that of the experiment
+def _parse(text: str, name: str, overrides: tuple[str, ...]) -> tuple[Config, dict[str, str]]:
+    """The config in ``text``, and the URLs that have credentials by their redacted forms."""
+    document = _Document(name, {})
     values = document.read(text)
     for line in filter(None, overrides):
         document.override(values, line)
@@ -108,7 +118,7 @@ def parse_config(
     mistakes += (each for each in contradictions_of(config) if each.location[:2] not in wrong)
     if mistakes:
         raise ConfigError(document.describe(mistakes))
-    return config
+    return config, document.secrets
 
 
 class _Document:

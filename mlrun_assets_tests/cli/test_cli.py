@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -21,9 +21,17 @@ from mlrun_assets.api import DAGSTER_YAML
 from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.experiment import find_experiment
 from mlrun_assets.records import CheckpointRecord, EvaluationRecord, Status, Verdict
+from mlrun_assets_tests import forks
 from mlrun_assets_tests.cli.conftest import Called
-from mlrun_assets_tests.cli.stopped import MOMENTS
-from mlrun_assets_tests.examples import ROOT, MakeProject, deployed, project, write_project
+from mlrun_assets_tests.cli.stopped import MOMENTS, stop_at
+from mlrun_assets_tests.examples import (
+    ROOT,
+    MakeProject,
+    deployed,
+    probe_here,
+    project,
+    write_project,
+)
 from mlrun_assets_tests.test_machine import HARMFUL, variables
 
 Call = Callable[..., Called]
@@ -31,11 +39,10 @@ Call = Callable[..., Called]
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
 COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
+RUN = ("mlrun_assets.cli", "run")
 COMMAND_LINE = (
     (ROOT / "docs/command-line.md").read_text(encoding="utf-8").partition("\n## Dagster")[0]
 )
-PATIENCE = 1200
-"""Seconds until a process counts as hanging. A run takes ten, on a busy machine minutes."""
 
 
 def run(
@@ -48,7 +55,7 @@ def run(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=forks.PATIENCE,
         check=False,
     )
     assert "Traceback" not in result.stderr + result.stdout
@@ -73,7 +80,7 @@ def test_a_line_of_a_person_does_not_control_the_terminal(
 @pytest.mark.usefixtures("probed_here")
 def test_run_status_promote_versions_push(make_project: MakeProject, call: Call) -> None:
     home = make_project(deployment={"min_accuracy": 1.0, "auto_deploy": True}).parent
-    ran = run("first", cwd=home)
+    ran = call("run", "first", cwd=home)
     assert ran.returncode == 0, ran.stderr  # a rejected model is a result
     assert "Complete: accuracy" in ran.stdout and "REJECTED" in ran.stdout
     report = re.search(r"^report +(\S+)$", ran.stdout, re.MULTILINE)
@@ -135,19 +142,26 @@ def test_an_error_of_the_file_system_is_one_message(
     assert re.fullmatch(r"error: .*No space left on device; make room.*\n", result.stderr)
 
 
-@pytest.mark.parametrize(
-    ("command", "code", "streams"),
-    [
-        ("run", 3, "2>&1"),
-        *((*command, streams) for command in (("status", 0), ("promote", 2))
-          for streams in ("", "2>&1")),
-    ],
-)  # fmt: skip
+def nobody_reads() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for stream in (1, 2):
+        os.dup2(writer, stream)
+
+
+def test_a_run_ends_as_it_would_if_nobody_reads_on(make_project: MakeProject) -> None:
+    home = make_project().parent
+    (home / "data/train.jsonl").write_text("not json\n")
+    ended = forks.run(*RUN, cwd=home, output=home / "printed", before=nobody_reads)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", "")
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 0), ("promote", 2)])
+@pytest.mark.parametrize("streams", ["", "2>&1"])
 def test_a_command_ends_as_it_would_if_nobody_reads_on(
     make_project: MakeProject, command: str, code: int, streams: str
 ) -> None:
     home = make_project().parent
-    (home / "data/train.jsonl").write_text("not json\n")
     piped = f'"$@" {streams} | true; exit "${{PIPESTATUS[0]}}"'
     ended = run(command=["bash", "-c", piped, "bash", *COMMAND, command], cwd=home)
     assert ended.returncode == code, ended.stderr
@@ -252,7 +266,7 @@ def test_check_data_leaves_no_text_behind(make_project: MakeProject, number: int
     while not list((home / "tmp").iterdir()):
         time.sleep(0.1)
     process.send_signal(number)
-    assert process.wait(PATIENCE) == 130
+    assert process.wait(forks.PATIENCE) == 130
     assert not list((home / "tmp").iterdir())
 
 
@@ -299,10 +313,12 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Pat
     """A directory with projects named like the moments at which their runs were stopped."""
     directory = tmp_path_factory.mktemp("stopped")
     for moment in MOMENTS:
-        write_project(directory / moment, tiny_encoder, training={"epochs": 4})
-    environment = {name: os.environ[name] for name in os.environ if name != "DAGSTER_HOME"}
-    command = [sys.executable, "-m", "mlrun_assets_tests.cli.stopped", str(directory), *MOMENTS]
-    subprocess.run(command, env=environment, timeout=PATIENCE, check=True)
+        home = directory / moment
+        write_project(home, tiny_encoder, training={"epochs": 4})
+        before = functools.partial(stop_at, moment)
+        settings = {"cwd": home, "output": home / "printed", "DAGSTER_HOME": ""}
+        ended = forks.run(*RUN, "stopped", before=before, **settings)
+        (home / "code").write_text(str(ended.returncode))
     return directory
 
 
@@ -314,7 +330,7 @@ def test_a_killed_run_is_resumed_and_ends_as_an_undisturbed_one(
     undisturbed = call("run", "undisturbed", cwd=other)
     assert undisturbed.returncode == 0, undisturbed.stderr
     home = stopped / "SIGKILL"
-    assert (home / "code").read_text() == str(-signal.SIGKILL), (home / "stderr").read_text()
+    assert (home / "code").read_text() == str(-signal.SIGKILL), (home / "printed.err").read_text()
     expected = find_experiment(other / "experiments", "undisturbed")
     killed = find_experiment(home / "experiments", "stopped")
     assert "was killed; resume with `mlrun-assets run --resume stopped`" in (
@@ -363,10 +379,15 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = make_project().parent
-    with ThreadPoolExecutor(2) as pool:
-        for ended in pool.map(lambda name: run(name, cwd=home), ("one", "two")):
-            assert ended.returncode == 0, ended.stderr
-            assert ended.stdout.startswith("\nComplete: ")
+    running = {
+        name: forks.start(*RUN, name, cwd=home, output=home / name, before=probe_here)
+        for name in ("one", "two")
+    }
+    for name, process in running.items():
+        ended = forks.ended(process, home / name)
+        assert ended.returncode == 0, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert ended.stdout.startswith("\nComplete: ")
     assert registry_of(home).count("| Complete | ") == 2
     assert len(list((home / "experiments").glob("exp_*"))) == 2
     monkeypatch.setenv("DAGSTER_HOME", str(home / ".dagster"))
@@ -378,10 +399,15 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
 
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
     home = make_project().parent
-    command = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize"]
-    settings = {"DAGSTER_MODULE_NAME": "mlrun_assets.definitions"}
-    result = run("--select", "+deployment_report", command=command, cwd=home, **settings)
+    result = forks.run(
+        *("dagster", "asset", "materialize", "--select", "+deployment_report"),
+        cwd=home,
+        output=home / "printed",
+        before=probe_here,
+        DAGSTER_MODULE_NAME="mlrun_assets.definitions",
+    )
     assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
     assert "| Complete | accuracy" in registry_of(home)
 
 
@@ -410,7 +436,7 @@ def test_ctrl_c_closes_the_experiment(
     stopped: Path, moment: str, last: str, opened: bool, trained: bool
 ) -> None:
     home = stopped / moment
-    output = (home / "stdout").read_text() + (home / "stderr").read_text()
+    output = (home / "printed.out").read_text() + (home / "printed.err").read_text()
     assert (home / "code").read_text() == "130", output
     assert "Traceback" not in output
     assert any(line.startswith(last) for line in output.splitlines())

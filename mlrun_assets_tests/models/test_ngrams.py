@@ -321,6 +321,7 @@ PLANTED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("probed_in_forks")
 def test_code_that_an_encoder_names_is_neither_run_nor_kept(
     tmp_path: Path, tiny_encoder: Path
 ) -> None:

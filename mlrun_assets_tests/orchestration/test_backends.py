@@ -6,20 +6,19 @@ import importlib.util
 import os
 import re
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from mlrun_assets.training import processes
-from mlrun_assets_tests.examples import MakeProject
+from mlrun_assets_tests import forks
+from mlrun_assets_tests.examples import MakeProject, probe_here
 
 pytestmark = pytest.mark.slow
-RUN = [sys.executable, "-m", "mlrun_assets.cli", "run", "other-processes"]
+RUN = ("mlrun_assets.cli", "run", "other-processes")
 STOP_SECONDS = 60
 """Enough on a busy machine, and far less than the training would go on for."""
 needs_ray = pytest.mark.skipif(
@@ -41,7 +40,7 @@ def test_a_run_shows_the_progress_of_other_processes(
     make_project: MakeProject, backend: str
 ) -> None:
     home = make_project(training={"backend": backend, "num_workers": 2}).parent
-    ran = subprocess.run(RUN, cwd=home, capture_output=True, text=True, timeout=1200, check=False)
+    ran = forks.run(*RUN, cwd=home, output=home / "printed", before=probe_here)
     assert ran.returncode == 0, ran.stderr
     assert "training: epoch 2, val macro-F1" in ran.stderr
     assert "Warning" not in ran.stderr
@@ -63,22 +62,22 @@ def test_no_process_outlives_the_run(
 ) -> None:
     lasting = {"epochs": 4000, "early_stopping_patience": 0}
     home = make_project(training={"backend": backend, "num_workers": 2, **lasting}).parent
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(RUN, cwd=home, text=True, start_new_session=True, **pipes) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch 2," in line:
-                break
-        below = psutil.Process(process.pid).children(recursive=True)
-        assert len(below) >= 3
-        send(process.pid, number)
-        _, left = psutil.wait_procs(below, timeout=STOP_SECONDS)
-        assert not left
-        _, errors = process.communicate(timeout=300)
+    process = forks.start(*RUN, cwd=home, output=home / "printed")
+    assert process.pid
+    shown = home / "printed.err"
+    while not (shown.exists() and "epoch 2," in shown.read_text()):
+        assert process.is_alive(), shown.read_text()
+        time.sleep(0.1)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(below) >= 3
+    send(process.pid, number)
+    _, left = psutil.wait_procs(below, timeout=STOP_SECONDS)
+    assert not left
+    ended = forks.ended(process, home / "printed")
     if number == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
+        assert ended.returncode == -signal.SIGKILL
         return
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr
     assert re.search(r"\| Cancelled \| ", registry(home))
     assert list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))

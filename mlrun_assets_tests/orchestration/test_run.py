@@ -30,7 +30,13 @@ from mlrun_assets.records import (
     TechDebtRecord,
     TrainingPlan,
 )
-from mlrun_assets_tests.examples import MakeProject, answer_here, write_project, write_rows
+from mlrun_assets_tests.examples import (
+    MakeProject,
+    answer_here,
+    answer_in_a_fork,
+    write_project,
+    write_rows,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -70,10 +76,11 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Tw
     deployment = {"auto_deploy": True, "policy": "no_worse"}
     sections: dict[str, Any] = {"rows": 120, "model": {"candidates": "auto"}}
     config = write_project(home, tiny_encoder, deployment={**deployment, "onnx": True}, **sections)
-    assert execute(config, "xlm-r-fine-tune-v2").success
-    first = latest(config)
-    write_project(home, tiny_encoder, deployment=deployment, **sections)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "_probe", answer_in_a_fork)
+        assert execute(config, "xlm-r-fine-tune-v2").success
+        first = latest(config)
+        write_project(home, tiny_encoder, deployment=deployment, **sections)
         patch.setattr(probe, "_probe", answer_here)
         assert execute(config, "xlm-r-fine-tune-v2").success
     return TwoRuns(config, first, latest(config))
@@ -109,6 +116,7 @@ def test_an_approved_model_is_deployed_with_its_onnx_form(two_runs: TwoRuns) -> 
     assert (production / "current" / "model.safetensors").is_file()
 
 
+@pytest.mark.usefixtures("probed_in_forks")
 def test_n_grams_alone_are_a_model_that_is_deployed_and_answers(
     tmp_path: Path, tiny_encoder: Path
 ) -> None:
@@ -299,6 +307,7 @@ def test_re_execution_from_failure_continues_in_the_same_experiment(
     assert f"- {after.report} | Complete | accuracy" in registry
 
 
+@pytest.mark.usefixtures("probed_in_forks")
 def test_an_ensemble_of_seeds_is_exported_deployed_and_compared_with_the_next(
     make_project: MakeProject,
 ) -> None:

@@ -1,8 +1,8 @@
-"""Trains in a process for each moment that is named, and kills it at that moment with SIGKILL.
+"""Trains, and kills the process at a moment with SIGKILL.
 
-    python -m mlrun_assets_tests.training.killed ENCODER DIRECTORY MOMENT...
+    python -m mlrun_assets_tests.training.killed MOMENT DIRECTORY ENCODER
 
-Each process works in a directory of its own, named like the moment.
+The job is in a directory below DIRECTORY, named like the moment.
 """
 
 from __future__ import annotations
@@ -89,21 +89,13 @@ def job_of(moment: str, directory: Path, encoder: Path) -> FineTuningJob:
     return job
 
 
-def main() -> None:
-    encoder, directory, *moments = sys.argv[1:]
-    for moment in moments:
-        child = os.fork()
-        if child == 0:
-            # The job too is made here: a process that has used polars can't be forked.
-            job = job_of(moment, Path(directory), Path(encoder))
-            if moment == "within an epoch":
-                checkpoints.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-            with MOMENTS[moment]():
-                fine_tuning.fine_tune(job)
-            os._exit(1)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, moment
+def main(moment: str, directory: str, encoder: str) -> None:
+    job = job_of(moment, Path(directory), Path(encoder))
+    if moment == "within an epoch":
+        checkpoints.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    with MOMENTS[moment]():
+        fine_tuning.fine_tune(job)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -265,6 +265,7 @@ def test_a_worker_that_is_killed_is_an_error(
 
 @pytest.mark.slow
 def test_ray_goes_on_after_a_worker_died(job: FineTuningJob, new_processes: NewProcesses) -> None:
+    needs_ray()
     longer = changed(job, epochs=60)
     killer = kill_a_worker(longer)
     found = ray(longer)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from mlrun_assets.training.fine_tuning import fine_tune
 from mlrun_assets.training.job import FineTuningJob, FineTuningResult
+from mlrun_assets_tests import forks
 from mlrun_assets_tests.examples import weights
 from mlrun_assets_tests.training.killed import MOMENTS, job_of
 
@@ -44,10 +44,11 @@ PASSED_OVER = {
 def killed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     """A directory in which a training was killed at each of the moments."""
     directory = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-m", "mlrun_assets_tests.training.killed"]
-    words = [*command, str(tiny_encoder), str(directory), *MOMENTS]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
-    assert result.returncode == 0, result.stderr
+    for moment in MOMENTS:
+        words = (moment, str(directory), str(tiny_encoder))
+        module, output = "mlrun_assets_tests.training.killed", directory / "printed"
+        ended = forks.run(module, *words, cwd=directory, output=output)
+        assert ended.returncode == -signal.SIGKILL, f"{moment}: {ended.stderr}"
     return directory
 
 
