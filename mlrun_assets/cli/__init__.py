@@ -72,9 +72,13 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
 def command(name: str, help: str, *examples: str) -> Callable[..., click.Command]:  # noqa: A002
     """A command with examples in its help; ``help`` begins with a sentence for the list of all."""
-    return click.command(name, cls=_Command, help=help, epilog="\n".join(examples))
+    text = {"help": help, "epilog": "\n".join(examples)}
+    return click.command(name, cls=_Command, context_settings=HELP_OPTIONS, **text)
 
 
 class _Command(click.Command):

@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from mlrun_assets.cli import discard, say
+from mlrun_assets.cli import HELP_OPTIONS, discard, say
 from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.experiments import compare, list_versions, open_report, runs, show_run, status
 from mlrun_assets.cli.run import promote, push, rollback, run, schema
@@ -28,7 +28,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     help="Train, evaluate and deploy text classifiers for low-resource languages.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
 @click.version_option(package_name="mlrun-assets")
 def commands() -> None:
