@@ -107,6 +107,7 @@ def test_loading_a_module_imports_nothing_heavy(module: str, heavy: str) -> None
 def test_a_run_without_its_data_imports_nothing_heavy(tmp_path: Path) -> None:
     paths = {f"{split}_path": f"{split}.jsonl" for split in ("train", "val", "test")}
     (tmp_path / "ml_config.yaml").write_text(json.dumps({"data": paths}), encoding="utf-8")
+    (tmp_path / "train.jsonl").touch()
     code = (
         "import atexit, sys; from mlrun_assets.cli.__main__ import main; sys.argv[1:] = ['run']; "
         f"atexit.register(lambda: print({{*{HEAVY.split()}}} & {{*sys.modules}})); main()"
@@ -114,7 +115,7 @@ def test_a_run_without_its_data_imports_nothing_heavy(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 1 and "train.jsonl: no such file" in ended.stderr
+    assert ended.returncode == 1 and "val.jsonl: no such file" in ended.stderr
     assert ended.stdout.splitlines()[-1] == "set()"
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import glob
 import json
 import math
 import os
@@ -33,12 +34,12 @@ from mlrun_assets.config import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG_FILE,
     SET_VARIABLE,
-    DataConfig,
     LoadedConfig,
     load_config,
 )
 from mlrun_assets.errors import ConfigError, MlrunError
 from mlrun_assets.markdown import clean, visible
+from mlrun_assets.records import SPLITS
 
 
 def override(*lines: str) -> None:
@@ -112,15 +113,26 @@ def require_project(config: LoadedConfig) -> None:
     """Note on standard error that there is no config file.
 
     Raises:
-        ConfigError: there is no file of the default config either.
+        ConfigError: there are no data files either; or those of the config are not made yet.
     """
+    paths = list(chain.from_iterable(map(config.settings.data.paths, SPLITS)))
+    # os.path accepts every string; pathlib raises for some, such as `~nobody`.
+    places = (os.path.join(config.directory, os.path.expanduser(path)) for path in paths)  # noqa: PTH111, PTH118
+    made = any(map(os.path.exists, places)) or any(
+        glob.has_magic(path) or "://" in path for path in paths
+    )
+    if config.file is None and not made:
+        raise ConfigError(
+            f"{config.directory}: no ml_config.yaml here; `mlrun-assets init` starts a "
+            "project with sample rows, `mlrun-assets init --from FILE` one with your own"
+        )
+    if not made:
+        raise ConfigError(
+            f"{config.file}: none of the data files exists, such as {paths[0]}; "
+            "`mlrun-assets split FILE` makes them of one file of rows, or correct data.train_path, "
+            "val_path and test_path"
+        )
     if config.file is None:
-        train = str(DataConfig().train_path)
-        if config.settings.data.train_path == train and not config.path(train).exists():
-            raise ConfigError(
-                f"{config.directory}: no ml_config.yaml here; `mlrun-assets init` starts a "
-                "project with sample rows, `mlrun-assets init --from FILE` one with your own"
-            )
         note(f"{config.directory / DEFAULT_CONFIG_FILE}: no such file; using the defaults")
 
 

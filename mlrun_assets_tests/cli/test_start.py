@@ -124,6 +124,16 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(
     assert list(empty.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["run", "check-data"])
+def test_a_run_before_the_split_names_the_command(
+    tmp_path: Path, rows_file: Path, call: Call, command: str
+) -> None:
+    assert call("init", "my", "--from", rows_file.name, cwd=tmp_path).returncode == 0
+    ended = call(command, cwd=tmp_path / "my")
+    assert ended.returncode == 2 and "`mlrun-assets split FILE`" in ended.stderr
+    assert list(contents(tmp_path / "my")) == ["ml_config.yaml"]
+
+
 def test_split_writes_one_local_json_lines_file_per_split(
     tmp_path: Path, rows_file: Path, call: Call
 ) -> None:
