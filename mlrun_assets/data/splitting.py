@@ -181,7 +181,11 @@ def _without_repeats(rows: pl.DataFrame, left_out: Quarantine) -> tuple[pl.DataF
     """``rows`` without the new ones whose text or id occurs before, or has two labels."""
     is_new = pl.col("split") < 0
     for condition, reason, detail in (
-        (pl.col("label").n_unique().over("key") > 1, CONFLICT, "rows with this text differ in it"),
+        (
+            pl.col("label").n_unique().over("key") > 1,
+            CONFLICT,
+            "other rows with this text have another label",
+        ),
         (~pl.col("key").is_first_distinct(), "repeated text", "another row has this text"),
         (~pl.col("id").is_first_distinct(), "id seen before", "another row has this id"),
     ):
