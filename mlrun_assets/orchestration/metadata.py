@@ -98,7 +98,8 @@ def _columns(experiment: Experiment, data: DataConfig) -> Metadata:
     file = experiment.paths.split("train")
     if not file.exists():  # the checks that come first block
         return {}
-    schema = pl.read_parquet_schema(file)
+    with file.open("rb") as opened:  # polars takes a path for a pattern
+        schema = pl.read_parquet_schema(opened)
     columns = [
         dg.TableColumn(name, str(kind), _MEANINGS.get(name, "")) for name, kind in schema.items()
     ]
