@@ -56,10 +56,6 @@ EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CA
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     """Run the whole graph in a new experiment, or the rest of it in a stopped one."""
-    if resume is None:
-        require_project(config)
-    from mlrun_assets.runs.stage import resume_experiment
-
     if name and resume is not None:
         raise click.UsageError(
             "NAME opens a new experiment and --resume continues an earlier one: leave out one"
@@ -70,6 +66,10 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         )
     if name:
         slug(name)
+    if resume is None:
+        require_project(config)
+    from mlrun_assets.runs.stage import resume_experiment
+
     resumed = None if resume is None else resume_experiment(config, resume, note)
     if resumed and not resumed.stages:
         experiment = resumed.experiment
