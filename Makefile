@@ -77,7 +77,7 @@ $(VENV)/.browser: $(STAMP)
 	touch $@
 
 browser: $(VENV)/.browser ## The tests of Dagster's UI; they need Chromium (apt install chromium).
-	pytest -q -m browser
+	pytest -q mlrun_assets_tests/orchestration/test_browser.py
 
 audit: $(STAMP) ## Look up known vulnerabilities of the pinned packages; needs the network.
 	$(BIN)/python -m pip install --quiet pip-audit
