@@ -241,8 +241,8 @@ DIRTY_CONFIG = """
 data: {train_path: data/train.jsonl, val_path: data/val.jsonl, test_path: data/test.jsonl,
   unlabelled_path: data/unlabelled.jsonl, slice_columns: [source], licence: cc-by-4.0}
 model: {name: ./encoder, num_labels: 3, max_length: 32}
-training: {epochs: 6, batch_size: 16, learning_rate: 2e-3, bf16: false, seeds: [13, 42],
-  freeze: none}
+training: {epochs: 40, batch_size: 16, learning_rate: 1e-2, bf16: false, seeds: [13, 42],
+  freeze: none, early_stopping_patience: 0, label_smoothing: 0.0}
 deployment: {min_accuracy: 0.85, min_f1: 0.82, max_latency_ms: 50}
 """
 

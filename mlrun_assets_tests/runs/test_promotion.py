@@ -337,13 +337,13 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert told["by"] == ["Hodan", "Cali"]
     assert told["serves since"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
     assert told["verdict"] == ["APPROVED", "REJECTED"]
-    assert told["learning_rate"] == ["0.002", "3e-05"]
+    assert told["learning_rate"] == ["0.01", "3e-05"]
     assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]
     assert "accuracy" not in told
     assert re.search(r"^\d+ other facts the same$", listing, re.MULTILINE)
     assert "second and first: not compared row by row, because the predictions" in listing
     table = differences_table(found)
-    assert uneven_rows(table) == [] and "| learning_rate | 0.002 | 3e-05 |" in table
+    assert uneven_rows(table) == [] and "| learning_rate | 0.01 | 3e-05 |" in table
 
     roll_back(config, None, "wrong on the radio", "Hodan")
     back = rows(list_differences(side_by_side(config, ["second"])))
