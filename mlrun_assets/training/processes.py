@@ -9,6 +9,7 @@ shares the experiments' disk. No process outlives the one that launched it.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -243,6 +244,7 @@ def exit_with_launcher() -> None:
 
 def main() -> None:
     """The entry point of a process that torch.distributed.run starts."""
+    gc.set_threshold(10_000)  # as the command line does: less time for the imports
     import torch.distributed as dist
 
     exit_with_launcher()
@@ -250,6 +252,8 @@ def main() -> None:
         work(JobFiles(Path(sys.argv[1])))
     except MlrunError as error:
         sys.exit(f"error: {error}")
+    finally:
+        gc.freeze()  # no look at all imported objects before Python exits
     dist.destroy_process_group()
 
 
