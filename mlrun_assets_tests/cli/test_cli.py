@@ -394,7 +394,7 @@ def test_two_runs_at_once_on_a_fresh_machine_keep_apart(
     with dg.DagsterInstance.get() as instance:
         tags = [run.tags for run in instance.get_runs()]
     assert {each["mlrun/name"] for each in tags} == {"one", "two"}
-    assert all(each["mlrun/verdict"] in Verdict for each in tags)
+    assert {each["mlrun/verdict"] for each in tags} <= set(map(str, Verdict))
 
 
 def test_the_documented_dagster_command(make_project: MakeProject, dagster_home: Path) -> None:
