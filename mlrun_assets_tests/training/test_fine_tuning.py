@@ -29,8 +29,7 @@ def job(tmp_path: Path, tiny_encoder: Path) -> FineTuningJob:
 
 
 def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -> None:
-    lines: list[str] = []
-    tuned = fine_tune(job, lines.append)
+    tuned = fine_tune(job)
     assert [entry.epoch for entry in tuned.history] == [1.0, 2.0, 3.0]
     assert tuned.steps == 18 and not tuned.stopped_early and tuned.trim is None
     model = AutoModelForSequenceClassification.from_pretrained(str(job.model_dir))
@@ -42,7 +41,6 @@ def test_a_job_leaves_a_plain_model_directory_and_its_logs(job: FineTuningJob) -
     assert sum("eval_f1_macro" in entry for entry in logged) == 3
     assert all("grad_norm" in entry for entry in logged if "loss" in entry)
     assert list(job.logs_dir.glob("events.out.tfevents.*"))
-    assert len([line for line in lines if " of 18, " in line]) == 10
 
 
 def test_the_best_epoch_is_the_one_that_is_kept(job: FineTuningJob) -> None:
