@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import orjson
 from mlrun_assets.cli import command, note, say, show, show_columns, with_config
 from mlrun_assets.config import DEFAULT_CONFIG_FILE, LoadedConfig
 from mlrun_assets.errors import ConfigError, DataError, count, listed
-from mlrun_assets.files import write_together
+from mlrun_assets.files import locked, write_together
 from mlrun_assets.records import SPLITS
 
 if TYPE_CHECKING:
@@ -218,11 +219,13 @@ def split(  # noqa: PLR0913  click gives every option by its name
     from mlrun_assets.data.proposal import files_in
     from mlrun_assets.data.splitting import Options, split_rows
 
-    with _bad_input():
-        read = [file for path in files for file in files_in(path)]
-        earlier = {name: files_in(file) for name, file in targets.items()} if add else None
-        done = split_rows(read, data, Options(fractions, seed), earlier)
-    _write_splits(done, targets, add=add)
+    # Another process that adds rows meanwhile would replace these.
+    with locked(targets["train"]) if add else nullcontext():
+        with _bad_input():
+            read = [file for path in files for file in files_in(path)]
+            earlier = {name: files_in(file) for name, file in targets.items()} if add else None
+            done = split_rows(read, data, Options(fractions, seed), earlier)
+        _write_splits(done, targets, add=add)
     _show_splitting(done, targets, add=add)
     if group and group != config.settings.data.group_column:
         note(f"set data.group_column: {group} in the config, so that the checks know it, too")
@@ -259,7 +262,8 @@ def _targets(config: LoadedConfig, output: Path | None) -> dict[str, Path]:
     targets = {}
     for name in SPLITS:
         paths = config.settings.data.paths(name)
-        if len(paths) > 1 or "://" in paths[0] or not paths[0].endswith((".jsonl", ".ndjson")):
+        several = len(paths) > 1 or "://" in paths[0] or glob.has_magic(paths[0])
+        if several or not paths[0].endswith((".jsonl", ".ndjson")):
             raise ConfigError(
                 f"{config.file}: data.{name}_path: `split` writes one local file, and its name "
                 "must end in .jsonl: change the path, or give --output DIR"

@@ -13,6 +13,7 @@ import pytest
 from mlrun_assets.config import load_config
 from mlrun_assets.data.validation import validate_dataset
 from mlrun_assets.records import SPLITS
+from mlrun_assets_tests import forks
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 
@@ -141,3 +142,31 @@ def test_split_writes_one_local_json_lines_file_per_split(
     (tmp_path / "ml_config.yaml").write_text(f"data: {paths}\n")
     ended = call("split", rows_file.name, cwd=tmp_path)
     assert ended.returncode == 2 and "data.train_path" in ended.stderr
+
+
+def test_a_pattern_is_not_the_name_of_a_file_to_write(
+    tmp_path: Path, rows_file: Path, call: Call
+) -> None:
+    paths = "{train_path: train-*.jsonl, val_path: val.jsonl, test_path: test.jsonl}"
+    (tmp_path / "ml_config.yaml").write_text(f"data: {paths}\n")
+    ended = call("split", rows_file.name, cwd=tmp_path)
+    assert ended.returncode == 2 and "data.train_path" in ended.stderr
+    assert sorted(contents(tmp_path)) == ["ml_config.yaml", "my rows.csv", "piped"]
+
+
+def test_rows_that_two_processes_add_are_all_kept(
+    tmp_path: Path, rows_file: Path, call: Call
+) -> None:
+    call("init", ".", "--from", rows_file.name, cwd=tmp_path)
+    assert call("split", rows_file.name, cwd=tmp_path).returncode == 0
+    processes = []
+    for number in (1, 2):
+        row = f"Qoraal cusub {number} oo ku saabsan kubadda cagta;sports;writer x{number}\n"
+        (tmp_path / f"{number}.csv").write_text(f"sentence;topic;author\n{row}", "utf-8")
+        words = ("mlrun_assets.cli", "split", f"{number}.csv", "--add")
+        processes.append(forks.start(*words, cwd=tmp_path, output=tmp_path / f"printed{number}"))
+    for number, process in enumerate(processes, 1):
+        ended = forks.ended(process, tmp_path / f"printed{number}")
+        assert ended.returncode == 0 and "1 row added" in ended.stdout, ended.stderr
+    written = b"".join((tmp_path / f"data/{name}.jsonl").read_bytes() for name in SPLITS)
+    assert b"Qoraal cusub 1 " in written and b"Qoraal cusub 2 " in written
