@@ -123,7 +123,8 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
     has_id = bool(id_column) or (id_column is None and "id" in columns)
     used = {text, label, id_column, group, "id" if id_column is None else None}
     firsts = {row["label"]: row for row in reversed(values)}
-    shown = [*firsts.values(), *values][:3]
+    others = [row for row in values[:3] if row not in firsts.values()]
+    shown = [*firsts.values(), *others][:3]
     return Proposal(
         name=path.name.partition(".")[0] or "rows",
         rows=min(len(read), MOST_ROWS),

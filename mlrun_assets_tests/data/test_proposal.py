@@ -51,6 +51,7 @@ def test_json_lines_with_the_default_names_and_unusable_rows(tmp_path: Path) -> 
     assert columns(found) == ("text", "label", None, None, "so")
     assert found.has_id and found.others == ()
     assert found.unusable == {"missing label": 1}
+    assert len(set(found.examples)) == len(found.examples) == 3
     for row in rows:
         row["id"] = "same"
     assert propose(write_rows(tmp_path / "rows.jsonl", rows)).id_column is False
