@@ -125,8 +125,8 @@ def side_by_side(config: LoadedConfig, names: Sequence[str]) -> ModelComparison:
     heads = [side.name for side in sides]
     # Experiments may have the same name.
     heads = [each.id if heads.count(each.name) > 1 else each.name for each in sides]
-    if len(set(heads)) < len(heads):
-        raise ExperimentError(f"{heads[-1]} is compared with itself; name another model")
+    if twice := [head for head in heads if heads.count(head) > 1]:
+        raise ExperimentError(f"{twice[0]} is compared with itself; name another model")
     known = [dict(_facts(side)) for side in sides]
     every = dict.fromkeys(name for facts in known for name in facts)
     first, *others = zip(heads, sides, strict=True)

@@ -436,3 +436,5 @@ def test_what_can_not_be_compared_is_one_message(config: LoadedConfig) -> None:
     assert f"{first.id} is the first version" in said()
     assert f"{first.id} is compared with itself" in said("first")
     assert f"no version `nobody`; there are:\n  first ({first.id})" in said("nobody")
+    finished(config, "second")
+    assert f"{first.id} is compared with itself" in said("first", "first", "second")
