@@ -7,13 +7,16 @@ import random
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlrun_assets.config import load_config
+from mlrun_assets.data import splitting
 from mlrun_assets.data.validation import validate_dataset
+from mlrun_assets.errors import FileBusyError
+from mlrun_assets.files import locked
 from mlrun_assets.records import SPLITS
-from mlrun_assets_tests import forks
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
 
@@ -154,19 +157,19 @@ def test_a_pattern_is_not_the_name_of_a_file_to_write(
     assert sorted(contents(tmp_path)) == ["ml_config.yaml", "my rows.csv", "piped"]
 
 
-def test_rows_that_two_processes_add_are_all_kept(
-    tmp_path: Path, rows_file: Path, call: Call
+def test_rows_are_added_by_one_process_at_a_time(
+    tmp_path: Path, rows_file: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def split_rows(*given: Any) -> splitting.Splitting:
+        with pytest.raises(FileBusyError), locked(tmp_path / "data/train.jsonl", 0):
+            pytest.fail("another process reads the same rows, and replaces those of this one")
+        return original(*given)
+
     call("init", ".", "--from", rows_file.name, cwd=tmp_path)
     assert call("split", rows_file.name, cwd=tmp_path).returncode == 0
-    processes = []
-    for number in (1, 2):
-        row = f"Qoraal cusub {number} oo ku saabsan kubadda cagta;sports;writer x{number}\n"
-        (tmp_path / f"{number}.csv").write_text(f"sentence;topic;author\n{row}", "utf-8")
-        words = ("mlrun_assets.cli", "split", f"{number}.csv", "--add")
-        processes.append(forks.start(*words, cwd=tmp_path, output=tmp_path / f"printed{number}"))
-    for number, process in enumerate(processes, 1):
-        ended = forks.ended(process, tmp_path / f"printed{number}")
-        assert ended.returncode == 0 and "1 row added" in ended.stdout, ended.stderr
-    written = b"".join((tmp_path / f"data/{name}.jsonl").read_bytes() for name in SPLITS)
-    assert b"Qoraal cusub 1 " in written and b"Qoraal cusub 2 " in written
+    row = "Qoraal cusub oo ku saabsan kubadda cagta;sports;somebody new\n"
+    (tmp_path / "new.csv").write_text(f"sentence;topic;author\n{row}", "utf-8")
+    original = splitting.split_rows
+    monkeypatch.setattr(splitting, "split_rows", split_rows)
+    added = call("split", "new.csv", "--add", cwd=tmp_path)
+    assert added.returncode == 0 and "1 row added" in added.stdout, added.stderr
