@@ -80,7 +80,10 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`Complete`, `Blocked`, `Failed`, `Cancelled` or `Running`."""
+        """`Complete`, `Blocked`, `Failed`, `Cancelled` or `Running`.
+
+        `Interrupted` or `Partial`: the run was killed before its end.
+        """
         return str(self.experiment.manifest.status)
 
     @property
@@ -249,17 +252,24 @@ def compare(
 @contextmanager
 def _overridden(overrides: Overrides | None) -> Iterator[None]:
     """Set ``MLRUN_SET`` for the block: Dagster's resource loads the config too."""
-    before = os.environ.get(SET_VARIABLE)
-    lines = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    lines = [f"{key}={json.dumps(value, default=str)}" for key, value in (overrides or {}).items()]
+    with _variable(SET_VARIABLE, "\n".join(filter(None, [os.environ.get(SET_VARIABLE), *lines]))):
+        yield
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the block; an empty value changes nothing."""
+    before = os.environ.get(name)
+    if value:
+        os.environ[name] = value
     try:
-        if lines:
-            os.environ[SET_VARIABLE] = "\n".join([before or "", *lines])
         yield
     finally:
-        if lines:
-            os.environ.pop(SET_VARIABLE)
-            if before is not None:
-                os.environ[SET_VARIABLE] = before
+        if before is not None:
+            os.environ[name] = before
+        elif value:
+            os.environ.pop(name, None)
 
 
 def _load(config: ConfigFile, overrides: Overrides | None) -> LoadedConfig:
@@ -284,7 +294,14 @@ def execute(
         MlrunError: the run failed before it had an experiment, or its end can't be recorded.
         KeyboardInterrupt: the run was cancelled before it had an experiment.
     """
-    use_dagster_home(config)
+    with _variable("DAGSTER_HOME", str(dagster_home(config))):
+        result = _executed(config, name, resumed)
+    return _closed(config, result, progress)
+
+
+def _executed(
+    config: LoadedConfig, name: str | None, resumed: ResumedRun | None
+) -> dg.ExecuteInProcessResult:
     import dagster as dg
 
     from mlrun_assets.definitions import defs
@@ -296,7 +313,7 @@ def execute(
         resource["experiment_id"], ops = resumed.experiment.id, {}
         selection = [dg.AssetKey(stage) for stage in resumed.stages]
     with _dagster_instance() as instance:
-        result = defs.resolve_job_def("ml_run").execute_in_process(
+        return defs.resolve_job_def("ml_run").execute_in_process(
             instance=instance,
             raise_on_error=False,
             asset_selection=selection,
@@ -306,7 +323,6 @@ def execute(
                 "loggers": {"plain": {}},
             },
         )
-    return _closed(config, result, progress)
 
 
 @contextmanager
@@ -362,12 +378,12 @@ def _closed(
     return experiment
 
 
-def use_dagster_home(config: LoadedConfig) -> None:
-    """Set DAGSTER_HOME to ``.dagster`` beside the config, unless it is set."""
+def dagster_home(config: LoadedConfig) -> Path:
+    """DAGSTER_HOME if it is set, else ``.dagster`` beside the config, which is created."""
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen:
         if Path(chosen).is_absolute() and Path(chosen).is_dir():
-            return
+            return Path(chosen)
         raise MlrunError(
             f"DAGSTER_HOME is {chosen}: export the absolute path of a directory that exists, or "
             "unset it"
@@ -383,7 +399,7 @@ def use_dagster_home(config: LoadedConfig) -> None:
             f"{home}: Dagster's history can't be kept here: {error.strerror}; export "
             "DAGSTER_HOME as the absolute path of a directory that can be written"
         ) from None
-    os.environ["DAGSTER_HOME"] = str(home)
+    return home
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:

@@ -57,7 +57,7 @@ def test_mistakes_have_the_errors_of_the_command_line(words: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="epochz"):
         mlrun_assets.load_experiment("x", words, overrides={"training.epochz": 2})
     with pytest.raises(ExperimentError, match="no experiment"):
-        mlrun_assets.load_experiment("x", words)
+        mlrun_assets.load_experiment("x", words, overrides={"reports.dir": tmp_path})
     with pytest.raises(ProductionError):
         mlrun_assets.compare(config=words)
     assert SET_VARIABLE not in os.environ
@@ -68,7 +68,6 @@ def test_a_run_its_model_and_a_comparison(
     tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv("DAGSTER_HOME", "")  # restored after the run, which sets it
     config = write_project(tmp_path, tiny_encoder, rows=90)
     ngrams = {"model.candidates": ["ngrams"]}
     assert mlrun_assets.check_data(config).ready
@@ -86,4 +85,6 @@ def test_a_run_its_model_and_a_comparison(
     second = mlrun_assets.run(config, "second", overrides=ngrams | {"training.seed": 7})
     compared = mlrun_assets.compare("My first", "second", config=config)
     assert len(compared.pairs) == 1 and second.id != run.id
-    assert SET_VARIABLE not in os.environ
+    # A run of another project has its own history.
+    assert not {SET_VARIABLE, "DAGSTER_HOME"} & set(os.environ)
+    assert (tmp_path / ".dagster/history").is_dir()
