@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from mlrun_assets.registries.registry import report_file
 from mlrun_assets.reports.formatting import score, seconds
 
 LIMIT = click.IntRange(min=1)
-RESUMABLE = (Status.CANCELLED, Status.INTERRUPTED)
+RESUMABLE = (Status.CANCELLED, Status.FAILED, Status.INTERRUPTED)
 
 
 def facts_of(experiment: Experiment, config: LoadedConfig, champion: str | None) -> dict[str, Any]:
@@ -145,7 +145,9 @@ def status(config: LoadedConfig, limit: int, json: bool) -> None:
         if command := resume_note(experiment, config):
             killed = "was killed; " if manifest.status is Status.RUNNING else ""
             rows.append(["", f"{killed}resume with `{command}`"])
-    rows += [[f"TD-{item.number:03d}", f"{item.impact:<7} {item.description}"] for item in debt]
+    for item in debt:
+        text = ": ".join(filter(None, [item.impact, item.description]))
+        rows.append([f"TD-{item.number:03d}", text])
     show_columns(rows)
     if not latest:
         note("no runs yet; start one with `mlrun-assets run`")
@@ -257,18 +259,25 @@ def _shown(experiment: Experiment, facts: dict[str, Any]) -> Iterator[list[str]]
         yield ["", f"accuracy {score(evaluation.test.accuracy)}"]
     if dataset:
         of_splits = ", ".join(f"{name} {part.rows_kept:,}" for name, part in dataset.splits.items())
-        failed = ", ".join(check.name for check in dataset.failed_checks)
+        checks = (("blocks" if c.blocks else "warns", c.name) for c in dataset.failed_checks)
         yield ["data", f"{dataset.name}, {count(dataset.rows, 'row')} ({of_splits})"]
-        yield ["checks", f"not passed: {failed}" if failed else "all passed"]
+        yield ["checks", _not_passed(checks)]
     if decision:
-        failed = ", ".join(r.rule for r in decision.rules if r.outcome not in PASSED)
-        yield ["rules", f"not passed: {failed}" if failed else "all passed"]
-        yield from (["next" if not n else "", step] for n, step in enumerate(decision.next_steps))
+        yield ["rules", _not_passed((r.outcome, r.rule) for r in decision.rules)]
+        steps = decision.steps_left(in_production=facts["deployed"])
+        yield from (["" if place else "next", step] for place, step in enumerate(steps))
     yield ["directory", shown_path(Path(facts["directory"]))]
     yield ["report", shown_path(Path(facts["report"]))]
 
 
-PASSED = (RuleOutcome.PASSED, RuleOutcome.OFF)
+def _not_passed(outcomes: Iterable[tuple[str, str]]) -> str:
+    """``failed: min_f1; warned: beats_baseline``, of outcomes and names."""
+    by_outcome: dict[str, list[str]] = {}
+    for outcome, name in outcomes:
+        if outcome not in (RuleOutcome.PASSED, RuleOutcome.OFF):
+            by_outcome.setdefault(outcome, []).append(name)
+    found = "; ".join(f"{outcome}: {', '.join(names)}" for outcome, names in by_outcome.items())
+    return found or "all passed"
 
 
 @command(

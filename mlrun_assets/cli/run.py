@@ -23,7 +23,7 @@ from mlrun_assets.cli import (
     shown_path,
     with_config,
 )
-from mlrun_assets.cli.experiments import can_resume, handle
+from mlrun_assets.cli.experiments import RESUMABLE, can_resume, handle
 from mlrun_assets.config import SET_VARIABLE, LoadedConfig, json_schema
 from mlrun_assets.experiment import Experiment, find_experiment, slug
 from mlrun_assets.records import DecisionRecord, Status
@@ -102,7 +102,7 @@ def _conclude(experiment: Experiment, config: LoadedConfig) -> None:
     page = report_file(config.reports_dir, manifest.report).with_suffix(".html")
     rows.append(["report", shown_path(page)])
     rows.append(["", f"`mlrun-assets open {name}` shows it"])
-    if manifest.status in (Status.CANCELLED, Status.FAILED) and can_resume(experiment):
+    if manifest.status in RESUMABLE and can_resume(experiment):
         rows.append(["continue", f"mlrun-assets run --resume {name}"])
     show_columns(rows)
 

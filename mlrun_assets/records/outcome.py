@@ -253,6 +253,14 @@ class DecisionRecord(Record):
     deploys: bool
     next_steps: tuple[str, ...]
 
+    def steps_left(self, *, in_production: bool) -> list[str]:
+        """The next steps, without a promotion of what is in production already."""
+        return [
+            step
+            for step in self.next_steps
+            if not (in_production and "mlrun-assets promote" in step)
+        ]
+
 
 MIN_AGREEMENT = 0.995
 """Minimum share of rows on which an exported form gives the same label as the checkpoint."""

@@ -410,13 +410,7 @@ def next_steps(records: RunRecords) -> list[str]:
     if ended_early(records):
         steps.append(_NEXT[records.manifest.status].format(id=records.manifest.id))
     decision = records.decision
-    # A model that is in production already needs no promotion.
-    promotion = f"mlrun-assets promote {records.manifest.id}"
-    advised = [
-        step
-        for step in (decision.next_steps if decision else ())
-        if not (records.in_production and promotion in step)
-    ]
+    advised = decision.steps_left(in_production=records.in_production) if decision else []
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
     steps += [step for step in advised if "--reason" not in step]
     if not (decision and any(rule.remedy for rule in decision.rules)):

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from mlrun_assets.cli.__main__ import commands
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.experiment import Experiment
-from mlrun_assets.records import StageRun, Status, Verdict
+from mlrun_assets.records import DecisionRecord, RuleOutcome, StageRun, Status, Verdict
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import ROOT, deployed, finished, project
 
@@ -110,6 +110,27 @@ def test_a_stopped_run_is_listed_with_the_command_that_resumes_it(
     second.update(created_at="2026-11-01T00:00:00Z")
     assert f"run --resume {second.id}`" in call("status", cwd=tmp_path).stdout
     assert f"id         {first.id}\n" in call("show", "first", cwd=tmp_path).stdout
+
+
+def test_a_failed_run_can_be_resumed_as_its_last_line_said(
+    both: tuple[Experiment, Experiment], call: Call, tmp_path: Path
+) -> None:
+    both[1].update(status=Status.FAILED)
+    assert "resume with `mlrun-assets run --resume two`" in call("status", cwd=tmp_path).stdout
+
+
+def test_what_is_in_production_is_not_to_be_promoted(config: LoadedConfig, call: Call) -> None:
+    promoted, other = deployed(config, "first"), finished(config, "second")
+    for experiment, advised in ((promoted, False), (other, True)):
+        decision = experiment.load(DecisionRecord)
+        steps = (f"Deploy it with `mlrun-assets promote {experiment.id}`.", "Label more rows.")
+        rules = [
+            rule.model_copy(update={"outcome": RuleOutcome.WARNED}) for rule in decision.rules[:1]
+        ]
+        experiment.save(decision.model_copy(update={"next_steps": steps, "rules": tuple(rules)}))
+        shown = call("show", experiment.id, cwd=config.directory).stdout
+        assert "Label more rows." in shown and ("mlrun-assets promote" in shown) is advised
+        assert f"rules      warned: {rules[0].rule}" in shown
 
 
 def on_terminal(columns: int, *words: str, cwd: Path, **environment: str) -> str:
