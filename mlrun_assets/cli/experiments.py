@@ -174,7 +174,8 @@ SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     type=click.Choice(list(SORTS)),
     default="opened",
     show_default=True,
-    help="The order: the newest, the best or the longest run first; names from A to Z.",
+    help="With opened, score or seconds, the newest, best or longest run is first; with the "
+    "others, the order is from A to Z.",
 )
 @click.option("--limit", type=LIMIT, help="Number of runs. Default: all.")
 @as_json

@@ -52,8 +52,8 @@ def _bad_input() -> Iterator[None]:
 @command(
     "init",
     "Start a project in DIR. Writes ml_config.yaml, and a sample of labelled rows. With --from, "
-    "the config is for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a directory of "
-    "these): its columns and language are found out. Nothing is overwritten.",
+    "writes a config for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a directory of "
+    "these), whose columns and language it finds. Nothing is overwritten.",
     "init demo",
     "init my --from rows.csv",
     "init my --from rows.csv --label topic",
@@ -165,7 +165,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
     show("\nexamples")
     show_columns(found.examples)
     if all(label.lstrip("-").isdigit() for label in found.labels):
-        note("the labels are numbers; data.labels in the config names them: the first for 0")
+        note("the labels are numbers; data.labels in the config names them, the one for 0 first")
 
 
 @command(
@@ -185,7 +185,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
               help="Default: 0.7 0.15 0.15; with --add, those of the splits.")  # fmt: skip
 @click.option("--group", metavar="COLUMN", help="Default: data.group_column of the config.")
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True,
-              help="Another one gives other splits.")  # fmt: skip
+              help="Another seed gives other splits.")  # fmt: skip
 @click.option("--add", is_flag=True, help="Add the rows to the splits that exist. No earlier row "
               "is moved; a near-duplicate of one goes into its split.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
