@@ -63,6 +63,13 @@ def test_mistakes_have_the_errors_of_the_command_line(words: Path, tmp_path: Pat
     assert SET_VARIABLE not in os.environ
 
 
+def test_data_is_checked_also_without_the_encoder(tmp_path: Path, tiny_encoder: Path) -> None:
+    config = write_project(tmp_path, tiny_encoder, rows=90)
+    with pytest.warns(UserWarning, match="no token counts") as warned:
+        found = mlrun_assets.check_data(config, overrides={"model.name": "/none/such"})
+    assert found.ready and warned[0].filename == __file__
+
+
 @pytest.mark.slow  # a whole run
 def test_a_run_its_model_and_a_comparison(
     tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch

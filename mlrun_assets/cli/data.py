@@ -25,7 +25,7 @@ from mlrun_assets.cli import (
     with_config,
 )
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import EncoderError, MlrunError, count
+from mlrun_assets.errors import MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import open_atomically, temporary_directory
 from mlrun_assets.progress import task
@@ -81,19 +81,11 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
     """Validate the data into ``output``, and write the datasheet there."""
-    from mlrun_assets.data.validation import find_files, token_counter, validate_dataset
-    from mlrun_assets.encoders.source import resolve_encoder
+    from mlrun_assets.data.validation import check_files
     from mlrun_assets.runs.closing import write_datasheet
 
-    find_files(config)  # before the tokenizer, which takes seconds to import
-    model = config.settings.model
     try:
-        counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))
-    except EncoderError as error:
-        note(f"no token counts, so the checks of text lengths are off: {error}")
-        counter = None
-    try:
-        dataset = validate_dataset(config, output, counter)
+        dataset = check_files(config, output, note)
         write_datasheet(output, dataset, config.settings.data)
     except OSError as error:
         raise MlrunError(

@@ -44,12 +44,12 @@ from mlrun_assets.data.sources import (
 )
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.encoders.loading import load_tokenizer
-from mlrun_assets.encoders.source import EncoderSource
-from mlrun_assets.errors import count, public_name
+from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.errors import EncoderError, count, public_name
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, HelperRows, PriorRun, SplitProfile, Status
-from mlrun_assets.types import IntArray
+from mlrun_assets.types import IntArray, ProgressCallback
 
 
 class TokenCounts(NamedTuple):
@@ -144,6 +144,24 @@ def validate_dataset(
         unlabelled=texts,
         auxiliary=auxiliary,
     )
+
+
+def check_files(config: LoadedConfig, output: Path, note: ProgressCallback) -> DatasetRecord:
+    """Validate the data into the directory ``output``, without an experiment.
+
+    If the encoder can't be loaded, ``note`` gets a line, and the checks of text lengths are off.
+
+    Raises:
+        DataError: a file is missing or can't be read.
+    """
+    find_files(config)  # before the encoder, which takes seconds to import
+    model = config.settings.model
+    try:
+        counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))
+    except EncoderError as error:
+        note(f"no token counts, so the checks of text lengths are off: {error}")
+        counter = None
+    return validate_dataset(config, output, counter)
 
 
 def find_files(config: LoadedConfig) -> dict[str, tuple[Source, ...]]:

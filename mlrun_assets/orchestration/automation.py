@@ -14,7 +14,6 @@ from pydantic import Field
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data import validation
 from mlrun_assets.data.sources import digest_sources, source_paths
-from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.errors import ConfigError, DataBlockedError, DataError, ProductionError
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
@@ -75,12 +74,8 @@ class ComparisonConfig(dg.Config):
 def check_the_data(context: dg.OpExecutionContext, ml_run: MlRun) -> None:
     """Run the data checks. Fails if one blocks; keeps nothing."""
     with plain_errors(), TemporaryDirectory(prefix="check-data-") as directory:
-        config = ml_run.load_config()
-        validation.find_files(config)  # before the encoder, which takes seconds to import
-        model = config.settings.model
-        encoder = resolve_encoder(model.name, model.revision, config.directory)
-        count = validation.token_counter(encoder)
-        dataset = validation.validate_dataset(config, Path(directory), count)
+        warn = visibly(context.log.warning)
+        dataset = validation.check_files(ml_run.load_config(), Path(directory), warn)
         summary = dg.MetadataValue.md(summarise_dataset(dataset))
         table = dg.MetadataValue.md(checks_table(dataset.checks))
         context.add_output_metadata({"summary": summary, "checks": table})
