@@ -25,7 +25,7 @@ from mlrun_assets.cli import (
     with_config,
 )
 from mlrun_assets.config import LoadedConfig
-from mlrun_assets.errors import MlrunError, count
+from mlrun_assets.errors import ConfigError, MlrunError, count
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import open_atomically, temporary_directory
 from mlrun_assets.progress import task
@@ -158,6 +158,8 @@ def predict(  # noqa: PLR0913  click gives every option by its name
     from mlrun_assets.production import prediction
     from mlrun_assets.production.answers import PredictOptions, answer_rows
 
+    if output and _same_file(output, source):
+        raise ConfigError(f"{output}: would be replaced by its answers; choose another --output")
     model = prediction.model_to_ask(config, version)
     data = model.data(config.settings.data)
     if source == "-":
@@ -186,6 +188,13 @@ def predict(  # noqa: PLR0913  click gives every option by its name
         note(f"{source}: no rows")
     if bad:
         note(f"{count(bad, 'row')} could not be labelled; see `error`")
+
+
+def _same_file(output: Path, source: str) -> bool:
+    try:
+        return output.samefile(source)
+    except (OSError, ValueError):  # the output is new, or the source is a text
+        return False
 
 
 @contextmanager

@@ -238,7 +238,7 @@ def _check_fractions(fractions: tuple[float, float, float] | None) -> None:
     if fractions is None:
         return
     total = sum(fractions)
-    if min(fractions) <= 0 or abs(total - 1) > 1e-6:
+    if not (all(each > 0 for each in fractions) and abs(total - 1) <= 1e-6):  # also NaN
         shown = " + ".join(f"{each:g}" for each in fractions)
         raise ConfigError(
             f"--fractions: {shown} = {total:g}; give three numbers above 0 that add up to 1"

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from math import nan
 from operator import attrgetter
 from pathlib import Path
@@ -45,7 +46,7 @@ from mlrun_assets.data.sources import (
 from mlrun_assets.data.text import language_profile
 from mlrun_assets.encoders.loading import load_tokenizer
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
-from mlrun_assets.errors import EncoderError, count, public_name
+from mlrun_assets.errors import DataError, EncoderError, count, public_name
 from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import write_atomically
 from mlrun_assets.records import SPLITS, DatasetRecord, HelperRows, PriorRun, SplitProfile, Status
@@ -152,9 +153,14 @@ def check_files(config: LoadedConfig, output: Path, note: ProgressCallback) -> D
     If the encoder can't be loaded, ``note`` gets a line, and the checks of text lengths are off.
 
     Raises:
-        DataError: a file is missing or can't be read.
+        DataError: a file is missing or can't be read, or would be overwritten in ``output``.
     """
-    find_files(config)  # before the encoder, which takes seconds to import
+    # Before the encoder, which takes seconds to import.
+    sources = chain.from_iterable(find_files(config).values())
+    written = (output / "data").resolve()
+    for file in (Path(source.location) for source in sources if not source.is_url):
+        if file.suffix == ".parquet" and file.resolve().parent == written:
+            raise DataError(f"{file}: would be overwritten; choose another --output")
     model = config.settings.model
     try:
         counter = token_counter(resolve_encoder(model.name, model.revision, config.directory))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from mlrun_assets.api import DAGSTER_YAML
@@ -252,6 +253,15 @@ def test_check_data_exits_1_when_blocked_and_names_what_it_kept(
     row = json.loads((home / "out/data/quarantine.jsonl").read_text(encoding="utf-8"))
     assert (row["line"], row["reason"]) == (61, "not JSON")
     assert "Datasheet" in (home / "out/data/datasheet.md").read_text(encoding="utf-8")
+
+
+def test_check_data_overwrites_no_split(make_project: MakeProject, call: Call) -> None:
+    home = make_project(data={"train_path": "data/train.parquet"}).parent
+    pl.read_ndjson(home / "data/train.jsonl").write_parquet(home / "data/train.parquet")
+    before = (home / "data/train.parquet").read_bytes()
+    refused = call("check-data", "--output", ".", cwd=home)
+    assert refused.returncode == 1 and "train.parquet: would be overwritten" in refused.stderr
+    assert (home / "data/train.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -148,6 +148,7 @@ def test_a_file_is_written_whole_or_not_at_all(predict: Any, home: Path) -> None
         (["absent.jsonl"], 1, "absent.jsonl: no such file"),
         (["production"], 1, "not a regular file"),
         (["ml_config.yaml"], 1, "unknown format"),
+        (["broken.jsonl", "--output", "./broken.jsonl"], 2, "would be replaced by its answers"),
         (["-", "--output", "/dev/null"], 1, "not a regular file"),
         (["-", "--output", "ml_config.yaml/x"], 1, "can't be written"),
         (["broken.jsonl"], 1, "broken.jsonl, line 2: not JSON"),

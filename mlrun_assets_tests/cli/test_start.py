@@ -108,6 +108,7 @@ def test_the_sample_project_has_the_config_of_the_repository(tmp_path: Path, cal
         (("check-data",), "`mlrun-assets init --from FILE`"),
         (("split", "{rows}"), "`mlrun-assets init --from FILE` writes one"),
         (("split", "{rows}", "--output", "out", "--fractions", "0.7", "0.2", "0.2"), "= 1.1"),
+        (("split", "{rows}", "--output", "out", "--fractions", "0.5", "nan", "0.5"), "= nan"),
         (("split", "{rows}", "--output", "out", "--fractions", "1", "0", "0"), "above 0"),
         (("split", "{rows}", "--output", "out"), "no column `text`, `label`"),
         (("split", "{rows}", "--output", "out", "--add"), "no such file to add rows to"),
