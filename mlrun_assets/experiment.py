@@ -386,7 +386,9 @@ def slug(name: str) -> str:
 def slug_of(name: str) -> str:
     """As `slug`, for the name of an earlier experiment: empty if nothing is left."""
     kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name.strip()))
-    return kept.strip("-._")[:LONGEST_NAME].rstrip("-._")
+    # A file name has 255 bytes, and a letter up to four.
+    short = kept.strip("-._")[:LONGEST_NAME].encode()[: 3 * LONGEST_NAME]
+    return short.decode(errors="ignore").rstrip("-._")
 
 
 # Lock

@@ -26,7 +26,12 @@ from mlrun_assets.experiment import (
 )
 from mlrun_assets.files import name_beside
 from mlrun_assets.records import Manifest, PriorRun, RunLine, Status
-from mlrun_assets.registries.registry import read_registry, reserve_report_name, write_run_line
+from mlrun_assets.registries.registry import (
+    read_registry,
+    report_file,
+    reserve_report_name,
+    write_run_line,
+)
 from mlrun_assets.runs.closing import close_experiment
 from mlrun_assets.runs.opening import (
     MOST_PRIOR_RUNS,
@@ -245,6 +250,13 @@ def test_names(config: LoadedConfig) -> None:
         with pytest.raises(ExperimentError, match="no letter or digit"):
             open_experiment(config, name, "5")
     assert len(all_experiments(config.experiments_dir)) == before
+
+
+def test_a_long_name_fits_into_a_file_name_in_every_script(config: LoadedConfig) -> None:
+    manifest = open_experiment(config, "\N{ADLAM SMALL LETTER ALIF}" * 70, "1").manifest
+    page = report_file(config.reports_dir, manifest.report).with_suffix(".html")
+    assert len(name_beside(page).name.encode()) <= 255
+    assert len(manifest.name) == 45
 
 
 def test_a_manifest_that_can_not_be_read_is_passed_over(config: LoadedConfig) -> None:
