@@ -35,7 +35,7 @@ from mlrun_assets.records import (
     TrainingPlan,
 )
 
-LONGEST_NAME = 60
+LONGEST_NAME, MOST_BYTES = 60, 160
 _ID = re.compile(r"exp_\d{8}T\d{6}Z(-\d+)?")
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -386,8 +386,8 @@ def slug(name: str) -> str:
 def slug_of(name: str) -> str:
     """As `slug`, for the name of an earlier experiment: empty if nothing is left."""
     kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name.strip()))
-    # A file name has 255 bytes, and a letter up to four.
-    short = kept.strip("-._")[:LONGEST_NAME].encode()[: 3 * LONGEST_NAME]
+    # The name of a report has 200 bytes, and a letter up to four.
+    short = kept.strip("-._")[:LONGEST_NAME].encode()[:MOST_BYTES]
     return short.decode(errors="ignore").rstrip("-._")
 
 
