@@ -22,7 +22,6 @@ for name in (
     "evaluate",
     "ftfy",
     "langcodes",
-    "matplotlib.backends.backend_agg",
     "pandera.polars",
     "pycld2",
     "rensa",
