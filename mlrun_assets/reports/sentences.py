@@ -351,6 +351,8 @@ def in_short(records: RunRecords) -> list[Markdown]:
     if evaluation.chosen == "ngrams":
         simple = Markdown(f"It is the {term('n-gram baseline')}{speed}.")
     serving = Markdown("No model is in production yet.")
+    if records.in_production:
+        serving = Markdown("There was no model in production to compare it with.")
     if production := evaluation.production:
         serving = _beats(
             production, f"the model in production ({escape(production.against)})", evaluation
@@ -430,10 +432,12 @@ def _rows_sentence(records: RunRecords) -> Markdown | None:
     train, *_ = dataset.splits.values()
     rows = train.label_rows
     rarest, largest = min(rows, key=rows.__getitem__), max(rows, key=rows.__getitem__)
+    first = f"Label rows of {escape(rarest)} first, which has {count(rows[rarest], 'training row')}"
+    largest_has = f" ({escape(largest)}, the largest label, has {integer(rows[largest])})"
+    if rows[rarest] == rows[largest]:
+        first, largest_has = "Label more rows of all labels", ""
     return Markdown(
-        f"Label rows of {escape(rarest)} first, which has {count(rows[rarest], 'training row')} "
-        f"({escape(largest)}, the largest label, has {integer(rows[largest])}): more of them may "
-        "show that the model is better than n-grams alone."
+        f"{first}{largest_has}: more of them may show that the model is better than n-grams alone."
     )
 
 

@@ -164,6 +164,13 @@ def test_what_to_label_if_the_model_is_not_shown_to_be_better(above: float, advi
     step = "Label rows of health first, which has 24 training rows (farming"
     assert (step in render_report(replace(run, decision=None), {})) == advised
     assert step not in render_report(run, {})  # a rule that failed names labels already
+    assert run.dataset
+    train = run.dataset.splits["train"]
+    even = train.model_copy(update={"label_rows": dict.fromkeys(train.label_rows, 24)})
+    dataset = run.dataset.model_copy(update={"splits": {**run.dataset.splits, "train": even}})
+    report = render_report(replace(run, decision=None, dataset=dataset), {})
+    assert ("Label more rows of all labels: " in report) == advised
+    assert "the largest label, has" not in report
 
 
 def test_the_ngram_model_is_the_baseline() -> None:

@@ -172,6 +172,9 @@ def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedCo
     first = deployed(config, "first")
     now = f"{first.id} is in production and is the first version: verdict APPROVED"
     assert line_and_report(config, first) == ("deployed", now)
+    report = (first.directory / "report.md").read_text(encoding="utf-8")
+    assert "no model in production to compare it with" in report
+    assert "No model is in production yet" not in report
     assert not advised(first)
     second = finished(config, "second")
     let_deploy(second)
