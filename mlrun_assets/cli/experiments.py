@@ -343,7 +343,7 @@ def list_versions(config: LoadedConfig, json: bool) -> None:
         ]
         for each in found
     ]
-    show_columns(rows, ("name", "serves", "F1", "deployed", "why", "version"), needed=4)
+    show_columns(rows, ("name", "production", "F1", "deployed", "why", "version"), needed=4)
     if not found:
         note("nothing was deployed yet; deploy with `mlrun-assets promote EXPERIMENT`")
     elif serving and (before := served_before(config.production_dir, serving.version)):

@@ -93,7 +93,8 @@ class ModelComparison:
     @property
     def conclusions(self) -> list[str]:
         """What is the same, and what the scores show."""
-        same = count(len(self.facts) - len(self.rows), "other fact")
+        others = len(self.facts) - len(self.rows)
+        same = f"{count(others, 'other fact')} {'is' if others == 1 else 'are'}"
         return [f"{same} the same", *self.notes, *(pair.sentence for pair in self.pairs)]
 
     def as_json(self) -> dict[str, Any]:
@@ -270,7 +271,7 @@ def _facts(side: Side) -> Facts:
     elif side.version:
         yield "experiment", side.version.experiment
     if side.move:
-        yield "serves since", side.move.when
+        yield "deployed", side.move.when
         yield "by", side.move.by
         yield "why", f"{side.move.why}{' (forced)' if side.move.forced else ''}"
     if side.run:
