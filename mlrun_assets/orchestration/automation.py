@@ -14,7 +14,7 @@ from pydantic import Field
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data import validation
 from mlrun_assets.data.sources import digest_sources, source_paths
-from mlrun_assets.errors import ConfigError, DataBlockedError, DataError, ProductionError
+from mlrun_assets.errors import ConfigError, DataBlockedError, DataError
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
@@ -101,7 +101,7 @@ def promote_model(context: dg.OpExecutionContext, config: PromotionConfig, ml_ru
         current = ml_run.load_config()
         experiment = find_experiment(current.experiments_dir, config.experiment)
         tag_run(context, experiment)
-        record = promote_by_hand(experiment, current, config.reason or None, user_name())
+        record = promote_by_hand(experiment, current, config.reason, user_name())
         visibly(context.log.info)(record.sentence)
 
 
@@ -109,8 +109,6 @@ def promote_model(context: dg.OpExecutionContext, config: PromotionConfig, ml_ru
 def restore_version(context: dg.OpExecutionContext, config: RollbackConfig, ml_run: MlRun) -> None:
     """Move production back to an earlier version."""
     with plain_errors():
-        if not config.reason.strip():
-            raise ProductionError("reason: empty; say why you go back, for the history")
         record = roll_back(ml_run.load_config(), config.to or None, config.reason, user_name())
         visibly(context.log.info)(record.sentence)
 

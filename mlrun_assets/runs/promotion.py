@@ -80,7 +80,7 @@ def promote_by_hand(
             has changed since the comparison), or the move failed.
         ReportUpdateError: the model was deployed, but a registry line or report was not updated.
     """
-    approve = _approval(experiment, reason, by)
+    approve = _approval(experiment, (reason or "").strip() or None, by)
     record = promote(config.production_dir, challenger_of(experiment, config), approve, probe)
     _update_reports_and_mlflow(config, record)
     return record
@@ -90,10 +90,13 @@ def roll_back(config: LoadedConfig, to: str | None, reason: str, by: str) -> Pro
     """Deploy the version ``to`` again; None: the version that the current one replaced.
 
     Raises:
-        ProductionError: there is no such version, or it can no longer be used.
+        ProductionError: the reason is blank, or there is no such version, or it can no longer be
+            used.
         ReportUpdateError: it was deployed, but a registry line or report was not updated.
     """
-    record = rollback(config.production_dir, to, Reason(why=reason, by=by), probe)
+    if not reason.strip():
+        raise ProductionError("the reason is empty: give one, for the history")
+    record = rollback(config.production_dir, to, Reason(why=reason.strip(), by=by), probe)
     _update_reports_and_mlflow(config, record)
     return record
 

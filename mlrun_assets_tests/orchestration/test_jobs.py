@@ -50,7 +50,9 @@ def test_a_person_compares_promotes_and_rolls_back(config: LoadedConfig) -> None
 
     assert execute(config, *move, experiment="second", reason="I am sure").success
     assert execute(config, "rollback", "restore_version", reason="I was not").success
-    assert "say why" in failure(execute(config, "rollback", "restore_version", reason=" "))
+    assert "the reason is empty" in failure(
+        execute(config, "rollback", "restore_version", reason=" ")
+    )
     moves = history(config.production_dir)
     assert [move.after for move in moves] == [first.id, second.id, first.id]
     assert [move.why for move in moves] == ["verdict APPROVED", "I am sure", "I was not"]

@@ -109,8 +109,11 @@ def test_against_the_verdict_or_without_a_comparison_a_reason_is_needed(
     promote_by_hand(first, config, None, "Hodan")
     with pytest.raises(ComparisonError, match=rf"nothing, and {first.id} is in .*--reason WHY"):
         promote_by_hand(second, config, None, "Hodan")
-    with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
-        promote_by_hand(third, config, None, "Hodan")
+    for reason in (None, "", "  "):
+        with pytest.raises(ProductionError, match=r"verdict is INCOMPARABLE .*--reason"):
+            promote_by_hand(third, config, reason, "Hodan")
+        with pytest.raises(ProductionError, match="reason is empty"):
+            roll_back(config, None, reason or "", "Hodan")
     let_deploy(second)
     kept = deploy_if_approved(second, config)
     assert not kept.moved and kept.after and kept.after.version == first.id
