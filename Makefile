@@ -27,17 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/dagster instance info > /dev/null # two runs at once must not create the history
 	touch $(STAMP)
 
-# Without -W, both first print that `dg` has replaced them.
-DAGSTER := $(BIN)/python -W 'ignore:Function' -m dagster
-
+# Without -W, Dagster first prints that `dg` has replaced this command.
 run: $(STAMP) ## Run everything on ml_config.yaml, from data to report.
 	mkdir -p $(DAGSTER_HOME)
-	$(DAGSTER) asset materialize -m mlrun_assets.definitions --select +deployment_report
+	$(BIN)/python -W 'ignore:Function' -m dagster asset materialize -m mlrun_assets.definitions \
+	  --select +deployment_report
 
-# `dagster dev` hangs if DAGSTER_MODULE_NAME is exported: see docs/decisions/003.
 ui: $(STAMP) ## Start Dagster's UI on http://127.0.0.1:3000 (this machine only).
 	mkdir -p $(DAGSTER_HOME)
-	env -u DAGSTER_MODULE_NAME $(DAGSTER) dev --host 127.0.0.1 --port 3000
+	$(BIN)/mlrun-assets ui
 
 lint: $(STAMP)
 	ruff check .

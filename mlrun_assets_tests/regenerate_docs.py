@@ -38,7 +38,7 @@ VARIABLES = {
     "`~/.cache`.",
     "MLRUN_OFFLINE": "Set by the key `offline` for the processes of a run.",
     "DAGSTER_HOME": "Directory of Dagster's history; an absolute path. Unset: `mlrun-assets run` "
-    "uses `.dagster` beside the config file. Dagster's own commands need it.",
+    "and `ui` use `.dagster` beside the config file. Dagster's own commands need it.",
     "DAGSTER_MODULE_NAME": "For `dagster asset` without `-m`: `mlrun_assets.definitions`. Not for "
     "`dagster dev`, which hangs if it is set.",
     "HF_TOKEN": "Access token of the Hugging Face Hub, for `mlrun-assets push` and private models.",

@@ -4,7 +4,7 @@ Exit codes: 0 done (a rejected model is a result), 1 failed, 2 the config or the
 3 a run blocked by the data, 130 cancelled. `check-data` exits 1 when the data blocks.
 
     __main__.py     the command group, and errors shown without a traceback
-    run.py          `run`, new or resumed; `promote`, `rollback`, `push`, `schema`
+    run.py          `run`, new or resumed; `ui`, `promote`, `rollback`, `push`, `schema`
     experiments.py  `status`, `runs`, `show`, `open`, `versions`, `compare`: they change nothing
     start.py        `init` and `split`: a config for one's own rows, and their splits
     data.py         `check-data` and `predict`: rows in, checks or labels out

@@ -14,7 +14,7 @@ import click
 from mlrun_assets.cli import HELP_OPTIONS, discard, say
 from mlrun_assets.cli.data import check_data, predict
 from mlrun_assets.cli.experiments import compare, list_versions, open_report, runs, show_run, status
-from mlrun_assets.cli.run import promote, push, rollback, run, schema
+from mlrun_assets.cli.run import promote, push, rollback, run, schema, ui
 from mlrun_assets.cli.start import init, split
 from mlrun_assets.errors import MlrunError, message_of
 
@@ -41,6 +41,7 @@ for command in (
         split,
         check_data,
         run,
+        ui,
         status,
         runs,
         show_run,

@@ -1,15 +1,19 @@
-"""Commands that change something: ``run``, and what moves or copies the production model."""
+"""Commands that change something: ``run``, ``ui``, what moves or copies the production model."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
+import signal
+import socket
+import subprocess
 import sys
 
 import click
 
-from mlrun_assets.api import execute
+from mlrun_assets.api import dagster_home, execute
 from mlrun_assets.cli import (
     command,
     complete_names,
@@ -24,7 +28,8 @@ from mlrun_assets.cli import (
     with_config,
 )
 from mlrun_assets.cli.experiments import RESUMABLE, can_resume, handle
-from mlrun_assets.config import SET_VARIABLE, LoadedConfig, json_schema
+from mlrun_assets.config import CONFIG_VARIABLE, SET_VARIABLE, LoadedConfig, json_schema
+from mlrun_assets.errors import ConfigError, MlrunError
 from mlrun_assets.experiment import Experiment, find_experiment, slug
 from mlrun_assets.records import DecisionRecord, Status
 
@@ -105,6 +110,61 @@ def _conclude(experiment: Experiment, config: LoadedConfig) -> None:
     if manifest.status in RESUMABLE and can_resume(experiment):
         rows.append(["continue", f"mlrun-assets run --resume {name}"])
     show_columns(rows)
+
+
+@command(
+    "ui",
+    "Start Dagster's UI for this project: the graph, its runs and jobs. Ctrl-C ends it.",
+    "ui",
+    "ui --port 3001",
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. The UI has no login: whoever reaches it can deploy models.",
+)
+@with_config
+def ui(config: LoadedConfig, port: int, host: str) -> None:
+    """Run `dagster dev` on the definitions of this package until it ends."""
+    require_project(config)
+    _require_free(host, port)
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(config))}
+    environment.pop("DAGSTER_MODULE_NAME", None)  # `dagster dev` would hang
+    if config.file:
+        environment[CONFIG_VARIABLE] = str(config.file)
+    # Without -W, it first prints that `dg dev` has replaced it.
+    call = [sys.executable, "-W", "ignore:Function", "-m", "dagster", "dev"]
+    call += ["-m", "mlrun_assets.definitions", "--host", host, "--port", str(port)]
+    _until_ctrl_c(call, environment)
+    raise MlrunError("Dagster's UI has ended by itself; the lines above say why")
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise ConfigError if ``host`` and ``port`` can't be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
+        raise ConfigError(
+            f"port {port} of {host} {why}; choose another one with --port or --host"
+        ) from None
+
+
+def _until_ctrl_c(call: list[str], environment: dict[str, str]) -> None:
+    """Run a command until it ends; Ctrl-C or SIGTERM also ends the processes that it started."""
+    # In the background of a script SIGINT is ignored, and would be in the processes, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(call, env=environment, start_new_session=True)
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        # As a terminal does: the runs that were started in the UI close their experiments.
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
 
 
 # Production
