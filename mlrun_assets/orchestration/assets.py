@@ -140,8 +140,8 @@ def experiment(
         opened = opening.open_experiment(current, name, run_id, visibly(context.log.warning))
         tag_run(context, opened)
         stage = Stage(opened, current, run_id, visibly(context.log.info))
-        stage.progress(opened.manifest.title)
         with run_stage(stage, ExperimentRecord.asset):
+            stage.progress(opened.manifest.title)
             train.check_backend(current.settings.training)
             mlflow_mirror.check_mlflow(current, visibly(context.log.warning))
             report_inputs(
