@@ -1,14 +1,19 @@
-"""The source as a whole: array types and imports."""
+"""The source as a whole: array types and imports, and the wheel that is built of it."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +70,43 @@ def test_one_module_imports_from_beyond_the_public_api_of_dagster() -> None:
         if name.startswith(("dagster._", "dagster_shared"))
     }
     assert private == {"dagster_internals.py"}
+
+
+@pytest.mark.slow  # builds and installs a wheel
+def test_the_wheel_works_outside_the_repository(tmp_path: Path, tiny_encoder: Path) -> None:
+    source, home, venv = tmp_path / "source", tmp_path / "home", tmp_path / "venv"
+    (source / "data").mkdir(parents=True)
+    home.mkdir()
+    for name in ("mlrun_assets", "data/sample"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def call(*command: object, cwd: Path) -> str:
+        words = list(map(str, command))
+        ended = subprocess.run(
+            words, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    pip = (sys.executable, "-m", "pip", "--quiet")
+    alone = ("--no-deps", "--no-index")
+    call(*pip, "wheel", *alone, "--no-build-isolation", "-w", "dist", "./", cwd=source)
+    call(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
+    (wheel,) = (source / "dist").iterdir()
+    call(*pip, "--python", venv / "bin/python", "install", *alone, wheel, cwd=tmp_path)
+    shutil.rmtree(source)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    # After the installation: pip would find the package of this environment.
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+
+    command = venv / "bin/mlrun-assets"
+    assert call(command, "--version", cwd=home).split()[-1] in wheel.name
+    call(command, "init", "demo", cwd=home)
+    encoder = f"model.name={tiny_encoder}"
+    assert "ready to train" in call(command, "check-data", "--set", encoder, cwd=home / "demo")
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
