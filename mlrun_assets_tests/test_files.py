@@ -1,4 +1,6 @@
+import ctypes
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -7,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -227,10 +230,12 @@ def test_a_replaced_file_keeps_its_permissions_and_a_missing_one_is_made(tmp_pat
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"2", 0o640)
 
 
-def test_without_an_exchange_the_file_is_replaced(
+def test_a_file_is_replaced_on_a_system_without_exchanges_and_leases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    """Such as macOS."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    monkeypatch.delattr(fcntl, "F_SETLEASE", raising=False)
     file = tmp_path / "a.md"
     file.write_bytes(b"1")
     assert replace_if_unchanged(file, b"1", b"2")
