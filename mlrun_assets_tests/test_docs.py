@@ -252,6 +252,16 @@ def test_make_targets_that_are_documented_exist_and_print_their_help() -> None:
         assert f"make {target}" in printed
 
 
+def test_the_container_starts_a_command_and_its_port_is_published_to_this_machine() -> None:
+    container = _page("deploy/Containerfile")
+    copied = " ".join(re.findall(r"^COPY (.*) \S+$", container, re.MULTILINE)).split()
+    assert copied and all((ROOT / name).exists() for name in copied)
+    (started,) = re.findall(r"^CMD (.*)$", container, re.MULTILINE)
+    name, *arguments = json.loads(started)
+    assert commands.commands[name].make_context(name, arguments)
+    assert re.findall(r" -p (\S+)", _page("docs/operations.md")) == ["127.0.0.1:3000:3000"]
+
+
 def test_the_sample_is_what_its_readme_says() -> None:
     page = (SAMPLE / "README.md").read_text(encoding="utf-8")
     texts = []
