@@ -21,6 +21,7 @@ from mlrun_assets.config.sections import (
     BUILT_IN_SLICES,
     CONFIG_VARIABLE,
     SET_VARIABLE,
+    CandidateName,
     DeploymentConfig,
     EvaluationConfig,
     ExperimentsConfig,

@@ -69,6 +69,7 @@ CandidateName = Literal[
     "encoder",
     "encoder+ngrams",
 ]
+"""The candidate models, from the cheapest to the dearest."""
 
 
 class ModelConfig(Section):

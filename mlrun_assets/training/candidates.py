@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
 
-from mlrun_assets.config import Config, DeploymentConfig
+from mlrun_assets.config import CandidateName, Config, DeploymentConfig
 from mlrun_assets.data.other_rows import stored_helper_rows
 from mlrun_assets.data.splitting import FOLDS, LabelledRows, read_rows
 from mlrun_assets.experiment import ExperimentPaths
@@ -49,15 +50,7 @@ from mlrun_assets.statistics import (
 from mlrun_assets.training.job import FineTuningJob
 from mlrun_assets.types import BoolArray, FloatArray, LabelIds, RowNumbers
 
-CANDIDATES = (
-    "ngrams",
-    "frozen",
-    "frozen+ngrams",
-    "helped",
-    "helped+ngrams",
-    "encoder",
-    "encoder+ngrams",
-)
+CANDIDATES: tuple[str, ...] = get_args(CandidateName)
 """All candidates, from the cheapest to the dearest."""
 PRECISIONS = (0.9, 0.95)
 """Precisions that the report shows if ``deployment.min_precision`` is not set."""
