@@ -303,6 +303,7 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
     """The report of the run, with pictures, as Markdown and as one HTML file."""
     with ml_run.stage(context) as stage:
         record = closing.complete_experiment(stage.experiment, stage.config, stage.run_id)
+        stage.progress(f"report: {record.html_file}")
         result: dg.MaterializeResult = dg.MaterializeResult(
             metadata=metadata.report_metadata(record), check_results=checks.report_results(record)
         )

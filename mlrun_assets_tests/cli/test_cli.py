@@ -419,6 +419,8 @@ def test_the_documented_dagster_command(make_project: MakeProject, dagster_home:
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr + result.stdout
     assert "| Complete | accuracy" in registry_of(home)
+    (printed,) = re.findall(r"report: (\S+)", result.stdout + result.stderr)
+    assert Path(printed).is_file() and printed.endswith(".html")
 
 
 def test_a_history_that_dagster_can_not_read_is_one_message(
