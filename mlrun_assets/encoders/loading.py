@@ -269,16 +269,20 @@ def _check_encoder_weights(
 
 
 def _reset_logits(model: PreTrainedModel, labels: int) -> None:
-    """Draw the weights of the head's last layer as in BERT (Devlin et al., 2019)."""
+    """Draw the weights of the head's last layer as in BERT (Devlin et al., 2019).
+
+    Not with ``torch.nn.init``: transformers replaces its functions while a model is loaded, also in
+    another thread, by ones that leave weights from a file as they are.
+    """
     from torch import nn
 
     deviation = getattr(model.config, "initializer_range", 0.02)
     for name, module in model.named_modules():
         in_encoder = name.split(".")[0] == model.base_model_prefix
         if isinstance(module, nn.Linear) and module.out_features == labels and not in_encoder:
-            nn.init.normal_(module.weight, std=deviation)
+            module.weight.data.normal_(std=deviation)
             if module.bias is not None:
-                nn.init.zeros_(module.bias)
+                module.bias.data.zero_()
 
 
 # Mean pooling
@@ -305,18 +309,17 @@ def pool_by_mean(model: PreTrainedModel) -> None:
             f"model.pooling: mean works for {', '.join(sorted(POOLED_TYPES))}, and this encoder "
             f"is of type {model.config.model_type}: set model.pooling to first."
         )
-    from torch import nn
-
     layers = model.base_model.encoder.layer
     # The layer shares the model's config: a change of the attention must reach it too.
     layer = copy.deepcopy(layers[-1], {id(model.config): model.config})
     attention, output = layer.attention.self, layer.attention.output
     scales = [(attention.query, 0.0), (attention.key, 0.0), (layer.output.dense, 0.0)]
     for projection, scale in (*scales, (attention.value, MEAN_WEIGHT), (output.dense, 1.0)):
-        nn.init.zeros_(projection.weight).data.fill_diagonal_(scale)
-        nn.init.zeros_(projection.bias)
+        projection.weight.data.zero_().fill_diagonal_(scale)
+        projection.bias.data.zero_()
     for norm in (output.LayerNorm, layer.output.LayerNorm):
-        norm.reset_parameters()
+        norm.weight.data.fill_(1.0)
+        norm.bias.data.zero_()
     layers.append(layer)
     model.config.num_hidden_layers += 1
 

@@ -44,8 +44,8 @@ class FrozenEncoder:
         )
         self._first, self._last = _layers_of_head(self._model)
         with torch.no_grad():
-            torch.nn.init.zeros_(self._first.weight).fill_diagonal_(SQUEEZE)
-            torch.nn.init.zeros_(self._first.bias)
+            self._first.weight.zero_().fill_diagonal_(SQUEEZE)
+            self._first.bias.zero_()
 
     def states(self, texts: list[str]) -> FloatArray:
         """What the last layer of the head reads, shape (texts, width)."""

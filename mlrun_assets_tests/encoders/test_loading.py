@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from transformers.initialization import guard_torch_init_functions
 
 from mlrun_assets.encoders.loading import (
     check_max_length,
@@ -63,8 +65,9 @@ def test_the_head_follows_the_seed(tiny_xlmr: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [LABELS, ("a", "b")])
+@pytest.mark.parametrize("loading_elsewhere", [False, True])
 def test_a_classifier_for_other_labels_gets_fresh_logits(
-    xlmr_copy: Path, labels: tuple[str, ...]
+    xlmr_copy: Path, labels: tuple[str, ...], loading_elsewhere: bool
 ) -> None:
     source = directory_source(xlmr_copy)
     trained = load_classifier(source, ("x", "y", "z"))
@@ -74,7 +77,13 @@ def test_a_classifier_for_other_labels_gets_fresh_logits(
     trained.config.problem_type = "multi_label_classification"
     trained.save_pretrained(xlmr_copy)
 
-    model = load_classifier(source, labels)
+    # While another thread loads a model, `torch.nn.init` leaves weights from files as they are.
+    with guard_torch_init_functions() if loading_elsewhere else nullcontext():
+        model = load_classifier(source, labels)
+        pool_by_mean(model)
+    added = model.roberta.encoder.layer[-1]
+    assert added.attention.self.query.weight.eq(0.0).all()
+    assert added.output.LayerNorm.weight.eq(1.0).all()
     logits = model.classifier.out_proj
     assert logits.weight.shape == (len(labels), 16)
     assert logits.weight.abs().max() < 1.0
