@@ -311,7 +311,7 @@ def test_the_test_split_has_no_part_in_the_choice(tiny_encoder: Path, tmp_path: 
     assert made[0][1] == made[1][1]
 
 
-def test_helper_rows_are_trained_on_in_every_fold_and_by_one_part_only(
+def test_helper_rows_are_trained_on_in_every_fold_and_are_not_chosen_if_they_hurt(
     tiny_encoder: Path, tmp_path: Path
 ) -> None:
     """Helper rows with the labels turned round make the head that uses them worse than the other.
@@ -331,7 +331,9 @@ def test_helper_rows_are_trained_on_in_every_fold_and_by_one_part_only(
     )  # fmt: skip
     recipe = FAST.model_copy(update={"candidates": ("frozen", "helped")})
     asked = TrainingRequest((recipe,), resolve_encoder(str(tiny_encoder), None, tmp_path), Config())
-    record = train_cheap(tmp_path, dataset.model_copy(update={"auxiliary": helpers}), asked)
+    helped = dataset.model_copy(update={"auxiliary": helpers})
+    record = train_cheap(tmp_path, helped, asked)
+    assert train_checkpoint(tmp_path, helped, record, asked, lambda _: None).chosen == "frozen"
     alone = train_cheap(tmp_path, dataset, asked)
     assert record.frozen and record.helped and alone.frozen and alone.helped
     assert record.frozen.accuracy == alone.frozen.accuracy == alone.helped.accuracy
