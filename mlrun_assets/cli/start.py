@@ -157,6 +157,8 @@ def _show_proposal(found: Proposal, source: Path) -> None:
         ("language", guess),
         ("other columns", f"kept: {listed(found.others)}" if found.others else "none"),
     ]
+    if found.encoding:
+        rows.append(("encoding", f"read as {found.encoding}; check the examples"))
     if found.unusable:
         reasons = listed(f"{reason} {rows:,}" for reason, rows in found.unusable.most_common())
         rows.append(("not usable", reasons))
@@ -307,6 +309,10 @@ def _show_splitting(done: Splitting, targets: dict[str, Path], *, add: bool) -> 
         reasons = listed(f"{why}: {rows:,}" for why, rows in done.left_out.reasons.most_common())
         where = targets["train"].with_name(LEFT_OUT)
         say(f"{count(len(done.left_out), 'row')} left out ({reasons}), listed in {where}")
+    for source in done.sources:
+        if source.encoding:
+            rows = count(source.rows_read, "row")
+            note(f"{source.name}: {rows} read as {source.encoding}; the splits are in UTF-8")
     for label in done.scarce:
         note(f"test has no row of `{label}`: too few rows for three splits; label more")
     for file in targets.values():

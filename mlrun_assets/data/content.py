@@ -9,14 +9,18 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
+import string
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mlrun_assets.errors import DataError
+
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -94,6 +98,74 @@ def _in_utf8(file: BinaryIO, encoding: str, name: str) -> Iterator[bytes]:
     except UnicodeDecodeError as error:
         why = f"damaged {encoding.upper()} ({error.reason}); save it as UTF-8"
         raise DataError(f"{name}: {why}") from None
+
+
+# What Excel calls CSV: Windows-1252 in Western languages
+
+WINDOWS_1252 = "Windows-1252"
+
+
+def _escaped(characters: str) -> str:
+    """A character class of the bytes of Windows-1252, as ``surrogateescape`` decodes them."""
+    return characters.encode("cp1252").decode("ascii", "surrogateescape")
+
+
+# Without the letters that are others in the encodings of neighbours, such as ð, þ and ý in Turkish.
+_LOWER = _escaped("àáâãäåæçèéêëìíîïñòóôõöøùúûüšžœß")
+_UPPER = _escaped("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŠŽŒ")
+_ANYWHERE = _escaped("\u2018\u2019\u00b4\u2013\u2014…·\u00a0")  # quotes, dashes
+_NOT_IN_WORDS = _escaped("“”«»•°§€£©®™ªº¿¡½")
+_LETTER = f"[A-Za-z{_LOWER}{_UPPER}]"
+_EXPECTED = re.compile(
+    f"[{_LOWER}{_ANYWHERE}]|(?<![a-z{_LOWER}])[{_UPPER}]"
+    f"|(?<!{_LETTER})[{_NOT_IN_WORDS}]|[{_NOT_IN_WORDS}](?!{_LETTER})"
+)
+_BAD_BYTE, _WHOLE = re.compile("[\udc80-\udcff]"), re.compile("[^\0-\x7f\udc80-\udcff]")
+_UNDEFINED = re.compile("[\udc81\udc8d\udc8f\udc90\udc9d]")
+_ASCII_LETTERS = string.ascii_letters.encode()
+
+
+def is_windows_1252(opened: Opener) -> bool:
+    """Whether a text is not UTF-8 and, almost certainly, Windows-1252 or Latin-1.
+
+    Nearly all bytes above 127 are then accented letters, a third of the letters at most, and
+    punctuation that is not within words. Damaged UTF-8 has more characters that are whole than bad
+    bytes. Other alphabets have few letters below 128.
+    """
+    with opened() as file:
+        if _is_utf8(file):
+            return False
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    whole = bad = expected = letters = 0
+    with opened() as file:
+        while content := file.read(_BUFFER_BYTES):
+            letters += len(content) - len(content.translate(None, _ASCII_LETTERS))
+            text = decoder.decode(content)
+            if _UNDEFINED.search(text):
+                return False
+            whole += len(_WHOLE.findall(text))
+            bad += len(_BAD_BYTE.findall(text))
+            expected += len(_EXPECTED.findall(text))
+    return expected >= 0.95 * bad > 9.5 * whole and letters >= 2 * bad
+
+
+def _is_utf8(file: BinaryIO) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while content := file.read(_BUFFER_BYTES):
+            decoder.decode(content)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def from_windows_1252(opened: Opener) -> Iterator[BinaryIO]:
+    """The bytes of a file in Windows-1252 as UTF-8."""
+    with opened() as file:
+        chunks = iter(partial(file.read, _BUFFER_BYTES), b"")
+        yield _buffered(chunk.decode("cp1252", "replace").encode() for chunk in chunks)
 
 
 def _bounded(file: BinaryIO, size: int) -> Iterator[bytes]:

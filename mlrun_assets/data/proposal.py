@@ -16,7 +16,7 @@ from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.language import UNKNOWN, load_detector, words_only
 from mlrun_assets.data.content import format_of
 from mlrun_assets.data.reading import DataFile, parse_file
-from mlrun_assets.data.rows import QuarantinedRowError, row_values
+from mlrun_assets.data.rows import NOT_UTF8, ParsedRow, QuarantinedRowError, row_values
 from mlrun_assets.data.sources import data_file, saved_files
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError, count, listed
@@ -48,7 +48,7 @@ class Proposal:
     ``id_column`` and ``language`` are values for the config; ``has_id``: the rows have ids.
     ``labels`` counts the rows of each label among the ``rows`` that were read; ``whole`` says
     whether these are all. ``examples`` has a label, a text and perhaps an id. ``language_share``:
-    of the judged texts.
+    of the judged texts. ``encoding``: a guess; empty for Unicode.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Proposal:
     labels: Counter[str]
     unusable: Counter[str]
     examples: tuple[tuple[str, ...], ...]
+    encoding: str
     language: str
     language_share: float
 
@@ -95,7 +96,8 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
         DataError: the rows can't be read, or have no text or label column, or several.
     """
     files = files_in(path)
-    columns = _columns(list(islice(_rows(files, _any_columns()), MOST_ROWS)), path)
+    first = list(islice(_rows(files, _any_columns()), MOST_ROWS))
+    columns = _columns([parsed.row for parsed in first], path)
     for name in filter(None, (text, label)):
         if name not in columns:
             raise DataError(f"{path}: no column `{name}`; it has {_names(columns)}")
@@ -106,11 +108,11 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
     data = DataConfig(text_columns=(text,), label_column=label, id_column=id_column)
     read = list(islice(_rows(files, data), MOST_ROWS + 1))
     values, unusable = [], Counter[str]()
-    for number, row in enumerate(read[:MOST_ROWS], 1):
+    for number, parsed in enumerate(read[:MOST_ROWS], 1):
         try:
-            if isinstance(row, QuarantinedRowError):
-                raise row
-            values.append(row_values(row, str(number), data))
+            if isinstance(parsed.row, QuarantinedRowError):
+                raise parsed.row
+            values.append(row_values(parsed.row, str(number), data))
         except QuarantinedRowError as error:
             unusable[error.reason] += 1
     labels = Counter(row["label"] for row in values)
@@ -141,6 +143,7 @@ def propose(path: Path, text: str | None = None, label: str | None = None) -> Pr
             (row["label"], shorten(row["text"], 70), *([row["id"]] if has_id else []))
             for row in shown
         ),
+        encoding=max(parsed.encoding for parsed in first),
         language=language,
         language_share=share,
     )
@@ -188,12 +191,9 @@ def _any_columns() -> DataConfig:
     return DataConfig().texts_only().model_copy(update={"text_columns": ()})
 
 
-def _rows(
-    files: Sequence[DataFile], data: DataConfig
-) -> Iterator[dict[str, Any] | QuarantinedRowError]:
+def _rows(files: Sequence[DataFile], data: DataConfig) -> Iterator[ParsedRow]:
     for file in files:
-        for parsed in parse_file(file, data, whole=True, most_bytes=MOST_BYTES):
-            yield parsed.row
+        yield from parse_file(file, data, whole=True, most_bytes=MOST_BYTES)
 
 
 def _columns(
@@ -204,7 +204,8 @@ def _columns(
         bad = (row for row in rows if isinstance(row, QuarantinedRowError))
         counted = Counter(f"no row can be read: {row.reason}: {row.detail}" for row in bad)
         [(why, _)] = counted.most_common(1) or [("no rows", 0)]
-        raise DataError(f"{path}: {why}; save it as CSV or JSON Lines with a line of headings")
+        advice = "" if NOT_UTF8[1] in why else "; save it as CSV or JSON Lines with headings"
+        raise DataError(f"{path}: {why}{advice}")
     names = dict.fromkeys(name for row in good for name in row if name)
     return {name: _described(name, [row.get(name) for row in good]) for name in names}
 

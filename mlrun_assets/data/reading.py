@@ -16,7 +16,14 @@ import orjson
 import polars as pl
 
 from mlrun_assets.config import DataConfig, extra_column
-from mlrun_assets.data.content import format_of, open_content
+from mlrun_assets.data.content import (
+    WINDOWS_1252,
+    Opener,
+    format_of,
+    from_windows_1252,
+    is_windows_1252,
+    open_content,
+)
 from mlrun_assets.data.formats import (
     arrow_batches,
     json_rows,
@@ -32,7 +39,7 @@ from mlrun_assets.data.rows import (
     QuarantinedRowError,
     row_values,
 )
-from mlrun_assets.data.tables import Opener, parse_table
+from mlrun_assets.data.tables import parse_table
 from mlrun_assets.data.text import Step, duplicate_key, normalise, shorten
 from mlrun_assets.errors import DataError
 from mlrun_assets.files import digest_file
@@ -92,7 +99,7 @@ def read_split(
     for number, file in enumerate(files, start=1):
         place = f"{split}-{number}" if len(files) > 1 else split
         with _unchanged(file):
-            frame, quarantined, joined = _read_file(split, file, data, place, whole)
+            frame, quarantined, how = _read_file(split, file, data, place, whole)
             size, digest = file.path.stat().st_size, digest_file(file.path)
         if not known.isdisjoint(frame["id"]):
             frame = frame.with_columns(id=pl.format("{}:{}", pl.lit(place), "id"))
@@ -104,7 +111,7 @@ def read_split(
             digest=digest,
             size_bytes=size,
             rows_read=frame.height + len(quarantined),
-            joined_lines=joined,
+            **how,
         )
         rows.files += (source,)
     rows.frame = pl.concat(frames)
@@ -113,13 +120,13 @@ def read_split(
 
 def _read_file(
     split: str, file: DataFile, data: DataConfig, place: str, whole: bool
-) -> tuple[pl.DataFrame, Quarantine, int]:
-    """The rows of a file, those that are quarantined, and the number of joined lines."""
+) -> tuple[pl.DataFrame, Quarantine, dict[str, Any]]:
+    """The rows of a file, those that are quarantined, and how the file was read."""
     kept: list[dict[str, Any]] = []
-    quarantined, joined = Quarantine(), 0
+    quarantined, joined, encoding = Quarantine(), 0, ""
     for parsed in parse_file(file, data, whole=whole):
         line = parsed.line
-        joined += parsed.lines - 1
+        joined, encoding = joined + parsed.lines - 1, parsed.encoding
         try:
             if isinstance(parsed.row, QuarantinedRowError):
                 raise parsed.row
@@ -137,7 +144,8 @@ def _read_file(
     schema = {name: pl.String() for name in ("id", "text", "label", "line", *extra)}
     more = {"line": pl.Int64(), **({"row": pl.Binary()} if whole else {})}
     frame = pl.DataFrame(kept, schema={**schema, **more}, orient="row")
-    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined, joined
+    how = {"joined_lines": joined, "encoding": encoding}
+    return frame.with_columns(pl.lit(file.name, dtype=pl.String).alias("file")), quarantined, how
 
 
 def parse_file(
@@ -160,7 +168,11 @@ def parse_file(
     opened = partial(open_content, file.path, file.name, data.max_file_mb)
     if kind in ("csv", "tsv"):
         start = opened if most_bytes is None else partial(_open_start, opened, most_bytes)
-        yield from parse_table(start, kind, data, file.name)
+        if not is_windows_1252(start):
+            yield from parse_table(start, kind, data, file.name)
+            return
+        for row in parse_table(partial(from_windows_1252, start), kind, data, file.name):
+            yield row._replace(encoding=WINDOWS_1252)
         return
     with opened() as content:
         limit = int(data.max_row_mb * 1e6)

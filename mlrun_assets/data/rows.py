@@ -92,7 +92,11 @@ class QuarantinedRowError(Exception):
     detail: str
 
 
-NOT_UTF8 = ("not UTF-8", "bytes that are not UTF-8; save the file as UTF-8")
+NOT_UTF8 = (
+    "not UTF-8",
+    "bytes that are not UTF-8; save the file as UTF-8 (`CSV UTF-8` in Excel), or convert it with "
+    "`iconv -f ENCODING -t UTF-8`",
+)
 
 
 class ParsedRow(NamedTuple):
@@ -104,6 +108,7 @@ class ParsedRow(NamedTuple):
         row: the values by column.
         size: bytes of a row without ``raw``: the mean of its batch.
         lines: the number of its lines.
+        encoding: of its file, if that is not Unicode.
     """
 
     line: int
@@ -111,6 +116,7 @@ class ParsedRow(NamedTuple):
     row: dict[str, Any] | QuarantinedRowError
     size: int = 0
     lines: int = 1
+    encoding: str = ""
 
     def shown(self) -> str:
         """The row for the quarantine file, shortened."""

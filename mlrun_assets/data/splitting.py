@@ -31,7 +31,7 @@ from mlrun_assets.data.text import duplicate_key, language_profile, shorten
 from mlrun_assets.errors import DataError, count, listed
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.progress import task
-from mlrun_assets.records import SPLITS, DatasetRecord
+from mlrun_assets.records import SPLITS, DatasetRecord, SourceFile
 from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds, RowNumbers
 
 # Labelled rows into splits
@@ -60,6 +60,7 @@ class Splitting:
     ``rows`` has ``label``, ``split`` and ``row``, the whole row as JSON. ``totals``: the rows of
     each label and split, earlier ones included. ``left_out``: rows that are in no split.
     ``together``: the new rows that stay beside others. ``scarce``: labels that test lacks.
+    ``sources``: the files of the new rows.
     """
 
     rows: pl.DataFrame
@@ -67,6 +68,7 @@ class Splitting:
     left_out: Quarantine
     together: int
     scarce: list[str]
+    sources: tuple[SourceFile, ...]
 
     def lines(self, split: str) -> bytes:
         """The new rows of ``split`` as JSON Lines."""
@@ -121,6 +123,7 @@ def split_rows(
         left_out=left_out,
         together=int(((fixed < 0) & (splits >= 0) & (sizes > 1)).sum()),
         scarce=[label for label, counts in totals.items() if not counts[2]],
+        sources=new.files,
     )
 
 
@@ -155,7 +158,8 @@ def _read_whole(files: Sequence[DataFile], data: DataConfig, seed: int) -> Split
     quarantined += _left_out(same, "repeated row", "the same row occurs before")
     kept = ordered.unique("digest", keep="first", maintain_order=True).drop("digest")
     name = ", ".join(file.name for file in files)
-    return _normal(SplitRows("train", name, kept, quarantined), data)
+    sources = tuple(file for part in parts for file in part.files)
+    return _normal(SplitRows("train", name, kept, quarantined, files=sources), data)
 
 
 def _digest(row: bytes, key: bytes) -> bytes:

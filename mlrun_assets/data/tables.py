@@ -11,11 +11,11 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import Any, BinaryIO, NamedTuple
 
 from mlrun_assets.config import DataConfig
+from mlrun_assets.data.content import Opener
 from mlrun_assets.data.rows import (
     NOT_UTF8,
     ParsedRow,
@@ -26,8 +26,6 @@ from mlrun_assets.data.rows import (
 )
 from mlrun_assets.data.text import shorten
 from mlrun_assets.errors import DataError
-
-Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
 # The first delimiter is tried first.
 _DELIMITERS = {"csv": ",;\t|", "tsv": "\t,;|"}
@@ -179,7 +177,7 @@ def _with_header(opened: Opener, kind: str, data: DataConfig, name: str) -> _Tab
     table = max(tables, key=lambda each: len(each.header))
     header = table.header
     if _not_utf8("".join(header)):
-        raise DataError(f"{name}: line 1: the headings are not UTF-8; save the file as UTF-8")
+        raise DataError(f"{name}: line 1: the headings have {NOT_UTF8[1]}")
     repeated = [heading for heading in header if heading and header.count(heading) > 1]
     if repeated:
         shown = shorten(repeated[0], 60)

@@ -64,7 +64,8 @@ class QualityCheck(Record):
 class SourceFile(Record):
     """One file that a split was read from; ``name`` as messages show it.
 
-    ``joined_lines`` is the number of lines that quotes join to the row above.
+    ``joined_lines`` is the number of lines that quotes join to the row above, ``encoding`` a guess;
+    empty for Unicode.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SourceFile(Record):
     size_bytes: int
     rows_read: int
     joined_lines: int = 0
+    encoding: str = ""
 
 
 class SplitProfile(Record):

@@ -142,7 +142,8 @@ def _rows_of_file(file: SourceFile) -> str:
     lines = (
         f" (on {integer(file.rows_read + file.joined_lines)} lines)" if file.joined_lines else ""
     )
-    return f"{integer(file.rows_read)}{lines}"
+    encoding = f", read as {file.encoding}" if file.encoding else ""
+    return f"{integer(file.rows_read)}{lines}{encoding}"
 
 
 def rows_table(dataset: DatasetRecord) -> Markdown:

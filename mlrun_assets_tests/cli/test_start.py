@@ -80,6 +80,18 @@ def test_from_one_file_to_a_project_that_is_ready(
     assert after["data/left_out.jsonl"].count(b"\n") == 625
 
 
+def test_a_spreadsheet_in_windows_1252_becomes_splits_in_utf8(
+    tmp_path: Path, rows_file: Path, call: Call
+) -> None:
+    content = rows_file.read_text("utf-8").replace("sports", "sport d\u2019été")
+    rows_file.write_bytes(content.encode("cp1252"))
+    begun = call("init", "my", "--from", rows_file.name, cwd=tmp_path)
+    assert "read as Windows-1252" in begun.stdout and "sport d\u2019été 207" in begun.stdout
+    done = call("split", "../my rows.csv", cwd=tmp_path / "my")
+    assert "625 rows read as Windows-1252" in done.stderr
+    assert '"sport d\u2019été"' in (tmp_path / "my/data/train.jsonl").read_text("utf-8")
+
+
 def test_the_sample_project_has_the_config_of_the_repository(tmp_path: Path, call: Call) -> None:
     begun = call("init", "demo", cwd=tmp_path)
     assert begun.returncode == 0, begun.stderr

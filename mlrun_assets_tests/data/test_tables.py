@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlrun_assets.config import DataConfig
+from mlrun_assets.data.content import is_windows_1252
 from mlrun_assets.data.reading import DataFile, SplitRows, read_split
 
 LABELS = ("sports", "health", "sci, tech")
@@ -133,6 +136,52 @@ def test_lines_that_one_row_takes_are_counted(tmp_path: Path) -> None:
     path.write_text('text,label\n"Waa\nkow",x\nWaa laba,y\nWaa\n')
     (file,) = read(path).files
     assert (file.rows_read, file.joined_lines) == (3, 1)
+
+
+FRENCH = "Le café fermé à Noël, c\u2019était «l\u2019été» de la famille \u2013 à ÉCOLE"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_windows_1252_is_read_and_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    content = table(FRENCH, "Waa kow", delimiter=";", columns="text label")
+    path.write_bytes(content.replace("label", "étiquette").encode("cp1252"))
+    rows = read(path, label_column="étiquette")
+    assert rows.frame["text"].to_list() == [FRENCH, "Waa kow"]
+    (file,) = rows.files
+    assert (file.encoding, file.rows_read) == ("Windows-1252", 2)
+    path.write_bytes(content.encode())
+    assert [file.encoding for file in read(path).files] == [""]
+
+
+OTHER_ENCODINGS = {
+    "cp850": FRENCH.replace("\u2019", "'").replace("\u2013", "-"),
+    "mac-roman": FRENCH,
+    "cp1250": "Zażółć gęślą jaźń, łódź i ładny kościół nad rzeką",
+    "cp1251": "Как дела сегодня, всё хорошо, я очень рад https://example.com/page",
+    "cp1253": "Καλημέρα κόσμε, πώς είσαι σήμερα φίλε μου",
+    "cp1254": "Bugün hava çok güzel ve ağaçlar yeşil, başka şey",
+    "cp1256": "مرحبا بالعالم",
+}
+
+
+@pytest.mark.parametrize("encoding", OTHER_ENCODINGS)
+def test_other_encodings_are_not_guessed(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    texts = [OTHER_ENCODINGS[encoding], "Waa kow"]
+    path.write_bytes(table(*texts, delimiter=";").encode(encoding))
+    rows = read(path)
+    assert rows.frame["text"].to_list() == ["Waa kow"]
+    (bad,) = rows.quarantined
+    assert bad.reason == "not UTF-8" and "iconv" in bad.detail
+
+
+@given(st.lists(st.tuples(st.integers(0, 1999), st.integers(128, 255)), min_size=1, max_size=5))
+def test_damaged_utf8_is_not_windows_1252(changes: list[tuple[int, int]]) -> None:
+    content = bytearray((f"{FRENCH}\n" * 60).encode()[:2000])
+    for place, value in changes:
+        content[place] = value
+    assert not is_windows_1252(lambda: nullcontext(BytesIO(content)))
 
 
 # Whatever is written

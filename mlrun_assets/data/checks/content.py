@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
+
 import polars as pl
 
 from mlrun_assets.data.checks.base import Dataset, Measured, judged
@@ -113,9 +116,14 @@ def encoding(dataset: Dataset) -> QualityCheck:
         "mixed apostrophes": marks.select(pl.any_horizontal(pl.exclude(commonest))).to_series(),
     }
     not_utf8 = sum(rows.quarantined.reasons[NOT_UTF8[0]] for rows in dataset.splits.values())
+    guessed = Counter[str]()
+    for file in chain.from_iterable(rows.files for rows in dataset.splits.values()):
+        guessed[f"read as {file.encoding}"] += file.rows_read if file.encoding else 0
     counts = {NOT_UTF8[0]: not_utf8, **{kind: int(rows.sum()) for kind, rows in found.items()}}
-    rows = not_utf8 + pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
-    share = rows / max(1, len(raw) + not_utf8)
+    counts |= guessed
+    bad = not_utf8 + pl.DataFrame(found).filter(pl.any_horizontal(pl.all())).height
+    rows = max(bad, guessed.total())
+    share = min(1.0, rows / max(1, len(raw) + not_utf8))
     listed = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
     return judged(
         "encoding",

@@ -13,7 +13,7 @@ from mlrun_assets.data.checks.content import tokenizer_fit, tokens_per_word
 from mlrun_assets.data.checks.suite import CHECKS, run_check
 from mlrun_assets.data.reading import SplitRows
 from mlrun_assets.data.rows import NOT_UTF8, QuarantinedRow
-from mlrun_assets.records import CheckOutcome, QualityCheck
+from mlrun_assets.records import CheckOutcome, QualityCheck, SourceFile
 from mlrun_assets_tests.examples import SOMALI, check_texts, dataset_of
 
 
@@ -97,6 +97,15 @@ def test_rows_that_are_not_utf8_are_traces_of_a_wrong_encoding() -> None:
     result = run_check("encoding", CHECKS["encoding"], dataset).check
     assert result.warns
     assert "1 row (7.7%), by kind: 1 not UTF-8;" in result.message
+
+
+def test_a_guessed_encoding_is_said() -> None:
+    dataset = dataset_of(SOMALI, DataConfig())
+    file = SourceFile(name="a.csv", digest="", size_bytes=1, rows_read=4, encoding="Windows-1252")
+    dataset.splits["train"].files = (file,)
+    result = run_check("encoding", CHECKS["encoding"], dataset).check
+    assert result.warns and result.rows == 4
+    assert "by kind: 4 read as Windows-1252;" in result.message
 
 
 def test_apostrophes_of_two_kinds_are_mixed() -> None:
