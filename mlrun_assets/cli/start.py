@@ -122,7 +122,10 @@ def _yaml(value: str | bool) -> str:
 def _config_for(found: Proposal) -> str:
     values: list[tuple[str, str]] = [("name", _yaml(found.name))]
     values += [(f"{split}_path", f"data/{split}.jsonl") for split in SPLITS]
-    values += [("text_columns", f"[{_yaml(found.text)}]"), ("label_column", _yaml(found.label))]
+    values += [
+        ("text_columns", f"[{', '.join(map(_yaml, found.texts))}]"),
+        ("label_column", _yaml(found.label)),
+    ]
     if found.id_column is not None:
         values.append(("id_column", _yaml(found.id_column)))
     if found.group:
@@ -150,7 +153,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
         guess = f"`{found.language}`, a guess ({share}); correct it in the config"
     rows = [
         ("rows", f"{found.rows:,}{'' if found.whole else ' read, there are more'}"),
-        ("text", f"`{found.text}`"),
+        ("text", " and ".join(f"`{name}`" for name in found.texts)),
         ("label", f"`{found.label}`, {count(len(found.labels), 'label')}: {labels}"),
         ("id", f"`{found.id_column or 'id'}`" if found.has_id else "none"),
         ("group", f"`{found.group}`: its rows stay in one split" if found.group else "none"),

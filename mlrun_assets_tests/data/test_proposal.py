@@ -26,7 +26,7 @@ def write_table(
 
 
 def columns(found: Proposal) -> tuple[object, ...]:
-    return found.text, found.label, found.id_column, found.group, found.language
+    return found.texts, found.label, found.id_column, found.group, found.language
 
 
 def test_a_spreadsheet_with_many_columns(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_spreadsheet_with_many_columns(tmp_path: Path) -> None:
     ]  # fmt: skip
     for delimiter in ",;\t":
         found = propose(write_table(tmp_path / "rows.csv", header, rows, delimiter))
-        assert columns(found) == ("sentence", "topic", "nr", "author", "so")
+        assert columns(found) == (("sentence",), "topic", "nr", "author", "so")
         assert found.others == ("url", "date", "gender")
     assert found.labels == {"farming": 35, "health": 35, "sports": 35}
     assert {label for label, _, number in found.examples if number} == set(found.labels)
@@ -48,7 +48,7 @@ def test_a_spreadsheet_with_many_columns(tmp_path: Path) -> None:
 def test_json_lines_with_the_default_names_and_unusable_rows(tmp_path: Path) -> None:
     rows = [*ROWS, {"id": "x", "text": "not labelled", "label": ""}]
     found = propose(write_rows(tmp_path / "rows.jsonl", rows))
-    assert columns(found) == ("text", "label", None, None, "so")
+    assert columns(found) == (("text",), "label", None, None, "so")
     assert found.has_id and found.others == ()
     assert found.unusable == {"missing label": 1}
     assert len(set(found.examples)) == len(found.examples) == 3
@@ -72,6 +72,23 @@ def test_a_directory_of_datasets_with_label_names(tmp_path: Path, nested: bool) 
     found = propose(tmp_path / "saved")
     assert sorted(found.labels) == names
     assert found.rows == 105 * (1 + nested)
+
+
+def test_a_headline_belongs_to_the_text(tmp_path: Path) -> None:
+    def texts(header: list[str], *added: str, **named: str) -> tuple[str, ...]:
+        rows: list[list[object]] = [
+            [*(each.format(n) for each in added), row["text"], row["label"]]
+            for n, row in enumerate(ROWS)
+        ]
+        return propose(write_table(tmp_path / "rows.csv", header, rows), **named).texts
+
+    names = ["headline", "text", "label"]
+    assert texts(names, "War {} oo cusub") == ("headline", "text")
+    assert texts(["Subject", "url", "body", "label"], "War {}", "x/{}") == ("Subject", "body")
+    assert texts(names, "War {} oo cusub", text="text") == ("text",)
+    assert texts(names, "") == ("text",)
+    assert texts(names, "Warka maanta") == ("text",)  # the same of all texts
+    assert texts(["link", "text", "label"], "War {} oo cusub") == ("text",)
 
 
 def test_only_the_start_of_a_large_file_is_read(
@@ -132,11 +149,21 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         propose(tmp_path / "empty")
 
 
+def test_kirundi_is_not_kinyarwanda() -> None:
+    kinyarwanda = "Ibyo bintu byose ni byiza ku bana b'u Rwanda kandi abantu benshi barabikunda"
+    kirundi = "Ivyo bintu vyose ni vyiza ku bana b'u Burundi kandi abantu benshi barabikunda"
+    assert guess_language([kinyarwanda] * 9) == ("rw", 1.0)
+    assert guess_language([kirundi] * 9) == ("rn", 1.0)
+
+
 def test_the_language_of_published_texts() -> None:
-    for code in ("so", "ha", "ti", "yo"):
-        name = {"so": "som", "ha": "hau", "ti": "tir", "yo": "yor"}[code]
-        file = SHARED / "data" / f"sib200_{name}" / "val.jsonl"
+    for name, code in {
+        "sib200_som": "so", "sib200_hau": "ha", "sib200_tir": "ti", "sib200_yor": "yo",
+        "sib200_kin": "rw", "masakhanews_run": "rn",
+    }.items():  # fmt: skip
+        file = SHARED / "data" / name / "val.jsonl"
         if file.exists():
             found = propose(file)
             assert (found.language, found.label) == (code, "label")
+            assert found.texts[:-1] == ("headline",) * name.startswith("masakhanews")
     assert guess_language(["1 2 3", "4 5"]) == (UNKNOWN_LANGUAGE, 0.0)
