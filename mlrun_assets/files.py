@@ -123,12 +123,17 @@ def _flushed(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 def write_together(contents: Mapping[Path, bytes], *, replace: bool = False) -> None:
     """Write several files: all of them, or none if one exists or can't be written.
 
-    With ``replace``, existing files are replaced, once all the new ones are on the disk.
+    With ``replace``, existing files are replaced, once all the new ones are on the disk. A link is
+    kept, and the file that it leads to is written. If the process is killed, the last files may
+    still be as they were.
 
     Raises:
         OSError: a file exists, a directory can't be written, or the disk is full.
     """
     written: list[Path] = []
+    contents = {path.resolve(): content for path, content in contents.items()}
+    for directory in {path.parent for path in contents}:
+        remove_leftovers(directory)
     with ExitStack() as stack:
         temporary = {path: stack.enter_context(_temporary(path)) for path in contents}
         for path, content in contents.items():
@@ -136,14 +141,27 @@ def write_together(contents: Mapping[Path, bytes], *, replace: bool = False) -> 
                 file.write(content)
         try:
             for path in contents:
-                if not replace and path.exists():
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-                temporary[path].replace(path)
+                if replace:
+                    temporary[path].replace(path)
+                else:
+                    _rename_new(temporary[path], path)
                 written.append(path)
         except BaseException:
             for path in [] if replace else written:
                 path.unlink()
             raise
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Rename a file; `FileExistsError` if there is one, also one that was made just now."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
 
 
 def replace_if_unchanged(path: Path, expected: bytes, content: bytes) -> bool:

@@ -30,6 +30,7 @@ from mlrun_assets.files import (
     size_in_bytes,
     temporary_directory,
     write_atomically,
+    write_together,
 )
 from mlrun_assets.registries.registry import read_registry, reserve_report_name
 
@@ -182,6 +183,21 @@ def save_by_rename(path: Path) -> None:
     new = path.with_name("new")
     save_in_place(new)
     new.rename(path)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_processes_that_write_together_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    if links:  # as if the other process had not written yet
+        monkeypatch.setattr(Path, "exists", lambda _path: False)
+    else:
+        monkeypatch.setattr(os, "link", full_disk)
+    write_together({second: b"of the other"})
+    with pytest.raises(FileExistsError, match=str(second)):
+        write_together({first: b"1", second: b"2"})
+    assert names(tmp_path) == ["2"] and second.read_bytes() == b"of the other"
 
 
 @pytest.mark.parametrize("write", [append, save_in_place, save_by_rename])

@@ -217,15 +217,17 @@ def split(  # noqa: PLR0913  click gives every option by its name
         raise ConfigError(f"{missing[0]}: no such file to add rows to; leave out --add")
     if not add and len(missing) < len(SPLITS):
         present = next(file for file in targets.values() if file.exists())
+        remedy = "; add rows to it with --add"
+        if missing:  # another split was killed, or it is not by this command
+            remedy = f", but no {missing[0].name}: remove it if it can be made again"
         raise ConfigError(
-            f"{present} exists already; add rows to it with --add, or write to another directory "
-            "with --output DIR"
+            f"{present} exists already{remedy}, or write to another directory with --output DIR"
         )
     from mlrun_assets.data.proposal import files_in
     from mlrun_assets.data.splitting import Options, split_rows
 
     # Another process that adds rows meanwhile would replace these.
-    with locked(targets["train"]) if add else nullcontext():
+    with locked(targets["train"].resolve()) if add else nullcontext():
         with _bad_input():
             read = [file for path in files for file in files_in(path)]
             earlier = {name: files_in(file) for name, file in targets.items()} if add else None
@@ -274,6 +276,11 @@ def _targets(config: LoadedConfig, output: Path | None) -> dict[str, Path]:
                 "must end in .jsonl: change the path, or give --output DIR"
             )
         targets[name] = config.path(paths[0])
+    if len({file.resolve() for file in targets.values()}) < len(SPLITS):
+        raise ConfigError(
+            f"{config.file}: two of data.train_path, val_path and test_path lead to the same file: "
+            "use a file per split"
+        )
     return targets
 
 

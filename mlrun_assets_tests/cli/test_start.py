@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
 import tomllib
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from mlrun_assets.config import load_config
 from mlrun_assets.data import splitting
 from mlrun_assets.data.validation import validate_dataset
 from mlrun_assets.errors import FileBusyError
-from mlrun_assets.files import locked
+from mlrun_assets.files import locked, name_beside
 from mlrun_assets.records import SPLITS
 from mlrun_assets_tests.cli.conftest import Called
 from mlrun_assets_tests.examples import ROOT, SAMPLE, sample_rows
@@ -168,6 +171,69 @@ def test_a_pattern_is_not_the_name_of_a_file_to_write(
     ended = call("split", rows_file.name, cwd=tmp_path)
     assert ended.returncode == 2 and "data.train_path" in ended.stderr
     assert sorted(contents(tmp_path)) == ["ml_config.yaml", "my rows.csv", "piped"]
+
+
+def texts_of(home: Path) -> dict[str, list[str]]:
+    files = (home / f"data/{name}.jsonl" for name in SPLITS)
+    lines = {file: file.read_text("utf-8").splitlines() for file in files}
+    return {file.stem: [json.loads(line)["sentence"] for line in lines[file]] for file in lines}
+
+
+def started(home: Path, rows_file: Path, call: Call) -> Path:
+    """A project with splits, and a file of 90 other rows to add."""
+    lines = rows_file.read_text("utf-8").splitlines(keepends=True)
+    (home / "old.csv").write_text("".join(lines[:-90]), "utf-8")
+    (home / "new.csv").write_text("".join([lines[0], *lines[-90:]]), "utf-8")
+    assert call("init", ".", "--from", "old.csv", cwd=home).returncode == 0
+    assert call("split", "old.csv", cwd=home).returncode == 0
+    return home
+
+
+@pytest.mark.parametrize("replaced", [1, 2])
+def test_after_a_kill_the_same_command_adds_what_is_missing(
+    tmp_path: Path, rows_file: Path, call: Call, replaced: int
+) -> None:
+    home = started(tmp_path, rows_file, call)
+    before = contents(home / "data")
+    assert call("split", "new.csv", "--add", cwd=home).returncode == 0
+    every = sorted(chain.from_iterable(texts_of(home).values()))
+    # Killed before the other files were replaced.
+    for name in SPLITS[replaced:]:
+        (home / f"data/{name}.jsonl").write_bytes(before[f"{name}.jsonl"])
+    (home / "data/.val.jsonl.999999999-0000.00000000.tmp").touch()  # of another machine
+    dead = name_beside(home / "data/val.jsonl")
+    dead = dead.with_name(dead.name.replace(f".{os.getpid()}-", ".999999999-"))
+    dead.touch()
+    parts = texts_of(home)
+    assert len(set(chain.from_iterable(parts.values()))) == sum(map(len, parts.values()))
+    again = call("split", "new.csv", "--add", cwd=home)
+    assert again.returncode == 0, again.stderr
+    assert sorted(chain.from_iterable(texts_of(home).values())) == every
+    assert not dead.exists() and len(list((home / "data").glob("*.tmp"))) == 1
+
+
+def test_a_killed_first_split_is_named(tmp_path: Path, rows_file: Path, call: Call) -> None:
+    home = started(tmp_path, rows_file, call)
+    (home / "data/test.jsonl").unlink()
+    ended = call("split", "old.csv", cwd=home)
+    assert ended.returncode == 2
+    assert "train.jsonl exists already, but no test.jsonl: remove it" in ended.stderr
+
+
+def test_links_stay_links(tmp_path: Path, rows_file: Path, call: Call) -> None:
+    home = started(tmp_path, rows_file, call)
+    (tmp_path / "store").mkdir()
+    linked, stored = home / "data/train.jsonl", tmp_path / "store/train.jsonl"
+    rows = linked.rename(stored).read_bytes()
+    linked.symlink_to(stored)
+    assert call("split", "new.csv", "--add", cwd=home).returncode == 0
+    assert linked.is_symlink() and stored.read_bytes().startswith(rows)
+    assert stored.read_bytes() != rows
+    for name in ("val", "test"):
+        (home / f"data/{name}.jsonl").unlink()
+        (home / f"data/{name}.jsonl").symlink_to(stored)
+    ended = call("split", "new.csv", "--add", cwd=home)
+    assert ended.returncode == 2 and "lead to the same file" in ended.stderr
 
 
 def test_rows_are_added_by_one_process_at_a_time(
