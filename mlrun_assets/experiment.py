@@ -364,7 +364,8 @@ def verdict_or_status(experiment: Experiment) -> str:
 def slug(name: str) -> str:
     """``name`` in a form for file names and registry lines.
 
-    Letters of any script, digits, ``-``, ``_`` and ``.`` are kept; other characters become hyphens.
+    Letters of any script with their marks, digits, ``-``, ``_`` and ``.`` are kept; other
+    characters become hyphens.
 
     Raises:
         ExperimentError: nothing is left, or it has the form of an id.
@@ -385,9 +386,12 @@ def slug(name: str) -> str:
 
 def slug_of(name: str) -> str:
     """As `slug`, for the name of an earlier experiment: empty if nothing is left."""
-    kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name.strip()))
+    normal = unicodedata.normalize("NFC", name.strip())
+    # Joiners and marks, such as the vowel signs of Devanagari, are parts of a word.
+    marks = "".join(sorted(each for each in set(normal) if unicodedata.category(each)[0] == "M"))
+    kept = re.sub(rf"[^\w.{marks}-]+", "-", re.sub("[\u200c\u200d]", "", normal))
     # The name of a report has 200 bytes, and a letter up to four.
-    short = kept.strip("-._")[:LONGEST_NAME].encode()[:MOST_BYTES]
+    short = kept.lstrip("-._" + marks)[:LONGEST_NAME].encode()[:MOST_BYTES]
     return short.decode(errors="ignore").rstrip("-._")
 
 

@@ -19,6 +19,7 @@ from mlrun_assets.experiment import (
     Experiment,
     ExperimentPaths,
     all_experiments,
+    find_experiment,
     is_locked,
     lock_experiment,
     take_directory,
@@ -234,6 +235,10 @@ def test_names(config: LoadedConfig) -> None:
     slugged = open_experiment(config, "test augmented training data", "2").manifest
     assert slugged.name == "test-augmented-training-data"
     assert slugged.original_name == "test augmented training data"
+    for name, hyphens in {"हिन्दी परीक्षण": 1, "த\u200cமிழ்": 0, "ọ̀rọ̀ ẹ̀kọ́": 1}.items():
+        marked = open_experiment(config, name, "2").manifest
+        assert marked.name.count("-") == hyphens
+        assert find_experiment(config.experiments_dir, name).id == marked.id
     unnamed = open_experiment(config, None, "3").manifest
     assert unnamed.name == unnamed.id
     for name in ("../../etc/passwd", "a\n- b | Complete | x", "a|b", "x" * 300):
@@ -241,7 +246,7 @@ def test_names(config: LoadedConfig) -> None:
         assert "/" not in manifest.name and "|" not in manifest.name
         assert len(manifest.name) <= 60
     before = len(all_experiments(config.experiments_dir))
-    for name in ("///", " - ", "..."):
+    for name in ("///", " - ", "...", "\u0301"):
         with pytest.raises(ExperimentError, match="no letter or digit"):
             open_experiment(config, name, "5")
     assert len(all_experiments(config.experiments_dir)) == before
