@@ -344,7 +344,8 @@ def find_experiment(parent: Path, wanted: str) -> Experiment:
             Manifest.load(file)  # raises the reason
     known = "".join(f"\n  {_described(each)}" for each in list(manifests)[:5])
     latest = f"the latest are:{known}" if known else "run `mlrun-assets run` first"
-    raise ExperimentError(f"{parent}: no experiment `{wanted}`; {latest}")
+    problem = f"no experiment `{wanted}`" if wanted else "name an experiment"
+    raise ExperimentError(f"{parent}: {problem}; {latest}")
 
 
 def _described(experiment: Experiment) -> str:

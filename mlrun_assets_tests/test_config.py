@@ -444,7 +444,7 @@ def test_an_override_replaces_one_value_of_the_file(line: str, key: str, value: 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("training.epoch=2", "training.epoch: unknown key; did you mean `epochs`?"),
+        ("training.epoch=2", "--set training.epoch: unknown key; did you mean `epochs`?"),
         ("training.epochs=x", "training.epochs: should be a valid integer"),
         ("training.epochs", "--set training.epochs: write it as KEY=VALUE"),
         ("=2", "write it as KEY=VALUE"),
@@ -475,7 +475,7 @@ def test_an_override_fills_an_empty_section() -> None:
 def test_a_wrong_item_of_an_override_has_no_line_of_the_file() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config("data:\n  labels:\n    - a\n    - b\n", overrides=["data.labels=[[x], b]"])
-    assert "\n  data.labels.0: should be text" in str(caught.value)
+    assert "\n  --set data.labels.0: should be text" in str(caught.value)
 
 
 def test_overrides_come_from_the_environment_and_not_into_other_configs(

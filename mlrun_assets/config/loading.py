@@ -293,10 +293,15 @@ class _Document:
         """All ``mistakes`` as one message, in the order of the file."""
         sentences = [f"{self.name}: {count(len(mistakes), 'mistake')}:"]
         for location, message in sorted(mistakes, key=lambda each: self._line(each.location)):
-            line = self._line(location)
             key = ".".join(map(str, location)) or "the top level"
-            sentences.append(f"  {f'line {line}: ' if line else ''}{key}: {message}")
+            sentences.append(f"  {self._place(location)}{key}: {message}")
         return "\n".join(sentences)
+
+    def _place(self, location: Location) -> str:
+        """The line of ``location``, or the option that it comes from."""
+        if line := self._line(location):
+            return f"line {line}: "
+        return "--set " if self.locate(location) else ""
 
     def _line(self, location: Location) -> int:
         """The line of ``location``, or of the nearest section around it; 0 for none."""

@@ -20,6 +20,7 @@ from mlrun_assets.data.sources import AUXILIARY, digest_sources, join_digests, s
 from mlrun_assets.decision import verdict
 from mlrun_assets.encoders.loading import check_head, check_requirements, describe_head
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
+from mlrun_assets.errors import ExperimentError
 from mlrun_assets.evaluation import evaluation
 from mlrun_assets.models import export
 from mlrun_assets.orchestration import checks, metadata
@@ -136,6 +137,11 @@ def experiment(
     with plain_errors():
         current = ml_run.load_config(config.overrides)
         read_production(current.production_dir)  # a broken pointer fails now, not after training
+        if ml_run.experiment_id:
+            raise ExperimentError(
+                f"resources.ml_run.config.experiment_id is {ml_run.experiment_id}, but a run with "
+                "the asset `experiment` opens a new one: leave out one of the two"
+            )
         name, run_id = config.name or os.environ.get("MLRUN_EXPERIMENT"), context.run.run_id
         opened = opening.open_experiment(current, name, run_id, visibly(context.log.warning))
         tag_run(context, opened)

@@ -21,6 +21,7 @@ from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import (
     VERDICT_TAG,
     MlRun,
+    for_ui,
     plain_errors,
     tag_run,
     visibly,
@@ -189,7 +190,7 @@ def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.Se
         config = ml_run.load_config()
         sources = source_paths(config)
     except ConfigError as error:
-        return _skip(str(error), cursor)
+        return _skip(for_ui(str(error)), cursor)
     except DataError as error:
         return _skip(f"data not complete yet: {error}", cursor)
     by_split = {

@@ -1,8 +1,8 @@
 """All use of Dagster beyond its public API, with the reason. Check it after an upgrade of Dagster.
 
 DagsterUserCodeProcessError, SerializableErrorInfo
-    Dagster prints the stack of every exception that an asset raises, `dagster.Failure` included.
-    It prints no stack only for an error that comes from another process.
+    Dagster prints the stack of every exception that an asset raises, `dagster.Failure` and Ctrl-C
+    included. It prints no stack only for an error that comes from another process.
 wipe_input_asset_version_info
     Dagster notes the data versions of an asset's inputs before the asset runs. An asset that reads
     files learns their version later, and would be out of sync as soon as it is done.
@@ -31,10 +31,23 @@ from dagster_shared.error import SerializableErrorInfo
 
 def error_without_stack(message: str, kind: str) -> Exception:
     """An exception that Dagster shows as ``message`` alone; ``kind`` is the class that it shows."""
-    shown = SerializableErrorInfo(f"{message}\n", stack=[], cls_name=kind)
-    return DagsterUserCodeProcessError(  # type: ignore[no-untyped-call]
-        message, user_code_process_error_infos=[shown]
-    )
+    return _without_stack(DagsterUserCodeProcessError, message, kind)
+
+
+class _InterruptError(DagsterUserCodeProcessError, KeyboardInterrupt):
+    """Dagster cancels the run, as after any interrupt, and shows the message alone."""
+
+
+def interrupt_without_stack(message: str) -> BaseException:
+    """An interrupt that Dagster shows as ``message`` alone."""
+    return _without_stack(_InterruptError, message, KeyboardInterrupt.__name__)
+
+
+def _without_stack(
+    kind: type[DagsterUserCodeProcessError], message: str, shown_as: str
+) -> DagsterUserCodeProcessError:
+    shown = SerializableErrorInfo(f"{message}\n", stack=[], cls_name=shown_as)
+    return kind(message, user_code_process_error_infos=[shown])
 
 
 def report_inputs(

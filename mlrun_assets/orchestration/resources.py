@@ -1,6 +1,7 @@
 """The `ml_run` resource: config and experiment of a run; errors without a stack; a logger."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,7 +12,10 @@ from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.errors import DataBlockedError, ExperimentError, MlrunError, message_of
 from mlrun_assets.experiment import Experiment, experiment_of_run, find_experiment
 from mlrun_assets.markdown import visible
-from mlrun_assets.orchestration.dagster_internals import error_without_stack
+from mlrun_assets.orchestration.dagster_internals import (
+    error_without_stack,
+    interrupt_without_stack,
+)
 from mlrun_assets.progress import PlainText, current_view
 from mlrun_assets.records import DecisionRecord
 from mlrun_assets.runs import MADE_FROM
@@ -47,7 +51,7 @@ class MlRun(dg.ConfigurableResource):
     @contextmanager
     def stage(self, context: dg.AssetExecutionContext) -> Iterator[Stage]:
         """Run the body of the asset of ``context`` as a stage of its experiment."""
-        with plain_errors():
+        with plain_errors("cancelled; to continue this run: Re-execute, From failure"):
             current = self.load_config()
             experiment = self._find(current, context)
             config = experiment.config(current)
@@ -113,12 +117,36 @@ def visibly(log: Callable[[str], None]) -> ProgressCallback:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Show an error of this package or of the file system without a stack."""
+def plain_errors(cancelled: str = "cancelled") -> Iterator[None]:
+    """Show an error of this package or of the file system, or an interrupt, without a stack."""
     try:
         yield
     except (MlrunError, OSError) as error:
-        raise error_without_stack(message_of(error), type(error).__name__) from error
+        raise error_without_stack(for_ui(message_of(error)), type(error).__name__) from error
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+        raise interrupt_without_stack(cancelled) from error
+
+
+# Commands and options that a message may name, and the job, field or menu of the UI in their place.
+_UI_NAMES = {
+    r"`mlrun-assets run --resume` this experiment": "re-execute the run from failure",
+    r"`mlrun-assets run`": "the job `ml_run`",
+    r"as in `mlrun-assets compare [^`]*`": "in the field `models`",
+    r"`mlrun-assets promote [^`]*`": "the job `promote`",
+    r"`mlrun-assets rollback --to (\S+)[^`]*`": r"the job `rollback` to \1",
+    r"rollback --to\b": "the job `rollback`",
+    r"--resume\b": "Re-execute, From failure",
+    r"--set ": "overrides: ",
+    r"--config\b": "the field `config_file`",
+    r"--(reason|to)\b( WHY)?": r"the field `\1`",
+}
+
+
+def for_ui(message: str) -> str:
+    """``message`` with the names of the UI for what it calls by its name on the command line."""
+    for pattern, name in _UI_NAMES.items():
+        message = re.sub(pattern, name, message)
+    return message
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -54,7 +54,7 @@ def summarise_experiment(record: ExperimentRecord) -> str:
     return _summary(
         f"{escape(record.name)}: {count(record.known_runs, 'prior run')}, "
         f"{count(record.open_debt_items, 'open tech-debt item')}",
-        runs_table(last_runs(record)),
+        runs_table(last_runs(record)) if record.prior_runs else Markdown("No earlier runs yet."),
     )
 
 

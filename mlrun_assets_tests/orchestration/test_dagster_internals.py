@@ -14,12 +14,18 @@ from mlrun_assets.orchestration.dagster_internals import (
     InterruptSafeLogManager,
     LocalComputeLogManager,
     error_without_stack,
+    interrupt_without_stack,
     warn_of_hanging_dev,
 )
 
 
-def step_error(raised: Exception) -> Any:
+def step_error(raised: BaseException) -> Any:
     """What Dagster keeps of an exception that an op raises: the innermost error."""
+    return errors_of(raised)[0]
+
+
+def errors_of(raised: BaseException) -> list[Any]:
+    """The innermost error of the step, and that of the run."""
 
     @dg.op
     def fail() -> None:
@@ -30,11 +36,12 @@ def step_error(raised: Exception) -> Any:
         fail()
 
     result = failing.execute_in_process(raise_on_error=False)
-    [event] = [event for event in result.all_events if event.is_step_failure]
-    error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
-    return error
+    found = [event for event in result.all_events if event.is_step_failure or event.is_run_failure]
+    errors: list[Any] = [getattr(event.event_specific_data, "error", None) for event in found]
+    errors[-1] = found[-1].job_failure_data.error
+    while errors[0].cause:
+        errors[0] = errors[0].cause
+    return errors
 
 
 def test_an_error_without_a_stack_is_kept_as_given() -> None:
@@ -44,8 +51,15 @@ def test_an_error_without_a_stack_is_kept_as_given() -> None:
     assert error.stack == []
 
 
-@pytest.mark.parametrize("public", [dg.Failure("why"), ValueError("why")])
-def test_a_public_exception_still_has_a_stack(public: Exception) -> None:
+def test_an_interrupt_without_a_stack_cancels_the_run() -> None:
+    for error in errors_of(interrupt_without_stack("cancelled; run it again")):
+        assert error.message.strip() == "cancelled; run it again"
+        assert error.cls_name == "KeyboardInterrupt"
+        assert error.stack == []
+
+
+@pytest.mark.parametrize("public", [dg.Failure("why"), ValueError("why"), KeyboardInterrupt()])
+def test_a_public_exception_still_has_a_stack(public: BaseException) -> None:
     """As soon as one has none, it replaces ours."""
     assert step_error(public).stack
 

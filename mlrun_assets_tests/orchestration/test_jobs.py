@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ import pytest
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.definitions import defs
+from mlrun_assets.orchestration.resources import for_ui
 from mlrun_assets.production.versions import history
 from mlrun_assets.records import Verdict
-from mlrun_assets_tests.examples import MakeProject, finished, project
+from mlrun_assets_tests.examples import ROOT, MakeProject, finished, project
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def test_a_person_compares_promotes_and_rolls_back(config: LoadedConfig) -> None
     first, second = finished(config, "first"), finished(config, "second", Verdict.REJECTED)
     move = ("promote", "promote_model")
     assert execute(config, *move, experiment="first").success
-    assert "--reason" in failure(execute(config, *move, experiment="second"))
+    assert "field `reason`" in failure(execute(config, *move, experiment="second"))
 
     looked = execute(config, "compare", "compare_models", models=["second"])
     assert looked.success
@@ -83,3 +87,63 @@ def test_the_launchpad_opens_with_what_a_person_gives() -> None:
         shown = definition.run_config["ops"]
         assert {op: set(config["config"]) for op, config in shown.items()} == ops
         assert dg.validate_run_config(definition, definition.run_config)
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "settings", "named"),
+    [
+        ("promote", "promote_model", {"experiment": ""}, "name an experiment"),
+        ("promote", "promote_model", {"experiment": "nobody"}, "no experiment `nobody`"),
+        ("compare", "compare_models", {"models": []}, "in the field `models`"),
+        ("rollback", "restore_version", {"to": "", "reason": "x"}, "the field `to`"),
+        ("rollback", "restore_version", {"to": "nobody", "reason": "x"}, "no version `nobody`"),
+    ],
+)
+def test_a_refused_job_names_its_field(
+    config: LoadedConfig, job: str, op: str, settings: dict[str, Any], named: str
+) -> None:
+    assert named in failure(execute(config, job, op, **settings))
+
+
+# Only commands reach these, or they make documents.
+NOT_IN_THE_UI = (
+    "cli",
+    "api.py",
+    "decision",
+    "reports",
+    "data/proposal.py",
+    "production/publishing.py",
+)
+# Jobs do not: they skip rows without a text, and write to a directory of their own.
+NOT_RAISED_THERE = ("--skip-invalid", "--output")
+
+
+def messages() -> Iterator[str]:
+    """All texts of the product that a job may show, with `0` for values."""
+    package = ROOT / "mlrun_assets"
+    for file in package.rglob("*.py"):
+        name = file.relative_to(package).as_posix()
+        if name.startswith(NOT_IN_THE_UI) or file.name == "resources.py":
+            continue
+        nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+        whole: dict[ast.AST, list[Any]] = {
+            node: node.values for node in nodes if isinstance(node, ast.JoinedStr)
+        }
+        inside = {part for parts in whole.values() for part in parts}
+        whole |= {n: [n] for n in nodes if isinstance(n, ast.Constant) and n not in inside}
+        for parts in whole.values():
+            text = "".join(str(p.value) if isinstance(p, ast.Constant) else "0" for p in parts)
+            if " " in text and "\n" not in text:  # neither an argument nor a docstring
+                yield text
+
+
+def test_no_message_names_an_option_in_the_ui() -> None:
+    options = re.compile(r"(?<![\w`-])--[a-z][a-z-]+")
+    left = {
+        (option, text)
+        for text in messages()
+        for option in options.findall(re.sub("`[^`]*`", "", for_ui(text)))
+    }
+    assert {option for option, _ in left} == set(NOT_RAISED_THERE), left
+    commands = re.compile("`mlrun-assets (?:run|compare|promote|rollback)\\b")
+    assert [text for text in messages() if commands.search(for_ui(text))] == []

@@ -11,6 +11,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from mlrun_assets.config import load_config
+from mlrun_assets.data import validation
 from mlrun_assets.definitions import defs
 from mlrun_assets.experiment import Experiment, experiment_of_run
 from mlrun_assets.orchestration import assets
@@ -89,6 +90,27 @@ def test_an_asset_without_its_sources_changes_no_experiment(
     message = first.step_failure_data.error.message
     assert all(part in message for part in (named, experiment.id, "experiment_id"))
     assert (registry(config), experiment.manifest) == before
+
+
+def test_a_run_opens_an_experiment_or_continues_one(config: Path, execute: Execute) -> None:
+    earlier = worked_on(config, execute("experiment"))
+    assert earlier
+    refused = execute("experiment", experiment_id=earlier.id)
+    assert not refused.success and worked_on(config, refused) is None
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
+def test_a_cancelled_stage_shows_how_to_continue(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    def cancel(_: object) -> None:
+        raise interrupt
+
+    monkeypatch.setattr(validation, "find_files", cancel)
+    (failed,) = (e for e in execute(*VALIDATED).all_events if e.is_step_failure)
+    error = failed.step_failure_data.error
+    assert error and error.stack == []
+    assert "From failure" in error.message
 
 
 @pytest.mark.slow

@@ -27,6 +27,11 @@ def test_counts_and_nouns_agree(items: int, plural: str) -> None:
     assert sentence in summarise("experiment", run)
 
 
+def test_a_first_experiment_has_no_table_of_earlier_runs() -> None:
+    summary = summarise("experiment", changed_run("experiment", known_runs=0, prior_runs=()))
+    assert "No earlier runs yet." in summary and "|" not in summary
+
+
 def test_data_that_are_not_ready_show_what_blocks() -> None:
     summary = summarise("dataset", blocked_run())
     assert summary.startswith("**Not ready") and "; 1 blocking check, " in summary
