@@ -136,6 +136,20 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def percent(fraction: float, digits: int = 1) -> str:
+    """A share; 0 % and 100 % only where they are exact.
+
+    >>> percent(0.125), percent(1.0, 0), percent(0.9999)
+    ('12.5 %', '100 %', '> 99.9 %')
+    """
+    smallest = 10.0**-digits
+    if 1 - smallest / 200 <= fraction < 1:
+        return f"> {100 - smallest:.{digits}f} %"
+    if 0 < fraction < smallest / 200:
+        return f"< {smallest:.{digits}f} %"
+    return f"{100 * fraction:.{digits}f} %"
+
+
 _LONGEST = 400
 
 

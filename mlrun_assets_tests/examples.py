@@ -772,7 +772,8 @@ def finished(
     (directory / "export" / "weights").write_text(name)
     (directory / "export" / "config.json").write_text("{}")
     digest = digest_directory(directory / "export")
-    advice = conclude((), config.settings.deployment, directory.name).next_steps
+    advised = conclude((), config.settings.deployment, directory.name)
+    advice = advised.model_dump(include={"next_steps", "promotion"})
     for record in (
         run.experiment,
         run.dataset,
@@ -781,7 +782,7 @@ def finished(
         run.checkpoint,
         run.evaluation.model_copy(update={"production": against}),
         run.export.model_copy(update={"digest": digest}),
-        run.decision.model_copy(update={"verdict": verdict, "next_steps": advice}),
+        run.decision.model_copy(update={"verdict": verdict, **advice}),
         *changed,
     ):
         assert record is not None

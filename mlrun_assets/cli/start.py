@@ -16,7 +16,7 @@ import orjson
 
 from mlrun_assets.cli import command, note, say, show, show_columns, with_config
 from mlrun_assets.config import DEFAULT_CONFIG_FILE, LoadedConfig
-from mlrun_assets.errors import ConfigError, DataError, count, listed
+from mlrun_assets.errors import ConfigError, DataError, count, listed, percent
 from mlrun_assets.files import locked, write_together
 from mlrun_assets.records import SPLITS
 
@@ -149,7 +149,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
     labels = listed((f"{label} {rows:,}" for label, rows in found.labels.most_common()), most=8)
     guess = "unknown; set data.language in the config"
     if found.language_share:
-        share = f"{found.language_share:.0%} of the texts"
+        share = f"{percent(found.language_share, 0)} of the texts"
         guess = f"`{found.language}`, a guess ({share}); correct it in the config"
     rows = [
         ("rows", f"{found.rows:,}{'' if found.whole else ' read, there are more'}"),
@@ -306,7 +306,7 @@ def _write_splits(done: Splitting, targets: dict[str, Path], *, add: bool) -> No
 def _show_splitting(done: Splitting, targets: dict[str, Path], *, add: bool) -> None:
     table = [(label, *(f"{rows:,}" for rows in counts)) for label, counts in done.totals.items()]
     sums = [sum(counts) for counts in zip(*done.totals.values(), strict=True)]
-    shares = [f"{rows:,} ({rows / sum(sums):.0%})" for rows in sums]
+    shares = [f"{rows:,} ({percent(rows / sum(sums), 0)})" for rows in sums]
     show_columns([*table, ("all", *shares)], ("label", *SPLITS))
     show("")
     if add:

@@ -28,7 +28,7 @@ from mlrun_assets.data.reading import (
 )
 from mlrun_assets.data.rows import RAW_CHARACTERS, Quarantine, QuarantinedRow, name_labels
 from mlrun_assets.data.text import duplicate_key, language_profile, shorten
-from mlrun_assets.errors import DataError, count, listed
+from mlrun_assets.errors import DataError, count, listed, percent
 from mlrun_assets.metrics import label_numbers
 from mlrun_assets.progress import task
 from mlrun_assets.records import SPLITS, DatasetRecord, SourceFile
@@ -222,7 +222,7 @@ def _check_usable(left_out: Quarantine, rows: pl.DataFrame, data: DataConfig) ->
     if not new:
         raise DataError(f"no row is left to split ({why or 'the files have no rows'})")
     raise DataError(
-        f"{share:.1%} of the rows can't be used ({why}): correct them, or raise "
+        f"{percent(share)} of the rows can't be used ({why}): correct them, or raise "
         f"data.quality.max_invalid_fraction ({limit:g})"
     )
 

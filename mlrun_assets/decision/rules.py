@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.errors import listed
+from mlrun_assets.errors import listed, percent
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     MIN_ROWS_JUDGED,
@@ -308,7 +308,8 @@ def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
     models = f"{use.looks:,} models have" if use.looks > 1 else "1 model has"
     says = f"{models} been judged on this test split, this one included"
     if use.used_up:
-        says += f": it is used up, so all intervals are widened to {use.confidence:.2%} confidence"
+        confidence = percent(use.confidence, 2)
+        says += f": it is used up, so all intervals are widened to {confidence} confidence"
     outcome = RuleOutcome.WARNED if use.used_up else RuleOutcome.PASSED
     return _measured("test_reuse", outcome, says, float(use.looks), float(use.max_looks))
 
@@ -319,7 +320,8 @@ def test_reuse(evaluation: EvaluationRecord) -> RuleResult:
 def export_parity(export: ExportRecord) -> RuleResult:
     """The exported model predicts the labels of the checkpoint."""
     agreement, rows = export.agreement, export.rows_compared
-    says = f"a fresh process gives the checkpoint's label for {agreement:.1%} of {rows:,} val rows"
+    share = percent(agreement)
+    says = f"a fresh process gives the checkpoint's label for {share} of {rows:,} val rows"
     outcome = _passed_if(agreement >= MIN_AGREEMENT)
     return _measured("export_parity", outcome, says, agreement, MIN_AGREEMENT)
 

@@ -121,8 +121,8 @@ def decide(
     decision = decide(evaluation, export, config, experiment)
     if decision.verdict is not Verdict.APPROVED:
         return decision
-    end = {"verdict": Verdict.UNCHANGED, "sentence": why, "deploys": False, "next_steps": ()}
-    return decision.model_copy(update=end)
+    end = {"verdict": Verdict.UNCHANGED, "sentence": why, "deploys": False}
+    return decision.model_copy(update=end | {"next_steps": (), "promotion": ""})
 
 
 def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:
@@ -162,12 +162,14 @@ def conclude(
         verdict = Verdict.APPROVED
         sentence = "every rule holds" + (f", {warned} with a warning" if warned else "")
     deploys = verdict is Verdict.APPROVED and config.auto_deploy
+    steps, promotion = _next_steps(verdict, rules, deploys, experiment)
     return DecisionRecord(
         verdict=verdict,
         sentence=sentence,
         rules=rules,
         deploys=deploys,
-        next_steps=_next_steps(verdict, rules, deploys, experiment),
+        next_steps=steps,
+        promotion=promotion,
     )
 
 
@@ -181,17 +183,21 @@ def blocked(why: str) -> DecisionRecord:
 
 def _next_steps(
     verdict: Verdict, rules: tuple[RuleResult, ...], deploys: bool, experiment: str
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], str]:
+    """The steps, and the one of them with which a person deploys the model."""
     if deploys:
-        return (
+        step = (
             "The asset production_model deploys it; `mlrun-assets rollback --reason WHY` restores "
-            "the model before it.",
+            "the model before it."
         )
+        return (step,), ""
     promote = f"mlrun-assets promote {experiment}"
     if verdict is Verdict.APPROVED:
-        return (f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run.",)
+        step = f"Deploy it with `{promote}`, or set deployment.auto_deploy for the next run."
+        return (step,), step
     steps = dict.fromkeys(_remedy(rule) for rule in rules if rule.outcome in DECISIVE)
-    return (*steps, f"To deploy it anyway, give a reason: `{promote} --reason WHY`.")
+    step = f"To deploy it anyway, give a reason: `{promote} --reason WHY`."
+    return (*steps, step), step
 
 
 def _remedy(rule: RuleResult) -> str:

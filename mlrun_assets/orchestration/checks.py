@@ -13,7 +13,7 @@ import dagster as dg
 from mlrun_assets.config import CheckName, QualityConfig
 from mlrun_assets.data.checks.suite import CHECKS
 from mlrun_assets.decision.verdict import EXPORT_RULES, RULES, SCORE_RULES, RuleText
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, percent
 from mlrun_assets.markdown import clean
 from mlrun_assets.records import (
     CheckOutcome,
@@ -130,8 +130,8 @@ _DESCRIPTIONS = {
         "learned": "The best candidate beats the majority label, without the test split. If not, "
         "look at the labels, and at the curve of the training.",
         "vocabulary_covers": (
-            f"Vocabulary trimming adds at most {MAX_FERTILITY_GROWTH:.0%} tokens to the val texts. "
-            "If not, set model.trim_vocabulary to false."
+            f"Vocabulary trimming adds at most {percent(MAX_FERTILITY_GROWTH, 0)} tokens to the "
+            "val texts. If not, set model.trim_vocabulary to false."
         ),
     },
     EvaluationRecord.asset: {name: _condition(text) for name, text in SCORE_RULES.items()},
@@ -223,7 +223,7 @@ def checkpoint_results(
     majority = max(rows) / sum(rows)
     learned = f"accuracy without the test split {accuracy:.3f}, majority label {majority:.3f}"
     growth = checkpoint.trim.fertility_growth if checkpoint.trim else 0.0
-    added = f"{growth:+.2%} tokens in the val texts"
+    added = f"{100 * growth:+.2f} % tokens in the val texts"
     covers = added if checkpoint.trim else "the vocabulary was not trimmed"
     return [
         _result("learned", accuracy > majority, learned),

@@ -14,7 +14,7 @@ from operator import attrgetter
 import orjson
 
 from mlrun_assets.config import Config
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, percent
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.plan import rules
 from mlrun_assets.plan.choice import (
@@ -87,11 +87,12 @@ TECHNIQUES = "docs/decisions/008-techniques.md"
 def _without_rule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
     """The choices that the config or the data decides, by their key."""
     hardware, train = inputs.hardware, inputs.dataset.splits["train"]
+    longer = percent(train.truncated_fraction)
     evidence = {
         "model.name": f"{hardware.layers} layers, {hardware.hidden_size} wide, "
         f"{hardware.vocabulary:,} pieces",
         "model.revision": "only a hub id has revisions",
-        "model.max_length": f"{train.truncated_fraction:.1%} of the training texts are longer; "
+        "model.max_length": f"{longer} of the training texts are longer; "
         f"their 95th percentile is {train.tokens_p95:.0f} tokens",
     }
     default_seeds = (Config().training.seed,)
@@ -155,7 +156,7 @@ def _advice(inputs: PlanningInputs, recipe: Recipe) -> tuple[Advice, ...]:
         )
     if train.truncated_fraction > inputs.config.data.quality.max_truncated_fraction:
         sentences["truncation"] = (
-            f"{train.truncated_fraction:.0%} of the training texts are longer than "
+            f"{percent(train.truncated_fraction, 0)} of the training texts are longer than "
             f"model.max_length, {inputs.config.model.max_length} tokens (median "
             f"{train.tokens_median:.0f}, 95th percentile {train.tokens_p95:.0f}, longest "
             f"{train.tokens_max:,}). {_headline(inputs)}{_longer(inputs)}"
@@ -182,7 +183,7 @@ def _longer(inputs: PlanningInputs) -> str:
     enough = max(wanted, length + LENGTH_STEP)
     if positions is None or enough <= positions:
         return (
-            f"With model.max_length {enough} at most 5% of the texts are cut; training is slower."
+            f"With model.max_length {enough} at most 5 % of the texts are cut; training is slower."
         )
     if positions > length:
         return f"model.max_length can be {positions} at most with this encoder."

@@ -20,8 +20,6 @@ from mlrun_assets.records import ExportRecord, ProductionVersion, RunRecords, Sc
 from mlrun_assets.reports.formatting import NOTHING, difference, integer, megabytes, number, score
 from mlrun_assets.reports.tables import table
 
-CELL_WIDTH = 60
-
 Facts = Iterator[tuple[str, str]]
 
 
@@ -88,7 +86,7 @@ class ModelComparison:
     def rows(self) -> list[tuple[str, ...]]:
         """The facts that differ."""
         rows = [(name, *values) for name, values in self.facts.items() if len(set(values)) > 1]
-        return [tuple(clean(cell, CELL_WIDTH) for cell in row) for row in rows]
+        return [tuple(clean(cell) for cell in row) for row in rows]
 
     @property
     def conclusions(self) -> list[str]:

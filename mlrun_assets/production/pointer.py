@@ -149,7 +149,7 @@ def _moved(
 ) -> ProductionRecord:
     unreadable = "" if before else ", which can't be read"
     replaced = f"replaces {move.before}{unreadable}" if move.before else "is the first version"
-    sentence = f"{after.version} is in production and {replaced}: {move.why}"
+    sentence = f"{after.version} is in production and {replaced}: {move.why.rstrip('.')}."
     return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 
 

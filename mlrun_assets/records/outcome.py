@@ -243,7 +243,11 @@ class Verdict(StrEnum):
 
 
 class DecisionRecord(Record):
-    """The verdict and every reason for it."""
+    """The verdict and every reason for it.
+
+    ``promotion`` is the one of ``next_steps`` with which a person deploys the model; empty if there
+    is none.
+    """
 
     asset: ClassVar[str] = "deployment_decision"
 
@@ -252,14 +256,11 @@ class DecisionRecord(Record):
     rules: tuple[RuleResult, ...]
     deploys: bool
     next_steps: tuple[str, ...]
+    promotion: str = ""
 
     def steps_left(self, *, in_production: bool) -> list[str]:
         """The next steps, without a promotion of what is in production already."""
-        return [
-            step
-            for step in self.next_steps
-            if not (in_production and "mlrun-assets promote" in step)
-        ]
+        return [step for step in self.next_steps if not in_production or step != self.promotion]
 
 
 MIN_AGREEMENT = 0.995

@@ -7,7 +7,7 @@ import math
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mlrun_assets import markdown
+from mlrun_assets import errors, markdown
 from mlrun_assets.errors import count
 from mlrun_assets.markdown import Markdown, code, escape
 from mlrun_assets.records import QualityCheck, Score, Spread
@@ -88,15 +88,8 @@ def threshold(check: QualityCheck) -> Markdown:
 
 
 def percent(fraction: float | None, digits: int = 1) -> Markdown:
-    """``12.5 %``, from a fraction; 0 % and 100 % only where they are exact."""
-    if fraction is None:
-        return NOTHING
-    smallest = 10.0**-digits
-    if 1 - smallest / 200 <= fraction < 1:
-        return Markdown(f"> {100 - smallest:.{digits}f} %")
-    if 0 < fraction < smallest / 200:
-        return Markdown(f"< {smallest:.{digits}f} %")
-    return Markdown(f"{100 * fraction:.{digits}f} %")
+    """``12.5 %``, from a fraction."""
+    return NOTHING if fraction is None else Markdown(errors.percent(fraction, digits))
 
 
 def seconds(value: float | None) -> Markdown:

@@ -414,11 +414,12 @@ def next_steps(records: RunRecords) -> list[str]:
     decision = records.decision
     advised = decision.steps_left(in_production=records.in_production) if decision else []
     labelling = label_next_sentence(records.evaluation) if records.evaluation else None
-    steps += [step for step in advised if "--reason" not in step]
+    forced = decision.promotion if decision and decision.verdict is not Verdict.APPROVED else None
+    steps += [step for step in advised if step != forced]
     if not (decision and any(rule.remedy for rule in decision.rules)):
         steps += filter(None, [_rows_sentence(records)])
     steps += filter(None, [labelling])
-    return steps + [step for step in advised if "--reason" in step]
+    return steps + [step for step in advised if step == forced]
 
 
 def _rows_sentence(records: RunRecords) -> Markdown | None:

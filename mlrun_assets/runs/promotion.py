@@ -187,7 +187,7 @@ def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
 
 def _unmoved(champion: ProductionVersion | None, why: str) -> ProductionRecord:
     return ProductionRecord(
-        moved=False, sentence=f"Production stays as it is: {why}", before=champion, after=champion
+        moved=False, sentence=f"Production stays as it is: {why}.", before=champion, after=champion
     )
 
 

@@ -123,11 +123,12 @@ def test_what_is_in_production_is_not_to_be_promoted(config: LoadedConfig, call:
     promoted, other = deployed(config, "first"), finished(config, "second")
     for experiment, advised in ((promoted, False), (other, True)):
         decision = experiment.load(DecisionRecord)
-        steps = (f"Deploy it with `mlrun-assets promote {experiment.id}`.", "Label more rows.")
+        step = f"Deploy it with `mlrun-assets promote {experiment.id}`."
+        advice = {"next_steps": (step, "Label more rows."), "promotion": step}
         rules = [
             rule.model_copy(update={"outcome": RuleOutcome.WARNED}) for rule in decision.rules[:1]
         ]
-        experiment.save(decision.model_copy(update={"next_steps": steps, "rules": tuple(rules)}))
+        experiment.save(decision.model_copy(update={**advice, "rules": tuple(rules)}))
         shown = call("show", experiment.id, cwd=config.directory).stdout
         assert "Label more rows." in shown and ("mlrun-assets promote" in shown) is advised
         assert f"rules      warned: {rules[0].rule}" in shown

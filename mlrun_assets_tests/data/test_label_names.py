@@ -111,7 +111,7 @@ def test_without_a_usable_row_of_train_the_other_splits_are_judged_by_their_labe
     labels = {"train": [True, False], "val": ["x", "y"], "test": ["x", "y"]}
     record, _ = validate(tmp_path, labels)
     assert record.quarantine_reasons == {"label of a wrong type": 2}
-    assert check_of(record, "schema").message.startswith("100.0% of train quarantined (label of a")
+    assert check_of(record, "schema").message.startswith("100.0 % of train quarantined (label of a")
     assert "train lacks x, y" in check_of(record, "every_label_in_every_split").message
 
 

@@ -245,4 +245,4 @@ def test_quarantined_rows_are_counted_and_of_each_reason_the_first_are_listed(
     assert {row["detail"] for row in aside[6:]} == {"1 more row with this reason, not listed"}
     assert {row["reason"] for row in aside[6:]} == {row["reason"] for row in aside[:6]}
     schema = next(check for check in record.checks if check.name == "schema")
-    assert schema.message.startswith("81.8% of train") and "first 10,000 rows" in schema.message
+    assert schema.message.startswith("81.8 % of train") and "first 10,000 rows" in schema.message

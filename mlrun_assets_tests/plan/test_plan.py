@@ -147,8 +147,8 @@ def test_a_figure_names_its_language_and_its_decision_note(language: str) -> Non
 
 @pytest.mark.parametrize("cut", [0.10, 0.0, float("nan")])
 def test_advice_on_cut_texts_gives_the_figures(cut: float) -> None:
-    figures = re.findall(r"[\d,%]*\d%?", sentence("truncation", profile=CUT))
-    assert figures[:6] == ["11%", "128", "90", "95", "300", "2,000"]
+    figures = re.findall(r"[\d,]*\d(?: %)?", sentence("truncation", profile=CUT))
+    assert figures[:6] == ["11 %", "128", "90", "95", "300", "2,000"]
     assert sentence("truncation", profile={**CUT, "truncated_fraction": cut}) is None
 
 

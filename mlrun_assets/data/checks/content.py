@@ -10,7 +10,7 @@ import polars as pl
 from mlrun_assets.data.checks.base import Dataset, Measured, judged
 from mlrun_assets.data.rows import NOT_UTF8
 from mlrun_assets.data.text import LOOK_ALIKES
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, percent
 from mlrun_assets.records import Bound, QualityCheck
 
 EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\p{L}{2,}"
@@ -129,7 +129,7 @@ def encoding(dataset: Dataset) -> QualityCheck:
         "encoding",
         Measured(share, 0, rows),
         "no trace of a wrong encoding",
-        f"{count(rows, 'row')} ({share:.1%}), by kind: {listed}; stored texts are "
+        f"{count(rows, 'row')} ({percent(share)}), by kind: {listed}; stored texts are "
         "normalised as far as is safe; repair the rest in the source of the data",
     )
 
@@ -175,13 +175,13 @@ def tokenizer_fit(dataset: Dataset) -> QualityCheck:
     if fit > quality.max_tokens_per_word:
         problems.append(f"{fit:.2f} tokens per word in {worst}")
     if share > quality.max_unknown_token_fraction:
-        problems.append(f"{share:.1%} of the tokens are unknown")
+        problems.append(f"{percent(share)} of the tokens are unknown")
     decides = (fit, quality.max_tokens_per_word)
     if problems and fit <= quality.max_tokens_per_word:
         decides = (share, quality.max_unknown_token_fraction)
     return judged(
         "tokenizer_fit",
         Measured(*decides, every.filter(pl.col("unknown") > 0).height),
-        f"{fit:.2f} tokens per word in {worst}, {share:.2%} of the tokens unknown",
+        f"{fit:.2f} tokens per word in {worst}, {percent(share, 2)} of the tokens unknown",
         f"{' and '.join(problems)}: try an encoder that knows the language (model.name)",
     )

@@ -10,6 +10,7 @@ import polars as pl
 from mlrun_assets.config import CheckName, QualityConfig
 from mlrun_assets.data.checks.base import Dataset, Measured, judged
 from mlrun_assets.data.text import first_words
+from mlrun_assets.errors import percent
 from mlrun_assets.records import QualityCheck, Severity
 
 MOST_ROWS = 50_000
@@ -165,7 +166,8 @@ def _judge(
     if not found:
         worst = max((shift.stability_index for shift in measured.values()), default=None)
         said = "; ".join(
-            f"{what}: PSI {shift.stability_index:.2f}, {shift.unseen_words:.0%} of the words new"
+            f"{what}: PSI {shift.stability_index:.2f}, "
+            f"{percent(shift.unseen_words, 0)} of the words new"
             + ("" if shift.auc is None else f", AUC {shift.auc:.2f}")
             for what, shift in measured.items()
         )
@@ -191,7 +193,7 @@ def _problems(shift: Shift, quality: QualityConfig) -> list[_Problem]:
         (labels, index, quality.drift_warns, quality.drift_blocks),
         (classifier, auc, quality.separability_warns, quality.separability_blocks),
         (f"the lengths differ (KS {length:.2f})", length, quality.max_length_distance, never),
-        (f"{unseen:.0%} of the words are new", unseen, quality.max_unseen_words, never),
+        (f"{percent(unseen, 0)} of the words are new", unseen, quality.max_unseen_words, never),
     )
     return [
         _Problem(said, Measured(value, blocks), Severity.ERROR)

@@ -10,7 +10,7 @@ import polars as pl
 
 from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.text import first_words
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, percent
 from mlrun_assets.records import QualityCheck
 from mlrun_assets.statistics import rows_behind_macro_average, rows_to_show, smallest_difference
 
@@ -100,8 +100,8 @@ def label_noise(dataset: Dataset) -> CheckResult:
     share = suspects.height / sample.height
     of = count(sample.height, "sampled row" if sample.height < every.height else "row")
     said = (
-        f"{suspects.height} of {of} ({share:.1%}) have a label that an n-gram model doubts; the "
-        f"model agrees with {accuracy:.0%} of the labels"
+        f"{suspects.height} of {of} ({percent(share)}) have a label that an n-gram model doubts; "
+        f"the model agrees with {percent(accuracy, 0)} of the labels"
     )
     wrong = f"{said}; see data/review_labels.jsonl, the most likely errors first"
     check = judged("label_noise", Measured(share, limit, suspects.height), said, wrong)

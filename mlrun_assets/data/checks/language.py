@@ -11,7 +11,7 @@ import polars as pl
 from mlrun_assets.config import DataConfig
 from mlrun_assets.data.checks.base import Dataset, Measured, judged, off
 from mlrun_assets.data.text import language_profile, language_tag
-from mlrun_assets.errors import count, listed
+from mlrun_assets.errors import count, listed, percent
 from mlrun_assets.records import QualityCheck, Severity
 
 
@@ -154,7 +154,7 @@ def language(dataset: Dataset) -> QualityCheck:
     counts = others.value_counts(name="rows").sort("rows", "language", descending=[True, False])
     commonest = ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())
     said = (
-        f"{shares[worst]:.1%} of {worst} ({count(len(others), 'row')} in all, of those with "
+        f"{percent(shares[worst])} of {worst} ({count(len(others), 'row')} in all, of those with "
         f"{quality.min_language_words} words or more) are not in `{profile.code}`"
     )
     key, limit = "other_language_warns", quality.other_language_warns
@@ -177,14 +177,15 @@ def code_switching(dataset: Dataset) -> QualityCheck:
         return off("code_switching", why)
     rows = dataset.every("label", "code_switched")
     mixed = int(rows["code_switched"].sum())
-    measured = Measured(mixed / max(1, rows.height), None, mixed)
+    share = mixed / max(1, rows.height)
+    measured = Measured(share, None, mixed)
     if not mixed:
         return judged("code_switching", measured, "no row mixes two languages")
     shares = rows.group_by("label").agg(pl.col("code_switched").mean()).sort("label")
     by_label = shares.filter(pl.col("code_switched") > 0).iter_rows()
     message = (
-        f"{count(mixed, 'row')} ({measured.value:.1%}) in `{profile.code}` and another "
+        f"{count(mixed, 'row')} ({percent(share)}) in `{profile.code}` and another "
         "language, kept and tagged in the column `code_switched`: "
-        + listed(f"{share:.1%} of {label}" for label, share in by_label)
+        + listed(f"{percent(part)} of {label}" for label, part in by_label)
     )
     return judged("code_switching", measured, message)

@@ -11,7 +11,7 @@ import polars as pl
 from mlrun_assets.config import extra_column
 from mlrun_assets.data.checks.base import CheckResult, Dataset, Measured, judged
 from mlrun_assets.data.checks.near_duplicates import SHINGLE_WORDS, chunks, ngrams
-from mlrun_assets.errors import count
+from mlrun_assets.errors import count, percent
 from mlrun_assets.records import SPLITS, QualityCheck, Severity
 from mlrun_assets.types import HashArray, RowNumbers
 
@@ -109,9 +109,9 @@ def near_duplicates(dataset: Dataset) -> QualityCheck:
     return judged(
         "near_duplicates",
         Measured(total, 0, total),
-        f"no two texts of a split share {threshold:.0%} of their 5-grams{note}",
-        f"texts that share {threshold:.0%} or more of their 5-grams with an earlier one of their "
-        f"split: {listed}; keep one of each group{note}",
+        f"no two texts of a split share {percent(threshold, 0)} of their 5-grams{note}",
+        f"texts that share {percent(threshold, 0)} or more of their 5-grams with an earlier one of "
+        f"their split: {listed}; keep one of each group{note}",
     )
 
 
@@ -149,8 +149,8 @@ def split_leakage(dataset: Dataset) -> CheckResult:
             )
         )
         what = "or more of their 13-grams with one row of train"
-        note(_Kind(name, "train", f"{quality.containment_blocks:.0%} {what}"), much)
-        note(_Kind(name, "train", f"{quality.containment_warns:.0%} {what}"), some, warning)
+        note(_Kind(name, "train", f"{percent(quality.containment_blocks, 0)} {what}"), much)
+        note(_Kind(name, "train", f"{percent(quality.containment_warns, 0)} {what}"), some, warning)
     rows = sum(int(leaks.sum()) for leaks in marked.values())
     wrong = (
         "; ".join([*blocking, *warning])

@@ -29,7 +29,7 @@ from mlrun_assets.data.rows import (
     look_alikes,
 )
 from mlrun_assets.data.text import shorten
-from mlrun_assets.errors import count, listed
+from mlrun_assets.errors import count, listed, percent
 from mlrun_assets.progress import task
 from mlrun_assets.records import SPLITS, Bound, QualityCheck, Severity
 
@@ -139,11 +139,13 @@ def schema(dataset: Dataset) -> QualityCheck:
     cut = any(rows.unlisted for rows in aside.values())
     which = f"the first {MOST_LISTED:,} rows of each reason" if cut else "each row"
     why = f"({listed(reasons, most=3)}); data/quarantine.jsonl lists {which}"
-    over = ", ".join(f"{value:.1%} of {name}" for name, value in shares.items() if value > limit)
+    over = ", ".join(
+        f"{percent(value)} of {name}" for name, value in shares.items() if value > limit
+    )
     return judged(
         "schema",
         measured,
-        f"{count(every, 'row')} quarantined, at most {share:.1%} of a split {why}",
+        f"{count(every, 'row')} quarantined, at most {percent(share)} of a split {why}",
         f"{over} quarantined {why}",
         Severity.ERROR,
     )
@@ -284,7 +286,9 @@ def conflicting_labels(dataset: Dataset) -> QualityCheck:
     rows = every.join(conflicting_keys(dataset), on="key", how="semi").height
     share = rows / max(1, every.height)
     blocks = share > limit
-    wrong = f"{count(rows, 'row')} ({share:.2%}) with the text of a row that has another label"
+    wrong = (
+        f"{count(rows, 'row')} ({percent(share, 2)}) with the text of a row that has another label"
+    )
     return judged(
         "conflicting_labels",
         Measured(share, limit if blocks or not rows else 0, rows),
@@ -364,7 +368,7 @@ def truncation(dataset: Dataset) -> QualityCheck:
     tokens = dataset.every("tokens")["tokens"]
     cut = int((tokens > dataset.max_length).sum())
     share = cut / max(1, len(tokens))
-    said = f"{share:.1%} of the texts are longer than"
+    said = f"{percent(share)} of the texts are longer than"
     return judged(
         "truncation",
         Measured(share, limit, cut),

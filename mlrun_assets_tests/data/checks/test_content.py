@@ -81,7 +81,7 @@ def test_years_amounts_and_scores_are_no_phone_numbers(text: str) -> None:
 def test_each_trace_is_named_and_counted(text: str, said: str) -> None:
     result = check_texts("encoding", [*SOMALI, text])
     assert result.warns
-    assert f"1 row (7.7%), by kind: {said};" in result.message.replace("8.3%", "7.7%")
+    assert f"1 row (7.7 %), by kind: {said};" in result.message.replace("8.3 %", "7.7 %")
     assert result.rows == 1
 
 
@@ -96,7 +96,7 @@ def test_rows_that_are_not_utf8_are_traces_of_a_wrong_encoding() -> None:
     dataset.splits["train"].quarantined.add(bad.reason, [bad])
     result = run_check("encoding", CHECKS["encoding"], dataset).check
     assert result.warns
-    assert "1 row (7.7%), by kind: 1 not UTF-8;" in result.message
+    assert "1 row (7.7 %), by kind: 1 not UTF-8;" in result.message
 
 
 def test_a_guessed_encoding_is_said() -> None:
@@ -166,7 +166,7 @@ def test_unknown_tokens_warn() -> None:
     result = fit([*GOOD, ("Waa qoraal kale", "a", 8, 4)])
     assert result.warns
     assert result.rows == 3
-    assert "2.4% of the tokens are unknown" in result.message
+    assert "2.4 % of the tokens are unknown" in result.message
 
 
 def test_no_rows_and_no_words() -> None:

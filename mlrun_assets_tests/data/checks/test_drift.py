@@ -64,7 +64,7 @@ def test_other_words_in_test_block() -> None:
     check = split_drift(dataset(rows_of(100, 2, vocabulary="v")))
     assert check.blocks
     assert "a classifier separates the texts" in check.message
-    assert "100% of the words are new" in check.message
+    assert "100 % of the words are new" in check.message
 
 
 def test_longer_texts_warn() -> None:

@@ -140,8 +140,8 @@ def test_mixed_rows_are_counted_by_label_and_never_block() -> None:
     result = check_texts("code_switching", [*SOMALI, MIXED])
     assert result.outcome is CheckOutcome.PASSED
     assert result.rows == 1
-    assert result.message.startswith("1 row (7.7%) in `som` and another language")
-    assert "14.3% of a" in result.message
+    assert result.message.startswith("1 row (7.7 %) in `som` and another language")
+    assert "14.3 % of a" in result.message
     assert check_texts("code_switching", SOMALI).message == "no row mixes two languages"
 
 
