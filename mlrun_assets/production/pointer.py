@@ -59,7 +59,8 @@ def promote(
     """Copy a model to a new version, check that it loads, and move the pointer to it.
 
     The digest of the files is checked before they are copied and after the pointer has moved. A
-    challenger that is already in production, undamaged, is not copied again and needs no approval.
+    challenger that is already in production, undamaged, needs no approval. Its version, or one that
+    was in production before, is not copied again.
 
     Raises:
         ProductionError: there is no approval, the files do not have the digest, the model does not
@@ -228,16 +229,17 @@ def read(production_dir: Path) -> str | None:
 def served_before(production_dir: Path, current: str) -> str | None:
     """The version that ``current`` replaced when it was deployed; None: it was the first.
 
-    A move to a version on the stack goes back to it: those above it were left, and a rollback never
-    returns to them.
+    A rollback to a version on the stack goes back to it: those above it were left, and a further
+    rollback never returns to them. A promotion puts its version on top, also one that was left.
     """
     stack: list[str] = []
+    moves = [(move.action, move.after) for move in versions.history(production_dir)]
     # The last line of the history may be lost; the pointer is always right.
-    for version in [*(move.after for move in versions.history(production_dir)), current]:
-        if version in stack:
-            del stack[stack.index(version) + 1 :]
-        else:
+    for action, version in [*moves, ("rollback", current)]:
+        if action == "promote" or version not in stack:
             stack.append(version)
+        while stack[-1] != version:
+            stack.pop()
     return stack[-2] if len(stack) > 1 else None
 
 

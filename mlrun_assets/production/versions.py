@@ -163,7 +163,8 @@ def install(
 ) -> Iterator[ProductionVersion]:
     """Copy the challenger to a new version, which is verified and loads.
 
-    It gets its name when the block ends.
+    It gets its name when the block ends. A version that was in production with the same export, and
+    is undamaged, is used again.
 
     Raises:
         ProductionError: the files are missing or differ from the recorded digest, or the id of the
@@ -178,6 +179,10 @@ def install(
         raise ProductionError(
             f"{experiment!r}: can't be a directory name; promote an experiment by its id"
         )
+    if earlier := _deployed_before(production_dir, challenger):
+        probe(model_dir_of(production_dir, earlier.version))
+        yield earlier
+        return
     numbered = (f"{experiment}-{number}" for number in count(2))
     name = next(each for each in chain([experiment], numbered) if not (root / each).exists())
     if not source.is_dir():
@@ -204,6 +209,17 @@ def install(
         probe(model_dir)
         version.save(incoming / _RECORD_FILE)
         yield version
+
+
+def _deployed_before(production_dir: Path, challenger: Challenger) -> ProductionVersion | None:
+    """An undamaged version of the challenger's export that was in production."""
+    for name in dict.fromkeys(move.after for move in reversed(history(production_dir))):
+        with suppress(ProductionError):
+            version = load_version(production_dir, name)
+            if version.is_export(challenger.experiment, challenger.digest):
+                verify(production_dir, version)
+                return version
+    return None
 
 
 def remove(production_dir: Path, name: str) -> None:

@@ -125,6 +125,39 @@ def test_an_experiment_promoted_again_gets_a_suffix_only_if_it_changed(tmp_path,
     assert (root / "current" / "weights").read_text() == "other"
 
 
+def test_an_experiment_promoted_again_after_others_is_not_copied(root, serve):
+    serve("exp_1", "exp_2")
+    rollback(root, None, BECAUSE, loads)
+    serve("exp_2")
+    assert names(root) == ["exp_1", "exp_2"] and serving(root) == "exp_2"
+    last = history(root)[-1]
+    assert (last.action, last.before, last.after) == ("promote", "exp_1", "exp_2")
+    serve("exp_1")  # promoted, not gone back to: a rollback leads to what it replaced
+    assert names(root) == ["exp_1", "exp_2"]
+    for expected in ("exp_2", "exp_1"):
+        rollback(root, None, BECAUSE, loads)
+        assert serving(root) == expected
+    with pytest.raises(ProductionError, match="nothing was deployed before exp_1"):
+        rollback(root, None, BECAUSE, loads)
+
+
+@pytest.mark.parametrize("step", ["_point", "append_line"])
+def test_a_killed_promotion_of_an_earlier_version_leaves_it(root, serve, monkeypatch, step):
+    serve("exp_1", "exp_2")
+    with monkeypatch.context() as patched:
+        patched.setattr(production, step, disk_full)
+        with pytest.raises(ProductionError, match="No space"):
+            serve("exp_1")
+    assert serving(root) == "exp_2" and names(root) == ["exp_1", "exp_2"]
+
+
+def test_a_damaged_earlier_version_is_copied_anew(root, serve):
+    serve("exp_1", "exp_2")
+    harm_files(root / "versions" / "exp_1" / "model")
+    serve("exp_1")
+    assert names(root) == ["exp_1", "exp_1-2", "exp_2"] and serving(root) == "exp_1-2"
+
+
 @pytest.mark.parametrize(
     ("probe", "said"),
     [
