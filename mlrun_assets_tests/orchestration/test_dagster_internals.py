@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import create_engine
 
 from mlrun_assets.orchestration.dagster_internals import (
     InterruptSafeLogManager,
@@ -95,3 +96,31 @@ def test_an_instance_takes_our_log_manager(tmp_path: Path, monkeypatch: pytest.M
             sys.stdout.flush()
         kept = manager.get_log_data(["run", "step"]).stdout
     assert kept is not None and b"said" in kept
+
+
+def test_events_do_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last connection that closes a database removes its log, and waits for the disk."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    @dg.op
+    def speak() -> None:
+        pass
+
+    @dg.job
+    def speaking() -> None:
+        speak()
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = speaking.execute_in_process(instance=instance)
+        logs = {file.name for file in tmp_path.rglob("*.db-wal")}
+        with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+            waits = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        assert len(instance.all_logs(run.run_id)) > 5
+    assert logs >= {"index.db-wal", f"{run.run_id}.db-wal"}
+    assert waits == 1  # NORMAL: only when a log is brought into its database
+
+
+def test_other_databases_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with create_engine(f"sqlite:///{tmp_path}/mlflow.db").connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
