@@ -321,7 +321,7 @@ def _invalid_values(error: ValidationError, document: _Document) -> list[Mistake
         if detail["type"] == "extra_forbidden":
             unknown.append(Mistake(location, _unknown_key(location)))
         elif location not in unread:
-            expected.setdefault(location, []).append(_expectation(dict(detail)))
+            expected.setdefault(location, []).append(_expectation(dict(detail), location))
     return unknown + [
         Mistake(location, " or ".join(dict.fromkeys(messages)))
         for location, messages in expected.items()
@@ -331,27 +331,49 @@ def _invalid_values(error: ValidationError, document: _Document) -> list[Mistake
 
 def _unknown_key(location: Location) -> str:
     *section, key = map(str, location)
-    model: type[BaseModel] = Config
-    for part in section:
-        model = cast("type[BaseModel]", model.model_fields[part].annotation)
-    known = list(model.model_fields)
-    if nearest := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
-        return f"unknown key; did you mean `{nearest[0]}`?"
+    known = list(_section(section).model_fields)
+    near = [name for name in known if key in name.split("_")]  # `label` for `label_column`
+    near = near or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not near:  # a key of another section
+        sections = {name: _section([name]) for name in Config.model_fields if name != "offline"}
+        elsewhere = {other: name for name, each in sections.items() for other in each.model_fields}
+        found = difflib.get_close_matches(key, elsewhere, n=1, cutoff=0.8)
+        near = [f"{elsewhere[other]}.{other}" for other in found]
+    if near:
+        names = [f"`{name}`" for name in near[:3]]
+        return f"unknown key; did you mean {' or '.join(names)}?"
     return f"unknown key; known here: {', '.join(known)}"
 
 
-def _expectation(detail: dict[str, Any]) -> str:
+def _section(path: Sequence[str]) -> type[BaseModel]:
+    model: type[BaseModel] = Config
+    for part in path:
+        model = cast("type[BaseModel]", model.model_fields[part].annotation)
+    return model
+
+
+_CONTAINERS = {
+    "tuple_type": "a list",
+    "model_type": "keys with values",
+    "dict_type": "keys with values",
+}
+
+
+def _expectation(detail: dict[str, Any], location: Location) -> str:
     kind, value = detail["type"], detail["input"]
+    if kind == "string_pattern_mismatch":
+        *section, key = map(str, location)
+        field = _section(section).model_fields[key]
+        meaning = (field.description or "").replace("\n", " ").partition(". ")[0]
+        return f"should look like `{(field.examples or [''])[0]}` ({meaning})"
     if kind == "string_type":
         typed = value is None or isinstance(value, bool | int | float)
         return "should be text" + ("; put it in quotes" if typed else "")
     if kind == "bool_type":
         word = isinstance(value, str) and value.lower() in _WORDS_FOR_FLAGS
         return "should be true or false" + (f" (`{value}` is text in YAML 1.2)" if word else "")
-    if kind == "tuple_type":
-        return "should be a list"
-    if kind in ("model_type", "dict_type"):
-        return "should be keys with values"
+    if kind in _CONTAINERS:
+        return f"should be {_CONTAINERS[kind]}"
     if kind == "too_short":
         return f"should have at least {count(detail['ctx']['min_length'], 'item')}"
     return str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
