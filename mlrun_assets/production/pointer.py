@@ -149,8 +149,8 @@ def _moved(
     move: Move, before: ProductionVersion | None, after: ProductionVersion
 ) -> ProductionRecord:
     unreadable = "" if before else ", which can't be read"
-    replaced = f"replaces {move.before}{unreadable}" if move.before else "is the first version"
-    sentence = f"{after.version} is in production and {replaced}: {move.why.rstrip('.')}."
+    replaced = f"in place of {move.before}{unreadable}" if move.before else "as the first version"
+    sentence = f"{after.version} is in production, {replaced}: {move.why.rstrip('.')}."
     return ProductionRecord(moved=True, sentence=sentence, before=before, after=after)
 
 

@@ -405,3 +405,12 @@ class RunRecords:
         """Whether the run's records show its exported model in production."""
         export, version = self.export, self.production.after if self.production else None
         return bool(export and version and version.is_export(self.manifest.id, export.digest))
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether its exported files are those of the production model it was compared with."""
+        champion = self.production.before if self.production else None
+        compared = self.evaluation.production if self.evaluation else None
+        if not (champion and compared and self.export) or compared.against != champion.version:
+            return False
+        return champion.exported == self.export.digest

@@ -299,7 +299,7 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
             f" listed in {file} first. {why}. Add them to the training split only: test rows must "
             "be a random sample."
         )
-    doubted = f" ({integer(found.doubted)} with a label that no model predicts)"
+    doubted = f": no model predicts the label of {integer(found.doubted)}"
     return Markdown(
         f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
         f"listed in {file}. {why}. Check the labels of these rows too"

@@ -354,9 +354,10 @@ def in_short(records: RunRecords) -> list[Markdown]:
     if records.in_production:
         serving = Markdown("There was no model in production to compare it with.")
     if production := evaluation.production:
-        serving = _beats(
-            production, f"the model in production ({escape(production.against)})", evaluation
-        )
+        name = f"the model in production ({escape(production.against)})"
+        serving = _beats(production, name, evaluation)
+        if records.is_champion:
+            serving = Markdown(f"It is {name}: the exported files are the same.")
     return [good, simple, serving]
 
 

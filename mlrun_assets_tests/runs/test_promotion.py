@@ -173,7 +173,7 @@ def test_of_an_experiment_that_is_gone_the_line_changes(config: LoadedConfig) ->
 
 def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedConfig) -> None:
     first = deployed(config, "first")
-    now = f"{first.id} is in production and is the first version: verdict APPROVED."
+    now = f"{first.id} is in production, as the first version: verdict APPROVED."
     assert line_and_report(config, first) == ("deployed", now)
     report = (first.directory / "report.md").read_text(encoding="utf-8")
     assert "no model in production to compare it with" in report
@@ -182,12 +182,12 @@ def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedCo
     second = finished(config, "second")
     let_deploy(second)
     assert deploy_if_approved(second, config).moved
-    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED."
+    now = f"{second.id} is in production, in place of {first.id}: verdict APPROVED."
     assert line_and_report(config, first) == ("not deployed", now)
     assert line_and_report(config, second) == ("deployed", now)
     assert advised(first) and not advised(second)
     roll_back(config, None, "wrong on the radio", "Cali")
-    now = f"{first.id} is in production and replaces {second.id}: wrong on the radio."
+    now = f"{first.id} is in production, in place of {second.id}: wrong on the radio."
     assert line_and_report(config, second) == ("not deployed", now)
     # Once more moves nothing, and leaves what is told.
     roll_back(config, first.id, "to be sure", "Cali")
@@ -221,7 +221,7 @@ def test_an_experiment_that_is_worked_on_tells_of_it_at_its_end(config: LoadedCo
     assert flags(config) == [True, True]
     unlock_experiment(first.directory)
     reconcile(config)
-    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED."
+    now = f"{second.id} is in production, in place of {first.id}: verdict APPROVED."
     assert line_and_report(config, first) == ("not deployed", now)
     assert flags(config) == [False, True]
 
@@ -244,7 +244,7 @@ def test_a_move_during_the_report_is_in_line_and_report(
     monkeypatch.setattr(closing, "write_report", moved_meanwhile)
     with run_stage(Stage(first, config, "run-1", print), "deployment_report"):
         complete_experiment(first, config, "run-1")
-    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED."
+    now = f"{second.id} is in production, in place of {first.id}: verdict APPROVED."
     assert line_and_report(config, first) == ("not deployed", now)
     assert flags(config) == [False, True]
 
@@ -267,7 +267,7 @@ def test_what_a_killed_promotion_did_not_write_is_written_by_the_next_command(
         roll_back(config, second.id, "to be sure", "Cali")
     else:
         assert not promote_by_hand(second, config, None, "Cali").moved
-    now = f"{second.id} is in production and replaces {first.id}: verdict APPROVED."
+    now = f"{second.id} is in production, in place of {first.id}: verdict APPROVED."
     assert line_and_report(config, first) == ("not deployed", now)
     assert line_and_report(config, second) == ("deployed", now)
 
@@ -313,7 +313,7 @@ def test_a_move_whose_report_can_not_be_written_is_made_and_told_later(
     assert f"`mlrun-assets rollback --to {first.id} --reason WHY`" in str(error.value)
     assert [move.after for move in history(config.production_dir)] == [first.id]
     roll_back(config, first.id, "room again", "Hodan")
-    assert line_and_report(config, first)[1].endswith("is the first version: verdict APPROVED.")
+    assert line_and_report(config, first)[1].endswith("as the first version: verdict APPROVED.")
 
 
 def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(

@@ -186,8 +186,9 @@ def test_power(dataset: Dataset) -> QualityCheck:
     counts = labels.value_counts()["count"].to_numpy().astype(np.int64)
     balanced = int(round(rows_behind_macro_average(counts), 6))
     f1 = smallest_difference(balanced, quality.test_discordance)
-    shown = f"differences of {_points(accuracy)} or more ({_points(f1)} of macro-F1)"
-    shown = "no difference at all" if accuracy is None else shown
+    points, f1_points = _points(accuracy), _points(f1)
+    both = points if points == f1_points else f"{points} of accuracy and {f1_points} of macro-F1"
+    shown = "no difference at all" if accuracy is None else f"differences of {both} or more"
     said = f"this test split of {count(len(labels), 'row')} can show {shown}"
     limit, wanted = quality.max_detectable_difference, quality.wanted_detectable_difference
     # Without a difference that the rows can show, 1.0: none between two scores is larger.
@@ -198,7 +199,8 @@ def test_power(dataset: Dataset) -> QualityCheck:
     share = max(1.0, len(labels) / max(1, balanced))
     more = rows_to_show(wanted, quality.test_discordance) * share - len(labels)
     if more > 0:
-        said += f"; for {_points(wanted)} label about {100 * math.ceil(round(more) / 100)} more"
+        about = f"about {100 * math.ceil(round(more) / 100):,} more test rows"
+        said += f"; to show {_points(wanted)}, label {about}"
     return judged("test_power", measured, said)
 
 

@@ -239,10 +239,10 @@ def test_truncation_warns() -> None:
     ("labels", "settings", "value", "said"),
     [
         ("ab" * 147, {}, 0.0535, "this test split of 294 rows can show differences of 5.5 points "
-         "or more (5.5 points of macro-F1); for 3 points label about 700 more"),
-        ("a" * 950 + "b" * 50, {}, 0.0656, "3 points or more (7 points of macro-F1)"),
+         "or more; to show 3 points, label about 700 more test rows"),
+        ("a" * 950 + "b" * 50, {}, 0.0656, "3 points of accuracy and 7 points of macro-F1 or more"),
         ("ab" * 147, {"max_detectable_difference": 0.03, "wanted_detectable_difference": 0.06},
-         0.0535, "(5.5 points of macro-F1)"),
+         0.0535, "differences of 5.5 points or more"),
         ("ab", {}, 1.0, "no difference at all"),
         ("", {}, 1.0, "of 0 rows"),
     ],
@@ -255,7 +255,7 @@ def test_what_a_test_split_can_show(
     assert result.warns
     assert result.value == pytest.approx(value, abs=0.0005)
     assert said in result.message
-    assert ("label about" in result.message) is ("wanted_detectable_difference" not in settings)
+    assert ("to show" in result.message) is ("wanted_detectable_difference" not in settings)
 
 
 def test_a_large_test_split_passes() -> None:
