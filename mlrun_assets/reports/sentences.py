@@ -354,10 +354,10 @@ def in_short(records: RunRecords) -> list[Markdown]:
     if records.in_production:
         serving = Markdown("There was no model in production to compare it with.")
     if production := evaluation.production:
-        name = f"the model in production ({escape(production.against)})"
-        serving = _beats(production, name, evaluation)
+        champion = f"the model in production ({escape(production.against)})"
+        serving = _beats(production, champion, evaluation)
         if records.is_champion:
-            serving = Markdown(f"It is {name}: the exported files are the same.")
+            serving = Markdown(f"It is {champion}: the exported files are the same.")
     return [good, simple, serving]
 
 

@@ -16,6 +16,7 @@ from mlrun_assets.config import LoadedConfig
 from mlrun_assets.errors import (
     ComparisonError,
     ConfigError,
+    ExperimentError,
     MlrunError,
     ProductionError,
     ReportUpdateError,
@@ -33,6 +34,7 @@ from mlrun_assets.records import (
     ExportRecord,
     ProductionRecord,
     ProductionVersion,
+    Status,
     Verdict,
 )
 from mlrun_assets.reports.model_card import write_model_card
@@ -75,11 +77,12 @@ def promote_by_hand(
     """Deploy the experiment's model because a person asks; an approved one needs no reason.
 
     Raises:
-        RecordError: the experiment has no exported and evaluated model.
+        ExperimentError: the experiment has no exported and evaluated model.
         ProductionError: a reason is needed and missing (the verdict is not APPROVED, or production
             has changed since the comparison), or the move failed.
         ReportUpdateError: the model was deployed, but a registry line or report was not updated.
     """
+    _require_model(experiment)
     approve = _approval(experiment, (reason or "").strip() or None, by)
     record = promote(config.production_dir, challenger_of(experiment, config), approve, probe)
     _update_reports_and_mlflow(config, record)
@@ -148,6 +151,25 @@ def user_name() -> str:
 def probe(model_dir: Path) -> None:
     """Load the model in a fresh process and predict one text; raises `ExportError` if it fails."""
     probe_transformers(model_dir, ["Tani waa tijaabo."])
+
+
+_REMEDIES = {
+    Status.RUNNING: "wait until it ends, or, if it was killed, continue it with `{resume}`",
+    Status.BLOCKED: "correct the data, then start a new run",
+}
+
+
+def _require_model(experiment: Experiment) -> None:
+    needed = (EvaluationRecord, ExportRecord, DecisionRecord)
+    if all(experiment.paths.record(kind.asset).exists() for kind in needed):
+        return
+    status = experiment.manifest.status
+    remedy = _REMEDIES.get(status, "continue it with `{resume}`")
+    resume = f"mlrun-assets run --resume {experiment.id}"
+    raise ExperimentError(
+        f"{experiment.id}: has no evaluated model (the run is {status}); "
+        f"{remedy.format(resume=resume)}"
+    )
 
 
 def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:

@@ -14,7 +14,13 @@ import polars as pl
 import pytest
 
 from mlrun_assets.config import DataConfig, LoadedConfig
-from mlrun_assets.errors import ComparisonError, MlrunError, ProductionError, ReportUpdateError
+from mlrun_assets.errors import (
+    ComparisonError,
+    ExperimentError,
+    MlrunError,
+    ProductionError,
+    ReportUpdateError,
+)
 from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
@@ -122,6 +128,29 @@ def test_against_the_verdict_or_without_a_comparison_a_reason_is_needed(
     for experiment in (second, third):
         promote_by_hand(experiment, config, "better on the radio", "Hodan")
     assert [move.forced for move in history(config.production_dir)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (
+            Status.RUNNING,
+            "wait until it ends, or, if it was killed, continue it with `mlrun-assets",
+        ),
+        (Status.BLOCKED, "correct the data"),
+        (Status.FAILED, "continue it with `mlrun-assets run --resume exp_"),
+    ],
+)
+def test_a_run_without_a_model_says_what_to_do(
+    config: LoadedConfig, status: Status, remedy: str
+) -> None:
+    experiment = finished(config, "first")
+    experiment.update(status=status)
+    experiment.paths.record(ExportRecord.asset).unlink()
+    with pytest.raises(
+        ExperimentError, match=f"no evaluated model .the run is {status}.; {remedy}"
+    ):
+        promote_by_hand(experiment, config, "I like it", "Hodan")
 
 
 def test_a_model_that_was_compared_with_what_serves_needs_no_reason(config: LoadedConfig) -> None:
