@@ -70,6 +70,8 @@ def init(directory: Path, source: Path | None, text: str | None, label: str | No
         raise ConfigError(f"{directory} is a file; name a directory")
     if config.exists():
         raise ConfigError(f"{config} exists already; edit it, or name another directory")
+    if text and text == label:
+        raise ConfigError(f"--text and --label both name `{text}`; they are two columns")
     if source is None:
         if text or label:
             raise ConfigError("--text and --label name columns of a file: add --from FILE")
@@ -146,6 +148,8 @@ def _config_for(found: Proposal) -> str:
 
 def _show_proposal(found: Proposal, source: Path) -> None:
     """Print what the config assumes, with three example rows."""
+    from mlrun_assets.data.splitting import ROWS_NEEDED
+
     labels = listed((f"{label} {rows:,}" for label, rows in found.labels.most_common()), most=8)
     guess = "unknown; set data.language in the config"
     if found.language_share:
@@ -169,6 +173,9 @@ def _show_proposal(found: Proposal, source: Path) -> None:
     show_columns(rows)
     show("\nexamples")
     show_columns(found.examples)
+    scarce = [label for label, rows in found.labels.items() if rows < sum(ROWS_NEEDED[:2])]
+    if found.whole and scarce:
+        note(f"too few rows of {listed(scarce, most=3)}: `split` needs two for train, one for val")
     if all(label.lstrip("-").isdigit() for label in found.labels):
         note("the labels are numbers; data.labels in the config names them, the one for 0 first")
 

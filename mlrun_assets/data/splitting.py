@@ -39,7 +39,7 @@ from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds, RowNum
 MOST_MB = 200.0  # of the files together: all rows are in memory, with 30 times the bytes
 FRACTIONS = (0.7, 0.15, 0.15)
 UNLABELLED_ROW = "missing label"
-_ROWS_NEEDED = (LEARNABLE_ROWS, 1, 1)  # of each label, by split
+ROWS_NEEDED = (LEARNABLE_ROWS, 1, 1)  # of each label, by split
 
 
 class Options(NamedTuple):
@@ -327,7 +327,7 @@ class _Filling:
             clusters, counts = by_label.indices[own], by_label.data[own]
             # The largest to train, the smallest to val and test.
             ranked = clusters[np.lexsort((self._order[clusters], counts))]
-            for split, needed in enumerate(_ROWS_NEEDED):
+            for split, needed in enumerate(ROWS_NEEDED):
                 for cluster in ranked[::-1] if split == 0 else ranked:
                     if self._have[label, split] >= needed:
                         break
@@ -375,7 +375,7 @@ def _check_coverage(
     numbered = rows.with_columns(cluster=pl.Series(clusters))
     lacking = []
     for label, counts in totals.items():
-        if any(have < need for have, need in zip(counts[:2], _ROWS_NEEDED, strict=False)):
+        if any(have < need for have, need in zip(counts[:2], ROWS_NEEDED, strict=False)):
             own = numbered.filter(pl.col("label") == label)
             file, line, apart = own["file"][0], own["line"][0], own["cluster"].n_unique()
             together = f" in {count(apart, 'group')}" if apart < own.height else ""

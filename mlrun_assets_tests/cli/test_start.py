@@ -95,6 +95,15 @@ def test_a_spreadsheet_in_windows_1252_becomes_splits_in_utf8(
     assert '"sport d\u2019été"' in (tmp_path / "my/data/train.jsonl").read_text("utf-8")
 
 
+def test_labels_that_can_not_be_split_are_named_at_once(tmp_path: Path, call: Call) -> None:
+    labels = ["farming"] * 3 + ["health"] * 2 + ["sports"]
+    lines = [f"Qoraal kale oo ku saabsan {n},{label}" for n, label in enumerate(labels)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]), "utf-8")
+    begun = call("init", "--from", "rows.csv", cwd=tmp_path)
+    assert begun.returncode == 0
+    assert "too few rows of health, sports: `split` needs two" in begun.stderr
+
+
 def test_the_sample_project_has_the_config_of_the_repository(tmp_path: Path, call: Call) -> None:
     begun = call("init", "demo", cwd=tmp_path)
     assert begun.returncode == 0, begun.stderr
@@ -129,6 +138,7 @@ def test_the_sample_project_has_the_config_of_the_repository(tmp_path: Path, cal
         (("split", "{rows}", "--output", "out", "--add"), "no such file to add rows to"),
         (("split", "missing.csv", "--output", "out"), "no such file"),
         (("init", "--text", "a"), "add --from FILE"),
+        (("init", "--from", "{rows}", "--text", "topic", "--label", "topic"), "two columns"),
         (("init", "--from", "missing.csv"), "no such file"),
         (("init", "{rows}"), "is a file"),
     ],
