@@ -113,7 +113,7 @@ def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
     "a line of JSON with `label` and `probability`; an input column with the same name is renamed, "
     "for example from `label` to `input_label`. If the model has a confidence threshold "
     "(deployment.min_precision), `accepted` is true or false. Probabilities are rounded to the "
-    "digits that bfloat16 can support; --explain gives six decimals.",
+    "digits that are reliable; --explain computes six decimals.",
     'predict "Kooxda kubadda ayaa guulaysatay"',
     "predict new.jsonl --output labelled.jsonl",
     "predict new.csv --explain",

@@ -353,8 +353,8 @@ def list_versions(config: LoadedConfig, json: bool) -> None:
 @command(
     "compare",
     "Compare models side by side. Shows what differs, and paired tests on the same test rows. "
-    "MODEL is an experiment or a version of production, by its name or id. With one, compare "
-    "production with it; with none, the version that it replaced with production.",
+    "MODEL is an experiment or a version of production, by its name or id. One MODEL is compared "
+    "with production. With none, production is compared with the version before it.",
     "compare",
     "compare baseline-v2",
     "compare baseline-v1 baseline-v2 baseline-v3",

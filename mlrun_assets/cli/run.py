@@ -38,7 +38,8 @@ EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CA
 
 @command(
     "run",
-    "Run everything, from data to the report.",
+    "Run everything, from data to the report. NAME is what `show`, `compare` and `promote` call "
+    "the run; without it, use its id.",
     "run baseline-v2",
     "run --fast",
     "run --set training.epochs=2",
@@ -179,7 +180,8 @@ def _until_ctrl_c(call: list[str], environment: dict[str, str]) -> None:
 @click.argument("experiment", shell_complete=complete_names)
 @click.option(
     "--reason",
-    help="The reason. Required if the verdict is not APPROVED or production has moved since.",
+    help="The reason, for the history. Required if the verdict is not APPROVED, or if production "
+    "has changed since the run.",
 )
 @with_config
 def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:

@@ -51,9 +51,9 @@ def _bad_input() -> Iterator[None]:
 
 @command(
     "init",
-    "Start a project in DIR. Writes ml_config.yaml, and a sample of labelled rows. With --from, "
-    "writes a config for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a directory of "
-    "these), whose columns and language it finds. Nothing is overwritten.",
+    "Start a project in DIR, or here. Writes ml_config.yaml, and a sample of labelled rows. With "
+    "--from, writes a config for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a "
+    "directory of these), whose columns and language it finds. Nothing is overwritten.",
     "init demo",
     "init my --from rows.csv",
     "init my --from rows.csv --label topic",
@@ -61,8 +61,8 @@ def _bad_input() -> Iterator[None]:
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=".")
 @click.option("--from", "source", metavar="FILE", type=click.Path(path_type=Path),
               help="Labelled rows of your own.")  # fmt: skip
-@click.option("--text", metavar="COLUMN", help="The column of the text in FILE.")
-@click.option("--label", metavar="COLUMN", help="The column of the label in FILE.")
+@click.option("--text", metavar="COLUMN", help="The column of the text. Default: guessed.")
+@click.option("--label", metavar="COLUMN", help="The column of the label. Default: guessed.")
 def init(directory: Path, source: Path | None, text: str | None, label: str | None) -> None:
     """Write the config, and print what was assumed and the next commands."""
     config = directory / DEFAULT_CONFIG_FILE
@@ -195,13 +195,15 @@ def _show_proposal(found: Proposal, source: Path) -> None:
 )
 @click.option("--fractions", nargs=3, type=float, metavar="TRAIN VAL TEST",
               help="Default: 0.7 0.15 0.15; with --add, those of the splits.")  # fmt: skip
-@click.option("--group", metavar="COLUMN", help="Default: data.group_column of the config.")
+@click.option("--group", metavar="COLUMN", help="Rows with the same value, such as an "
+              "author, stay in one split. Default: data.group_column of the config.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True,
               help="Another seed gives other splits.")  # fmt: skip
 @click.option("--add", is_flag=True, help="Add the rows to the splits that exist. No earlier row "
               "is moved; a near-duplicate of one goes into its split.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Write train.jsonl, val.jsonl and test.jsonl there.")  # fmt: skip
+              help="Write train.jsonl, val.jsonl and test.jsonl there. Default: the files that "
+              "the config names.")  # fmt: skip
 @with_config
 def split(  # noqa: PLR0913  click gives every option by its name
     config: LoadedConfig,

@@ -47,8 +47,8 @@ def explain(
 ) -> list[list[Answer]]:
     """For each text the words that moved its label most, the strongest first (occlusion).
 
-    Each has the ``words``, the ``position`` of the first, the ``probability`` of the label without
-    them, and its ``change`` in log-probability: below zero, the words support the label.
+    Each has the ``text`` of the words, the ``position`` of the first, the ``probability_without``
+    them of the label, and its ``change`` in log-probability: below zero, they support the label.
 
     Args:
         texts: in normal form, so that a space separates words.
@@ -87,10 +87,10 @@ def _strongest(
     changes = np.log(np.maximum(left, _LEAST)) - np.log(max(whole, _LEAST))
     return [
         {
-            "words": " ".join(words[slice(*spans[place])]),
+            "text": " ".join(words[slice(*spans[place])]),
             "position": spans[place][0],
             "change": round(float(changes[place]), 4),
-            "probability": round(float(left[place]), 6),
+            "probability_without": round(float(left[place]), 6),
         }
         for place in np.argsort(-np.abs(changes), kind="stable")[:MOST_INFLUENCES]
     ]

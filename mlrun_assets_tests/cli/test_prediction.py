@@ -66,8 +66,8 @@ def test_explain_names_the_words_that_decide_in_the_form_that_was_learned(predic
     called = predict("-", "--explain", piped=lines({"text": plain}, {"text": irregular}))
     first, second = called.answers
     strongest, next_one, *_ = first["words"]
-    assert (strongest["words"], strongest["position"]) == ("gool", 2)
-    assert strongest["change"] < -0.1 and strongest["probability"] < first["probability"]
+    assert (strongest["text"], strongest["position"]) == ("gool", 2)
+    assert strongest["change"] < -0.1 and strongest["probability_without"] < first["probability"]
     assert abs(strongest["change"]) > 2 * abs(next_one["change"])
     assert second == {**first, "text": irregular}
 

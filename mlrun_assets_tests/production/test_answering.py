@@ -178,9 +178,9 @@ def test_no_rows_are_no_question() -> None:
 
 def test_the_words_that_moved_the_label_come_first_with_what_is_left_without_them() -> None:
     words = answered([row("waa gool iyo beer")], explanation=True)[0]["words"]
-    assert [(word["words"], word["position"]) for word in words[:2]] == [("beer", 3), ("gool", 1)]
+    assert [(word["text"], word["position"]) for word in words[:2]] == [("beer", 3), ("gool", 1)]
     # Farming, by odds of 2 - 1; without `beer` they are -1, without `gool` 2.
-    assert words[0]["probability"] == pytest.approx(0.268941)
+    assert words[0]["probability_without"] == pytest.approx(0.268941)
     assert words[0]["change"] == pytest.approx(np.log(0.268941 / 0.731059), abs=1e-4)
     assert words[1]["change"] == pytest.approx(np.log(0.880797 / 0.731059), abs=1e-4)
     assert [word["change"] for word in words[2:]] == [0.0, 0.0]
@@ -197,5 +197,5 @@ def test_a_long_text_is_taken_apart_into_no_more_windows_than_said(count: int) -
     assert sum(left_out) == min(count, WORDS_EXPLAINED)
     strongest = window[0]["words"][0]
     if count <= WORDS_EXPLAINED:
-        assert strongest["words"].split()[-1] == "gool"
+        assert strongest["text"].split()[-1] == "gool"
         assert strongest["position"] <= count - 1 < strongest["position"] + max(left_out)
