@@ -14,14 +14,13 @@ from pydantic import Field
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data import validation
 from mlrun_assets.data.sources import digest_sources, source_paths
-from mlrun_assets.errors import ConfigError, DataBlockedError, DataError
+from mlrun_assets.errors import DataBlockedError, DataError
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import (
     VERDICT_TAG,
     MlRun,
-    for_ui,
     plain_errors,
     tag_run,
     visibly,
@@ -184,13 +183,12 @@ class Cursor:
     "does a changed config.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
-    """Request a run for each new content of the data files."""
+    """Request a run for each new content of the data files. A wrong config is a failed tick."""
     cursor = Cursor.parse(context.cursor)
-    try:
+    with plain_errors():
         config = ml_run.load_config()
+    try:
         sources = source_paths(config)
-    except ConfigError as error:
-        return _skip(for_ui(str(error)), cursor)
     except DataError as error:
         return _skip(f"data not complete yet: {error}", cursor)
     by_split = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_shared.error import DagsterError
 
 from mlrun_assets.config import load_config
 from mlrun_assets.experiment import Experiment, unlock_experiment
@@ -165,14 +166,22 @@ def test_local_files_beside_urls_are_compared(ticks: Ticks) -> None:
     assert len(ticks.fired()) == 1
 
 
-def test_missing_files_a_wrong_config_and_urls_are_reasons_to_skip(ticks: Ticks) -> None:
+def test_missing_files_and_urls_are_reasons_to_skip(ticks: Ticks) -> None:
     (ticks.config.parent / "data/test.jsonl").unlink()
     assert "not complete yet" in str(ticks.tick().skip_reason)
-    ticks.config.write_text("modle: {}\n")
-    assert "did you mean `model`" in str(ticks.tick().skip_reason)
     urls = {f"{split}_path": f"memory://{split}.jsonl" for split in ("train", "val", "test")}
     ticks.config.write_text(json.dumps({"data": urls}))
     assert "not watched" in str(ticks.tick().skip_reason)
+
+
+def test_a_wrong_config_is_a_failed_tick_and_changes_no_state(ticks: Ticks) -> None:
+    assert ticks.fired() == []
+    right = ticks.config.read_text()
+    ticks.config.write_text("modle: {}\n")
+    with pytest.raises(DagsterError, match="did you mean `model`"):
+        ticks.tick()
+    ticks.config.write_text(right)
+    assert len(ticks.fired()) == 1
 
 
 def test_a_cursor_that_can_not_be_read_is_a_fresh_one() -> None:
