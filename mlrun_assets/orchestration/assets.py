@@ -77,7 +77,7 @@ with warnings.catch_warnings(category=dg.BetaWarning, action="ignore"):
     )
     def raw_files(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.ObserveResult]:
         """Digests of the data files; files at a URL have none before they are fetched."""
-        with plain_errors():
+        with plain_errors(context.run):
             config = ml_run.load_config()
             for split in (*SPLITS, AUXILIARY):
                 key = dg.AssetKey(f"raw_{split}")
@@ -134,7 +134,7 @@ def experiment(
     context: dg.AssetExecutionContext, config: ExperimentConfig, ml_run: MlRun
 ) -> dg.MaterializeResult:
     """The experiment of this run: its directory, frozen config, environment and earlier runs."""
-    with plain_errors():
+    with plain_errors(context.run):
         current = ml_run.load_config(config.overrides)
         read_production(current.production_dir)  # a broken pointer fails now, not after training
         if ml_run.experiment_id:
@@ -329,7 +329,7 @@ def deployment_report(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.Ma
 )
 def predictions(context: dg.AssetExecutionContext, ml_run: MlRun) -> Iterator[dg.MaterializeResult]:
     """The rows of data.predict_path, labelled by the production model."""
-    with plain_errors():
+    with plain_errors(context.run):
         current = ml_run.load_config()
         # `context.selected_asset_keys` has the assets of this step only.
         selected = context.job_def.asset_layer.selected_asset_keys

@@ -51,7 +51,7 @@ class MlRun(dg.ConfigurableResource):
     @contextmanager
     def stage(self, context: dg.AssetExecutionContext) -> Iterator[Stage]:
         """Run the body of the asset of ``context`` as a stage of its experiment."""
-        with plain_errors("cancelled; to continue this run: Re-execute, From failure"):
+        with plain_errors(context.run):
             current = self.load_config()
             experiment = self._find(current, context)
             config = experiment.config(current)
@@ -117,14 +117,22 @@ def visibly(log: Callable[[str], None]) -> ProgressCallback:
 
 
 @contextmanager
-def plain_errors(cancelled: str = "cancelled") -> Iterator[None]:
-    """Show an error of this package or of the file system, or an interrupt, without a stack."""
+def plain_errors(run: dg.DagsterRun | None = None) -> Iterator[None]:
+    """Show an error of this package or of the file system, or an interrupt, without a stack.
+
+    ``run`` is that of an asset, which the command line may have started. Jobs that are no run of
+    the graph, and the sensor, are of the UI.
+    """
+    # Dagster knows where the UI's own runs come from, and can repeat only these.
+    in_ui = run is None or run.remote_job_origin is not None
     try:
         yield
     except (MlrunError, OSError) as error:
-        raise error_without_stack(for_ui(message_of(error)), type(error).__name__) from error
+        message = for_ui(message_of(error)) if in_ui else message_of(error)
+        raise error_without_stack(message, type(error).__name__) from error
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
-        raise interrupt_without_stack(cancelled) from error
+        how = "Re-execute, From failure" if in_ui else "`mlrun-assets run --resume`"
+        raise interrupt_without_stack(f"cancelled; to continue: {how}") from error
 
 
 # Commands and options that a message may name, and the job, field or menu of the UI in their place.

@@ -261,8 +261,8 @@ STAGES = {
     "tech_debt": "tech-debt registry",
 }
 _CONTINUE = (
-    "Continue it with `mlrun-assets run --resume {id}`, or in Dagster: Re-execute, From failure. "
-    "Training resumes from the newest sound checkpoint."
+    "Continue it with `mlrun-assets run --resume {id}`, or, if it was started in Dagster's UI, "
+    "there: Re-execute, From failure. Training resumes from the newest sound checkpoint."
 )
 _NEXT = {
     Status.BLOCKED: "Fix the data as the checks under Data describe, or change their thresholds "

@@ -6,14 +6,17 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_shared.error import DagsterError
 
 from mlrun_assets.config import LoadedConfig, load_config
 from mlrun_assets.definitions import defs
-from mlrun_assets.orchestration.resources import for_ui
+from mlrun_assets.errors import ConfigError
+from mlrun_assets.orchestration.resources import for_ui, plain_errors
 from mlrun_assets.production.versions import history
 from mlrun_assets.records import Verdict
 from mlrun_assets_tests.examples import ROOT, MakeProject, finished, project
@@ -87,6 +90,22 @@ def test_the_launchpad_opens_with_what_a_person_gives() -> None:
         shown = definition.run_config["ops"]
         assert {op: set(config["config"]) for op, config in shown.items()} == ops
         assert dg.validate_run_config(definition, definition.run_config)
+
+
+@pytest.mark.parametrize(
+    ("origin", "names"),
+    [
+        (None, ["`mlrun-assets run --resume`", "--config"]),
+        (object(), ["Re-execute, From failure", "the field `config_file`"]),
+    ],
+)
+def test_a_message_fits_where_the_run_was_started(origin: object, names: list[str]) -> None:
+    raised = (KeyboardInterrupt(), ConfigError("no such file; name another one with --config"))
+    for error, name in zip(raised, names, strict=True):
+        run: Any = SimpleNamespace(remote_job_origin=origin)
+        with pytest.raises(DagsterError, match=name) as caught, plain_errors(run):
+            raise error
+        assert isinstance(caught.value, KeyboardInterrupt) is isinstance(error, KeyboardInterrupt)
 
 
 @pytest.mark.parametrize(
