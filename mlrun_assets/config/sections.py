@@ -252,6 +252,7 @@ class ReportsConfig(Section):
     """The place and the content of the reports."""
 
     dir: Text = setting(".claude/reports", example="reports")
-    """Directory of the registries and the reports."""
+    """Directory of the registries and the reports. The default is hidden, so that a project shows
+    only what people work on. Set another one before the first run."""
     show_text: Flag = setting(False, example=True)
     """Quote texts of the data in the reports. Check that the licence of the data allows it."""
