@@ -13,10 +13,12 @@ import dagster as dg
 import pytest
 from ruamel.yaml import YAML
 
+from mlrun_assets.config import load_config
 from mlrun_assets.definitions import defs
+from mlrun_assets.experiment import all_experiments
 from mlrun_assets.orchestration import assets
 from mlrun_assets.runs import MADE_FROM, STAGE_RECORDS, dependants
-from mlrun_assets_tests.examples import ROOT
+from mlrun_assets_tests.examples import ROOT, MakeProject
 
 EDGES = {
     "experiment": {"raw_auxiliary", "raw_test", "raw_train", "raw_val"},
@@ -120,7 +122,9 @@ def test_a_run_without_its_data_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_workspace_and_project_name_the_same_location() -> None:
-    workspace = YAML(typ="safe").load(ROOT / "workspace.yaml")["load_from"][0]
+    file = ROOT / "workspace.yaml"
+    assert file.read_text() == (ROOT / "mlrun_assets/workspace.yaml").read_text()
+    workspace = YAML(typ="safe").load(file)["load_from"][0]
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     project, newer = tools["dagster"], tools["dg"]["project"]
     assert workspace["python_module"]["module_name"] == project["module_name"]
@@ -138,6 +142,17 @@ def test_dg_finds_the_definitions_without_a_variable() -> None:
     assert {asset["asset_key"] for asset in listed["assets"]} >= set(EDGES)
     jobs = {"ml_run", "check_data", "compare", "promote", "rollback"}
     assert {job["name"] for job in listed["jobs"]} == jobs
+
+
+@pytest.mark.slow
+def test_dg_launches_assets_in_any_project(make_project: MakeProject, dagster_home: Path) -> None:
+    dg_command = Path(sys.executable).parent / "dg"
+    if not dg_command.exists():
+        pytest.skip("dg is not installed: pip install dagster-dg-cli")
+    config = make_project()
+    launch = [dg_command, "launch", "-m", "mlrun_assets.definitions", "--assets", "experiment"]
+    subprocess.check_call(launch, cwd=config.parent)
+    assert all_experiments(load_config(config).experiments_dir)
 
 
 def test_the_stages_their_order_and_their_records() -> None:

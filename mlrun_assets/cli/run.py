@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
+import mlrun_assets
 from mlrun_assets.api import dagster_home, execute
 from mlrun_assets.cli import (
     command,
@@ -137,7 +139,9 @@ def ui(config: LoadedConfig, port: int, host: str) -> None:
         environment[CONFIG_VARIABLE] = str(config.file)
     # Without -W, it first prints that `dg dev` has replaced it.
     call = [sys.executable, "-W", "ignore:Function", "-m", "dagster", "dev"]
-    call += ["-m", "mlrun_assets.definitions", "--host", host, "--port", str(port)]
+    # It names the code location as `dg dev` does: sensors stay on, and runs can be repeated there.
+    workspace = Path(mlrun_assets.__file__).with_name("workspace.yaml")
+    call += ["--workspace", str(workspace), "--host", host, "--port", str(port)]
     _until_ctrl_c(call, environment)
     raise MlrunError("Dagster's UI has ended by itself; the lines above say why")
 

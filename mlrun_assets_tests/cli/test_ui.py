@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlrun_assets_tests.cli.conftest import Called
+from mlrun_assets_tests.examples import ROOT
 
 Call = Callable[..., Called]
 Start = tuple[list[str], dict[str, str]]
@@ -43,7 +44,7 @@ def test_dagster_is_started_for_the_project(
     assert ended.returncode == 1 and "has ended by itself" in ended.stderr
     ((command, environment),) = started
     assert command[0] == sys.executable and command[3:] == [
-        *("-m", "dagster", "dev", "-m", "mlrun_assets.definitions"),
+        *("-m", "dagster", "dev", "--workspace", str(ROOT / "mlrun_assets/workspace.yaml")),
         *("--host", "127.0.0.1", "--port", port),  # it has no login
     ]
     home = tmp_path / "my"
