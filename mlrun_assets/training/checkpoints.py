@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ TIME_FILE = "training_time.json"
 class SealedCheckpoints(TrainerCallback):
     """Seals a checkpoint once it is complete, then removes all others except the best.
 
+    A thread does this beside the next steps, as it waits for the disk. It ends before the next
+    checkpoint is written, so at most one is not sealed. Call `close` at the end.
+
     In a long epoch checkpoints are also written within the epoch, ten minutes after the last one.
     With several processes they are not: the clocks of the processes would have to agree.
     """
@@ -30,15 +34,19 @@ class SealedCheckpoints(TrainerCallback):
     def __init__(self, job_digest: str, time_taken: TrainingTime) -> None:
         self._job_digest, self._time_taken = job_digest, time_taken
         self._last = time.monotonic()
+        self._thread = ThreadPoolExecutor(1)
+        self._sealing: Future[None] | None = None
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         within_epoch = (state.epoch or 0.0) % 1 > 0
         due = time.monotonic() - self._last >= SECONDS_BETWEEN_CHECKPOINTS
         if within_epoch and due and args.world_size == 1:
+            self._wait()
             # A checkpoint lacks the loss since the last log entry, so the loss is logged first.
             control.should_log = control.should_save = True
 
     def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        self._wait()
         control.should_log = True
 
     def on_save(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
@@ -47,9 +55,29 @@ class SealedCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             self._time_taken.save_in(checkpoint)
-            seal(checkpoint, self._job_digest)
-            remove_others(checkpoint)
+            self._sealing = self._thread.submit(self._seal, checkpoint)
         self._last = time.monotonic()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self._wait()
+
+    def close(self) -> None:
+        """Wait until the last checkpoint is sealed.
+
+        Raises:
+            OSError: it can't be, as in the hooks.
+        """
+        with self._thread:
+            self._wait()
+
+    def _seal(self, checkpoint: Path) -> None:
+        seal(checkpoint, self._job_digest)
+        remove_others(checkpoint)
+
+    def _wait(self) -> None:
+        sealing, self._sealing = self._sealing, None
+        if sealing:
+            sealing.result()
 
 
 class TrainingTime:

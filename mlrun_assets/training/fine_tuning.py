@@ -97,7 +97,8 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
     progress_bar = Progress(progress)
     trainer = _trainer(job, arguments, model, tokenizer, (train, val))
     trainer.add_callback(progress_bar)
-    trainer.add_callback(SealedCheckpoints(job.digest, time_taken))
+    sealed_checkpoints = SealedCheckpoints(job.digest, time_taken)
+    trainer.add_callback(sealed_checkpoints)
     set_seed(recipe.seed + arguments.process_index)  # every process draws its own dropout
     with (
         quiet_transformers(),
@@ -105,6 +106,7 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         finish_wandb_run(),
         close_curves(trainer),
         explain_errors(trainer, job),
+        closing(sealed_checkpoints),
     ):
         if checkpoint and had_ended:  # only the epoch that it kept is left to load
             trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +28,13 @@ from mlrun_assets_tests.examples import changed, tiny_job
 
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_once_sealed(trainer: FineTuningTrainer, *_: object) -> None:
+    for each in trainer.callback_handler.callbacks:
+        if isinstance(each, checkpoints.SealedCheckpoints):
+            each.close()
+    die()
 
 
 def half_written(model: Any, directory: str, **_: Any) -> None:
@@ -59,12 +68,19 @@ def at(number: int, owner: Any, name: str, then: Callable[..., None] = die) -> C
     return lambda: mock.patch.object(owner, name, counted)
 
 
+@contextmanager
+def stuck_seal_in_a_step() -> Iterator[None]:
+    with at(2, *SEAL, lambda *_: time.sleep(60))(), at(15, *STEP)():
+        yield
+
+
 STEP = FineTuningTrainer, "training_step"
 SEAL = checkpoints, "seal"
 MODEL = PreTrainedModel, "save_pretrained"
 MOMENTS: dict[str, Callable[[], Any]] = {
     "before the first checkpoint": at(3, *STEP),
-    "in a step": at(15, *STEP),
+    "in a step": at(15, *STEP, die_once_sealed),
+    "in a step, before the seal": stuck_seal_in_a_step,
     "while validating": at(2, fine_tuning, "val_metrics"),
     "while a checkpoint is written": at(2, *MODEL, half_written),
     "between weights and seal": at(2, *SEAL),
@@ -75,9 +91,9 @@ MOMENTS: dict[str, Callable[[], Any]] = {
     "after the last step": at(3, *SEAL, after(checkpoints.seal)),
     "while the model is written": at(4, *MODEL, half_written),
     "when the model is written": at(1, fine_tuning, "save_model", after(fine_tuning.save_model)),
-    "patience is running out": at(15, *STEP),
+    "patience is running out": at(15, *STEP, die_once_sealed),
     "patience has run out": at(3, *SEAL, after(checkpoints.seal)),
-    "within an epoch": at(11, *STEP),
+    "within an epoch": at(11, *STEP, die_once_sealed),
 }
 
 

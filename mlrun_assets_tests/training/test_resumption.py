@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 RESUMES_FROM = {
     "before the first checkpoint": None,
     "in a step": 12,
+    "in a step, before the seal": 6,
     "while validating": 6,
     "while a checkpoint is written": 6,
     "between weights and seal": 6,
@@ -35,6 +36,7 @@ RESUMES_FROM = {
 # The result and the job of a training without and with early stopping.
 Undisturbed = dict[bool, tuple[FineTuningResult, FineTuningJob]]
 PASSED_OVER = {
+    "in a step, before the seal": ("checkpoint-12",),
     "while a checkpoint is written": ("checkpoint-12",),
     "between weights and seal": ("checkpoint-12",),
 }
