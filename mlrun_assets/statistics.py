@@ -315,7 +315,7 @@ _MOST_TIMES = 100
 def accept_threshold(
     confidences: FloatArray, right: BoolArray, min_precision: float
 ) -> float | None:
-    """The lowest confidence from which on ``min_precision`` of the labels are shown to be right.
+    """The lowest confidence above which ``min_precision`` of the labels are shown to be right.
 
     Args:
         confidences: of the predicted labels, for rows that the model was not trained on.

@@ -77,7 +77,7 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 def command(name: str, help: str, *examples: str) -> Callable[..., click.Command]:  # noqa: A002
-    """A command with examples in its help; ``help`` begins with a sentence for the list of all."""
+    """A command with examples in its help; the list of commands shows the first sentence."""
     text = {"help": help, "epilog": "\n".join(examples)}
     return click.command(name, cls=_Command, context_settings=HELP_OPTIONS, **text)
 

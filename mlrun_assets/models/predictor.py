@@ -76,7 +76,7 @@ class Predictor:
 
     @property
     def accept_confidence(self) -> float | None:
-        """The confidence from which on a label is accepted; None: there is no threshold."""
+        """The minimum confidence of a label that is accepted; None: there is no threshold."""
         return getattr(self._model.config, "accept_confidence", None)
 
     def probabilities(self, texts: list[str]) -> Probabilities:

@@ -196,8 +196,8 @@ _OUTCOMES = {
 def rule_results(rules: Iterable[RuleResult]) -> list[dg.AssetCheckResult]:
     """The outcomes of the decision's rules.
 
-    As warnings at most: a model that is rejected is no broken asset, and Dagster shows an error in
-    the same red as a crash.
+    They are warnings at most: a rejected model is not a broken asset, and Dagster shows an error
+    in the same red as a crash.
     """
     return [
         _result(

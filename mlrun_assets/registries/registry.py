@@ -194,7 +194,7 @@ def reserve_report_name(reports_dir: Path, name: str, day: str) -> str:
         ``impl-ml-run-{name}-{day}``, with ``-2``, ``-3``, … if that is taken.
 
     Raises:
-        RecordError: it would be no report name, or the registry can't be written.
+        RecordError: the name would not be a report name, or the registry can't be written.
     """
     first = f"impl-ml-run-{name}-{day}"
     check_report_name(first)

@@ -212,7 +212,7 @@ def calibration_table(evaluation: EvaluationRecord) -> Markdown:
         ["Brier score", score(found.brier), NOTHING],
         ["Matthews correlation", score(evaluation.test.mcc), NOTHING],
     ]
-    return table(["measure", ">value", ">by chance, on as many rows"], rows)
+    return table(["measure", ">value", ">if perfectly calibrated"], rows)
 
 
 def acceptance_table(evaluation: EvaluationRecord) -> Markdown:
@@ -251,10 +251,11 @@ def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
         for each in shown
         if each.confidence is None
     ]
-    rows = f" Not shown by {count(shown[0].rows, 'row')}: {', '.join(missing)}." if missing else ""
+    rows = f" {count(shown[0].rows, 'row')} do not show {' or '.join(missing)}." if missing else ""
     return Markdown(
-        "The threshold is the lowest confidence from which on the minimum precision is shown, on "
-        f"rows that were neither trained on nor in the test split. {use}{rows}"
+        "The confidence is a threshold: of the labels with at least this confidence, the minimum "
+        "precision is shown to be right. It is chosen on rows that were neither trained on nor in "
+        f"the test split. {use}{rows}"
     )
 
 

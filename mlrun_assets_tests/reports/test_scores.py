@@ -83,7 +83,7 @@ def test_a_precision_that_is_not_shown_says_how_many_rows_would(
     record = accepting(None, rows_needed=needed)
     assert "| 95 % | not shown |" in acceptance_table(record)
     sentence = acceptance_sentence(record)
-    assert f"Not shown by 520 rows: 95 % ({says}" in sentence
+    assert f"520 rows do not show 95 % ({says}" in sentence
     assert "It is not shown, so the model marks no row" in sentence
     unset = acceptance_sentence(accepting(None, configured=False))
     assert "`deployment.min_precision` is not set" in unset
