@@ -15,7 +15,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,15 @@ def _number(file: Path) -> int | None:
         return None
 
 
+def first_value(files: Iterable[Path], key: str) -> str | None:
+    """What follows ``key`` and a colon in ``files``, such as those of /proc; None: nothing."""
+    lines = (line for file in files for line in _text(file).splitlines() if line.startswith(key))
+    return next((line.partition(":")[2].strip() for line in lines), None)
+
+
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,11 @@ import pytest
 from mlrun_assets.machine import (
     IGNORED_VARIABLES,
     available_memory_bytes,
+    peak_memory_mb,
     total_memory_bytes,
     usable_cpus,
 )
+from mlrun_assets_tests.examples import ROOT
 
 GB = 2**30
 
@@ -111,6 +115,41 @@ def test_cpus_are_those_of_the_affinity_or_of_a_system_without_it(
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert usable_cpus(tmp_path / "no cgroups") == 8
     assert available_memory_bytes(tmp_path / "no cgroups") == 60 * GB
+
+
+@pytest.mark.parametrize(("system", "unit"), [("linux", 1 << 10), ("darwin", 1 << 20)])
+def test_the_peak_of_memory_is_in_the_unit_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, unit: int
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * unit))
+    assert peak_memory_mb() == 3
+
+
+# Of the documents of Python's modules: what is of Linux alone, or at least not of macOS.
+LINUX_ONLY = """
+    sched_getaffinity sched_setaffinity sched_getparam sched_setparam sched_setscheduler
+    copy_file_range splice memfd_create eventfd pidfd_open posix_fadvise posix_fallocate
+    fdatasync getrandom getxattr setxattr listxattr removexattr unshare setns pipe2 prlimit
+    RUSAGE_THREAD O_TMPFILE O_PATH O_DIRECT O_NOATIME F_SETLEASE F_NOTIFY F_OFD_SETLK
+    sigtimedwait sigwaitinfo SIGRTMIN epoll AF_NETLINK SOCK_CLOEXEC CLOCK_BOOTTIME renameat2
+    prctl
+"""
+
+
+def test_what_linux_alone_has_is_called_only_where_a_test_removes_it() -> None:
+    called = {
+        (node.attr, file.name)
+        for file in (ROOT / "mlrun_assets").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in LINUX_ONLY.split()
+    }
+    assert called == {
+        ("sched_getaffinity", "machine.py"),  # above
+        ("sched_getaffinity", "onnx_classifier.py"),  # models/test_onnx_export.py
+        ("renameat2", "files.py"),  # test_files.py
+        ("F_SETLEASE", "files.py"),
+    }
 
 
 def test_a_container_that_used_up_its_memory_has_none_left(tmp_path: Path) -> None:

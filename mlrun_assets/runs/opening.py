@@ -29,7 +29,13 @@ from mlrun_assets.experiment import (
     unlock_experiment,
 )
 from mlrun_assets.files import digest_bytes, remove_leftovers
-from mlrun_assets.machine import RECORDED_VARIABLES, total_memory_bytes, usable_cpus
+from mlrun_assets.machine import (
+    RECORDED_VARIABLES,
+    ROOT,
+    first_value,
+    total_memory_bytes,
+    usable_cpus,
+)
 from mlrun_assets.production.versions import VERSIONS_DIR
 from mlrun_assets.records import (
     CheckpointRecord,
@@ -259,30 +265,23 @@ def _is_lost(line: RunLine | None) -> bool:
 # Environment
 
 
-def observe_environment(directory: Path) -> Environment:
-    """Versions, machine, and the git commit of ``directory``."""
+def observe_environment(directory: Path, root: Path = ROOT) -> Environment:
+    """Versions, machine, and the git commit of ``directory``; ``root`` is as in `machine`."""
     changes = _git(directory, "status", "--porcelain")
-    drivers = Path("/proc/driver/nvidia/gpus")
+    drivers = root / "proc/driver/nvidia/gpus"
     return Environment(
         python=sys.version.split()[0],
         platform=platform.platform(),
         cpu_count=usable_cpus(),
         memory_gb=round(total_memory_bytes() / 2**30, 1),
         # From the driver: importing torch would take seconds.
-        accelerator=_first_value(sorted(drivers.glob("*/information")), "Model:"),
+        accelerator=first_value(sorted(drivers.glob("*/information")), "Model:"),
         packages={name: _version(name) for name in PACKAGES},
         git_commit=_git(directory, "rev-parse", "HEAD"),
         git_dirty=None if changes is None else bool(changes),
-        cpu_model=_first_value(Path("/proc").glob("cpuinfo"), "model name"),
+        cpu_model=first_value([root / "proc/cpuinfo"], "model name"),
         thread_limits={each: os.environ[each] for each in RECORDED_VARIABLES if each in os.environ},
     )
-
-
-def _first_value(files: Iterable[Path], key: str) -> str | None:
-    """What follows ``key`` and a colon in ``files``, such as those of /proc; None: nothing."""
-    texts = (file.read_text(encoding="utf-8", errors="replace") for file in files)
-    lines = (line for text in texts for line in text.splitlines() if line.startswith(key))
-    return next((line.partition(":")[2].strip() for line in lines), None)
 
 
 def _version(package: str) -> str:

@@ -276,8 +276,17 @@ def test_the_environment_has_threads_packages_and_cpu(
     assert seen.thread_limits["OMP_NUM_THREADS"] == "3"
     assert "MKL_NUM_THREADS" not in seen.thread_limits
     assert seen.packages["torch"] != "not installed"
-    if Path("/proc/cpuinfo").exists():
-        assert seen.cpu_model is None or seen.cpu_model in Path("/proc/cpuinfo").read_text()
+
+
+def test_the_environment_has_what_the_system_tells_of_its_processors(tmp_path: Path) -> None:
+    gpu = tmp_path / "proc/driver/nvidia/gpus/0/information"
+    gpu.parent.mkdir(parents=True)
+    gpu.write_text("Model: \t A100\n", encoding="utf-8")
+    (tmp_path / "proc/cpuinfo").write_text("processor: 0\nmodel name\t: EPYC\n", encoding="utf-8")
+    seen = observe_environment(tmp_path, tmp_path)
+    assert (seen.accelerator, seen.cpu_model) == ("A100", "EPYC")
+    without = observe_environment(tmp_path, tmp_path / "a system without proc, such as macOS")
+    assert (without.accelerator, without.cpu_model) == (None, None)
 
 
 # Earlier runs
