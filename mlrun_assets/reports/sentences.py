@@ -324,6 +324,8 @@ def headline(records: RunRecords) -> Markdown:
     meaning, reason = shown.meaning, "No verdict is recorded."
     if ended_early(records):
         reason = _cause(records)
+        if records.manifest.status is Status.CANCELLED:  # the others may begin with a name
+            reason = reason[:1].upper() + reason[1:]
     elif decision:
         reason = decision.sentence[:1].upper() + decision.sentence[1:]
         meaning = "this model is in production" if records.in_production else meaning

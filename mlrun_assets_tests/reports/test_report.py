@@ -74,7 +74,7 @@ def test_every_run_gives_a_sound_report_whatever_its_strings(name: str) -> None:
         (full_run(), "🔴 **REJECTED: do not deploy this model.** Test", "is below 0.820."),
         (blocked_run(), "🔴 **Blocked: the data must be fixed first.** 7", "7 rows of test"),
         (failed_run(), "🔴 **Failed: ", "trained_checkpoint: the loss is not finite"),
-        (cancelled_run(), "⚪ **Cancelled: ", "cancelled in trained_checkpoint."),
+        (cancelled_run(), "⚪ **Cancelled: ", ".** Cancelled in trained_checkpoint."),
         (empty_run(), "⚪ **Interrupted: ", "No reason"),
         (ended(r.Status.RUNNING, None), "⚪ **Running: ", "No verdict"),
     ],
@@ -93,7 +93,7 @@ def test_a_failed_run_shows_the_error_in_full_and_what_to_do() -> None:
     assert report.count("## What to do next") == 1
     assert "Continue it with `mlrun-assets run --resume exp_20261123T031500Z`" in report
     assert "The model was not evaluated." in report
-    assert render_report(cancelled_run(), {}).count("cancelled in") == 1
+    assert render_report(cancelled_run(), {}).lower().count("cancelled in") == 1
 
 
 def test_a_stage_that_was_still_running_is_shown_where_the_run_did_not_complete() -> None:
