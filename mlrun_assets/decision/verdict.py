@@ -119,10 +119,12 @@ def decide(
     same = Comparison(against=name, comparable=False, identical=True, reason=why, rows=0)
     evaluation = evaluation.model_copy(update={"production": same})
     decision = decide(evaluation, export, config, experiment)
-    if decision.verdict is not Verdict.APPROVED:
-        return decision
-    end = {"verdict": Verdict.UNCHANGED, "sentence": why, "deploys": False}
-    return decision.model_copy(update=end | {"next_steps": (), "promotion": ""})
+    steps = tuple(decision.steps_left(in_production=True))
+    changes: dict[str, object] = {"same_as": name, "next_steps": steps, "promotion": ""}
+    if decision.verdict is Verdict.APPROVED:
+        changes |= {"verdict": Verdict.UNCHANGED, "sentence": why, "deploys": False}
+        changes["next_steps"] = ()
+    return decision.model_copy(update=changes)
 
 
 def judge_scores(evaluation: EvaluationRecord, config: DeploymentConfig) -> tuple[RuleResult, ...]:

@@ -246,7 +246,7 @@ class DecisionRecord(Record):
     """The verdict and every reason for it.
 
     ``promotion`` is the one of ``next_steps`` with which a person deploys the model; empty if there
-    is none.
+    is none. ``same_as`` is the version in production if its exported files are the same.
     """
 
     asset: ClassVar[str] = "deployment_decision"
@@ -257,6 +257,7 @@ class DecisionRecord(Record):
     deploys: bool
     next_steps: tuple[str, ...]
     promotion: str = ""
+    same_as: str | None = None
 
     def steps_left(self, *, in_production: bool) -> list[str]:
         """The next steps, without a promotion of what is in production already."""
@@ -405,12 +406,3 @@ class RunRecords:
         """Whether the run's records show its exported model in production."""
         export, version = self.export, self.production.after if self.production else None
         return bool(export and version and version.is_export(self.manifest.id, export.digest))
-
-    @property
-    def is_champion(self) -> bool:
-        """Whether its exported files are those of the production model it was compared with."""
-        champion = self.production.before if self.production else None
-        compared = self.evaluation.production if self.evaluation else None
-        if not (champion and compared and self.export) or compared.against != champion.version:
-            return False
-        return champion.exported == self.export.digest

@@ -50,12 +50,22 @@ def baseline_sentence(evaluation: EvaluationRecord, baseline: BaselineRecord | N
     return _comparison(evaluation.baseline, f"the n-gram baseline{speed}", f1_name(evaluation))
 
 
-def production_sentence(evaluation: EvaluationRecord) -> Markdown:
-    """Whether the model is shown to beat the production model."""
+def production_sentence(
+    evaluation: EvaluationRecord, decision: DecisionRecord | None = None
+) -> Markdown:
+    """Whether the model is shown to beat the production model, or is this model."""
+    if decision and decision.same_as:
+        return _same(decision.same_as)
     if evaluation.production is None:
         return Markdown("There is no comparison with a model in production.")
     name = f"production ({escape(evaluation.production.against)})"
     return _comparison(evaluation.production, name, f1_name(evaluation))
+
+
+def _same(version: str) -> Markdown:
+    return Markdown(
+        f"It is the model in production ({escape(version)}): the exported files are the same."
+    )
 
 
 def _comparison(comparison: Comparison, other: str, f1: Markdown) -> Markdown:
@@ -358,8 +368,8 @@ def in_short(records: RunRecords) -> list[Markdown]:
     if production := evaluation.production:
         champion = f"the model in production ({escape(production.against)})"
         serving = _beats(production, champion, evaluation)
-        if records.is_champion:
-            serving = Markdown(f"It is {champion}: the exported files are the same.")
+    if records.decision and records.decision.same_as:
+        serving = _same(records.decision.same_as)
     return [good, simple, serving]
 
 

@@ -63,12 +63,14 @@ def test_the_model_in_production_is_not_compared_with_itself(
     rules = DeploymentConfig(auto_deploy=True)
     record = decide(evaluation, export, rules, "exp_2", champion)
     assert (record.verdict, record.deploys) == (verdict, False)
+    assert record.same_as == champion.version
+    assert not any("promote" in step for step in record.next_steps)
     for name in ("versus_production", "class_guard", "slice_guard"):
         assert rule(record, name).outcome is RuleOutcome.OFF
         assert champion.version in rule(record, name).sentence
     other = champion.model_copy(update={"digest": "sha256:other", "export_digest": None})
     compared_with = decide(evaluation, export, rules, "exp_2", other)
-    assert compared_with.verdict != "UNCHANGED"
+    assert compared_with.verdict != "UNCHANGED" and compared_with.same_as is None
 
 
 @pytest.mark.parametrize(
