@@ -78,10 +78,11 @@ def test_the_wheel_works_outside_the_repository(tmp_path: Path, tiny_encoder: Pa
     source, home, venv = tmp_path / "source", tmp_path / "home", tmp_path / "venv"
     (source / "data").mkdir(parents=True)
     home.mkdir()
-    for name in ("mlrun_assets", "data/sample"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for name in copied_into_the_container():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, symlinks=True)
+        else:
+            shutil.copy(ROOT / name, source)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def call(*command: object, cwd: Path) -> str:
@@ -108,6 +109,16 @@ def test_the_wheel_works_outside_the_repository(tmp_path: Path, tiny_encoder: Pa
     call(command, "init", "demo", cwd=home)
     encoder = f"model.name={tiny_encoder}"
     assert "ready to train" in call(command, "check-data", "--set", encoder, cwd=home / "demo")
+
+
+def copied_into_the_container() -> list[str]:
+    lines = (ROOT / "deploy/Containerfile").read_text("utf-8").splitlines()
+    return [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+
+
+def test_a_build_of_the_container_is_sent_what_it_copies() -> None:
+    sent = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert [line[1:] for line in sent if line.startswith("!")] == copied_into_the_container()
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
