@@ -14,6 +14,7 @@ from mlrun_assets.types import BoolArray, FloatArray, IntArray, LabelIds
 
 Average = Literal["macro", "weighted"]
 POWER = 0.8
+CELLS_DRAWN = 10**6  # at once, by a bootstrap: 2,000 matrices of 200 labels would take 640 MB
 
 
 def confusion_matrix(truth: LabelIds, guess: LabelIds, labels: int) -> IntArray:
@@ -32,11 +33,21 @@ def f1_of_confusion(
     of a label without rows once it is predicted; we leave it out.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support = confusion.sum(axis=-1)
-    union = support + confusion.sum(axis=-2)
+    return _f1(right, confusion.sum(axis=-1), confusion.sum(axis=-2), average, judged)
+
+
+def _f1(
+    right: IntArray,
+    support: IntArray,
+    predicted: IntArray,
+    average: Average,
+    judged: BoolArray | None,
+) -> FloatArray:
+    """As `f1_of_confusion`, from its diagonal and its sums, all of shape (..., labels)."""
+    union = support + predicted
     f1 = np.divide(2.0 * right, union, out=np.zeros(right.shape), where=union > 0)
     if average == "weighted":
-        weights = support
+        weights: IntArray | BoolArray = support
     else:
         weights = (support if judged is None else union * judged) > 0
     return np.asarray((f1 * weights).sum(axis=-1) / weights.sum(axis=-1))
@@ -61,9 +72,13 @@ def bootstrap_f1(
     support = confusion.sum(axis=1)
     extra = _unseen_row(support, average)[:, None]
     rows = confusion + extra * np.eye(len(support)) + extra * _mistakes(support)
-    drawn = generator.multinomial(support.sum(), (rows / rows.sum()).ravel(), size=resamples)
-    values = f1_of_confusion(drawn.reshape(-1, *confusion.shape), average, support > 0)
-    return percentile_interval(values, _expanded(confidence, support, average))
+    chances, together = (rows / rows.sum()).ravel(), max(1, CELLS_DRAWN // rows.size)
+    values = []
+    for done in range(0, resamples, together):
+        size = min(together, resamples - done)
+        drawn = generator.multinomial(support.sum(), chances, size=size)
+        values.append(f1_of_confusion(drawn.reshape(-1, *rows.shape), average, support > 0))
+    return percentile_interval(np.concatenate(values), _expanded(confidence, support, average))
 
 
 def _unseen_row(support: IntArray, average: Average) -> FloatArray:
@@ -131,7 +146,7 @@ def paired_f1_difference(
     flat = (truth * labels + guesses[0]) * labels + guesses[1]
     pairs = np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
     support = pairs.sum(axis=(1, 2))
-    drawn = np.zeros((2, resamples, labels, labels), dtype=np.int64)
+    right, predicted = np.zeros((2, 2, resamples, labels), dtype=np.int64)
     extra = _unseen_row(support, average)[:, None] * _mistakes(support)
     for label in np.flatnonzero(support):
         rows = pairs[label].astype(np.float64)
@@ -140,10 +155,14 @@ def paired_f1_difference(
         cells = np.nonzero(rows)
         sample = generator.multinomial(support[label], rows[cells] / rows.sum(), size=resamples)
         for side in range(2):
-            for number, predicted in enumerate(cells[side]):
-                drawn[side, :, label, predicted] += sample[:, number]
+            order = np.argsort(cells[side], kind="stable")
+            found, starts = np.unique(cells[side][order], return_index=True)
+            counts = np.add.reduceat(sample[:, order], starts, axis=1)
+            predicted[side][:, found] += counts
+            right[side, :, label] = counts[:, found == label].sum(axis=1)
     first, second = (float(f1_of_confusion(pairs.sum(axis=axis), average)) for axis in (2, 1))
-    ours, theirs = (f1_of_confusion(each, average, support > 0) for each in drawn)
+    rows_drawn = np.broadcast_to(support, right.shape)
+    ours, theirs = _f1(right, rows_drawn, predicted, average, support > 0)
     low, high = percentile_interval(ours - theirs, confidence)
     return Score(value=first - second, low=low, high=high)
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -97,6 +99,22 @@ def test_bootstrap_is_the_same_for_the_same_seed() -> None:
     confusion = np.array([[8, 2], [3, 7]])
     one, again = (bootstrap_f1(confusion, "macro", 2000, 0.95, 3) for _ in range(2))
     assert one == again
+
+
+def test_many_labels_take_little_memory() -> None:
+    """2,000 matrices of 100 labels would take 160 MB."""
+    labels, drawn = 100, np.random.default_rng(0)
+    truth = np.arange(200) % labels
+    guess, other = (np.where(drawn.random(200) < 0.7, truth, each) for each in (0, 1))
+    tracemalloc.start()
+    one = bootstrap_f1(confusion_matrix(truth, guess, labels), "macro", 2000, 0.95, 3)
+    difference = paired_f1_difference(truth, (guess, other), "macro", (2000, 0.95, 3))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 80e6
+    # As when all were drawn at once.
+    assert one == pytest.approx((0.5895670703, 0.7084380341))
+    assert (difference.low, difference.high) == pytest.approx((-0.0828178373, 0.0480973159))
 
 
 def test_multinomial_bootstrap_is_that_of_drawn_rows() -> None:
