@@ -23,7 +23,13 @@ from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.data.text import LETTER, LOOK_ALIKES, REPLACED, Step, language_profile
 from mlrun_assets.errors import ExportError
 from mlrun_assets.experiment import ExperimentPaths
-from mlrun_assets.files import digest_directory, new_directory, size_in_bytes, write_atomically
+from mlrun_assets.files import (
+    digest_directory,
+    link_or_copy,
+    new_directory,
+    size_in_bytes,
+    write_atomically,
+)
 from mlrun_assets.models.probe import probe_onnx, probe_transformers
 from mlrun_assets.progress import task
 from mlrun_assets.records import (
@@ -70,7 +76,7 @@ def export_model(
     paths = ExperimentPaths(directory)
     try:
         with new_directory(paths.export, replace=True) as export_dir:
-            shutil.copytree(model_dir, export_dir, dirs_exist_ok=True)
+            shutil.copytree(model_dir, export_dir, copy_function=_copy, dirs_exist_ok=True)
             deploy_tokenizer(export_dir, language_profile(language).steps, dataset.max_length)
             size_bytes = size_in_bytes(export_dir)
             texts = val["text"].head(ROWS_COMPARED_ONNX).to_list()
@@ -102,6 +108,12 @@ def export_model(
         onnx_reason=onnx_reason,
         **answers.speed,
     )
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file of the model. The weights stay as they are, so a link to them is enough."""
+    copy = link_or_copy if source.endswith(".safetensors") else shutil.copy2
+    copy(source, target)
 
 
 class ExpectedLabels:

@@ -108,6 +108,13 @@ def test_the_onnx_form_is_added_with_all_that_it_needs(run_export: Export, tmp_p
     assert (record.rows_per_second, record.onnx.rows_per_second) == (50.0, 100.0)
 
 
+def test_the_weights_are_on_the_disk_once(run_export: Export, tmp_path: Path) -> None:
+    run_export()
+    model, exported = tmp_path / "model", tmp_path / "export"
+    assert (model / "model.safetensors").samefile(exported / "model.safetensors")
+    assert not (model / "tokenizer.json").samefile(exported / "tokenizer.json")  # it is changed
+
+
 def test_a_form_that_answers_otherwise_leaves_no_directory(
     run_export: Export, tmp_path: Path
 ) -> None:
