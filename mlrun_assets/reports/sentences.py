@@ -338,6 +338,8 @@ def headline(records: RunRecords) -> Markdown:
             reason = reason[:1].upper() + reason[1:]
     elif decision:
         reason = decision.sentence[:1].upper() + decision.sentence[1:]
+        if decision.same_as and decision.verdict is not Verdict.UNCHANGED:
+            meaning = "the same model is in production"
         meaning = "this model is in production" if records.in_production else meaning
     line = prose(reason, HEADLINE_LIMIT)
     end = "" if line.endswith((".", "…")) else "."

@@ -193,7 +193,8 @@ def test_production_that_cannot_be_compared_has_no_scores() -> None:
 
 def test_the_model_in_production_is_not_said_to_differ_from_itself_by_chance() -> None:
     said = "It is the model in production (exp_0): the exported files are the same."
-    assert report_with("decision", same_as="exp_0").count(said) == 2
+    report = report_with("decision", same_as="exp_0")
+    assert report.count(said) == 2 and "**REJECTED: the same model is in production.**" in report
     assert said not in render_report(full_run(), {})
 
 
