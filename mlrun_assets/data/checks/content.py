@@ -86,6 +86,8 @@ _MOJIBAKE_SUSPECT = (
     r"\u{20ac}\u{2122}]"
 )
 _REPLACEMENT = r"\u{fffd}"
+# What stands for a letter that the encoding of an earlier file lacks.
+_LOST_LETTER = r"(?:^|\s)\p{L}+\?\p{Ll}\p{L}*(?:$|[\s.,])"
 _CONTROL = r"[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}]"
 _INVISIBLE = r"[\u{200b}\u{2060}\u{feff}\u{ad}]"
 _NO_BREAK_SPACE = r"[\u{a0}\u{202f}]"
@@ -106,6 +108,7 @@ def encoding(dataset: Dataset) -> QualityCheck:
     found = {
         "mojibake": _mojibake(raw),
         "U+FFFD": raw.str.contains(_REPLACEMENT),
+        "question marks within words": raw.str.contains(_LOST_LETTER),
         "control characters": raw.str.contains(_CONTROL),
         "not NFC": raw.str.normalize("NFC") != raw,
         "invisible characters": raw.str.contains(_INVISIBLE),
