@@ -143,7 +143,7 @@ _UI_NAMES = {
     r"`mlrun-assets promote [^`]*`": "the job `promote`",
     r"`mlrun-assets rollback --to (\S+)[^`]*`": r"the job `rollback` to \1",
     r"rollback --to\b": "the job `rollback`",
-    r"--resume\b": "Re-execute, From failure",
+    r"with --resume\b": "with Re-execute, From failure",
     r"--set ": "overrides: ",
     r"--config\b": "the field `config_file`",
     r"--(reason|to)\b( WHY)?": r"the field `\1`",

@@ -161,8 +161,9 @@ def test_no_message_names_an_option_in_the_ui() -> None:
     left = {
         (option, text)
         for text in messages()
-        for option in options.findall(re.sub("`[^`]*`", "", for_ui(text)))
+        for option in options.findall(re.sub("`[^`]*`|^mlrun-assets .*", "", for_ui(text)))
     }
     assert {option for option, _ in left} == set(NOT_RAISED_THERE), left
-    commands = re.compile("`mlrun-assets (?:run|compare|promote|rollback)\\b")
+    # `run --resume EXPERIMENT` stays: the UI can't repeat a run that it has not started.
+    commands = re.compile("`mlrun-assets (?:run`|(?:compare|promote|rollback)\\b)")
     assert [text for text in messages() if commands.search(for_ui(text))] == []
