@@ -96,10 +96,11 @@ class ModelConfig(Section):
     )
     """Models that are tried; the best one on rows of train and val is judged and deployed.
     `ngrams`: a linear model on words and parts of words; `frozen`: the encoder without
-    fine-tuning, with a linear head; `helped`: the same, its head also fitted to the rows of
-    `data.auxiliary_path`; `encoder`: the fine-tuned encoder; with `+ngrams`: the weighted sum of
-    both. A model with n-grams contains code, so loading it in transformers needs
-    `trust_remote_code=True`. `auto`: what `training.budget` allows."""
+    fine-tuning, with a linear head, to which the names of the labels are added; `helped`: the
+    same, its head also fitted to the rows of `data.auxiliary_path`; `encoder`: the fine-tuned
+    encoder; with `+ngrams`: the weighted sum of both. A model with n-grams contains code, so
+    loading it in transformers needs `trust_remote_code=True`. `auto`: what `training.budget`
+    allows."""
 
 
 class TrainingConfig(Section):

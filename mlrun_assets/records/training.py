@@ -415,11 +415,13 @@ class NgramCandidate(Record):
 class FrozenRecord(Record):
     """The frozen encoder with a linear head: scores in cross-validation on train and val.
 
-    ``seconds`` include the pass over the texts, for each head again.
+    ``seconds`` include the pass over the texts, for each head again. ``label_names`` is the share
+    of the scores that comes from the names of the labels; None: they are no words.
     """
 
     accuracy: float
     f1_macro: float
+    label_names: float | None = None
     seconds: float
     trim: VocabularyTrim | None
 

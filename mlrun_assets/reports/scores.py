@@ -159,10 +159,11 @@ def cheap_models_table(baseline: BaselineRecord) -> Markdown:
     """The n-gram models and the frozen encoder in cross-validation on train and val."""
     tried = {f"n-grams, {one.name}": one for one in baseline.candidates}
     models: dict[str, NgramCandidate | FrozenRecord] = {**tried}
-    if baseline.frozen:
-        models["frozen encoder, linear head"] = baseline.frozen
-    if baseline.helped:
-        models["frozen encoder, linear head with helper rows"] = baseline.helped
+    heads = {"": baseline.frozen, " with helper rows": baseline.helped}
+    for added, head in heads.items():
+        if head:
+            named = f", {percent(head.label_names)} from label names" if head.label_names else ""
+            models[f"frozen encoder, linear head{added}{named}"] = head
     rows = (
         [name, score(one.f1_macro), score(one.accuracy), seconds(one.seconds)]
         for name, one in models.items()

@@ -94,31 +94,44 @@ def _fit_heads(
     model_dirs: Mapping[str, Path],
 ) -> Iterator[tuple[str, FloatArray, FrozenRecord]]:
     """Write the frozen encoder with the head of each part; yield its scores out of fold."""
-    from mlrun_assets.training.frozen import FrozenEncoder
+    from mlrun_assets.training.frozen import FrozenEncoder, label_sentences
 
     started = time.perf_counter()
     texts, truth = helpers
-    encoder = FrozenEncoder(job, texts)
-    states = encoder.states(rows.texts)
+    sentences = label_sentences(rows.labels)
+    encoder = FrozenEncoder(job, [*texts, *sentences])
+    states, about = encoder.states(rows.texts), encoder.states(sentences)
     shared = time.perf_counter() - started
     for part, model_dir in model_dirs.items():
         started = time.perf_counter()
         added = (encoder.states(texts), truth) if part == "helped" else (states[:0], truth[:0])
-        head, scores = _fit_head(rows, states, *added)
+        head, scores, share = fit_head(rows, states, about, *added)
         encoder.save(head, model_dir)
         metrics = val_metrics(rows.truth, scores.argmax(axis=1))
         seconds = shared + time.perf_counter() - started
-        yield part, scores, FrozenRecord(**metrics, seconds=seconds, trim=encoder.trim)
+        yield (
+            part,
+            scores,
+            FrozenRecord(**metrics, label_names=share, seconds=seconds, trim=encoder.trim),
+        )
 
 
-def _fit_head(
-    rows: LabelledRows, states: FloatArray, added: FloatArray, added_truth: LabelIds
-) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
-    """The head that is fitted to ``states`` of all rows and to ``added``, and scores out of fold.
+def fit_head(
+    rows: LabelledRows,
+    states: FloatArray,
+    sentences: FloatArray,
+    added: FloatArray,
+    added_truth: LabelIds,
+) -> tuple[tuple[FloatArray, FloatArray], FloatArray, float | None]:
+    """The head of the frozen encoder: the discriminant plus the similarity to ``sentences``.
 
-    The ``added`` states are in the training part of every fold.
+    It is fitted to ``states`` of all rows and to ``added``, which are in the training part of every
+    fold. ``sentences`` are the states of the labels' sentences; there may be none.
+
+    Returns:
+        Weights and biases; the scores out of fold; the share of the similarity in the head.
     """
-    from mlrun_assets.training.frozen import fit_discriminant
+    from mlrun_assets.training.frozen import fit_discriminant, similarity_to
 
     def fit(used: BoolArray) -> tuple[FloatArray, FloatArray]:
         truth = np.concatenate([rows.truth[used], added_truth])
@@ -128,11 +141,23 @@ def _fit_head(
         weights, biases = fit(~held_out)
         return np.asarray(states[held_out] @ weights.T + biases)
 
-    scores = rows.score_out_of_fold(score)
+    scores, share = rows.score_out_of_fold(score), None
     weights, biases = fit(np.ones(len(states), dtype=bool))
+    if len(sentences):
+        similarity = similarity_to(sentences, states)
+        parts = {"learned": scores, "named": states @ similarity[0].T + similarity[1]}
+        summed = judge("+".join(parts), parts, rows)
+        sizes = summed.weights * [each.std() for each in parts.values()]
+        share = float(sizes[1] / max(1e-9, sizes.sum()))
+        weights, biases = (
+            summed.weights[0] * learned + summed.weights[1] * named
+            for learned, named in zip((weights, biases), similarity, strict=True)
+        )
+        scores = summed.log_probabilities
+        scores = scores - scores.mean(axis=1, keepdims=True)
     # Logits as large as those of fine-tuning: a `Predictor` has one idea of close ones.
     scale = USUAL_LOGITS / max(1e-9, float(scores.std()))
-    return (scale * weights, scale * biases), scale * scores
+    return (scale * weights, scale * biases), scale * scores, share
 
 
 # The choice

@@ -8,6 +8,7 @@ from mlrun_assets.reports.scores import (
     acceptance_table,
     calibration_sentence,
     calibration_table,
+    cheap_models_table,
     label_next_sentence,
     parts_comparison,
     parts_sentence,
@@ -18,6 +19,7 @@ from mlrun_assets_tests.examples import (
     checkpoint_record,
     evaluation_record,
     part_comparison,
+    record_of,
     score,
 )
 
@@ -143,3 +145,11 @@ def test_candidates_whose_parts_are_no_better_than_chance_are_named() -> None:
         "**`frozen+ngrams`** (chosen) (`frozen` adds nothing: its weight is 0)",
         "`encoder`",
     ]
+
+
+def test_the_share_of_the_label_names_is_shown_where_they_are_used() -> None:
+    plain = r.FrozenRecord(accuracy=0.7, f1_macro=0.7, seconds=1.0, trim=None)
+    heads = {"frozen": plain.model_copy(update={"label_names": 0.425}), "helped": plain}
+    rows = cheap_models_table(record_of("baseline", **heads))
+    assert "| frozen encoder, linear head, 42.5 % from label names |" in rows
+    assert "| frozen encoder, linear head with helper rows |" in rows

@@ -316,18 +316,19 @@ def test_helper_rows_are_trained_on_in_every_fold_and_are_not_chosen_if_they_hur
 ) -> None:
     """Helper rows with the labels turned round make the head that uses them worse than the other.
 
-    The helper rows are the rows themselves, many times, so that they decide.
+    The helper rows are the rows themselves, many times, so that they decide. The names of the
+    labels are no words, so that they have no say.
     """
-    splits = {split: word_rows(("a", "b"), 40, at) for split, at in {"train": 0, "val": 60}.items()}
-    dataset = write_splits(tmp_path, splits | {"test": splits["val"]}, ("a", "b"))
+    splits = {split: word_rows(("1", "2"), 40, at) for split, at in {"train": 0, "val": 60}.items()}
+    dataset = write_splits(tmp_path, splits | {"test": splits["val"]}, ("1", "2"))
     turned = [
-        {"text": row["text"], "label": "b" if row["label"] == "a" else "a"}
+        {"text": row["text"], "label": "2" if row["label"] == "1" else "1"}
         for row in 5 * [*splits["train"], *splits["val"]]
     ]
     pl.DataFrame(turned).write_parquet(ExperimentPaths(tmp_path).auxiliary)
     helpers = HelperRows(
         files=(), file="data/auxiliary.parquet", digest="", rows_read=400, rows_kept=400,
-        left_out={}, label_rows={"a": 200, "b": 200},
+        left_out={}, label_rows={"1": 200, "2": 200},
     )  # fmt: skip
     recipe = FAST.model_copy(update={"candidates": ("frozen", "helped")})
     asked = TrainingRequest((recipe,), resolve_encoder(str(tiny_encoder), None, tmp_path), Config())
@@ -339,6 +340,7 @@ def test_helper_rows_are_trained_on_in_every_fold_and_are_not_chosen_if_they_hur
     assert record.frozen.accuracy == alone.frozen.accuracy == alone.helped.accuracy
     assert record.helped.accuracy < 0.3
     assert record.frozen.accuracy > 0.6
+    assert record.frozen.label_names is None
     assert record.linear == alone.linear
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlrun_assets.data.splitting import LabelledRows
 from mlrun_assets.models.predictor import Predictor
-from mlrun_assets.training.frozen import SHRINKAGE, FrozenEncoder, fit_discriminant
+from mlrun_assets.training.candidates import fit_head
+from mlrun_assets.training.frozen import (
+    SHRINKAGE,
+    FrozenEncoder,
+    fit_discriminant,
+    label_sentences,
+)
 from mlrun_assets.types import FloatArray, LabelIds
 from mlrun_assets_tests.encoders.tiny_encoders import write_encoder
 from mlrun_assets_tests.examples import LABELS, changed, sample_rows, tiny_job
@@ -77,3 +84,39 @@ def test_the_saved_classifier_gives_the_linear_map_of_the_states(
     np.testing.assert_allclose(predictor.logits(texts), expected, atol=1e-4)
     assert (encoder.trim is not None) == trim
     assert np.unique(expected.argmax(axis=1)).size == 3
+
+
+def test_the_name_of_a_label_is_written_as_words() -> None:
+    found = label_sentences(["science/technology", "local_news", "siyaasad", "गाँव"])
+    about = ("science technology", "local news", "siyaasad", "गाँव")
+    assert found == [f"This text is about {each}." for each in about]
+    assert label_sentences(["politics", "1"]) == []
+
+
+@pytest.mark.parametrize("known", ["the means", "the means of other labels"])
+def test_names_help_where_rows_are_few_and_do_no_harm_if_they_say_nothing(known: str) -> None:
+    random = np.random.default_rng(2)
+    means = random.normal(size=(5, 60))
+    truth = np.repeat(np.arange(5), 4)
+    states = 5.0 + means[truth] + 2.5 * random.normal(size=(20, 60))
+    others = np.repeat(np.arange(5), 200)
+    asked = 5.0 + means[others] + 2.5 * random.normal(size=(1000, 60))
+    ids = [str(number) for number in range(20)]
+    labels = ("a", "b", "c", "d", "e")
+    rows = LabelledRows(ids, ids, truth, truth < 0, np.arange(20) % 4, labels)
+
+    def accuracy(sentences: FloatArray) -> tuple[float, float | None]:
+        head, scores, share = fit_head(rows, states, sentences, states[:0], truth[:0])
+        assert scores.shape == (20, 5)
+        return float(((asked @ head[0].T + head[1]).argmax(axis=1) == others).mean()), share
+
+    alone, no_share = accuracy(states[:0])
+    named, share = accuracy(-3.0 + (means if known == "the means" else np.roll(means, 1, axis=0)))
+    assert no_share is None
+    assert share is not None
+    if known == "the means":
+        assert named > alone + 0.1
+        assert share > 0.4
+    else:
+        assert named > alone - 0.02
+        assert share < 0.1
