@@ -301,7 +301,7 @@ def label_next_sentence(evaluation: EvaluationRecord) -> Markdown | None:
             f" listed in {file} first. {why}. Add them to the training split only: test rows must "
             "be a random sample."
         )
-    doubted = f": no model predicts the label of {integer(found.doubted)}"
+    doubted = f": for {integer(found.doubted)} of them, no model predicts the given label"
     return Markdown(
         f"Label more texts like the {integer(found.rows)} of {count(found.candidates, 'val row')} "
         f"listed in {file}. {why}. Check the labels of these rows too"

@@ -99,7 +99,7 @@ def test_the_sentence_on_rows_to_label_depends_on_their_split() -> None:
 
     on_val = sentence()
     assert on_val and "41 of 148 val rows" in on_val
-    assert "too: no model predicts the label of 3" in on_val and "`data.unlabelled_path`" in on_val
+    assert "too: for 3 of them, no model predicts" in on_val and "`data.unlabelled_path`" in on_val
     unlabelled = sentence(split="unlabelled", candidates=2000, rows=100, doubted=0)
     assert unlabelled and "100 of 2,000 unlabelled texts" in unlabelled and "val" not in unlabelled
     assert sentence(rows=0) is None
