@@ -146,7 +146,7 @@ _UI_NAMES = {
     r"with --resume\b": "with Re-execute, From failure",
     r"--set ": "overrides: ",
     r"--config\b": "the field `config_file`",
-    r"--(reason|to)\b( WHY)?": r"the field `\1`",
+    r"with --(reason|to)\b": r"in the field `\1`",
 }
 
 

@@ -198,8 +198,8 @@ def _approval(experiment: Experiment, reason: str | None, by: str) -> Approve:
             raise ComparisonError(
                 f"production has changed since the comparison: {experiment.id} was compared with "
                 f"{compared_with or 'nothing'}, and {name or 'nothing'} is in production now; "
-                "materialize evaluation_metrics and everything downstream again, or promote it "
-                "with --reason WHY"
+                "materialize evaluation_metrics and everything downstream again, or, to deploy it "
+                "all the same, give the reason with --reason"
             )
         why = reason or f"verdict {decision.verdict}"
         return Reason(why=why, by=by, forced=changed or not approved)
