@@ -102,12 +102,14 @@ def make_project(tmp_path: Path, tiny_encoder: Path) -> MakeProject:
 def probed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported models are loaded in this process: a fresh one takes seconds to import torch."""
     monkeypatch.setattr(probe, "_probe", answer_here)
+    monkeypatch.setattr(probe, "start_early", lambda: None)
 
 
 @pytest.fixture
 def probed_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported models are loaded in processes of their own that have imported torch before."""
     monkeypatch.setattr(probe, "_probe", answer_in_a_fork)
+    monkeypatch.setattr(probe, "start_early", lambda: None)
 
 
 @pytest.fixture

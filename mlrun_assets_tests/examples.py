@@ -810,7 +810,7 @@ def answer_here(mode: str, directory: Path, texts: list[str]) -> probe.Answers:
 
 def probe_here() -> None:
     """In a process that a test starts: exported models are loaded in it."""
-    probe._probe = answer_here
+    probe._probe, probe.start_early = answer_here, lambda: None
 
 
 _probe = probe._probe
@@ -822,8 +822,8 @@ def answer_in_a_fork(mode: str, directory: Path, texts: list[str]) -> probe.Answ
         return _probe(mode, directory, texts)
     with tempfile.TemporaryDirectory() as place:
         asked, output = Path(place, "asked"), Path(place, "answered")
-        asked.write_text(json.dumps(texts))
-        words = "mlrun_assets.models.probe", mode, str(directory)
+        asked.write_text(json.dumps([str(directory), texts]))
+        words = "mlrun_assets.models.probe", mode
         ended = forks.run(*words, cwd=directory, output=output, stdin=asked)
     assert ended.returncode == 0, ended.stderr
     return probe.Answers(*json.loads(ended.stdout))

@@ -1,10 +1,11 @@
 """Load a model directory in a fresh process, as a user would, and predict with it.
 
-    python -m mlrun_assets.models.probe transformers MODEL_DIR < texts.json
-    python -m mlrun_assets.models.probe onnx ONNX_DIR < texts.json
+    echo '["MODEL_DIR", ["a text"]]' | python -m mlrun_assets.models.probe transformers
+    echo '["ONNX_DIR", ["a text"]]' | python -m mlrun_assets.models.probe onnx
 
-The input is a JSON list of texts; the output has the fields of `Answers`. The ONNX mode runs the
-reader that is stored in ONNX_DIR and fails if the process imports torch or transformers.
+The input, a directory and texts, is read after the imports, so the process can start before there
+is one. The output has the fields of `Answers`. The ONNX mode runs the reader that is stored in
+ONNX_DIR and fails if the process imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -65,25 +66,40 @@ def probe_onnx(onnx_dir: Path, texts: list[str]) -> Answers:
     return _probe("onnx", onnx_dir, texts)
 
 
+# The process of the next `probe_transformers`, if it was started early.
+_waiting: list[subprocess.Popen[str]] = []
+
+
+def start_early() -> None:
+    """Start the process of the next `probe_transformers`: its imports take seconds.
+
+    It ends when this process does, whether it was asked or not.
+    """
+    if not _waiting:
+        _waiting.append(_start("transformers"))
+
+
+def _start(mode: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mlrun_assets.models.probe", mode]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 def _probe(mode: str, directory: Path, texts: list[str]) -> Answers:
-    command = [sys.executable, "-m", "mlrun_assets.models.probe", mode, str(directory)]
-    try:
-        result = subprocess.run(
-            command,
-            input=json.dumps(texts),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExportError(
-            f"a fresh process with {mode} did not finish within {TIMEOUT_SECONDS} s"
-        ) from None
-    if result.returncode != 0:
-        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
+    process = _waiting.pop() if _waiting and mode == "transformers" else _start(mode)
+    with process:
+        try:
+            said, errors = process.communicate(json.dumps([str(directory), texts]), TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ExportError(
+                f"a fresh process with {mode} did not finish within {TIMEOUT_SECONDS} s"
+            ) from None
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        last = errors.strip().splitlines()[-1:] or ["no message"]
         raise ExportError(f"a fresh process can't use it with {mode}: {last[0]}")
-    answers = Answers(*json.loads(result.stdout))
+    answers = Answers(*json.loads(said))
     if len(answers.labels) != len(texts):
         raise ExportError(f"{len(answers.labels)} labels for {len(texts)} texts from {mode}")
     return answers
@@ -92,8 +108,7 @@ def _probe(mode: str, directory: Path, texts: list[str]) -> Answers:
 # In the fresh process
 
 
-def _main(mode: str, directory: str) -> Answers:
-    texts = json.load(sys.stdin)
+def _main(mode: str) -> Answers:
     # transformers copies the code of a model to a cache and imports it from there. A directory of
     # its own keeps this process apart from others.
     with tempfile.TemporaryDirectory() as modules:
@@ -101,13 +116,18 @@ def _main(mode: str, directory: str) -> Answers:
             HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_MODULES_CACHE=modules
         )
         started = time.perf_counter()
+        if mode == "transformers":
+            importlib.import_module("transformers.pipelines")
+        import_seconds = time.perf_counter() - started
+        directory, texts = json.load(sys.stdin)
+        started = time.perf_counter()
         if mode == "onnx":
             sys.path.insert(0, directory)
             reader = importlib.import_module("onnx_classifier").OnnxClassifier(directory)
             predict: Predict = reader.predict
         else:
             predict = _load_transformers(directory)
-        load_seconds = time.perf_counter() - started
+        load_seconds = import_seconds + time.perf_counter() - started
         labels, speed = _predict(predict, texts)
     if mode == "onnx" and (imported := [name for name in UNWANTED if name in sys.modules]):
         raise SystemExit(f"the process imported {', '.join(imported)}")

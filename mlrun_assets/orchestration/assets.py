@@ -22,7 +22,7 @@ from mlrun_assets.encoders.loading import check_head, check_requirements, descri
 from mlrun_assets.encoders.source import EncoderSource, resolve_encoder
 from mlrun_assets.errors import ExperimentError
 from mlrun_assets.evaluation import evaluation
-from mlrun_assets.models import export
+from mlrun_assets.models import export, probe
 from mlrun_assets.orchestration import checks, metadata
 from mlrun_assets.orchestration.dagster_internals import report_inputs
 from mlrun_assets.orchestration.resources import MlRun, plain_errors, tag_run, visibly
@@ -231,6 +231,8 @@ def trained_checkpoint(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.M
 def evaluation_metrics(context: dg.AssetExecutionContext, ml_run: MlRun) -> dg.MaterializeResult:
     """Test scores with intervals, compared with the baseline and the production model."""
     with ml_run.stage(context) as stage:
+        if dg.AssetKey("exported_model") in context.job_def.asset_layer.selected_asset_keys:
+            probe.start_early()
         config = stage.config.settings
         evaluated = evaluation.evaluate_checkpoint(
             stage.directory,

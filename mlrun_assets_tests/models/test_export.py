@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from mlrun_assets.config import DeploymentConfig
 from mlrun_assets.errors import ExportError
 from mlrun_assets.files import digest_directory, digest_file, size_in_bytes
-from mlrun_assets.models import export, onnx_export
+from mlrun_assets.models import export, onnx_export, probe
 from mlrun_assets.models.probe import Answers
 from mlrun_assets.records import ExportRecord
 from mlrun_assets_tests.examples import LABELS, checkpoint_record, dataset_record, sample_rows
@@ -180,3 +182,23 @@ def test_labels_that_differ_from_those_in_bfloat16_are_compared_in_float32(
     assert expected.agreement(["a", "b", "a"]) == 1
     assert expected.agreement(["a", "b"]) == 1
     assert expected.agreement(["b", "b", "a"]) == pytest.approx(2 / 3)
+
+
+def test_the_process_that_was_started_early_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import json, sys; _, texts = json.load(sys.stdin); print(json.dumps([texts, {}]))"
+    started = []
+
+    def start(mode: str) -> subprocess.Popen[str]:
+        started.append(mode)
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True)
+
+    monkeypatch.setattr(probe, "_start", start)
+    for _ in range(2):
+        probe.start_early()
+    assert probe.probe_onnx(Path("onnx"), ["a"]).labels == ["a"]
+    assert started == ["transformers", "onnx"]
+    assert probe.probe_transformers(Path("model"), ["b"]).labels == ["b"]
+    assert started == ["transformers", "onnx"]
+    assert probe.probe_transformers(Path("model"), ["c"]).labels == ["c"]
+    assert started == ["transformers", "onnx", "transformers"]

@@ -77,6 +77,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Tw
     sections: dict[str, Any] = {"rows": 120, "model": {"candidates": "auto"}}
     config = write_project(home, tiny_encoder, deployment={**deployment, "onnx": True}, **sections)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "start_early", lambda: None)
         patch.setattr(probe, "_probe", answer_in_a_fork)
         assert execute(config, "xlm-r-fine-tune-v2").success
         first = latest(config)
@@ -171,8 +172,9 @@ def second_name(run: Experiment, first: str) -> str:
 
 @pytest.mark.usefixtures("probed_here")
 def test_an_earlier_experiment_is_evaluated_again_by_its_id(
-    two_runs: TwoRuns, tmp_path: Path
+    two_runs: TwoRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(probe, "start_early")  # nothing is exported
     home = shutil.copytree(two_runs.config.parent, tmp_path / "copy", symlinks=True)
     config = home / "ml_config.yaml"
     second, first = all_experiments(load_config(config).experiments_dir)
@@ -193,7 +195,11 @@ def test_an_earlier_experiment_is_evaluated_again_by_its_id(
 
 
 @pytest.mark.usefixtures("probed_here")
-def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProject) -> None:
+def test_several_seeds_and_a_second_run_that_reuses_them(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr(probe, "start_early", lambda: started.append(True))
     config = make_project(training={"seeds": [13, 42], "reuse": True, "epochs": 1})
     assert execute(config).success
     first = latest(config)
@@ -208,6 +214,7 @@ def test_several_seeds_and_a_second_run_that_reuses_them(make_project: MakeProje
     assert "| mean ± sd |" in first.paths.report.read_text()
 
     assert execute(config).success
+    assert started == [True, True]
     second = latest(config)
     assert second.load(TrainingPlan).seen_before
     reused = second.load(CheckpointRecord)
