@@ -49,7 +49,7 @@ class PromotionConfig(dg.Config):
     experiment: str = Field(description="The name or id of the experiment.")
     reason: str = Field(
         default="",
-        description="Required if the verdict is not APPROVED or production has moved since.",
+        description="Required if the verdict is not APPROVED, or if production has changed since.",
     )
 
 

@@ -298,7 +298,7 @@ def test_check_data_without_the_encoder_checks_all_but_lengths(
         (["run", "..."], 2, "no letter or digit"),
         (["run", "exp_20261123T031500Z"], 2, "has the form of an experiment's id"),
         (["run", "--resume", "nobody"], 2, "no experiment `nobody`"),
-        (["run", "--resume", ""], 2, "no experiment ``"),
+        (["run", "--resume", ""], 2, "name an experiment"),
         (["run", "a-name", "--resume", "nobody"], 2, "leave out one"),
         (["run", "--fast", "--resume", "nobody"], 2, "leave out --set and --fast"),
         (["status", "--set", "training.epoch=2"], 2, "did you mean `epochs`?"),
