@@ -21,6 +21,7 @@ from mlrun_assets.config import Config
 from mlrun_assets.data.splitting import read_rows
 from mlrun_assets.models.ngrams import (
     MODELS,
+    SMOOTHING,
     SVM,
     Fitted,
     count_ngrams,
@@ -121,7 +122,7 @@ def test_a_saved_model_scores_as_scikit_learn_does(
             LinearSVC(C=0.1, class_weight="balanced", random_state=1),
         )
     else:
-        kind, more, last = CountVectorizer, {}, ComplementNB()
+        kind, more, last = CountVectorizer, {}, ComplementNB(alpha=SMOOTHING)
     model = make_pipeline(make_union(kind(**words, **more), kind(**letters, **more)), last)
     model.fit(first_words_of(texts), truth)
     fitted = scores[:, np.unique(truth)]
