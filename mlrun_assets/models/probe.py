@@ -79,6 +79,19 @@ def start_early() -> None:
         _waiting.append(_start("transformers"))
 
 
+def _started(mode: str) -> subprocess.Popen[str]:
+    """The process that was started early, or a new one.
+
+    One that waits may have been killed, such as by Ctrl-C in a notebook or for want of memory.
+    """
+    while _waiting and mode == "transformers":
+        process = _waiting.pop()
+        if process.poll() is None:
+            return process
+        process.communicate()
+    return _start(mode)
+
+
 def _start(mode: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mlrun_assets.models.probe", mode]
     pipe = subprocess.PIPE
@@ -86,8 +99,7 @@ def _start(mode: str) -> subprocess.Popen[str]:
 
 
 def _probe(mode: str, directory: Path, texts: list[str]) -> Answers:
-    process = _waiting.pop() if _waiting and mode == "transformers" else _start(mode)
-    with process:
+    with _started(mode) as process:
         try:
             said, errors = process.communicate(json.dumps([str(directory), texts]), TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:

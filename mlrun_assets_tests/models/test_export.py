@@ -202,3 +202,8 @@ def test_the_process_that_was_started_early_is_asked(monkeypatch: pytest.MonkeyP
     assert started == ["transformers", "onnx"]
     assert probe.probe_transformers(Path("model"), ["c"]).labels == ["c"]
     assert started == ["transformers", "onnx", "transformers"]
+    probe.start_early()
+    killed = probe._waiting[0]
+    killed.kill()
+    killed.wait()
+    assert probe.probe_transformers(Path("model"), ["d"]).labels == ["d"]
