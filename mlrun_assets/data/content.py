@@ -116,8 +116,9 @@ _UPPER = _escaped("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŠŽŒ"
 _ANYWHERE = _escaped("\u2018\u2019\u00b4\u2013\u2014…·\u00a0")  # quotes, dashes
 _NOT_IN_WORDS = _escaped("“”«»•°§€£©®™ªº¿¡½")
 _LETTER = f"[A-Za-z{_LOWER}{_UPPER}]"
+# A third accented letter in a row is that of another alphabet.
 _EXPECTED = re.compile(
-    f"[{_LOWER}{_ANYWHERE}]|(?<![a-z{_LOWER}])[{_UPPER}]"
+    f"(?<![{_LOWER}{_UPPER}]{{2}})[{_LOWER}]|[{_ANYWHERE}]|(?<![a-z{_LOWER}])[{_UPPER}]"
     f"|(?<!{_LETTER})[{_NOT_IN_WORDS}]|[{_NOT_IN_WORDS}](?!{_LETTER})"
 )
 _BAD_BYTE, _WHOLE = re.compile("[\udc80-\udcff]"), re.compile("[^\0-\x7f\udc80-\udcff]")

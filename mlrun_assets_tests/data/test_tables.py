@@ -158,7 +158,7 @@ OTHER_ENCODINGS = {
     "cp850": FRENCH.replace("\u2019", "'").replace("\u2013", "-"),
     "mac-roman": FRENCH,
     "cp1250": "Zażółć gęślą jaźń, łódź i ładny kościół nad rzeką",
-    "cp1251": "Как дела сегодня, всё хорошо, я очень рад https://example.com/page",
+    "cp1251": "Команда победила, https://example.com/a/long/page-about-the-match",
     "cp1253": "Καλημέρα κόσμε, πώς είσαι σήμερα φίλε μου",
     "cp1254": "Bugün hava çok güzel ve ağaçlar yeşil, başka şey",
     "cp1256": "مرحبا بالعالم",
