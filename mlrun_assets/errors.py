@@ -139,13 +139,13 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def percent(fraction: float, digits: int = 1) -> str:
     """A share; 0 % and 100 % only where they are exact.
 
-    >>> percent(0.125), percent(1.0, 0), percent(0.9999)
-    ('12.5 %', '100 %', '> 99.9 %')
+    >>> percent(0.125), percent(1.0, 0), percent(0.9999), percent(0.005, 0)
+    ('12.5 %', '100 %', '> 99.9 %', '< 1 %')
     """
     smallest = 10.0**-digits
     if 1 - smallest / 200 <= fraction < 1:
         return f"> {100 - smallest:.{digits}f} %"
-    if 0 < fraction < smallest / 200:
+    if 0 < fraction <= smallest / 200:  # Python rounds a half to the even 0
         return f"< {smallest:.{digits}f} %"
     return f"{100 * fraction:.{digits}f} %"
 
