@@ -388,9 +388,10 @@ def slug(name: str) -> str:
 def slug_of(name: str) -> str:
     """As `slug`, for the name of an earlier experiment: empty if nothing is left."""
     normal = unicodedata.normalize("NFC", name.strip())
-    # Joiners and marks, such as the vowel signs of Devanagari, are parts of a word.
+    # Marks, such as the vowel signs of Devanagari, are parts of a word. Joiners, and selectors of a
+    # form, are left out, so that they part no word.
     marks = "".join(sorted(each for each in set(normal) if unicodedata.category(each)[0] == "M"))
-    kept = re.sub(rf"[^\w.{marks}-]+", "-", re.sub("[\u200c\u200d]", "", normal))
+    kept = re.sub(rf"[^\w.{marks}-]+", "-", re.sub("[\u200c\u200d\ufe00-\ufe0f]", "", normal))
     # The name of a report has 200 bytes, and a letter up to four.
     short = kept.lstrip("-._" + marks)[:LONGEST_NAME].encode()[:MOST_BYTES]
     return short.decode(errors="ignore").rstrip("-._")

@@ -239,6 +239,7 @@ def test_names(config: LoadedConfig) -> None:
         marked = open_experiment(config, name, "2").manifest
         assert marked.name.count("-") == hyphens
         assert find_experiment(config.experiments_dir, name).id == marked.id
+    assert open_experiment(config, "we ❤️ Somali", "2").manifest.name == "we-Somali"
     unnamed = open_experiment(config, None, "3").manifest
     assert unnamed.name == unnamed.id
     for name in ("../../etc/passwd", "a\n- b | Complete | x", "a|b", "x" * 300):
