@@ -334,7 +334,7 @@ _MOST_TIMES = 100
 def accept_threshold(
     confidences: FloatArray, right: BoolArray, min_precision: float
 ) -> float | None:
-    """The lowest confidence above which ``min_precision`` of the labels are shown to be right.
+    """The lowest confidence at or above which ``min_precision`` of the labels are shown right.
 
     Args:
         confidences: of the predicted labels, for rows that the model was not trained on.

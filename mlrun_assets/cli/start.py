@@ -165,7 +165,7 @@ def _show_proposal(found: Proposal, source: Path) -> None:
         ("other columns", f"kept: {listed(found.others)}" if found.others else "none"),
     ]
     if found.encoding:
-        advice = "if letters are `?` in the examples, save it as `CSV UTF-8`"
+        advice = "if letters are wrong or `?` in the examples, save it as `CSV UTF-8`"
         rows.append(("encoding", f"read as {found.encoding}; {advice}"))
     if found.unusable:
         reasons = listed(f"{reason} {rows:,}" for reason, rows in found.unusable.most_common())

@@ -339,7 +339,7 @@ class CandidateRecord(Record):
 
 
 class Acceptance(Record):
-    """The confidence above which ``min_precision`` of the labels are shown to be right.
+    """The confidence at or above which ``min_precision`` of the labels are shown to be right.
 
     It is chosen on ``rows`` that the parts of the model were not trained on. ``configured`` is
     whether ``min_precision`` is ``deployment.min_precision``, so that the model has the threshold.

@@ -254,9 +254,9 @@ def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
     ]
     rows = f" {count(shown[0].rows, 'row')} do not show {' or '.join(missing)}." if missing else ""
     return Markdown(
-        "The confidence is a threshold: of the labels with at least this confidence, the minimum "
-        "precision is shown to be right. It is chosen on rows that were neither trained on nor in "
-        f"the test split. {use}{rows}"
+        "The confidence is a threshold: labels with at least this confidence are shown to have the "
+        "minimum precision. It is chosen on rows that were neither trained on nor in the test "
+        f"split. {use}{rows}"
     )
 
 
