@@ -159,11 +159,15 @@ def seed_sentence(tuned: FineTuningRecord) -> Markdown:
     )
 
 
-def choice_sentence(checkpoint: CheckpointRecord) -> Markdown:
+def choice_sentence(checkpoint: CheckpointRecord, baseline: BaselineRecord | None) -> Markdown:
     """Which candidate became the model of the run, and why."""
     name, tried = code(checkpoint.chosen), len(checkpoint.candidates)
     fitted = "In the end, n-gram models and linear heads are fitted to train and val"
     tuned = "; the encoder is fine-tuned on train only" if checkpoint.fine_tuning else ""
+    heads = {"frozen": baseline.frozen, "helped": baseline.helped} if baseline else {}
+    head = next((heads[part] for part in checkpoint.winner.weights if part in heads), None)
+    if head and head.label_names:
+        tuned += f". {percent(head.label_names)} of the head's scores come from the label names"
     if tried == 1:
         return Markdown(f"The model is {name}, the only candidate. {fitted}{tuned}.")
     split = "val" if checkpoint.fine_tuning else "train and val"

@@ -14,6 +14,7 @@ from mlrun_assets.reports.scores import (
     parts_sentence,
     parts_table,
 )
+from mlrun_assets.reports.sentences import choice_sentence
 from mlrun_assets.reports.tables import candidates_table
 from mlrun_assets_tests.examples import (
     checkpoint_record,
@@ -150,6 +151,11 @@ def test_candidates_whose_parts_are_no_better_than_chance_are_named() -> None:
 def test_the_share_of_the_label_names_is_shown_where_they_are_used() -> None:
     plain = r.FrozenRecord(accuracy=0.7, f1_macro=0.7, seconds=1.0, trim=None)
     heads = {"frozen": plain.model_copy(update={"label_names": 0.425}), "helped": plain}
-    rows = cheap_models_table(record_of("baseline", **heads))
+    baseline = record_of("baseline", **heads)
+    rows = cheap_models_table(baseline)
     assert "| frozen encoder, linear head, 42.5 % from label names |" in rows
     assert "| frozen encoder, linear head with helper rows |" in rows
+    frozen = record_of("checkpoint", chosen="frozen+ngrams")
+    share = "42.5 % of the head's scores come from the label names."
+    assert choice_sentence(frozen, baseline).endswith(share)
+    assert "label names" not in choice_sentence(record_of("checkpoint", chosen="ngrams"), baseline)
