@@ -23,6 +23,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -118,6 +119,7 @@ def interrupts_blocked() -> Generator[None, None, None]:
 
 MOST_OPEN = 8
 _kept_open: dict[str, sqlite3.Connection] = {}
+_opening = threading.Lock()  # the UI's server has many threads
 
 
 @event.listens_for(Pool, "connect")
@@ -133,10 +135,18 @@ def _spare_the_disk(connection: object, _record: object) -> None:
     if not (file and Path(file).is_relative_to(Path(home).resolve())):
         return
     connection.execute("PRAGMA synchronous=NORMAL")
-    if file not in _kept_open and connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-        kept = sqlite3.connect(file, check_same_thread=False)
-        atexit.register(kept.close)
-        kept.execute("PRAGMA schema_version").fetchone()  # before it reads, it does not count
-        _kept_open[file] = kept
-        while len(_kept_open) > MOST_OPEN:
-            _kept_open.pop(next(iter(_kept_open))).close()
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        return
+    with _opening:
+        if file not in _kept_open:
+            kept = sqlite3.connect(file, check_same_thread=False)
+            kept.execute("PRAGMA schema_version").fetchone()  # before it reads, it does not count
+            _kept_open[file] = kept
+            _close_oldest(MOST_OPEN)
+
+
+@atexit.register
+def _close_oldest(most: int = 0) -> None:
+    """Close the databases that were opened first, until ``most`` are open."""
+    while len(_kept_open) > most:
+        _kept_open.pop(next(iter(_kept_open))).close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sqlite3
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import create_engine
 
+from mlrun_assets.orchestration import dagster_internals
 from mlrun_assets.orchestration.dagster_internals import (
     InterruptSafeLogManager,
     LocalComputeLogManager,
@@ -124,3 +129,26 @@ def test_other_databases_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     with create_engine(f"sqlite:///{tmp_path}/mlflow.db").connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+def test_threads_keep_a_database_open_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    file, connect = tmp_path / "runs.db", sqlite3.connect
+    opened: list[sqlite3.Connection] = []
+
+    def connect_slowly(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        time.sleep(0.1)  # so that other threads ask meanwhile
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    def open_history(_: int) -> None:
+        with closing(connect(file)) as connection:
+            dagster_internals._spare_the_disk(connection, None)
+
+    with closing(connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE runs (id)")
+        monkeypatch.setattr(sqlite3, "connect", connect_slowly)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(open_history, range(4)))
+    assert len(opened) == 1
