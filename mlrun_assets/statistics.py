@@ -143,13 +143,13 @@ def paired_f1_difference(
     resamples, confidence, seed = bootstrap
     labels = max(2, int(max(truth.max(), guesses[0].max(), guesses[1].max())) + 1)
     generator = np.random.default_rng(seed)
-    flat = (truth * labels + guesses[0]) * labels + guesses[1]
-    pairs = np.bincount(flat, minlength=labels**3).reshape(labels, labels, labels)
-    support = pairs.sum(axis=(1, 2))
+    pairs = guesses[0] * labels + guesses[1]
+    support = np.bincount(truth, minlength=labels)
     right, predicted = np.zeros((2, 2, resamples, labels), dtype=np.int64)
     extra = _unseen_row(support, average)[:, None] * _mistakes(support)
     for label in np.flatnonzero(support):
-        rows = pairs[label].astype(np.float64)
+        rows = np.bincount(pairs[truth == label], minlength=labels**2).reshape(labels, labels)
+        rows = rows.astype(np.float64)
         rows[label] += extra[label]
         rows[:, label] += extra[label]
         cells = np.nonzero(rows)
@@ -160,7 +160,9 @@ def paired_f1_difference(
             counts = np.add.reduceat(sample[:, order], starts, axis=1)
             predicted[side][:, found] += counts
             right[side, :, label] = counts[:, found == label].sum(axis=1)
-    first, second = (float(f1_of_confusion(pairs.sum(axis=axis), average)) for axis in (2, 1))
+    first, second = (
+        float(f1_of_confusion(confusion_matrix(truth, guess, labels), average)) for guess in guesses
+    )
     rows_drawn = np.broadcast_to(support, right.shape)
     ours, theirs = _f1(right, rows_drawn, predicted, average, support > 0)
     low, high = percentile_interval(ours - theirs, confidence)
