@@ -177,10 +177,12 @@ def guess_language(texts: Sequence[str]) -> tuple[str, float]:
 class _Column(NamedTuple):
     """The values of a column.
 
-    ``filled`` is the share of rows with one, ``repeats`` the mean number of rows with the same.
+    ``filled`` is the share of rows with one, ``repeats`` the mean number of rows with the same. A
+    row of JSON may lack the column; without ``in_all`` it could not be used.
     """
 
     name: str
+    in_all: bool
     filled: float
     kinds: frozenset[str]
     characters: float
@@ -214,17 +216,19 @@ def _columns(
         advice = "" if NOT_UTF8[1] in why else "; save it as CSV or JSON Lines with headings"
         raise DataError(f"{path}: {why}{advice}")
     names = dict.fromkeys(name for row in good for name in row if name)
-    return {name: _described(name, [row.get(name) for row in good]) for name in names}
+    return {name: _described(name, good) for name in names}
 
 
-def _described(name: str, values: list[Any]) -> _Column:
+def _described(name: str, rows: list[dict[str, Any]]) -> _Column:
+    values = [row[name] for row in rows if name in row]
     filled = [value for value in values if value is not None and value != ""]
     texts = [str(value) for value in filled]
     counted = Counter(texts)
     number = max(1, len(texts))
     return _Column(
         name=name,
-        filled=len(filled) / len(values),
+        in_all=len(values) == len(rows),
+        filled=len(filled) / len(rows),
         kinds=frozenset(type(value).__name__ for value in filled),
         characters=sum(map(len, texts)) / number,
         words=sum(len(text.split()) for text in texts) / number,
@@ -262,6 +266,7 @@ def _title_columns(columns: dict[str, _Column], text: str, label: str) -> list[s
         for column in columns.values()
         if column.name not in (text, label)
         and column.is_named(_TITLE_NAMES)
+        and column.in_all
         and column.kinds == {"str"}
         and column.filled >= 0.5
         and column.words >= 2
@@ -323,6 +328,7 @@ def _group_column(columns: dict[str, _Column], used: set[Any]) -> str | None:
         if column.name not in used
         and column.name != "id"
         and column.is_named(_GROUP_NAMES)
+        and column.in_all
         and column.distinct >= 10
         and column.repeats > 1.2
     )

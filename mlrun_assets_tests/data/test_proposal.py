@@ -91,6 +91,22 @@ def test_a_headline_belongs_to_the_text(tmp_path: Path) -> None:
     assert texts(["link", "text", "label"], "War {} oo cusub") == ("text",)
 
 
+def test_a_column_that_some_rows_lack_is_not_asked_for(tmp_path: Path) -> None:
+    rows = [
+        {**row, "headline": f"War {n} oo cusub", "author": n // 3} for n, row in enumerate(ROWS)
+    ]
+    file = tmp_path / "rows.jsonl"
+
+    def proposed() -> tuple[tuple[str, ...], str | None, int]:
+        write_rows(file, rows)
+        found = propose(file)
+        return found.texts, found.group, found.unusable.total()
+
+    assert proposed() == (("headline", "text"), "author", 0)
+    del rows[0]["headline"], rows[1]["author"]
+    assert proposed() == (("text",), None, 0)
+
+
 def test_only_the_start_of_a_large_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
