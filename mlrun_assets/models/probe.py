@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,8 @@ def _probe(mode: str, directory: Path, texts: list[str]) -> Answers:
             ) from None
         finally:
             process.kill()
+    if process.returncode == -signal.SIGINT:  # Ctrl-C in a terminal interrupts it, too
+        raise KeyboardInterrupt
     if process.returncode != 0:
         last = errors.strip().splitlines()[-1:] or ["no message"]
         raise ExportError(f"a fresh process can't use it with {mode}: {last[0]}")

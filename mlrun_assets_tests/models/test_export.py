@@ -184,14 +184,19 @@ def test_labels_that_differ_from_those_in_bfloat16_are_compared_in_float32(
     assert expected.agreement(["b", "b", "a"]) == pytest.approx(2 / 3)
 
 
+def python(program: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 def test_the_process_that_was_started_early_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import json, sys; _, texts = json.load(sys.stdin); print(json.dumps([texts, {}]))"
     started = []
 
     def start(mode: str) -> subprocess.Popen[str]:
         started.append(mode)
-        pipe = subprocess.PIPE
-        return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True)
+        return python(program)
 
     monkeypatch.setattr(probe, "_start", start)
     for _ in range(2):
@@ -207,3 +212,12 @@ def test_the_process_that_was_started_early_is_asked(monkeypatch: pytest.MonkeyP
     killed.kill()
     killed.wait()
     assert probe.probe_transformers(Path("model"), ["d"]).labels == ["d"]
+
+
+def test_an_interrupt_of_the_process_is_no_fault_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGINT); signal.pause()"
+    monkeypatch.setattr(probe, "_start", lambda _: python(program))
+    with pytest.raises(KeyboardInterrupt):
+        probe.probe_transformers(Path("model"), ["a"])
