@@ -110,13 +110,13 @@ def _escaped(characters: str) -> str:
     return characters.encode("cp1252").decode("ascii", "surrogateescape")
 
 
-# Without the letters that are others in the encodings of neighbours, such as ð, þ and ý in Turkish.
+# Without letters whose bytes are others in similar encodings, such as ð, þ and ý in Turkish.
 _LOWER = _escaped("àáâãäåæçèéêëìíîïñòóôõöøùúûüšžœß")
 _UPPER = _escaped("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŠŽŒ")
 _ANYWHERE = _escaped("\u2018\u2019\u00b4\u2013\u2014…·\u00a0")  # quotes, dashes
 _NOT_IN_WORDS = _escaped("“”«»•°§€£©®™ªº¿¡½")
 _LETTER = f"[A-Za-z{_LOWER}{_UPPER}]"
-# A third accented letter in a row is that of another alphabet.
+# Three accented letters in a row are, almost certainly, letters of another alphabet.
 _EXPECTED = re.compile(
     f"(?<![{_LOWER}{_UPPER}]{{2}})[{_LOWER}]|[{_ANYWHERE}]|(?<![a-z{_LOWER}])[{_UPPER}]"
     f"|(?<!{_LETTER})[{_NOT_IN_WORDS}]|[{_NOT_IN_WORDS}](?!{_LETTER})"

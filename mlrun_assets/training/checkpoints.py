@@ -24,7 +24,7 @@ TIME_FILE = "training_time.json"
 class SealedCheckpoints(TrainerCallback):
     """Seals a checkpoint once it is complete, then removes all others except the best.
 
-    A thread does this beside the next steps, as it waits for the disk. It ends before the next
+    A thread does this during the next steps, because it waits for the disk. It ends before the next
     checkpoint is written, so at most one is not sealed. Call `close` at the end.
 
     In a long epoch checkpoints are also written within the epoch, ten minutes after the last one.

@@ -86,7 +86,7 @@ _MOJIBAKE_SUSPECT = (
     r"\u{20ac}\u{2122}]"
 )
 _REPLACEMENT = r"\u{fffd}"
-# What stands for a letter that the encoding of an earlier file lacks.
+# A question mark in the place of a letter that the encoding of an earlier file lacked.
 _LOST_LETTER = r"(?:^|\s)\p{L}+\?\p{Ll}\p{L}*(?:$|[\s.,])"
 _CONTROL = r"[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}]"
 _INVISIBLE = r"[\u{200b}\u{2060}\u{feff}\u{ad}]"
