@@ -180,8 +180,8 @@ RECORDED_VARIABLES = (
 def settle_environment() -> None:
     """Remove `IGNORED_VARIABLES`, turn off the Hub's telemetry, and keep offline what was.
 
-    OpenMP's threads sleep when they wait for each other. By default they spin, which takes the CPU
-    from the very threads that they wait for if another program runs beside.
+    GNU OpenMP's threads spin while they wait for each other. If other programs run, this takes the
+    CPU from the very threads that they wait for, so it is shortened (docs/decisions/009).
 
     Libraries read their variables when they are imported, and child processes inherit them. So
     this runs when the package is imported.
@@ -190,7 +190,7 @@ def settle_environment() -> None:
         if name.startswith(tuple(IGNORED_VARIABLES)) and not _HARMLESS.match(name):
             del os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if os.environ.get(OFFLINE_VARIABLE):  # in a process that an offline run has started
         guard_network()
 

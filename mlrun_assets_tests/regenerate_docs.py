@@ -46,8 +46,8 @@ VARIABLES = {
     "HF_HUB_OFFLINE": "`1`: never contact the Hub; models come from its cache.",
     "XDG_CACHE_HOME": "Parent of the cache directory, if `MLRUN_CACHE` is unset.",
     "OMP_NUM_THREADS": "Number of CPU threads of a process. Unset: all usable CPUs.",
-    "OMP_WAIT_POLICY": "`PASSIVE` if unset: threads sleep when they wait, so that other programs "
-    "beside a run do not slow it down.",
+    "GOMP_SPINCOUNT": "How long a thread spins before it sleeps, while it waits for another. "
+    "`10000` if unset, so that other programs slow a run down less.",
 }
 IGNORED = """\
 Variables of libraries that would change a result are ignored, so that the same data and config give
