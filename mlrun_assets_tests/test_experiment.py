@@ -77,8 +77,8 @@ def test_experiments_of_one_second_are_ordered(tmp_path: Path) -> None:
 def test_a_missing_experiment_is_an_error(experiments: Path, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"no experiment `exp_9`; the latest are:\n  .*exp_4"):
         find_experiment(experiments, "exp_9")
-    for outside in ("../exp_1", ""):
-        with pytest.raises(ExperimentError, match="no experiment `"):
+    for outside, problem in {"../exp_1": "no experiment `", "": "name an experiment; "}.items():
+        with pytest.raises(ExperimentError, match=problem):
             find_experiment(experiments, outside)
     assert experiment_of_run(experiments, "run-9") is None
     assert experiment_of_run(experiments, "run-0") == Experiment(experiments / "exp_0")
