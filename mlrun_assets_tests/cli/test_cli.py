@@ -39,7 +39,8 @@ Call = Callable[..., Called]
 
 pytestmark = pytest.mark.slow  # whole runs, trainings or processes
 
-COMMAND = [sys.executable, "-m", "mlrun_assets.cli"]
+# With `python -m`, an interrupt within an `exec` of a library can end Python by SIGINT.
+COMMAND = [str(Path(sys.executable).with_name("mlrun-assets"))]
 RUN = ("mlrun_assets.cli", "run")
 COMMAND_LINE = (
     (ROOT / "docs/command-line.md").read_text(encoding="utf-8").partition("\n## Dagster")[0]

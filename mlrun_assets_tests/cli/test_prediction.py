@@ -235,7 +235,7 @@ except BrokenPipeError:
 
 
 def process(home: Path, stdin: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlrun_assets.cli", "predict", "-"]
+    command = [str(Path(sys.executable).with_name("mlrun-assets")), "predict", "-"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=home, stdin=stdin, stdout=pipe, stderr=pipe)
 
