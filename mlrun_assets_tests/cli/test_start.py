@@ -164,19 +164,16 @@ def test_a_run_before_the_split_names_the_command(
     assert list(contents(tmp_path / "my")) == ["ml_config.yaml"]
 
 
+@pytest.mark.parametrize(
+    "paths",
+    [
+        "{train_path: a.csv, val_path: b.csv, test_path: c.csv}",
+        "{train_path: train-*.jsonl, val_path: val.jsonl, test_path: test.jsonl}",
+    ],
+)
 def test_split_writes_one_local_json_lines_file_per_split(
-    tmp_path: Path, rows_file: Path, call: Call
+    tmp_path: Path, rows_file: Path, call: Call, paths: str
 ) -> None:
-    paths = "{train_path: a.csv, val_path: b.csv, test_path: c.csv}"
-    (tmp_path / "ml_config.yaml").write_text(f"data: {paths}\n")
-    ended = call("split", rows_file.name, cwd=tmp_path)
-    assert ended.returncode == 2 and "data.train_path" in ended.stderr
-
-
-def test_a_pattern_is_not_the_name_of_a_file_to_write(
-    tmp_path: Path, rows_file: Path, call: Call
-) -> None:
-    paths = "{train_path: train-*.jsonl, val_path: val.jsonl, test_path: test.jsonl}"
     (tmp_path / "ml_config.yaml").write_text(f"data: {paths}\n")
     ended = call("split", rows_file.name, cwd=tmp_path)
     assert ended.returncode == 2 and "data.train_path" in ended.stderr
