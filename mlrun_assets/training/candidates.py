@@ -147,7 +147,7 @@ def fit_head(
         similarity = similarity_to(sentences, states)
         parts = {"learned": scores, "named": states @ similarity[0].T + similarity[1]}
         summed = judge("+".join(parts), parts, rows)
-        sizes = summed.weights * [each.std() for each in parts.values()]
+        sizes = summed.weights * [each.std(axis=1).mean() for each in parts.values()]
         share = float(sizes[1] / max(1e-9, sizes.sum()))
         weights, biases = (
             summed.weights[0] * learned + summed.weights[1] * named
@@ -368,9 +368,11 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
 
     if not len(truth):
         return np.ones(len(scores))
-    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring all to one scale.
-    scales = 1.0 / np.maximum(1e-9, scores.std(axis=(1, 2)))
-    scaled = scores * scales[:, None, None]
+    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring all to one scale. What is
+    # the same for all labels of a row changes no probability, and must not count for the scale.
+    centred = scores - scores.mean(axis=2, keepdims=True)
+    scales = 1.0 / np.maximum(1e-9, centred.std(axis=(1, 2)))
+    scaled = centred * scales[:, None, None]
     of_truth = scaled[:, np.arange(len(truth)), truth].mean(axis=1)
 
     def penalised(weights: FloatArray) -> tuple[float, FloatArray]:

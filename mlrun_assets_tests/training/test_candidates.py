@@ -70,7 +70,8 @@ def test_no_other_weights_have_a_smaller_loss(
 
     def penalised(tried: FloatArray) -> float:
         logs = log_softmax(np.tensordot(tried, scores, axes=1), axis=1)
-        squares = ((tried * scores.std(axis=(1, 2))) ** 2).sum()
+        centred = scores - scores.mean(axis=2, keepdims=True)
+        squares = ((tried * centred.std(axis=(1, 2))) ** 2).sum()
         loss = -float(logs[np.arange(len(truth)), truth].mean())
         return loss + float(squares) / (2 * PRIOR**2 * len(truth))
 
@@ -78,6 +79,15 @@ def test_no_other_weights_have_a_smaller_loss(
     for one in (0.8, 1.0, 1.25):
         for other in (0.8, 1.0, 1.25):
             assert least <= penalised(fitted * [one, other]) + 1e-7
+
+
+def test_what_is_added_to_all_scores_of_a_row_changes_no_weight() -> None:
+    """Naive Bayes gives log-likelihoods, which are lower the longer a text is."""
+    truth = some_truth(60)
+    scores = np.stack([noisy(truth, 1.0, 1), noisy(truth, 1.0, 2)])
+    lengths = np.random.default_rng(0).normal(0.0, 1000.0, size=(len(truth), 1))
+    lowered = np.stack([scores[0], scores[1] + lengths])
+    assert fit_weights(lowered, truth) == pytest.approx(fit_weights(scores, truth), rel=1e-3)
 
 
 def test_a_part_that_knows_nothing_hardly_counts() -> None:
