@@ -66,8 +66,14 @@ $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
-docs: $(VENV)/.docs ## Build the documents as a site in site/, check its links, run the tutorial.
+# Draws the diagrams of the site. Without npm, the pages load it from another machine.
+MERMAID := $(VENV)/mermaid-11.17.2.tgz
+$(MERMAID): | $(STAMP)
+	cd $(VENV) && npm pack --silent mermaid@11.17.2 > /dev/null
+
+docs: $(VENV)/.docs $(if $(shell command -v npm),$(MERMAID)) ## Build the documents as a site in site/, check its links, run the tutorial.
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	! test -e $(MERMAID) || tar -xzOf $(MERMAID) package/dist/mermaid.min.js > site/mermaid.min.js
 	pytest -q -m docs
 
 $(VENV)/.browser: $(STAMP)
