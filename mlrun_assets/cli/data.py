@@ -108,10 +108,10 @@ def _as_json(dataset: DatasetRecord) -> dict[str, Any]:
 
 @command(
     "predict",
-    "Label texts with the production model. TEXT is one text. FILE is JSON Lines, CSV, TSV or "
-    "Parquet. `-` reads standard input: JSON Lines, or a text per line. Prints each row as "
-    "a line of JSON with `label` and `probability`; an input column with the same name is renamed, "
-    "for example from `label` to `input_label`. If the model has a confidence threshold "
+    "Label texts with the production model. TEXT is one text. FILE is JSON Lines, CSV, TSV, "
+    "Parquet or Arrow. `-` reads standard input: JSON Lines, or a text per line. Prints each row "
+    "as a line of JSON with `label` and `probability`; an input column with the same name is "
+    "renamed, for example from `label` to `input_label`. If the model has a confidence threshold "
     "(deployment.min_precision), `accepted` is true or false. Probabilities are rounded to the "
     "digits that are reliable; --explain computes six decimals.",
     'predict "Kooxda kubadda ayaa guulaysatay"',

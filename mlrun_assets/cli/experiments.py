@@ -113,7 +113,7 @@ def can_resume(experiment: Experiment) -> bool:
     return opened is not None and opened.status == "done"
 
 
-@command("status", "Show production, the latest runs and open tech debt.", "status --limit 3")
+@command("status", "Show production, runs and open tech debt.", "status --limit 3")
 @click.option("--limit", type=LIMIT, default=10, show_default=True, help="Number of runs.")
 @as_json
 @with_config
@@ -165,7 +165,7 @@ SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @command(
     "runs",
-    "List the experiments, sorted.",
+    "List the experiments.",
     "runs --sort score",
     "runs --json | jq '.[0].f1'",
 )
@@ -282,7 +282,10 @@ def _not_passed(outcomes: Iterable[tuple[str, str]]) -> str:
 
 
 @command(
-    "open", "Open the report of RUN, its name or id, in a browser.", "open", "open baseline-v2"
+    "open",
+    "Open the report of a run in a browser. RUN is its name or id. Default: the latest run.",
+    "open",
+    "open baseline-v2",
 )
 @click.argument("run", required=False, shell_complete=complete_names)
 @with_config
@@ -306,7 +309,7 @@ def open_report(config: LoadedConfig, run: str | None) -> None:
         webbrowser.open(page.absolute().as_uri())
 
 
-@command("versions", "List the deployed versions, for `rollback --to`.", "versions")
+@command("versions", "List the deployed versions. `rollback --to` takes one of them.", "versions")
 @as_json
 @with_config
 def list_versions(config: LoadedConfig, json: bool) -> None:

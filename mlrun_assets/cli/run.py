@@ -40,8 +40,8 @@ EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CA
 
 @command(
     "run",
-    "Run everything, from data to the report. NAME is what `show`, `compare` and `promote` call "
-    "the run; without it, use its id.",
+    "Run everything, from data to the report. Other commands, such as `show` and `promote`, take "
+    "the NAME of the run or its id.",
     "run baseline-v2",
     "run --fast",
     "run --set training.epochs=2",
@@ -59,7 +59,7 @@ EXIT_CODES = {Status.COMPLETE: 0, Status.FAILED: 1, Status.BLOCKED: 3, Status.CA
     is_flag=True,
     expose_value=False,
     callback=lambda _context, _option, fast: override("training.budget=fast") if fast else None,
-    help="Only models that need no fine-tuning: the same as --set training.budget=fast.",
+    help="Leave out fine-tuning: the same as --set training.budget=fast.",
 )
 @with_config
 def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
@@ -117,7 +117,7 @@ def _conclude(experiment: Experiment, config: LoadedConfig) -> None:
 
 @command(
     "ui",
-    "Start Dagster's UI for this project: the graph, its runs and jobs. Ctrl-C ends it.",
+    "Start Dagster's UI for this project. It shows the graph, its runs and jobs. Ctrl-C ends it.",
     "ui",
     "ui --port 3001",
 )
@@ -177,7 +177,7 @@ def _until_ctrl_c(call: list[str], environment: dict[str, str]) -> None:
 
 @command(
     "promote",
-    "Deploy the model of EXPERIMENT, its name or id.",
+    "Deploy the model of an experiment. EXPERIMENT is its name or id.",
     "promote baseline-v2",
     'promote baseline-v2 --reason "best on the radio texts"',
 )
@@ -205,7 +205,7 @@ def promote(config: LoadedConfig, experiment: str, reason: str | None) -> None:
 
 @command(
     "rollback",
-    "Move production back to an earlier version.",
+    "Deploy an earlier version again.",
     'rollback --reason "wrong on the radio texts"',
     'rollback --to baseline-v1 --reason "the last good one"',
 )
@@ -239,7 +239,7 @@ def rollback(config: LoadedConfig, to: str | None, reason: str) -> None:
     shell_complete=complete_names,
     help="A version or an experiment. Default: the production model.",
 )
-@click.option("--public", is_flag=True, help="Make the repository public.")
+@click.option("--public", is_flag=True, help="Make the repository public. Default: private.")
 @with_config
 def push(config: LoadedConfig, target: str, version: str | None, public: bool) -> None:
     """Copy the model and print where it is."""
@@ -250,7 +250,11 @@ def push(config: LoadedConfig, target: str, version: str | None, public: bool) -
     show(place)
 
 
-@command("schema", "Print the JSON Schema of ml_config.yaml, for editors.", "schema > schema.json")
+@command(
+    "schema",
+    "Print the JSON Schema of ml_config.yaml. Editors complete and check the file with it.",
+    "schema > schema.json",
+)
 def schema() -> None:
     """Print the schema."""
     show(json.dumps(json_schema(), indent=2))

@@ -51,16 +51,16 @@ def _bad_input() -> Iterator[None]:
 
 @command(
     "init",
-    "Start a project in DIR, or here. Writes ml_config.yaml, and a sample of labelled rows. With "
-    "--from, writes a config for the rows in FILE (CSV, TSV, JSON Lines, Parquet, Arrow, or a "
-    "directory of these), whose columns and language it finds. Nothing is overwritten.",
+    "Start a project in DIR, or here. Writes ml_config.yaml and a sample of labelled rows. With "
+    "--from, it writes no sample: it finds the columns and the language of FILE (CSV, TSV, JSON "
+    "Lines, Parquet, Arrow, or a directory of these). Nothing is overwritten.",
     "init demo",
     "init my --from rows.csv",
     "init my --from rows.csv --label topic",
 )
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=".")
 @click.option("--from", "source", metavar="FILE", type=click.Path(path_type=Path),
-              help="Labelled rows of your own.")  # fmt: skip
+              help="Your own labelled rows.")  # fmt: skip
 @click.option("--text", metavar="COLUMN", help="The column of the text. Default: guessed.")
 @click.option("--label", metavar="COLUMN", help="The column of the label. Default: guessed.")
 def init(directory: Path, source: Path | None, text: str | None, label: str | None) -> None:
@@ -183,9 +183,10 @@ def _show_proposal(found: Proposal, source: Path) -> None:
 
 @command(
     "split",
-    "Split labelled rows into train, val and test. Near-duplicates, texts that contain each other "
-    "and the rows of a group stay in one split; labels are spread evenly. Repeated texts and texts "
-    "with two labels are left out and listed. Nothing is overwritten.",
+    "Split rows into train, val and test. The rows need labels. Near-duplicates, texts that "
+    "contain each other and the rows of a group stay in one split; labels are spread evenly. "
+    "Repeated texts and texts with two labels are left out and listed. No file is overwritten; "
+    "--add adds rows to the files.",
     "split rows.csv",
     "split 2024.csv 2025.csv --group author",
     "split new.csv --add",
@@ -195,7 +196,8 @@ def _show_proposal(found: Proposal, source: Path) -> None:
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option("--fractions", nargs=3, type=float, metavar="TRAIN VAL TEST",
-              help="Default: 0.7 0.15 0.15; with --add, those of the splits.")  # fmt: skip
+              help="Shares of the rows. Default: 0.7 0.15 0.15; with --add, those of the "
+              "splits.")  # fmt: skip
 @click.option("--group", metavar="COLUMN", help="Rows with the same value, such as an "
               "author, stay in one split. Default: data.group_column of the config.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True,

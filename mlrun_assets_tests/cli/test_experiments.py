@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -184,6 +185,13 @@ def test_every_command_has_examples_in_its_help(name: str, call: Call, tmp_path:
     called = call(name, "-h", cwd=tmp_path)
     assert called.returncode == 0
     assert re.search(rf"^Examples:\n  mlrun-assets {name}", called.stdout, re.MULTILINE)
+
+
+def test_the_list_of_commands_is_whole_on_60_columns() -> None:
+    context = click.Context(commands, terminal_width=60)
+    listed = commands.get_help(context).partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(commands.commands)
+    assert [line for line in listed if line.endswith("...")] == []
 
 
 def test_a_shell_completes_names(
