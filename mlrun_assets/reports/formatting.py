@@ -93,13 +93,13 @@ def percent(fraction: float | None, digits: int = 1) -> Markdown:
 
 
 def seconds(value: float | None) -> Markdown:
-    """``12.3 s``, from two minutes ``3 min 05 s``, from two hours ``2 h 05 min``."""
+    """``12.3 s``, from a minute ``3 min 05 s``, from an hour ``2 h 05 min``."""
     if value is None:
         return NOTHING
-    if value < 119.95:
+    if value < 59.95:
         return Markdown(f"{value:.1f} s")
     minutes, rest = divmod(round(value), 60)
-    if minutes < 120:
+    if minutes < 60:
         return Markdown(f"{minutes} min {rest:02d} s")
     return Markdown(f"{minutes // 60} h {minutes % 60:02d} min")
 
