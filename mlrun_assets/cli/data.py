@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import orjson
 
 from mlrun_assets.cli import (
     as_json,
@@ -30,6 +31,8 @@ from mlrun_assets.experiment import ExperimentPaths
 from mlrun_assets.files import open_atomically, temporary_directory
 from mlrun_assets.progress import task
 from mlrun_assets.records import DatasetRecord
+
+MOST_SHOWN, MOST_CHARACTERS = 3, 60  # of the labels to review
 
 
 @command(
@@ -68,6 +71,7 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
             show_json(_as_json(dataset) | {"lists": kept})
             sys.exit(0 if dataset.ready else 1)
         show_columns(failed_rows(dataset))
+        _show_labels(paths)
         for line in conclusions(dataset):
             say(line)
         if output:
@@ -75,8 +79,28 @@ def check_data(config: LoadedConfig, output: Path | None, json: bool) -> None:
                 show(f"{what:<16}  {file}")
         elif lists:
             names = ", ".join(paths.relative(file) for file in lists.values())
-            note(f"not kept: {names}; --output DIRECTORY keeps them")
+            note(f"--output DIRECTORY writes {names} there")
     sys.exit(0 if dataset.ready else 1)
+
+
+def _show_labels(paths: ExperimentPaths) -> None:
+    """Print the labels that are most likely wrong, with their texts."""
+    import polars as pl
+
+    from mlrun_assets.data.text import shorten
+
+    lines = paths.review_labels.read_bytes().splitlines()
+    rows = []
+    for line in lines[:MOST_SHOWN]:
+        row = orjson.loads(line)
+        split = pl.read_parquet(paths.split(row["split"]), columns=["id", "text"])
+        texts = split.filter(pl.col("id") == row["id"])["text"]  # none, if it is quarantined
+        shown = [shorten(text, MOST_CHARACTERS) for text in texts] or [""]
+        rows.append([row["split"], row["id"], row["label"], row["suggested"], shown[0]])
+    if rows:
+        show(f"\n{count(len(lines), 'label')} to review, the most likely errors first:")
+        show_columns(rows, ("split", "id", "label", "suggested", "text"))
+        show("")
 
 
 def _validate(config: LoadedConfig, output: Path) -> DatasetRecord:
