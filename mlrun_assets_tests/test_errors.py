@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+import mlrun_assets
 from mlrun_assets.errors import DataError, hide_credentials, message_of, public_name, redact
 
 NETWORK = "check the network"
@@ -104,3 +107,13 @@ def test_no_message_shows_a_credential() -> None:
     for error in (DataError(f"{url}: no"), FileNotFoundError(2, "No", url), ValueError(url)):
         assert "SECRET" not in message_of(error)
         assert "http:/***@h/a.csv" in message_of(error)
+
+
+def test_no_plural_verb_follows_a_counted_noun() -> None:
+    """As in `1 row do not show it`: choose a verb with one form, such as "can't show"."""
+    wrong = re.compile(r"\bcount\([^{}]*\)\}(?: \([^()]*\))? (?:do|have|are|were)\b")
+    found = []
+    for file in sorted(Path(mlrun_assets.__file__).parent.rglob("*.py")):
+        text = re.sub(r'"\n\s*f?"', "", file.read_text(encoding="utf-8"))  # as Python joins them
+        found += [f"{file.name}: {match[0]}" for match in wrong.finditer(text)]
+    assert found == []

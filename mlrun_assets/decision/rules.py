@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from mlrun_assets.config import DeploymentConfig
-from mlrun_assets.errors import listed, percent
+from mlrun_assets.errors import count, listed, percent
 from mlrun_assets.records import (
     MIN_AGREEMENT,
     MIN_ROWS_JUDGED,
@@ -100,9 +100,9 @@ def _naming_labels(result: RuleResult, evaluation: EvaluationRecord) -> RuleResu
     names = listed(f"{label.label} (F1 {label.f1:.2f})" for label in weak)
     these = "this label" if len(weak) == 1 else "these labels"
     remedy = (
-        f"Label more rows of {names}, then run again. Of the {of:,} wrong test rows, {theirs:,} "
-        f"have {these}: if all of these were right, accuracy would be "
-        f"{1 - (of - theirs) / test.rows:.3f}."
+        f"Label more rows of {names}, then run again. Of the {count(of, 'wrong test row')}, "
+        f"{theirs:,} {'has' if theirs == 1 else 'have'} {these}: if all of these were right, "
+        f"accuracy would be {1 - (of - theirs) / test.rows:.3f}."
     )
     return result.model_copy(update={"remedy": remedy})
 
@@ -151,12 +151,13 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
         RuleOutcome.PASSED: _POLICY_SAYS[policy],
         RuleOutcome.FAILED: "worse than production",
         RuleOutcome.INCONCLUSIVE: (
-            f"{comparison.rows:,} test rows do not show whether it is {_POLICY_SAYS[policy]}"
+            f"{count(comparison.rows, 'test row')} can't show whether it is {_POLICY_SAYS[policy]}"
         ),
     }[outcome]
     says += (
-        f": {_points(difference)}; {comparison.only_challenger_right} rows only this model gets "
-        f"right, {comparison.only_other_right} only production (McNemar p {formatted_p(p)})"
+        f": {_points(difference)}; {count(comparison.only_challenger_right, 'row')} only this "
+        f"model gets right, {comparison.only_other_right} only production "
+        f"(McNemar p {formatted_p(p)})"
     )
     limit = _limit(config)
     return _f1_difference("versus_production", outcome, says, difference, limit, evaluation)
@@ -228,7 +229,7 @@ def class_guard(evaluation: EvaluationRecord, config: DeploymentConfig) -> RuleR
         return losses
     enough = any(one.support >= MIN_ROWS_JUDGED for one in silent)
     outcome = RuleOutcome.FAILED if enough else RuleOutcome.WARNED
-    named = listed(f"{one.label} ({one.support:,} test rows)" for one in silent)
+    named = listed(f"{one.label} ({count(one.support, 'test row')})" for one in silent)
     says = f"never predicted: {named}"
     if losses.outcome in (RuleOutcome.OFF, RuleOutcome.PASSED):
         return _unmeasured("class_guard", outcome, says)
@@ -258,7 +259,7 @@ def _losses(
         return _off(rule, f"no {kind} has {MIN_ROWS_JUDGED} test rows: insufficient evidence")
     outcome, named = grade_losses(judged, limit)
     recalls = (
-        f"{part.name} {part.other_recall:.2f} → {part.recall:.2f} of {part.rows:,} rows"
+        f"{part.name} {part.other_recall:.2f} → {part.recall:.2f} of {count(part.rows, 'row')}"
         for part in named
     )
     says = f"{_SAYS[outcome].format(limit)}: {', '.join(recalls)}"
@@ -321,7 +322,7 @@ def export_parity(export: ExportRecord) -> RuleResult:
     """The exported model predicts the labels of the checkpoint."""
     agreement, rows = export.agreement, export.rows_compared
     share = percent(agreement)
-    says = f"a fresh process gives the checkpoint's label for {share} of {rows:,} val rows"
+    says = f"a fresh process gives the checkpoint's label for {share} of {count(rows, 'val row')}"
     outcome = _passed_if(agreement >= MIN_AGREEMENT)
     return _measured("export_parity", outcome, says, agreement, MIN_AGREEMENT)
 

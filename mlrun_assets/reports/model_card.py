@@ -199,7 +199,7 @@ def _limits_of_evaluation(evaluation: EvaluationRecord) -> list[str]:
         found.append(f"Labels without test rows were not measured: {others}.")
     if looks.used_up:
         found.append(
-            f"{count(looks.looks, 'model')} were judged on this test split, so the scores are "
+            f"This test split was used to judge {count(looks.looks, 'model')}, so the scores are "
             "probably too high."
         )
     return found

@@ -252,7 +252,7 @@ def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
         for each in shown
         if each.confidence is None
     ]
-    rows = f" {count(shown[0].rows, 'row')} do not show {' or '.join(missing)}." if missing else ""
+    rows = f" {count(shown[0].rows, 'row')} can't show {' or '.join(missing)}." if missing else ""
     return Markdown(
         "The confidence is a threshold: labels with at least this confidence are shown to have the "
         "minimum precision. It is chosen on rows that were neither trained on nor in the test "
@@ -262,7 +262,7 @@ def acceptance_sentence(evaluation: EvaluationRecord) -> Markdown:
 
 def _enough(rows: int | None) -> str:
     return (
-        "more rows will not help" if rows is None else f"about {integer(rows)} rows would show it"
+        "more rows will not help" if rows is None else f"about {count(rows, 'row')} would show it"
     )
 
 

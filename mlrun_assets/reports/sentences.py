@@ -175,8 +175,8 @@ def choice_sentence(checkpoint: CheckpointRecord, baseline: BaselineRecord | Non
         f"The model is {name}, chosen from {tried} candidates. A more expensive candidate wins "
         "unless a cheaper one has a log-loss that is lower by more than one standard error, or "
         f"gives the same label to {percent(MIN_AGREEMENT)} of the rows. "
-        f"They were compared on {count(checkpoint.winner.rows_compared, f'{split} row')} that they "
-        f"were not trained on. The test split was not used. {fitted}{tuned}."
+        f"They were compared on {count(checkpoint.winner.rows_compared, f'{split} row')}, on "
+        f"which they were not trained. The test split was not used. {fitted}{tuned}."
     )
 
 

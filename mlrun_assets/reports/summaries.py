@@ -106,8 +106,8 @@ def summarise_checkpoint(record: CheckpointRecord, baseline: BaselineRecord | No
     reused = f", reused from {escape(record.reused_from)}" if record.reused_from else ""
     winner, tried = record.winner, count(len(record.candidates), "candidate")
     return _summary(
-        f"Macro-F1 {score(winner.f1_macro)} on {count(winner.rows, 'row')} that were not trained "
-        f"on: {code(winner.name)}, chosen from {tried}{reused}",
+        f"Macro-F1 {score(winner.f1_macro)} on {count(winner.rows, 'row')} not trained on: "
+        f"{code(winner.name)}, chosen from {tried}{reused}",
         candidates_table(record, baseline),
     )
 

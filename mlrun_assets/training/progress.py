@@ -49,7 +49,7 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         epochs = count(math.ceil(args.num_train_epochs), "epoch")
-        self._progress(f"training: {state.max_steps:,} steps, at most {epochs}")
+        self._progress(f"training: {count(state.max_steps, 'step')}, at most {epochs}")
         if not current_view():  # a process that only trains
             self._shown.enter_context(shown_by(Lines(self._progress)))
         self._advance = self._shown.enter_context(

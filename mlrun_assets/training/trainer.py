@@ -36,7 +36,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
-from mlrun_assets.errors import TrainingError
+from mlrun_assets.errors import TrainingError, count
 from mlrun_assets.records import Recipe
 from mlrun_assets.training.checkpoints import remove_unsound
 from mlrun_assets.training.job import FineTuningJob
@@ -113,7 +113,7 @@ class FineTuningTrainer(Trainer):
         """Keep the ids of the batch, and remove the row numbers from the model's inputs."""
         numbers = inputs.pop("row", None)
         rows, tokens = inputs["input_ids"].shape
-        size = f"({rows} rows x {tokens} tokens)"
+        size = f"({count(rows, 'row')} x {count(tokens, 'token')})"
         if numbers is None:
             self.batch = f"a batch of the val split {size}"
         else:

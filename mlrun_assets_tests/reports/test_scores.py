@@ -78,7 +78,7 @@ def test_accepted_rows_are_shown_with_intervals() -> None:
 
 @pytest.mark.parametrize(
     ("needed", "says"),
-    [(1234, "about 1,234 rows would show it"), (None, "more rows will not help")],
+    [(1234, "about 1,234 rows would"), (1, "about 1 row would"), (None, "more rows will not help")],
 )
 def test_a_precision_that_is_not_shown_says_how_many_rows_would(
     needed: int | None, says: str
@@ -86,7 +86,7 @@ def test_a_precision_that_is_not_shown_says_how_many_rows_would(
     record = accepting(None, rows_needed=needed)
     assert "| 95 % | not shown |" in acceptance_table(record)
     sentence = acceptance_sentence(record)
-    assert f"520 rows do not show 95 % ({says}" in sentence
+    assert f"520 rows can't show 95 % ({says}" in sentence
     assert "It is not shown, so the model marks no row" in sentence
     unset = acceptance_sentence(accepting(None, configured=False))
     assert "`deployment.min_precision` is not set" in unset

@@ -35,9 +35,9 @@ def empty_or_short(dataset: Dataset) -> QualityCheck:
     return judged(
         "empty_or_short",
         Measured(fewest, limit, short + empty, Bound.AT_LEAST),  # type: ignore[arg-type]
-        f"every text has {limit} words or more",
-        f"{count(short, 'text')} with fewer than {limit} words, {empty} empty and quarantined; "
-        "complete or remove them",
+        f"every text has {count(limit, 'word')} or more",
+        f"{count(short, 'text')} with fewer than {count(limit, 'word')}, {empty} empty and "
+        "quarantined; complete or remove them",
     )
 
 

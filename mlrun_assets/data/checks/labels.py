@@ -100,8 +100,8 @@ def label_noise(dataset: Dataset) -> CheckResult:
     share = suspects.height / sample.height
     of = count(sample.height, "sampled row" if sample.height < every.height else "row")
     said = (
-        f"{suspects.height} of {of} ({percent(share)}) have a label that an n-gram model doubts; "
-        f"the model agrees with {percent(accuracy, 0)} of the labels"
+        f"an n-gram model doubts the label of {suspects.height} of {of} ({percent(share)}), and "
+        f"agrees with {percent(accuracy, 0)} of the labels"
     )
     wrong = f"{said}; see data/review_labels.jsonl, the most likely errors first"
     check = judged("label_noise", Measured(share, limit, suspects.height), said, wrong)

@@ -149,13 +149,13 @@ def language(dataset: Dataset) -> QualityCheck:
     others = pl.concat(found)
     worst = max(shares, key=lambda split: shares[split])
     if not dataset.every("language")["language"].count():
-        why = f"not measured: no text has {quality.min_language_words} words or more"
+        why = f"not measured: no text has {count(quality.min_language_words, 'word')} or more"
         return off("language", why)
     counts = others.value_counts(name="rows").sort("rows", "language", descending=[True, False])
     commonest = ", ".join(f"{rows} `{code}`" for code, rows in counts.head(_LISTED).iter_rows())
     said = (
         f"{percent(shares[worst])} of {worst} ({count(len(others), 'row')} in all, of those with "
-        f"{quality.min_language_words} words or more) are not in `{profile.code}`"
+        f"{count(quality.min_language_words, 'word')} or more) are not in `{profile.code}`"
     )
     key, limit = "other_language_warns", quality.other_language_warns
     severity = Severity.WARN

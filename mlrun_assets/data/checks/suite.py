@@ -353,7 +353,7 @@ def class_balance(dataset: Dataset) -> QualityCheck:
     measured = Measured(ratio, quality.imbalance_ratio, bound=Bound.BELOW)
     problems = []
     if rare:
-        problems.append(f"fewer than {quality.min_rows_per_label} rows of {listed(rare)}")
+        problems.append(f"fewer than {count(quality.min_rows_per_label, 'row')} of {listed(rare)}")
     if ratio and ratio >= quality.imbalance_ratio:
         problems.append(balance)
     elif rare:
