@@ -155,7 +155,7 @@ def versus_production(evaluation: EvaluationRecord, config: DeploymentConfig) ->
         ),
     }[outcome]
     says += (
-        f": {_points(difference)}; {count(comparison.only_challenger_right, 'row')} only this "
+        f": {_points(difference)}; {count(comparison.only_challenger_right or 0, 'row')} only this "
         f"model gets right, {comparison.only_other_right} only production "
         f"(McNemar p {formatted_p(p)})"
     )
