@@ -30,7 +30,13 @@ from mlrun_assets.cli import (
     with_config,
 )
 from mlrun_assets.cli.experiments import RESUMABLE, can_resume, handle
-from mlrun_assets.config import CONFIG_VARIABLE, SET_VARIABLE, LoadedConfig, json_schema
+from mlrun_assets.config import (
+    CONFIG_VARIABLE,
+    SET_VARIABLE,
+    LoadedConfig,
+    json_schema,
+    load_config,
+)
 from mlrun_assets.errors import ConfigError, MlrunError
 from mlrun_assets.experiment import Experiment, find_experiment, slug
 from mlrun_assets.records import DecisionRecord, Status
@@ -76,6 +82,9 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         slug(name)
     if resume is None:
         require_project(config)
+    else:  # as it was started; Dagster loads the config, too
+        override(*find_experiment(config.experiments_dir, resume).manifest.overrides)
+        config = load_config(config.file)
     from mlrun_assets.runs.stage import resume_experiment
 
     resumed = None if resume is None else resume_experiment(config, resume, note)

@@ -54,13 +54,19 @@ def load_config(file: Path | str | None = None, overrides: Sequence[str] = ()) -
     path = Path(os.path.expanduser(named or DEFAULT_CONFIG_FILE)).absolute()  # noqa: PTH111
     secrets: dict[str, str] = {}
     overrides = [*os.environ.get(SET_VARIABLE, "").split("\n"), *overrides]
-    if not named and not path.exists():
-        settings = parse_config("", "--set", secrets, overrides)
-        set_offline(settings.offline)
-        return LoadedConfig(settings=settings, directory=path.parent, secrets=secrets)
-    settings = read_config(path, secrets, overrides)
+    if named or path.exists():
+        file, settings = path, read_config(path, secrets, overrides)
+    else:
+        file, settings = None, parse_config("", "--set", secrets, overrides)
     set_offline(settings.offline)
-    return LoadedConfig(settings=settings, directory=path.parent, file=path, secrets=secrets)
+    keys = tuple(".".join(_location(line.partition("=")[0])) for line in overrides if line)
+    return LoadedConfig(
+        settings=settings, directory=path.parent, file=file, secrets=secrets, overridden=keys
+    )
+
+
+def _location(key: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in key.split("."))
 
 
 def read_config(
@@ -169,7 +175,7 @@ class _Document:
             ConfigError: the line has no key, or its value is not YAML.
         """
         key, equals, text = line.partition("=")
-        location: Location = tuple(part.strip() for part in key.split("."))
+        location: Location = _location(key)
         in_file = {
             place: number
             for place, number in self.lines.items()

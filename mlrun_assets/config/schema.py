@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
+import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +81,17 @@ class LoadedConfig(Section):
     """The file, absolute; None: all defaults."""
     secrets: dict[str, str] = Field({}, repr=False, exclude=True)
     """The URLs of the file that have credentials, by their redacted forms in ``settings``."""
+    overridden: tuple[str, ...] = ()
+    """The keys whose values are not from the file."""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Lines for ``--set`` that give the same settings, without credentials."""
+        settings, lines = self.settings.model_dump(mode="json"), []
+        for key in self.overridden:
+            value = functools.reduce(operator.getitem, key.split("."), settings)
+            lines.append(f"{key}={json.dumps(value)}")
+        return tuple(lines)
 
     def path(self, relative: str) -> Path:
         """``relative`` as an absolute path; an absolute path is returned as it is."""

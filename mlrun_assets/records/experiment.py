@@ -232,7 +232,8 @@ class Manifest(Record):
     """``manifest.json``: the identity and state of an experiment.
 
     ``original_name`` is the name that was asked for, if it had to be changed. ``inputs`` holds the
-    digests of the config and the data files, ``stages`` one entry per asset.
+    digests of the config and the data files, ``stages`` one entry per asset. ``overrides`` are the
+    lines of ``--set``, without credentials.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -246,6 +247,7 @@ class Manifest(Record):
     run_ids: tuple[str, ...] = ()
     closed_by: str | None = None
     inputs: dict[str, str] = {}
+    overrides: tuple[str, ...] = ()
     stages: dict[str, StageRun] = {}
     error: str | None = None
 

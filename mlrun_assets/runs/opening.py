@@ -141,6 +141,7 @@ def _create(
             created_at=timestamp(now),
             run_ids=(run_id,),
             inputs=inputs,
+            overrides=config.overrides,
         )
         return create_experiment(directory, manifest, config)
     except BaseException as error:

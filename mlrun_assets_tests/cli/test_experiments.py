@@ -17,11 +17,14 @@ import pytest
 from click.testing import CliRunner
 
 from mlrun_assets.cli.__main__ import commands
-from mlrun_assets.config import LoadedConfig
-from mlrun_assets.experiment import Experiment
+from mlrun_assets.config import SET_VARIABLE, LoadedConfig
+from mlrun_assets.experiment import Experiment, find_experiment
 from mlrun_assets.records import DecisionRecord, RuleOutcome, StageRun, Status, Verdict
+from mlrun_assets.runs.closing import close_experiment
+from mlrun_assets.runs.opening import open_experiment
+from mlrun_assets.runs.stage import ResumedRun
 from mlrun_assets_tests.cli.conftest import Called
-from mlrun_assets_tests.examples import ROOT, deployed, finished, project
+from mlrun_assets_tests.examples import ROOT, dataset_record, deployed, finished, project
 
 Call = Callable[..., Called]
 
@@ -239,3 +242,36 @@ def test_a_reader_that_leaves_ends_a_listing_well(tmp_path: Path, command: str) 
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.count("\n") == 1
+
+
+def test_a_run_is_resumed_with_what_it_was_started_with(
+    config: LoadedConfig, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[LoadedConfig, str]] = []
+
+    def execute(
+        config: LoadedConfig, name: str | None, resumed: ResumedRun | None, _: object
+    ) -> Experiment:
+        started.append((config, os.environ[SET_VARIABLE].strip()))
+        experiment = resumed.experiment if resumed else open_experiment(config, name, "run-1")
+        done = {name: StageRun(status="done") for name in ("experiment", "validated_dataset")}
+        experiment.save(dataset_record({"a": 5, "b": 5}))
+        experiment.update(stages=done)
+        close_experiment(experiment, config, Status.CANCELLED)
+        return experiment
+
+    monkeypatch.setattr("mlrun_assets.cli.run.execute", execute)
+    monkeypatch.setattr("mlrun_assets.cli.run.require_project", lambda _: None)
+    secret = "tracking.mlflow_uri=https://me:secret@host/x"
+    words = ["--fast", "--set", "training.epochs=3", "--set", secret]
+    assert call("run", "one", *words, cwd=tmp_path).returncode == 130
+    monkeypatch.delenv(SET_VARIABLE)
+    resumed = call("run", "--resume", "one", cwd=tmp_path)
+    assert resumed.returncode == 130 and "note: " not in resumed.stderr
+    first, second = started
+    assert first[0].settings == second[0].settings != config.settings
+    assert second[0].settings.training.budget == "fast"
+    lines = second[1].splitlines()
+    assert lines[1:] == ["training.epochs=3", 'tracking.mlflow_uri="https://***@host/x"']
+    opened = find_experiment(config.experiments_dir, "one")
+    assert "secret" not in opened.paths.manifest.read_text(encoding="utf-8")
