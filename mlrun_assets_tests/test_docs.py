@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -102,6 +103,16 @@ def test_diagrams_fit_on_a_screen_and_name_every_room() -> None:
     rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     modules = {path.name for path in package.glob("*.py") if path.name != "__init__.py"}
     assert set(re.findall(r"\w+(?:/|\.py)", diagrams[0])) - {"br/"} == rooms | modules
+
+
+def test_imports_go_down_the_diagram_of_the_rooms() -> None:
+    *nodes, order = _blocks(ARCHITECTURE, "mermaid")[0].splitlines()[1:]
+    levels = {node.split("[")[0].strip(): re.findall(r"(\w+)(?:/|\.py)", node) for node in nodes}
+    layers = tomllib.loads(_page("pyproject.toml"))["tool"]["importlinter"]["contracts"][0][
+        "layers"
+    ]
+    drawn = [sorted(levels[name], key=layers.index) for name in re.findall(r"\w+", order)]
+    assert [room for level in drawn for room in level] == layers
 
 
 @pytest.mark.parametrize("page", [ARCHITECTURE, EXTENDING], ids=["architecture", "extending"])
