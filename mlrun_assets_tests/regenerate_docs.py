@@ -36,7 +36,7 @@ VARIABLES = {
     "MLRUN_EXPERIMENT": "Name of the next experiment. Unset: a timestamp.",
     "MLRUN_CACHE": "Directory of unpacked encoders. Unset: `mlrun_assets` in `XDG_CACHE_HOME` or "
     "`~/.cache`.",
-    "MLRUN_OFFLINE": "Set by the key `offline` for the processes of a run.",
+    "MLRUN_OFFLINE": "Set by the program, for the processes of a run with `offline: true`.",
     "DAGSTER_HOME": "Directory of Dagster's history; an absolute path. Unset: `mlrun-assets run` "
     "and `ui` use `.dagster` beside the config file. Dagster's own commands need it.",
     "DAGSTER_MODULE_NAME": "For `dagster asset` without `-m`: `mlrun_assets.definitions`. Not for "
@@ -50,8 +50,8 @@ VARIABLES = {
     "`10000` if unset, so that other programs slow a run down less.",
 }
 IGNORED = """\
-Variables of libraries that would change a result are ignored, so that the same data and config give
-the same result everywhere. They would
+Some variables of libraries would change a result. They are ignored, so that the same data and config
+give the same result everywhere. Otherwise, they would:
 """
 
 
