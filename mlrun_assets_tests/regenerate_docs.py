@@ -50,8 +50,8 @@ VARIABLES = {
     "`10000` if unset, so that other programs slow a run down less.",
 }
 IGNORED = """\
-Some variables of libraries would change a result. They are ignored, so that the same data and config
-give the same result everywhere. Otherwise, they would:
+Some variables of libraries would change a result. They are ignored, so that the same data and
+config give the same result everywhere. Otherwise, they would:
 """
 
 
