@@ -14,13 +14,15 @@ from pydantic import Field
 from mlrun_assets.config import LoadedConfig
 from mlrun_assets.data import validation
 from mlrun_assets.data.sources import digest_sources, source_paths
-from mlrun_assets.errors import DataBlockedError, DataError
+from mlrun_assets.data.text import one_line
+from mlrun_assets.errors import DataBlockedError, DataError, MlrunError, message_of
 from mlrun_assets.experiment import all_experiments, find_experiment
 from mlrun_assets.files import digest_bytes
 from mlrun_assets.orchestration.assets import stages
 from mlrun_assets.orchestration.resources import (
     VERDICT_TAG,
     MlRun,
+    for_ui,
     plain_errors,
     tag_run,
     visibly,
@@ -183,10 +185,19 @@ class Cursor:
     "does a changed config.",
 )
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
-    """Request a run for each new content of the data files. A wrong config is a failed tick."""
+    """Request a run for each new content of the data files.
+
+    An error, such as a mistake in the config, skips the tick: of a failed one, Dagster would print
+    the stack every 30 seconds.
+    """
     cursor = Cursor.parse(context.cursor)
-    with plain_errors():
-        config = ml_run.load_config()
+    try:
+        return _tick(context.instance, ml_run.load_config(), cursor)
+    except (MlrunError, OSError) as error:
+        return _skip(f"error: {for_ui(one_line(message_of(error)))}", cursor)
+
+
+def _tick(instance: dg.DagsterInstance, config: LoadedConfig, cursor: Cursor) -> dg.SensorResult:
     try:
         sources = source_paths(config)
     except DataError as error:
@@ -206,7 +217,7 @@ def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.Se
     else:
         content = {split: digest_sources(found) for split, found in local.items()}
         after = Cursor(fingerprint, fingerprint, digest_bytes(json.dumps(content).encode()))
-    runs = _runs_of(context.instance, after.digest)
+    runs = _runs_of(instance, after.digest)
     if reason := _why_no_run(config, content, runs):
         return _skip(f"{reason}; a changed config starts no run: start it by hand", after)
     attempt = len(runs) + 1

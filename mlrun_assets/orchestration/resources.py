@@ -120,8 +120,8 @@ def visibly(log: Callable[[str], None]) -> ProgressCallback:
 def plain_errors(run: dg.DagsterRun | None = None) -> Iterator[None]:
     """Show an error of this package or of the file system, or an interrupt, without a stack.
 
-    ``run`` is that of an asset, which the command line may have started. The other jobs and the
-    sensor, which have none, run in the UI only.
+    ``run`` is that of an asset, which the command line may have started. The other jobs, which have
+    none, run in the UI only.
     """
     # Dagster knows where the UI's own runs come from, and can repeat only these.
     in_ui = run is None or run.remote_job_origin is not None
