@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -311,17 +312,25 @@ def _executed(
     if resumed:
         resource["experiment_id"], ops = resumed.experiment.id, {}
         selection = [dg.AssetKey(stage) for stage in resumed.stages]
+    run_id = str(uuid.uuid4())
     with _dagster_instance() as instance:
-        return defs.resolve_job_def("ml_run").execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=selection,
-            run_config={
-                "ops": ops,
-                "resources": {"ml_run": {"config": resource}},
-                "loggers": {"plain": {}},
-            },
-        )
+        try:
+            return defs.resolve_job_def("ml_run").execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=selection,
+                run_id=run_id,
+                run_config={
+                    "ops": ops,
+                    "resources": {"ml_run": {"config": resource}},
+                    "loggers": {"plain": {}},
+                },
+            )
+        except KeyboardInterrupt:  # in Dagster's history it would never end
+            run = instance.get_run_by_id(run_id)
+            if run and not run.is_finished:
+                instance.report_run_canceled(run, "cancelled")
+            raise
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import numpy as np
 import pytest
 
@@ -68,6 +70,22 @@ def test_data_is_checked_also_without_the_encoder(tmp_path: Path, tiny_encoder: 
     with pytest.warns(UserWarning, match="no token counts") as warned:
         found = mlrun_assets.check_data(config, overrides={"model.name": "/none/such"})
     assert found.ready and warned[0].filename == __file__
+
+
+def test_ctrl_c_before_the_first_asset_leaves_no_run_that_has_not_started(
+    tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_and_stop(*arguments: Any, **options: Any) -> None:
+        create(*arguments, **options)
+        raise KeyboardInterrupt
+
+    create = dg.DagsterInstance.create_run_for_job
+    monkeypatch.setattr(dg.DagsterInstance, "create_run_for_job", create_and_stop)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        mlrun_assets.run(write_project(tmp_path, tiny_encoder, rows=90))
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
 
 
 @pytest.mark.slow  # a whole run
