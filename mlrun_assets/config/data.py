@@ -79,8 +79,8 @@ class QualityConfig(Section):
     max_detectable_difference: Fraction = setting(
         0.05, unit="difference of accuracy or macro-F1", example=0.04
     )
-    """Maximum of the smallest difference between two models that the test split can detect at 80 %
-    power. The check `test_power` warns above it."""
+    """Difference between two models that the test split must be able to show, at 80 % power. The
+    check `test_power` warns if it can show larger differences only."""
     wanted_detectable_difference: OpenFraction = setting(
         0.03, unit="difference of accuracy or macro-F1", example=0.02
     )
@@ -109,8 +109,8 @@ class QualityConfig(Section):
     max_truncated_fraction: Fraction = setting(0.10, unit="share of rows", example=0.2)
     """Maximum share of rows longer than `model.max_length`. The run warns above it."""
     max_tokens_per_word: Ratio = setting(2.5, unit="tokens per word", example=3.0)
-    """Maximum fertility of the tokenizer, over all texts or over one label. The run warns above
-    it."""
+    """Maximum number of tokens per word (fertility), over all texts or over those of one label.
+    The run warns above it."""
     max_unknown_token_fraction: Fraction = setting(0.01, unit="share of tokens", example=0.02)
     """Maximum share of tokens that the tokenizer does not know. The run warns above it."""
     language_detector: Literal["pycld2", "py3langid"] = setting("pycld2", example="py3langid")

@@ -94,13 +94,13 @@ class ModelConfig(Section):
     candidates: Annotated[tuple[CandidateName, ...], Field(min_length=1)] | Auto = setting(
         "auto", example=["encoder"]
     )
-    """Models that are tried; the best one on rows of train and val is judged and deployed.
+    """Candidate models. One of them is chosen on rows of train and val, and judged on test.
     `ngrams`: a linear model on words and parts of words; `frozen`: the encoder without
-    fine-tuning, with a linear head, to which the names of the labels are added; `helped`: the
-    same, its head also fitted to the rows of `data.auxiliary_path`; `encoder`: the fine-tuned
-    encoder; with `+ngrams`: the weighted sum of both. A model with n-grams contains code, so
-    loading it in transformers needs `trust_remote_code=True`. `auto`: what `training.budget`
-    allows."""
+    fine-tuning, with a linear head that also uses the names of the labels; `helped`: the same,
+    with a head that is also fitted to the rows of `data.auxiliary_path`; `encoder`: the fine-tuned
+    encoder; with `+ngrams`: the weighted sum of that model and the n-grams. A model with n-grams
+    contains code, so loading it in transformers needs `trust_remote_code=True`. `auto`: what
+    `training.budget` allows."""
 
 
 class TrainingConfig(Section):
@@ -179,8 +179,8 @@ class EvaluationConfig(Section):
     )
     """Bootstrap resamples per interval."""
     max_looks: Count = setting(10, unit="models", example=20)
-    """Models that may be evaluated on one test split. The intervals widen after that many
-    (Bonferroni correction)."""
+    """Maximum number of models that are evaluated on one test split with intervals of normal
+    width. After that the intervals widen (Bonferroni correction)."""
 
 
 class DeploymentConfig(Section):
@@ -195,9 +195,9 @@ class DeploymentConfig(Section):
     min_precision: Annotated[Number, Field(gt=0.0, le=1.0)] | None = setting(
         None, unit="share of rows", example=0.95
     )
-    """Share of the accepted rows whose label must be right. The lowest confidence that is shown to
-    give it becomes the threshold of the deployed model, which marks each row as accepted or not.
-    Unset: no row is marked."""
+    """Minimum share of right labels among the accepted rows. The run chooses the lowest confidence
+    that is shown to give it; the deployed model accepts a row from this confidence on, and marks
+    each row as accepted or not. Unset: no row is marked."""
     min_coverage: Fraction | None = setting(None, unit="share of rows", example=0.5)
     """Minimum share of the test rows that the model accepts (see `min_precision`). Unset: no
     limit."""
