@@ -35,7 +35,7 @@ run: $(STAMP) ## Run everything on ml_config.yaml, from data to report.
 
 ui: $(STAMP) ## Start Dagster's UI on http://127.0.0.1:3000 (this machine only).
 	mkdir -p $(DAGSTER_HOME)
-	$(BIN)/mlrun-assets ui
+	$(BIN)/mlrun-assets ui || [ $$? = 130 ] # Ctrl-C is no error
 
 lint: $(STAMP)
 	ruff check .
