@@ -60,7 +60,7 @@ def promote(
 
     The digest of the files is checked before they are copied and after the pointer has moved. A
     challenger that is already in production, undamaged, needs no approval. Its version, or one that
-    was in production before, is not copied again.
+    was in production before with the same card, is not copied again.
 
     Raises:
         ProductionError: there is no approval, the files do not have the digest, the model does not

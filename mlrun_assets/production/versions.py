@@ -163,8 +163,8 @@ def install(
 ) -> Iterator[ProductionVersion]:
     """Copy the challenger to a new version, which is verified and loads.
 
-    It gets its name when the block ends. A version that was in production with the same export, and
-    is undamaged, is used again.
+    It gets its name when the block ends. A version that was in production with the same export and
+    card, and is undamaged, is used again.
 
     Raises:
         ProductionError: the files are missing or differ from the recorded digest, or the id of the
@@ -212,13 +212,18 @@ def install(
 
 
 def _deployed_before(production_dir: Path, challenger: Challenger) -> ProductionVersion | None:
-    """An undamaged version of the challenger's export that was in production."""
+    """An undamaged version of the challenger's export, and with its card, that was in production.
+
+    The card tells the verdict, which may be another one by now.
+    """
+    card = None if challenger.card is None else challenger.card.encode()
     for name in dict.fromkeys(move.after for move in reversed(history(production_dir))):
         with suppress(ProductionError):
             version = load_version(production_dir, name)
             if version.is_export(challenger.experiment, challenger.digest):
-                verify(production_dir, version)
-                return version
+                model_dir = verify(production_dir, version)
+                if card in (None, read_if_exists(model_dir / CARD_FILE)):
+                    return version
     return None
 
 

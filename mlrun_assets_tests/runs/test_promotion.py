@@ -24,7 +24,7 @@ from mlrun_assets.errors import (
 from mlrun_assets.experiment import Experiment, lock_experiment, unlock_experiment
 from mlrun_assets.files import digest_directory
 from mlrun_assets.production.compare import differences_table, list_differences, side_by_side
-from mlrun_assets.production.versions import find_model, find_version, history
+from mlrun_assets.production.versions import find_model, find_version, history, versions
 from mlrun_assets.records import (
     Comparison,
     DecisionRecord,
@@ -221,6 +221,26 @@ def test_line_and_report_of_the_model_that_is_left_are_told_too(config: LoadedCo
     # Once more moves nothing, and leaves what is told.
     roll_back(config, first.id, "to be sure", "Cali")
     assert line_and_report(config, first) == ("deployed", now)
+
+
+def test_a_model_deployed_again_after_another_decision_has_the_card_of_that_decision(
+    config: LoadedConfig,
+) -> None:
+    first = finished(config, "first", Verdict.REJECTED)
+    promote_by_hand(first, config, "to try it", "Hodan")
+    deployed(config, "second")
+
+    def card() -> str:
+        assert promote_by_hand(first, config, "better by now", "Hodan").moved
+        written = (config.production_dir / "current/README.md").read_text(encoding="utf-8")
+        roll_back(config, None, "no", "Hodan")
+        return written
+
+    assert "**REJECTED**" in card()
+    assert len(versions(config.production_dir)) == 2
+    decision = first.load(DecisionRecord)
+    first.save(decision.model_copy(update={"verdict": Verdict.INCONCLUSIVE}))
+    assert "**INCONCLUSIVE**" in card()
 
 
 @pytest.mark.parametrize("deploys", [True, False])
