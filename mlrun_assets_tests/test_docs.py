@@ -192,6 +192,21 @@ def test_the_tutorial_leads_to_labels(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.docs
+def test_the_site_loads_nothing_from_another_machine() -> None:
+    pages = list((ROOT / "site").rglob("*.html"))
+    if not pages:
+        pytest.skip("make docs builds the site")
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img)\b[^>]* src="([^"]+)"', text)
+        loaded += re.findall(r'<link rel="(?:stylesheet|icon)" href="([^"]+)"', text)
+        assert any(name.endswith("mermaid.min.js") for name in loaded)
+        root = ROOT / "site" if page.name == "404.html" else page.parent
+        assert [name for name in loaded if not (root / name.lstrip("/")).exists()] == [], page
+
+
 def test_the_program_of_the_tutorial_uses_names_that_exist() -> None:
     (program,) = _blocks(TUTORIAL, "python")
     used = re.findall(r"mlrun_assets\.(\w+)", program)
