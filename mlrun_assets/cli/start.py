@@ -298,7 +298,8 @@ def _targets(config: LoadedConfig, output: Path | None) -> dict[str, Path]:
 
 def _write_splits(done: Splitting, targets: dict[str, Path], *, add: bool) -> None:
     contents = {}
-    for name, file in targets.items():
+    # Train comes last: `split_rows` knows then which rows a killed command has added already.
+    for name, file in reversed(targets.items()):
         before = file.read_bytes() if add else b""
         end = b"" if before.endswith(b"\n") or not before else b"\n"
         contents[file] = before + end + done.lines(name)

@@ -107,10 +107,11 @@ def split_rows(
     ]
     rows = pl.concat([*old, new.frame.with_columns(split=-1)], how="diagonal_relaxed")
     _check_labels(rows, data)
+    fractions = options.fractions or _fractions_of_earlier(rows)
     rows, left_out = _without_repeats(rows, new.quarantined)
     _check_usable(left_out, rows, data)
     fixed = rows["split"].to_numpy()
-    splits, clusters = _assign(rows, data, options)
+    splits, clusters = _assign(rows, data, fractions)
     rows = rows.with_columns(split=pl.Series(splits))
     bridges = rows.filter(pl.col("split") < 0)
     left_out += _left_out(bridges, "in two splits", "belongs to rows of two splits")
@@ -237,7 +238,25 @@ def _check_labels(rows: pl.DataFrame, data: DataConfig) -> None:
         raise DataError(check.message)
 
 
-def _assign(rows: pl.DataFrame, data: DataConfig, options: Options) -> tuple[IntArray, IntArray]:
+def _fractions_of_earlier(rows: pl.DataFrame) -> tuple[float, ...]:
+    """The fractions of the splits that the rows are added to; `FRACTIONS` if there are none.
+
+    Earlier rows that are also among the new ones do not count if none of them is in train: they
+    were added by the same command, which was killed before it wrote train, the last of its files.
+    """
+    earlier, new = rows.filter(pl.col("split") >= 0), rows.filter(pl.col("split") < 0)
+    repeated = earlier.filter(pl.col("key").is_in(new["key"].implode()))
+    counts, added = (
+        np.bincount(each["split"], minlength=len(SPLITS)) for each in (earlier, repeated)
+    )
+    if not added[0] and (added < counts).all():
+        counts -= added
+    return tuple(counts / counts.sum()) if counts.any() else FRACTIONS
+
+
+def _assign(
+    rows: pl.DataFrame, data: DataConfig, fractions: tuple[float, ...]
+) -> tuple[IntArray, IntArray]:
     """The split and the cluster of each row; -1 for a new row that belongs to two splits.
 
     The result is checked by `split_leakage`: what that still finds is kept together, too.
@@ -250,7 +269,7 @@ def _assign(rows: pl.DataFrame, data: DataConfig, options: Options) -> tuple[Int
     truth, fixed = label_numbers(rows["label"], tuple(labels)), rows["split"].to_numpy()
     while True:
         clusters = links.clusters()
-        splits = _Filling(clusters, truth, fixed, options.fractions).splits_of_rows()
+        splits = _Filling(clusters, truth, fixed, fractions).splits_of_rows()
         splits = np.where(fixed < 0, splits, fixed)
         first, second = _leaks(rows, splits, data)
         new = (fixed[first] < 0) | (fixed[second] < 0)
@@ -288,7 +307,7 @@ class _Filling:
         clusters: IntArray,
         truth: LabelIds,
         fixed: IntArray,
-        fractions: tuple[float, ...] | None,
+        fractions: tuple[float, ...],
     ) -> None:
         from scipy.sparse import coo_matrix
 
@@ -298,9 +317,6 @@ class _Filling:
         self._counts = coo_matrix((ones, (clusters, truth)), shape=shape).tocsr()
         self._order = np.unique(clusters, return_index=True)[1]  # of the first rows
         self._splits = _splits_of_earlier(clusters, fixed, shape[0])
-        of_earlier = np.bincount(fixed[fixed >= 0], minlength=len(SPLITS))
-        if fractions is None:
-            fractions = tuple(of_earlier / of_earlier.sum()) if of_earlier.any() else FRACTIONS
         places = np.where(fixed >= 0, fixed, self._splits[clusters])
         self._have = np.zeros((shape[1], len(SPLITS)), dtype=np.int64)
         np.add.at(self._have, (truth[places >= 0], places[places >= 0]), 1)

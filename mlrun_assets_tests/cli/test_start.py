@@ -198,15 +198,32 @@ def started(home: Path, rows_file: Path, call: Call) -> Path:
 
 @pytest.mark.parametrize("replaced", [1, 2])
 def test_after_a_kill_the_same_command_adds_what_is_missing(
-    tmp_path: Path, rows_file: Path, call: Call, replaced: int
+    tmp_path: Path,
+    rows_file: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    replaced: int,
 ) -> None:
+    def replace_some(source: Path, target: Path) -> Path:
+        if len(done) == replaced:
+            raise KeyboardInterrupt
+        done.append(target)
+        return replace(source, target)
+
     home = started(tmp_path, rows_file, call)
+    config = home / "ml_config.yaml"  # without authors, all of whom have rows in a split
+    config.write_text(config.read_text("utf-8").replace("  group_column:", "  # "), "utf-8")
     before = contents(home / "data")
     assert call("split", "new.csv", "--add", cwd=home).returncode == 0
     every = sorted(chain.from_iterable(texts_of(home).values()))
-    # Killed before the other files were replaced.
-    for name in SPLITS[replaced:]:
+    sizes = [len(texts) for texts in texts_of(home).values()]
+    for name in SPLITS:
         (home / f"data/{name}.jsonl").write_bytes(before[f"{name}.jsonl"])
+    done: list[Path] = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", replace_some)
+    assert call("split", "new.csv", "--add", cwd=home).returncode == 130
+    monkeypatch.setattr(Path, "replace", replace)
     (home / "data/.val.jsonl.999999999-0000.00000000.tmp").touch()  # of another machine
     dead = name_beside(home / "data/val.jsonl")
     dead = dead.with_name(dead.name.replace(f".{os.getpid()}-", ".999999999-"))
@@ -216,6 +233,7 @@ def test_after_a_kill_the_same_command_adds_what_is_missing(
     again = call("split", "new.csv", "--add", cwd=home)
     assert again.returncode == 0, again.stderr
     assert sorted(chain.from_iterable(texts_of(home).values())) == every
+    assert [len(texts) for texts in texts_of(home).values()] == sizes
     assert not dead.exists() and len(list((home / "data").glob("*.tmp"))) == 1
 
 
