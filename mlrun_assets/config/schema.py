@@ -86,7 +86,7 @@ class LoadedConfig(Section):
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """Lines for ``--set`` that give the same settings, without credentials."""
+        """Lines such as ``training.epochs=2`` with the same values, without credentials."""
         settings, lines = self.settings.model_dump(mode="json"), []
         for key in self.overridden:
             value = functools.reduce(operator.getitem, key.split("."), settings)
