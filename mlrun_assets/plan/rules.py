@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlrun_assets.encoders.loading import POOLED_TYPES
 from mlrun_assets.encoders.trimming import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError, count, listed
-from mlrun_assets.plan.choice import ChosenValue, PlanningInputs, choose
+from mlrun_assets.plan.choice import SMALL_DATA_ROWS, ChosenValue, PlanningInputs, choose
 from mlrun_assets.records import DatasetRecord
 
 
@@ -204,22 +204,30 @@ LADDER_NOTE = "docs/decisions/020-candidates.md"
 
 
 def _candidates(inputs: PlanningInputs) -> ChosenValue:
-    """All that the budget allows; no fine-tuning where a label is rare."""
+    """What the budget allows, without fine-tuning where it is not expected to help."""
     budget, rarest = inputs.config.training.budget, inputs.rarest_label_rows
-    few = rarest < HEAD_ONLY_ROWS
+    evidence = f"training.budget is {budget}; the rarest label has {count(rarest, 'training row')}"
+    reason = f"the cheapest first; the best of them is chosen ({LADDER_NOTE})"
+    fine_tuned = False
+    if budget == "fast":
+        reason = "fast leaves out fine-tuning"
+    elif rarest < HEAD_ONLY_ROWS:
+        reason = f"below {HEAD_ONLY_ROWS} rows of a label, fine-tuning is not worth its time"
+    elif budget == "balanced" and inputs.is_small and inputs.hardware.trained_by_mean:
+        reason = (
+            f"below {SMALL_DATA_ROWS:,} rows this encoder was not better with fine-tuning "
+            f"({LADDER_NOTE}); training.budget: best tries it"
+        )
+        evidence = f"training.budget is balanced; {inputs.rows_evidence}"
+    else:
+        fine_tuned = True
     ladder: tuple[str, ...] = FAST_LADDER
     if inputs.dataset.auxiliary:
         ladder += ("helped+ngrams",)
-    if not few and budget != "fast":
-        ladder += ("encoder+ngrams",)
-    reason = f"each step is better than the one before on the mean of nine sets ({LADDER_NOTE})"
-    if few and budget != "fast":
-        reason = f"below {HEAD_ONLY_ROWS} rows of a label, fine-tuning is not worth its time"
-    evidence = f"training.budget is {budget}; the rarest label has {count(rarest, 'training row')}"
     if not inputs.hardware.can_freeze:
         ladder = tuple(name for name in ladder if not FROZEN & {*name.split("+")})
         evidence += "; the states of this type of encoder can't be pooled"
-    return ChosenValue(ladder, reason, evidence)
+    return ChosenValue(ladder + ("encoder+ngrams",) * fine_tuned, reason, evidence)
 
 
 def check_candidates(inputs: PlanningInputs) -> None:

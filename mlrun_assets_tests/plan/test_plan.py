@@ -104,6 +104,8 @@ def test_a_label_with_one_row_or_none_still_has_a_plan() -> None:
 
 # Advice
 
+FINE_TUNED = {"model": {"candidates": ["encoder"]}}
+
 
 def sentence(topic: str, *arguments: Any, **keywords: Any) -> str | None:
     """The advice on a topic, if there is any."""
@@ -112,11 +114,11 @@ def sentence(topic: str, *arguments: Any, **keywords: Any) -> str | None:
 
 
 def test_a_single_seed_on_small_data_has_advice() -> None:
-    assert "1,998 rows" in sentence("seed", {"a": 999, "b": 999})
-    assert sentence("seed", {"a": 1_000, "b": 1_000}) is None
-    assert sentence("seed", training={"seeds": [1, 2]}) is None
-    assert sentence("seed", training={"seeds": [1]}) is not None
-    assert sentence("seed", training={"budget": "fast"}) is None, "nothing is fine-tuned"
+    assert "1,998 rows" in sentence("seed", {"a": 999, "b": 999}, **FINE_TUNED)
+    assert sentence("seed", {"a": 1_000, "b": 1_000}, **FINE_TUNED) is None
+    assert sentence("seed", training={"seeds": [1, 2]}, **FINE_TUNED) is None
+    assert sentence("seed", training={"seeds": [1]}, **FINE_TUNED) is not None
+    assert sentence("seed") is None, "nothing is fine-tuned"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,8 @@ def test_rare_labels(rows: int, keyword: str) -> None:
 
 @pytest.mark.parametrize("language", ["som", "swa"])
 def test_a_figure_names_its_language_and_its_decision_note(language: str) -> None:
-    made = plan({"a": 90, "b": 30}, profile=CUT, data={"language": language}, prior=(prior_run(),))
+    config = {"data": {"language": language}, **FINE_TUNED}
+    made = plan({"a": 90, "b": 30}, profile=CUT, prior=(prior_run(),), **config)
     assert [each.topic for each in made.advice] == list(ADVICE_TOPICS)
     texts = [each.sentence for each in made.advice]
     texts += [text for each in made.choices for text in (each.evidence, each.reason)]

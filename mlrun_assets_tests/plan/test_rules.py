@@ -36,11 +36,15 @@ def best() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "ngrams, frozen+ngrams, encoder+ngrams"),
+        ({}, "ngrams, frozen+ngrams"),
+        (best(), "ngrams, frozen+ngrams, encoder+ngrams"),
+        ({"train": halves(1_999)}, "ngrams, frozen+ngrams"),
+        ({"train": halves(2_000)}, "ngrams, frozen+ngrams, encoder+ngrams"),
+        (machine(trained_by_mean=False), "ngrams, frozen+ngrams, encoder+ngrams"),
         ({"training": {"budget": "fast"}}, "ngrams, frozen+ngrams"),
         ({"train": {"a": 40, "b": 19}}, "ngrams, frozen+ngrams"),
         ({"train": {"a": 40, "b": 19}, "training": {"budget": "best"}}, "ngrams, frozen+ngrams"),
-        (machine(can_freeze=False), "ngrams, encoder+ngrams"),
+        (machine(can_freeze=False, trained_by_mean=False), "ngrams, encoder+ngrams"),
         ({**machine(can_freeze=False), "training": {"budget": "fast"}}, "ngrams"),
         ({"model": {"candidates": ["encoder"]}}, "encoder"),
     ],
@@ -53,7 +57,7 @@ def test_helper_rows_add_a_candidate() -> None:
     helpers = HelperRows(
         files=(), file="", digest="", rows_read=9, rows_kept=9, left_out={}, label_rows={}
     )
-    inputs = planning_inputs()
+    inputs = planning_inputs(**best())
     inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"auxiliary": helpers}))
     ladder = "ngrams, frozen+ngrams, helped+ngrams, encoder+ngrams"
     assert choice(plan_training(inputs), "candidates").value == ladder
