@@ -107,6 +107,12 @@ class PlanningInputs:
         return min(self.dataset.splits["train"].label_rows.values())
 
     @property
+    def tokens_read(self) -> float:
+        """The tokens of the median training text that the encoder reads."""
+        median = self.dataset.splits["train"].tokens_median
+        return min(median, self.config.model.max_length)
+
+    @property
     def rows_evidence(self) -> str:
         """The evidence of the rules that depend on the size of the data."""
         return count(self.rows, "training row")

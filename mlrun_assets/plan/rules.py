@@ -83,14 +83,12 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
             "6 below 2,000 rows, so that a run takes minutes; training.budget: best trains longer",
             f"training.budget is {budget}; {inputs.rows_evidence}",
         )
-    median = inputs.dataset.splits["train"].tokens_median
-    read = min(median, inputs.config.model.max_length)
-    if inputs.is_small and read > LONG_TEXT_TOKENS:
+    if inputs.is_small and inputs.tokens_read > LONG_TEXT_TOKENS:
         return ChosenValue(
             6,
             f"6 where more than {LONG_TEXT_TOKENS} tokens of a text are read: an epoch then "
             "takes minutes on a CPU",
-            f"{inputs.rows_evidence}; {read:.0f} tokens of the median text are read",
+            f"{inputs.rows_evidence}; {_tokens_evidence(inputs)}",
         )
     few = 15 if inputs.rows < VERY_SMALL_DATA_ROWS else 10
     return ChosenValue(
@@ -99,6 +97,10 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
         "al., 2021), else 5",
         inputs.rows_evidence,
     )
+
+
+def _tokens_evidence(inputs: PlanningInputs) -> str:
+    return f"{inputs.tokens_read:.0f} tokens of the median text are read"
 
 
 # Labels: label smoothing and class weights
@@ -213,12 +215,19 @@ def _candidates(inputs: PlanningInputs) -> ChosenValue:
         reason = "fast leaves out fine-tuning"
     elif rarest < HEAD_ONLY_ROWS:
         reason = f"below {HEAD_ONLY_ROWS} rows of a label, fine-tuning is not worth its time"
-    elif budget == "balanced" and inputs.is_small and inputs.hardware.trained_by_mean:
+    elif (
+        budget == "balanced"
+        and inputs.hardware.trained_by_mean
+        and inputs.is_small
+        and inputs.tokens_read <= LONG_TEXT_TOKENS
+    ):
         reason = (
-            f"below {SMALL_DATA_ROWS:,} rows this encoder was not better with fine-tuning "
-            f"({LADDER_NOTE}); training.budget: best tries it"
+            f"below {SMALL_DATA_ROWS:,} rows of at most {LONG_TEXT_TOKENS} tokens, fine-tuning did "
+            f"not make this encoder better ({LADDER_NOTE}); training.budget: best tries it"
         )
-        evidence = f"training.budget is balanced; {inputs.rows_evidence}"
+        evidence = (
+            f"training.budget is balanced; {inputs.rows_evidence}; {_tokens_evidence(inputs)}"
+        )
     else:
         fine_tuned = True
     ladder: tuple[str, ...] = FAST_LADDER
