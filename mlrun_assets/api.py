@@ -315,7 +315,7 @@ def _executed(
     run_id = str(uuid.uuid4())
     with _dagster_instance() as instance:
         try:
-            return defs.resolve_job_def("ml_run").execute_in_process(
+            result = defs.resolve_job_def("ml_run").execute_in_process(
                 instance=instance,
                 raise_on_error=False,
                 asset_selection=selection,
@@ -331,6 +331,9 @@ def _executed(
             if run and not run.is_finished:
                 instance.report_run_canceled(run, "cancelled")
             raise
+        if _was_cancelled(result):  # not from the UI, so Dagster's history calls it a failure
+            instance.report_run_canceled(result.dagster_run, "cancelled")
+        return result
 
 
 @contextmanager
@@ -370,8 +373,7 @@ def _closed(
     from mlrun_assets.runs.stage import Stage, close_after_error
 
     experiment = experiment_of_run(config.experiments_dir, result.run_id)
-    errors = list(_errors(result))
-    cancelled = any(kind in INTERRUPTS for kind, _ in errors)
+    errors, cancelled = list(_errors(result)), _was_cancelled(result)
     if experiment is None and cancelled:
         raise KeyboardInterrupt
     why = errors[0][1].strip() if errors else "the run ended before its first asset"
@@ -408,6 +410,10 @@ def dagster_home(config: LoadedConfig) -> Path:
             "DAGSTER_HOME as the absolute path of a directory that can be written"
         ) from None
     return home
+
+
+def _was_cancelled(result: dg.ExecuteInProcessResult) -> bool:
+    return any(kind in INTERRUPTS for kind, _ in _errors(result))
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str | None, str]]:

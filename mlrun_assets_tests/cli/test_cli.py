@@ -454,7 +454,12 @@ def test_a_history_that_dagster_can_not_read_is_one_message(
     ],
 )
 def test_ctrl_c_closes_the_experiment(
-    stopped: Path, moment: str, last: str, opened: bool, trained: bool
+    stopped: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    last: str,
+    opened: bool,
+    trained: bool,
 ) -> None:
     home = stopped / moment
     output = (home / "printed.out").read_text() + (home / "printed.err").read_text()
@@ -467,6 +472,9 @@ def test_ctrl_c_closes_the_experiment(
     assert len(list((home / "experiments").glob("exp_*"))) == opened
     saved = list((home / "experiments").glob("exp_*/checkpoints/checkpoint-*"))
     assert bool(saved) == trained
+    monkeypatch.setenv("DAGSTER_HOME", str(home / ".dagster"))
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
 
 
 def test_settings_and_schema_are_the_shipped_ones(tmp_path: Path, call: Call) -> None:
