@@ -472,6 +472,22 @@ def test_an_override_that_contains_itself_is_refused() -> None:
         parse_config("", overrides=["data.labels=&x [*x]"])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["training={budget: fast}", "training.epochs=2", "training.learning_rate=1e-5"],
+        [r'data.labels=["\U0001F600", "no", "a\u2028b", "\x07"]', "data.name=null"],
+        ["data.quality.exempt.language={source: [wire]}", "data.quality.exempt={}"],
+        ["data.quality.exempt.language={source: [wire]}", "data.quality="],
+    ],
+)
+def test_a_resumed_run_gets_the_values_of_its_overrides(tmp_path: Path, lines: list[str]) -> None:
+    file = tmp_path / "ml_config.yaml"
+    file.write_text("data: {name: som, quality: {min_words: 5}}\n", encoding="utf-8")
+    started = load_config(file, lines)
+    assert load_config(file, started.overrides).settings == started.settings
+
+
 def test_an_override_fills_an_empty_section() -> None:
     assert parse_config("training:\n", overrides=["training.epochs=2"]).training.epochs == 2
 

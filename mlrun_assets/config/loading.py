@@ -239,7 +239,7 @@ class _Document:
         values: dict[str, Any] = {}
         own: set[str] = set()
         for index, (key, value) in enumerate(node.value):
-            name, line = str(key.value), key.start_mark.line + 1
+            name, line = _text(key), key.start_mark.line + 1
             if not isinstance(key, ScalarNode):
                 message = f"has a key that is not text on line {line}"
                 self.mistakes.append(Mistake(location, message))
@@ -263,7 +263,7 @@ class _Document:
 
     def _scalar(self, node: ScalarNode, location: Location) -> Any:
         if node.tag in _TEXT or (location[:-1] == _TEXT_LIST and node.tag in _TYPED - {_NULL}):
-            return self._public(str(node.value), location)
+            return self._public(_text(node), location)
         with suppress(KeyError, ValueError):  # such as `!!int x`
             if node.tag in _TYPED:
                 return self._yaml.constructor.construct_object(node)
@@ -314,6 +314,11 @@ class _Document:
         while location and location not in self.lines:
             location = location[:-1]
         return self.lines.get(location, 0)
+
+
+def _text(node: Node) -> str:
+    # JSON, which is also YAML, writes a character such as an emoji as two escapes.
+    return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _invalid_values(error: ValidationError, document: _Document) -> list[Mistake]:

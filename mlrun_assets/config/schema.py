@@ -8,6 +8,7 @@ import json
 import operator
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,8 +90,9 @@ class LoadedConfig(Section):
         """Lines such as ``training.epochs=2`` with the same values, without credentials."""
         settings, lines = self.settings.model_dump(mode="json"), []
         for key in self.overridden:
-            value = functools.reduce(operator.getitem, key.split("."), settings)
-            lines.append(f"{key}={json.dumps(value)}")
+            with suppress(KeyError):  # a later override of the section left it out
+                value = functools.reduce(operator.getitem, key.split("."), settings)
+                lines.append(f"{key}={json.dumps(value)}")
         return tuple(lines)
 
     def path(self, relative: str) -> Path:
