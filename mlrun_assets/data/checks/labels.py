@@ -103,7 +103,10 @@ def label_noise(dataset: Dataset) -> CheckResult:
         f"an n-gram model doubts the label of {suspects.height} of {of} ({percent(share)}), and "
         f"agrees with {percent(accuracy, 0)} of the labels"
     )
-    wrong = f"{said}; see data/review_labels.jsonl, the most likely errors first"
+    wrong = (
+        f"{said}; a run or `check-data --output DIR` lists the doubted labels in "
+        "data/review_labels.jsonl, the most likely errors first"
+    )
     check = judged("label_noise", Measured(share, limit, suspects.height), said, wrong)
     return CheckResult(check, review=tuple(review))
 
