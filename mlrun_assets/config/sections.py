@@ -108,7 +108,7 @@ class TrainingConfig(Section):
 
     budget: Literal["fast", "balanced", "best"] = setting("balanced", example="fast")
     """How long a run may search for a better model. `fast`: only models that need no fine-tuning;
-    `balanced`: fine-tunes the encoder once, except where it gains nothing: the bundled one on less
+    `balanced`: fine-tunes the encoder once, except where it gains nothing: the bundled one on fewer
     than 2,000 short texts; `best`: fine-tunes it with several seeds and more epochs."""
     batch_size: Count | Auto = setting("auto", unit="rows", example=16)
     """Rows per optimizer step, over all workers."""

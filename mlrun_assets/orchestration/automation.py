@@ -187,8 +187,8 @@ class Cursor:
 def new_data_sensor(context: dg.SensorEvaluationContext, ml_run: MlRun) -> dg.SensorResult:
     """Request a run for each new content of the data files.
 
-    An error, such as a mistake in the config, skips the tick: of a failed one, Dagster would print
-    the stack every 30 seconds.
+    An error, such as a mistake in the config, skips the tick. If the tick failed, Dagster would
+    print a stack every 30 seconds.
     """
     cursor = Cursor.parse(context.cursor)
     try:

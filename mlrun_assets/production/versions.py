@@ -214,7 +214,7 @@ def install(
 def _deployed_before(production_dir: Path, challenger: Challenger) -> ProductionVersion | None:
     """An undamaged version of the challenger's export, and with its card, that was in production.
 
-    The card tells the verdict, which may be another one by now.
+    The card has the verdict, which may have changed.
     """
     card = None if challenger.card is None else challenger.card.encode()
     for name in dict.fromkeys(move.after for move in reversed(history(production_dir))):
