@@ -98,7 +98,7 @@ def _show_labels(paths: ExperimentPaths) -> None:
         shown = [shorten(text, MOST_CHARACTERS) for text in texts] or [""]
         rows.append([row["split"], row["id"], row["label"], row["suggested"], shown[0]])
     if rows:
-        show(f"\n{count(len(lines), 'label')} to review, the most likely errors first:")
+        show(f"\n{count(len(lines), 'label')} to review. The most likely errors:")
         show_columns(rows, ("split", "id", "label", "suggested", "text"))
         show("")
 

@@ -82,12 +82,15 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
         slug(name)
     if resume is None:
         require_project(config)
-    else:  # as it was started; Dagster loads the config, too
-        override(*find_experiment(config.experiments_dir, resume).manifest.overrides)
-        config = load_config(config.file)
-    from mlrun_assets.runs.stage import resume_experiment
+    from mlrun_assets.runs.stage import EXECUTION_KEYS, resume_experiment
 
-    resumed = None if resume is None else resume_experiment(config, resume, note)
+    resumed = None
+    if resume is not None:  # as it was started, with the backend that the config has now
+        lines = find_experiment(config.experiments_dir, resume).manifest.overrides
+        backend = tuple(f"training.{key}=" for key in EXECUTION_KEYS)
+        override(*(line for line in lines if not line.startswith(backend)))
+        config = load_config(config.file)
+        resumed = resume_experiment(config, resume, note)
     if resumed and not resumed.stages:
         experiment = resumed.experiment
         say(f"{experiment.id} is already complete; nothing to resume", err=True)

@@ -223,7 +223,7 @@ def test_check_data_opens_no_experiment_and_leaves_nothing(
     result = call("check-data", cwd=home)
     assert result.returncode == 0 and result.stdout.endswith("ready to train on\n")
     lines = result.stdout.splitlines()
-    heading = next(at for at, line in enumerate(lines) if "to review, the most likely" in line)
+    heading = next(at for at, line in enumerate(lines) if "to review. The most likely" in line)
     assert lines[heading + 1].split() == ["split", "id", "label", "suggested", "text"]
     split, id, *_ = lines[heading + 2].split()  # noqa: A001
     rows = (home / f"data/{split}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -263,14 +263,19 @@ def test_a_run_is_resumed_with_what_it_was_started_with(
     monkeypatch.setattr("mlrun_assets.cli.run.execute", execute)
     monkeypatch.setattr("mlrun_assets.cli.run.require_project", lambda _: None)
     secret = "tracking.mlflow_uri=https://me:secret@host/x"
-    words = ["--fast", "--set", "training.epochs=3", "--set", secret]
+    elsewhere = "training.backend=torchrun"  # its machines may be gone
+    words = ["--fast", "--set", "training.epochs=3", "--set", secret, "--set", elsewhere]
     assert call("run", "one", *words, cwd=tmp_path).returncode == 130
     monkeypatch.delenv(SET_VARIABLE)
     resumed = call("run", "--resume", "one", cwd=tmp_path)
-    assert resumed.returncode == 130 and "note: " not in resumed.stderr
+    assert resumed.returncode == 130
+    notes = [line for line in resumed.stderr.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1 and "training.backend is inline instead of torchrun" in notes[0]
     first, second = started
-    assert first[0].settings == second[0].settings != config.settings
-    assert second[0].settings.training.budget == "fast"
+    assert first[0].settings.training.backend == "torchrun"
+    here = first[0].settings.training.model_copy(update={"backend": "inline"})
+    assert second[0].settings == first[0].settings.model_copy(update={"training": here})
+    assert (here.budget, here.epochs) == ("fast", 3)
     lines = second[1].splitlines()
     assert lines[1:] == ["training.epochs=3", 'tracking.mlflow_uri="https://***@host/x"']
     opened = find_experiment(config.experiments_dir, "one")
