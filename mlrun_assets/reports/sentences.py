@@ -403,8 +403,12 @@ def _model(records: RunRecords) -> str:
     checkpoint, plan = records.checkpoint, records.plan
     if checkpoint is None or plan is None or checkpoint.is_fine_tuned:
         return ""
-    name, encoder = code(checkpoint.chosen), code(plan.recipe.encoder)
-    return f" It is {name}, not a fine-tuned {encoder}."
+    parts, encoder = checkpoint.chosen.split("+"), code(plan.recipe.encoder)
+    if parts == ["ngrams"]:
+        return f" It is {code('ngrams')}: n-grams only, without {encoder}."
+    helped = ", with helper rows" if "helped" in parts else ""
+    added = ", plus n-grams" if "ngrams" in parts else ""
+    return f" It is {code(checkpoint.chosen)}: {encoder} without fine-tuning{helped}{added}."
 
 
 def _cause(records: RunRecords) -> str:

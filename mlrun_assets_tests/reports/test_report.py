@@ -130,15 +130,25 @@ def test_the_baseline_sentence_follows_the_interval(low: float, high: float, sho
     assert f"**The model {shown} the n-gram baseline" in report
 
 
-@pytest.mark.parametrize("chosen", ["ngrams", "frozen", "frozen+ngrams"])
-def test_the_first_sentence_says_that_the_model_is_not_the_encoder(chosen: str) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "described"),
+    [
+        ("ngrams", "n-grams only, without `./encoder`"),
+        ("frozen", "`./encoder` without fine-tuning"),
+        ("frozen+ngrams", "`./encoder` without fine-tuning, plus n-grams"),
+        ("helped+ngrams", "`./encoder` without fine-tuning, with helper rows, plus n-grams"),
+    ],
+)
+def test_the_first_sentence_says_that_the_model_is_not_the_encoder(
+    chosen: str, described: str
+) -> None:
     page = first_page(render_report(run_with_model(chosen), {}))
-    assert f" It is `{chosen}`, not a fine-tuned `./encoder`." in page
+    assert f" It is `{chosen}`: {described}." in page
 
 
 @pytest.mark.parametrize("chosen", ["encoder", "encoder+ngrams"])
 def test_the_encoder_of_the_config_needs_no_such_line(chosen: str) -> None:
-    assert "not a fine-tuned" not in render_report(run_with_model(chosen), {})
+    assert f" It is `{chosen}`" not in render_report(run_with_model(chosen), {})
 
 
 def test_a_candidate_takes_the_time_of_all_its_parts() -> None:
