@@ -147,14 +147,13 @@ def fit_head(
         similarity = similarity_to(sentences, states)
         parts = {"learned": scores, "named": states @ similarity[0].T + similarity[1]}
         summed = judge("+".join(parts), parts, rows)
-        sizes = summed.weights * [each.std(axis=1).mean() for each in parts.values()]
+        sizes = summed.weights * [_centred(each).std() for each in parts.values()]
         share = float(sizes[1] / max(1e-9, sizes.sum()))
         weights, biases = (
             summed.weights[0] * learned + summed.weights[1] * named
             for learned, named in zip((weights, biases), similarity, strict=True)
         )
-        scores = summed.log_probabilities
-        scores = scores - scores.mean(axis=1, keepdims=True)
+        scores = _centred(summed.log_probabilities)
     # Logits as large as those of fine-tuning: a `Predictor` has one idea of close ones.
     scale = USUAL_LOGITS / max(1e-9, float(scores.std()))
     return (scale * weights, scale * biases), scale * scores, share
@@ -368,9 +367,8 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
 
     if not len(truth):
         return np.ones(len(scores))
-    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring all to one scale. What is
-    # the same for all labels of a row changes no probability, and must not count for the scale.
-    centred = scores - scores.mean(axis=2, keepdims=True)
+    # Naive Bayes gives sums over n-grams, an SVM gives distances: bring all to one scale.
+    centred = _centred(scores)
     scales = 1.0 / np.maximum(1e-9, centred.std(axis=(1, 2)))
     scaled = centred * scales[:, None, None]
     of_truth = scaled[:, np.arange(len(truth)), truth].mean(axis=1)
@@ -386,6 +384,14 @@ def fit_weights(scores: FloatArray, truth: LabelIds) -> FloatArray:
     options = {"ftol": 1e-14, "gtol": 1e-9}
     found = minimize(penalised, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return np.asarray(found.x * scales)
+
+
+def _centred(scores: FloatArray) -> FloatArray:
+    """The scores without what all labels of a row share, which changes no probability.
+
+    It must not count for the scale of scores: naive Bayes gives lower ones to longer texts.
+    """
+    return np.asarray(scores - scores.mean(axis=-1, keepdims=True))
 
 
 # The model of the run
