@@ -95,8 +95,8 @@ def _show_labels(paths: ExperimentPaths) -> None:
         row = orjson.loads(line)
         split = pl.read_parquet(paths.split(row["split"]), columns=["id", "text"])
         texts = split.filter(pl.col("id") == row["id"])["text"]  # none, if it is quarantined
-        shown = [shorten(text, MOST_CHARACTERS) for text in texts] or [""]
-        rows.append([row["split"], row["id"], row["label"], row["suggested"], shown[0]])
+        shown = shorten(next(iter(texts), ""), MOST_CHARACTERS)
+        rows.append([row["split"], row["id"], row["label"], row["suggested"], shown])
     if rows:
         show(f"\n{count(len(lines), 'label')} to review. The most likely errors:")
         show_columns(rows, ("split", "id", "label", "suggested", "text"))

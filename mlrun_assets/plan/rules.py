@@ -233,10 +233,12 @@ def _candidates(inputs: PlanningInputs) -> ChosenValue:
     ladder: tuple[str, ...] = FAST_LADDER
     if inputs.dataset.auxiliary:
         ladder += ("helped+ngrams",)
+    if fine_tuned:
+        ladder += ("encoder+ngrams",)
     if not inputs.hardware.can_freeze:
         ladder = tuple(name for name in ladder if not FROZEN & {*name.split("+")})
         evidence += "; the states of this type of encoder can't be pooled"
-    return ChosenValue(ladder + ("encoder+ngrams",) * fine_tuned, reason, evidence)
+    return ChosenValue(ladder, reason, evidence)
 
 
 def check_candidates(inputs: PlanningInputs) -> None:
