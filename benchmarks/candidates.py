@@ -1,6 +1,7 @@
 """Compare the candidates on several data sets, each judged on rows that had no part in the choice.
 
     python benchmarks/candidates.py DIRECTORY... [--budget fast] [--folds 5] [--trainer] [--setfit]
+                                    [--processes 2]
     python benchmarks/candidates.py DIRECTORY... --test --seeds 13 42 87
     python benchmarks/candidates.py --simulate
 
@@ -12,7 +13,8 @@ a bootstrap interval, and the seconds of a fold; the last lines have means over 
 t-intervals over the sets.
 
 ``--trainer`` adds transformers' Trainer with its defaults and 5 epochs of the whole encoder,
-``--setfit`` SetFit with its defaults and 500 steps (install setfit first).
+``--setfit`` SetFit with its defaults and 500 steps (install setfit first). ``--processes`` works on
+as many cuts at a time; set OMP_NUM_THREADS to the cores of each.
 
 ``--simulate`` shows that the score of the chosen candidate on a test split is not biased by the
 choice on other rows, and how much it would be if the choice were made on the test split.
@@ -27,6 +29,9 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -199,27 +204,46 @@ def macro_f1(truth: list[str], predicted: list[str], seed: int = 0) -> tuple[flo
     return 100 * val_metrics(right, said)["f1_macro"], 100 * low, 100 * high
 
 
+def answer(
+    arguments: argparse.Namespace, directory: Path, cut: dict[str, Split], seed: int
+) -> tuple[list[str], Predictions]:
+    """The labels of the test rows of a cut, and what each model says of them."""
+    answers = run_product(cut, arguments.budget, seed)
+    if arguments.trainer:
+        answers |= run_trainer(cut, seed)
+    if arguments.setfit:
+        answers |= run_setfit(cut, seed)
+    truth = [row["label"] for row in cut["test"]]
+    done = ", ".join(
+        f"{name} {macro_f1(truth, labels)[0]:.1f} in {seconds:.0f} s"
+        for name, (labels, seconds) in answers.items()
+    )
+    print(f"    {directory.name}: {done}", flush=True)
+    return truth, answers
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Print a line per set and model, and the means over the sets."""
     from scipy.stats import t as student
 
     gains: dict[str, list[float]] = defaultdict(list)
     scores: dict[str, list[float]] = defaultdict(list)
+    jobs = []
     for directory in arguments.directories:
         rows = read_set(directory)
-        seeds = arguments.seeds if arguments.test else [arguments.seeds[0]]
+        for seed in arguments.seeds if arguments.test else arguments.seeds[:1]:
+            every = [rows] if arguments.test else cuts(rows, arguments.folds, seed)
+            jobs.extend((directory, cut, seed) for cut in every)
+    # A fresh interpreter for each process: torch and its threads do not survive a fork.
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
+        answered = list(pool.map(partial(answer, arguments), *zip(*jobs, strict=True)))
+    for directory in arguments.directories:
         found: dict[str, Any] = defaultdict(lambda: ([], [], []))
-        for seed in seeds:
-            for cut in [rows] if arguments.test else cuts(rows, arguments.folds, seed):
-                answers = run_product(cut, arguments.budget, seed)
-                if arguments.trainer:
-                    answers |= run_trainer(cut, seed)
-                if arguments.setfit:
-                    answers |= run_setfit(cut, seed)
-                for name, (labels, seconds) in answers.items():
-                    found[name][0].extend(row["label"] for row in cut["test"])
-                    found[name][1].extend(labels)
-                    found[name][2].append(seconds)
+        for (place, _, _), (truth, answers) in zip(jobs, answered, strict=True):
+            for name, (labels, seconds) in answers.items() if place == directory else ():
+                found[name][0].extend(truth)
+                found[name][1].extend(labels)
+                found[name][2].append(seconds)
         for name, (truth, labels, seconds) in found.items():
             f1, low, high = macro_f1(truth, labels)
             scores[name].append(f1)
@@ -274,6 +298,7 @@ def main() -> None:
     parser.add_argument("--test", action="store_true")
     parser.add_argument("--trainer", action="store_true")
     parser.add_argument("--setfit", action="store_true")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--simulate", action="store_true")
     arguments = parser.parse_args()
     if arguments.simulate:
