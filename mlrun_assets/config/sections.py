@@ -115,7 +115,7 @@ class TrainingConfig(Section):
     learning_rate: OpenFraction | Auto = setting("auto", example=2e-5)
     """Peak learning rate of AdamW."""
     epochs: Count | Auto = setting("auto", unit="epochs", example=5)
-    """Maximum number of passes over the train split."""
+    """Number of passes over the train split."""
     seed: Seed = setting(42, example=7)
     """Seed of the initialisation, the order of the rows and the resampling."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = setting(
@@ -138,8 +138,6 @@ class TrainingConfig(Section):
     class_weights: Literal["auto", "none", "balanced", "sqrt"] = setting("auto", example="balanced")
     """Weights of the labels in the loss. `none`: equal; `balanced`: inverse to the frequency;
     `sqrt`: the square roots of the balanced weights."""
-    early_stopping_patience: Natural | Auto = setting("auto", unit="epochs", example=2)
-    """Stop after this many epochs without a better val macro-F1. 0: never stop early."""
     bf16: Flag | Auto = setting("auto", example=True)
     """Train with bfloat16 autocast. `auto`: if it is faster on this machine."""
     freeze: Literal["auto", "none", "embeddings", "encoder"] | Natural = setting(

@@ -152,9 +152,9 @@ def checkpoint_metadata(record: CheckpointRecord, experiment: Experiment) -> Met
     baseline = experiment.find(BaselineRecord)
     figures = {"f1_macro": winner.f1_macro.value, "accuracy": winner.accuracy}
     if tuned:
-        best = max(tuned.history, key=lambda entry: entry.val_f1_macro)
+        last = tuned.history[-1]
         figures |= {
-            "encoder_val_f1_macro": best.val_f1_macro,
+            "encoder_val_f1_macro": last.val_f1_macro,
             "seconds": tuned.seconds,
             "tokens_per_second": tuned.tokens_per_second,
             "peak_memory_mb": tuned.peak_memory_mb,

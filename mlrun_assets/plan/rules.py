@@ -6,7 +6,7 @@ from mlrun_assets.encoders.loading import POOLED_TYPES
 from mlrun_assets.encoders.trimming import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError, count, listed
 from mlrun_assets.plan.choice import SMALL_DATA_ROWS, ChosenValue, PlanningInputs, choose
-from mlrun_assets.records import DatasetRecord
+from mlrun_assets.records import SHORT_TEXT_TOKENS, DatasetRecord
 
 
 def apply_rules(inputs: PlanningInputs) -> dict[str, ChosenValue]:
@@ -32,12 +32,7 @@ def _schedule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         ),
         "training.learning_rate": _learning_rate(inputs),
         "training.epochs": _epochs(inputs),
-        # Val is small and its F1 is noisy.
-        "training.early_stopping_patience": ChosenValue(
-            4,
-            "stops when val macro-F1 has not risen for some epochs; the best epoch is kept",
-            f"{inputs.dataset.splits['val'].rows_kept:,} val rows",
-        ),
+        "short_epochs": _short_epochs(inputs),
         "training.warmup_fraction": ChosenValue(
             0.1,
             "a short warm-up protects the pretrained weights in the first steps",
@@ -96,6 +91,22 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
         "15 below 1,000 rows and 10 below 2,000, where long training is the stable one (Mosbach et "
         "al., 2021), else 5",
         inputs.rows_evidence,
+    )
+
+
+def _short_epochs(inputs: PlanningInputs) -> ChosenValue:
+    """Two thirds of the epochs over the beginnings of long texts.
+
+    The beginning of an encoder's input is its first columns if padding comes last, as in the types
+    whose states can be pooled.
+    """
+    epochs = choose("training.epochs", _epochs(inputs), inputs).value
+    long = inputs.hardware.can_freeze and inputs.tokens_read > LONG_TEXT_TOKENS
+    return ChosenValue(
+        2 * int(str(epochs)) // 3 if long else 0,
+        f"where more than {LONG_TEXT_TOKENS} tokens of the median text are read, two thirds of the "
+        f"epochs read only the first {SHORT_TEXT_TOKENS}: faster, and no worse ({LADDER_NOTE})",
+        _tokens_evidence(inputs),
     )
 
 

@@ -58,6 +58,7 @@ from mlrun_assets.records.outcome import (
     Verdict,
 )
 from mlrun_assets.records.training import (
+    SHORT_TEXT_TOKENS,
     SPLITS,
     Acceptance,
     Advice,

@@ -161,11 +161,15 @@ class DatasetRecord(Record):
         return sorted(failed, key=lambda check: not check.blocks)
 
 
+SHORT_TEXT_TOKENS = 128
+
+
 class Recipe(Record):
     """The training settings, without ``auto``.
 
-    ``encoder_digest`` holds the first digits of the digest of the encoder's files. ``epochs`` is
-    the maximum. ``freeze`` is ``none``, ``embeddings``, ``encoder`` or a number of layers.
+    ``encoder_digest`` holds the first digits of the digest of the encoder's files. In the first
+    ``short_epochs`` of the ``epochs``, texts are cut at `SHORT_TEXT_TOKENS`. ``freeze`` is
+    ``none``, ``embeddings``, ``encoder`` or a number of layers.
     """
 
     encoder: str
@@ -183,11 +187,11 @@ class Recipe(Record):
     layerwise_decay: float
     label_smoothing: float
     class_weights: tuple[float, ...] | None
-    early_stopping_patience: int
     bf16: bool
     freeze: str | int
     group_by_length: bool
     attention_dropout: bool = True
+    short_epochs: int = 0
     candidates: tuple[str, ...] = ()
 
     def needs(self, part: str) -> bool:
@@ -286,13 +290,12 @@ class VocabularyTrim(Record):
 
 
 class SeedResult(Record):
-    """The encoder of one seed on val, at its best epoch."""
+    """The encoder of one seed on val."""
 
     seed: int
     val_f1_macro: float
     val_accuracy: float
     val_loss: float
-    best_epoch: float
     seconds: float
     model_dir: str
     digest: str
@@ -301,13 +304,10 @@ class SeedResult(Record):
 class FineTuningRecord(Record):
     """The fine-tuning of the encoder; with several seeds, that of the best one on val.
 
-    ``best_epoch`` is the epoch with the highest val macro-F1. ``passed_over`` names the damaged
-    checkpoints that a resumed training skipped.
+    ``passed_over`` names the damaged checkpoints that a resumed training skipped.
     """
 
     history: tuple[EpochMetrics, ...]
-    best_epoch: float
-    stopped_early: bool
     resumed_from_step: int | None
     passed_over: tuple[str, ...]
     steps: int

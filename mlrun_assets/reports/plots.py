@@ -177,15 +177,13 @@ def draw_training(tuned: FineTuningRecord, baseline: BaselineRecord | None) -> s
         tried = {each.name: each.f1_macro for each in baseline.candidates}
         level = tried[baseline.chosen]
         scores["n-grams"] = ("quiet", [(epoch.epoch, level) for epoch in history])
-    _curves(picture, "loss", losses, 40, 240, tuned.best_epoch)
-    _curves(picture, "val macro-F1", scores, 310, 510, tuned.best_epoch)
+    _curves(picture, "loss", losses, 40, 240)
+    _curves(picture, "val macro-F1", scores, 310, 510)
     return picture.svg(236)
 
 
-def _curves(
-    picture: Picture, title: str, curves: _Curves, left: float, right: float, best: float
-) -> None:
-    """A panel with a curve by epoch for each name, and a line at the best epoch."""
+def _curves(picture: Picture, title: str, curves: _Curves, left: float, right: float) -> None:
+    """A panel with a curve by epoch for each name."""
     finite = {
         name: (colour, [(when, v) for when, v in points if v is not None and math.isfinite(v)])
         for name, (colour, points) in curves.items()
@@ -195,7 +193,6 @@ def _curves(
     y = Scale.around([value for _, value in found], 184, 50, 36)
     picture.text((left, 16), title, weight=600)
     _y_axis(picture, y, left, right)
-    picture.line(((x(best), 50), (x(best), 184)), "red", stroke_dasharray="3 3")
     for place, (name, (colour, points)) in enumerate(finite.items()):
         dash = "5 4" if colour == "quiet" else "none"
         places = [(x(when), y(value)) for when, value in points]

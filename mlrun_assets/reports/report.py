@@ -22,7 +22,7 @@ CAPTIONS = {
     "forest": "Scores on the test split. Lines: intervals. Dashed: the required minimum.",
     "confusion": "Confusion matrix: how many test rows of each label get which label.",
     "coverage": "Accuracy of the test rows with the highest confidence. Area: interval.",
-    "training": "Fine-tuning by epoch. Dotted: the best epoch on val, which is kept.",
+    "training": "Fine-tuning by epoch; the last one is kept.",
     "labels": "Rows of each label by split.",
 }
 CONTENTS = "**Contents:** "

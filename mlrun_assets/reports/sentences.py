@@ -133,7 +133,7 @@ def helper_sentence(rows: HelperRows) -> Markdown:
 
 
 def training_sentence(tuned: FineTuningRecord) -> Markdown:
-    """Length, speed and best epoch of the training."""
+    """Length and speed of the training."""
     epochs = tuned.history[-1].epoch if tuned.history else 0
     resumed = tuned.resumed_from_step
     passed_over = joined(map(code, tuned.passed_over))
@@ -142,8 +142,6 @@ def training_sentence(tuned: FineTuningRecord) -> Markdown:
         f"({count(tuned.steps, 'step')}) in {seconds(tuned.seconds)}: "
         f"{number(round(tuned.tokens_per_second))} tokens/s, peak memory "
         f"{number(round(tuned.peak_memory_mb))} MB. "
-        f"Best epoch on val: {number(tuned.best_epoch)}. "
-        f"Stopped early: {'yes' if tuned.stopped_early else 'no'}. "
         f"Resumed: {'no' if resumed is None else f'from step {integer(resumed)}'}."
         + (f" Damaged checkpoints that were skipped: {passed_over}." if passed_over else "")
     )

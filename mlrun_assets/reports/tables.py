@@ -247,7 +247,6 @@ def seeds_table(tuned: FineTuningRecord, evaluation: EvaluationRecord | None) ->
     rows = [
         [
             Markdown(f"**{one.seed}** (kept)" if one.seed == tuned.seed else one.seed),
-            number(one.best_epoch),
             seconds(one.seconds),
             score(one.val_accuracy),
             score(one.val_f1_macro),
@@ -258,9 +257,9 @@ def seeds_table(tuned: FineTuningRecord, evaluation: EvaluationRecord | None) ->
     if evaluation and evaluation.over_seeds:
         over = evaluation.over_seeds
         spreads = [spread(each) for each in (over.accuracy, over.f1_macro, over.f1_weighted)]
-        rows.append([Markdown("mean ± sd"), *[NOTHING] * 4, *spreads])
+        rows.append([Markdown("mean ± sd"), *[NOTHING] * 3, *spreads])
     return table(
-        "seed | >best epoch | >time | >val accuracy | >val macro-F1 | >test accuracy | "
-        ">test macro-F1 | >test weighted-F1",
+        "seed | >time | >val accuracy | >val macro-F1 | >test accuracy | >test macro-F1 | "
+        ">test weighted-F1",
         rows,
     )

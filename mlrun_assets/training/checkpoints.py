@@ -22,7 +22,7 @@ TIME_FILE = "training_time.json"
 
 
 class SealedCheckpoints(TrainerCallback):
-    """Seals a checkpoint once it is complete, then removes all others except the best.
+    """Seals a checkpoint once it is complete, then removes all others.
 
     A thread does this during the next steps, because it waits for the disk. It ends before the next
     checkpoint is written, so at most one is not sealed. Call `close` at the end.
@@ -136,26 +136,19 @@ def is_sound(checkpoint: Path, job_digest: str) -> bool:
 
 
 def newest_sound(directory: Path, job_digest: str) -> tuple[Path | None, tuple[str, ...]]:
-    """The newest checkpoint from which training can continue, and the names of newer ones.
-
-    Both the checkpoint and the best one so far that it names must be sound, as the best one may
-    become the final model.
-    """
+    """The newest checkpoint from which training can continue, and the names of newer ones."""
     passed_over: list[str] = []
     for checkpoint in _newest_first(directory):
         if is_sound(checkpoint, job_digest):
-            best = best_of(checkpoint)
-            if best == checkpoint or is_sound(best, job_digest):
-                return checkpoint, tuple(passed_over)
+            return checkpoint, tuple(passed_over)
         passed_over.append(checkpoint.name)
     return None, tuple(passed_over)
 
 
 def remove_others(newest: Path) -> None:
-    """Remove all checkpoints but the sound ``newest`` and the best one that it names."""
-    kept = (newest, best_of(newest))
+    """Remove all checkpoints but the sound ``newest``."""
     for checkpoint in _newest_first(newest.parent):
-        if checkpoint not in kept:
+        if checkpoint != newest:
             shutil.rmtree(checkpoint)
 
 
@@ -169,26 +162,16 @@ def remove_unsound(directory: Path, job_digest: str) -> None:
 # The Trainer's own files in a sound checkpoint
 
 
-def best_of(checkpoint: Path) -> Path:
-    """The checkpoint with the best val score so far; ``checkpoint`` if there is none."""
-    step = _read_state(checkpoint).get("best_global_step")
-    return checkpoint.with_name(f"checkpoint-{step}") if step else checkpoint
-
-
 def is_last(checkpoint: Path) -> bool:
-    """True if training had ended there, and only the best epoch is left to save."""
-    control = _read_state(checkpoint)["stateful_callbacks"]["TrainerControl"]
-    return bool(control["args"]["should_training_stop"])
+    """True if training had ended there, and only the model is left to save."""
+    state = json.loads((checkpoint / STATE_FILE).read_bytes())
+    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
 
 
 def step_of(checkpoint: Path) -> int:
     """The training step at which a checkpoint was written."""
     number = checkpoint.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
-
-
-def _read_state(checkpoint: Path) -> dict[str, Any]:
-    return dict(json.loads((checkpoint / STATE_FILE).read_bytes()))
 
 
 def _newest_first(directory: Path) -> list[Path]:

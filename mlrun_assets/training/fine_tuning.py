@@ -17,7 +17,6 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_model
 from transformers import (
-    EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -36,12 +35,11 @@ from mlrun_assets.files import new_directory
 from mlrun_assets.machine import peak_memory_mb, quiet_transformers
 from mlrun_assets.metrics import val_metrics
 from mlrun_assets.models.predictor import drop_no_attention, tune_for_cpu
-from mlrun_assets.records import Recipe, VocabularyTrim
+from mlrun_assets.records import SHORT_TEXT_TOKENS, Recipe, VocabularyTrim
 from mlrun_assets.training.checkpoints import (
     STATE_FILE,
     SealedCheckpoints,
     TrainingTime,
-    best_of,
     is_last,
     newest_sound,
     step_of,
@@ -68,7 +66,10 @@ from mlrun_assets.types import ProgressCallback
 
 
 def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -> FineTuningResult:
-    """Fine-tune an encoder and keep the epoch with the best val macro-F1.
+    """Fine-tune an encoder; the last epoch is kept.
+
+    On few val rows the epoch with the best score is the luckiest one: on nine sets the last was
+    better, and a score of val that chose the epoch can't judge it (docs/decisions/020).
 
     Continues from the newest sound checkpoint below ``job.checkpoints_dir``. The checkpoints stay,
     so that a finished job that is run again returns its model at once; the caller removes them. The
@@ -108,25 +109,26 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
         explain_errors(trainer, job),
         closing(sealed_checkpoints),
     ):
-        if checkpoint and had_ended:  # only the epoch that it kept is left to load
+        if checkpoint and had_ended:  # only its weights are left to load
             trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
-            load_model(trainer.model, str(best_of(checkpoint) / SAFE_WEIGHTS_NAME))
+            load_model(trainer.model, str(checkpoint / SAFE_WEIGHTS_NAME))
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if arguments.should_save:
             save_model(trainer.model, tokenizer, job.model_dir)
     trainer.accelerator.wait_for_everyone()
-    history = epoch_history(trainer.state.log_history)
-    epochs = trainer.state.global_step / max(1, trainer.state.max_steps) * recipe.epochs
+    lengths = np.array(train["length"])
+    short = np.minimum(lengths, SHORT_TEXT_TOKENS) if recipe.short_epochs else lengths
     peak = torch.tensor(peak_memory_mb(), device=arguments.device)
     return FineTuningResult(
-        history=history,
-        best_epoch=max(history, key=lambda entry: entry.val_f1_macro).epoch,
+        history=epoch_history(trainer.state.log_history),
         steps=trainer.state.global_step,
-        stopped_early=trainer.state.global_step < trainer.state.max_steps,
         resumed_from_step=step_of(checkpoint) if checkpoint else None,
         passed_over=passed_over,
-        tokens=round(sum(train["length"]) * epochs),
+        tokens=int(
+            recipe.short_epochs * short.sum()
+            + (recipe.epochs - recipe.short_epochs) * lengths.sum()
+        ),
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=float(trainer.accelerator.reduce(peak)),
         trim=trimmed,
@@ -159,10 +161,6 @@ def _arguments(job: FineTuningJob) -> TrainingArguments:
         save_strategy="epoch",
         save_total_limit=None,  # `SealedCheckpoints` removes old ones, never the last sound one
         eval_strategy="epoch",
-        restore_callback_states_from_checkpoint=True,  # the remaining patience of early stopping
-        load_best_model_at_end=True,
-        metric_for_best_model="f1_macro",
-        greater_is_better=True,
         logging_strategy="steps",
         logging_steps=max(1, steps // 100),
         logging_nan_inf_filter=False,
@@ -215,10 +213,7 @@ def _find_checkpoint(
     """
     checkpoint, passed_over = newest_sound(job.checkpoints_dir, job.digest)
     for name in passed_over:
-        progress(
-            f"training: {name} is incomplete, lacks its best epoch or belongs to another job; it "
-            "is passed over"
-        )
+        progress(f"training: {name} is incomplete or belongs to another job; it is passed over")
     if checkpoint:
         progress(f"training: continues from {checkpoint.name}")
     else:
@@ -239,8 +234,6 @@ def _trainer(
     callbacks: list[TrainerCallback] = [MetricsLog(job.logs_dir / "metrics.jsonl")]
     if TENSORBOARD in job.report_to:
         callbacks.append(TrainingCurves(job.logs_dir))
-    if job.recipe.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(job.recipe.early_stopping_patience))
     return FineTuningTrainer(
         job.recipe,
         pl.read_parquet(job.train_file, glob=False, columns=["id"])["id"].to_list(),

@@ -59,9 +59,7 @@ class FineTuningResult:
     """
 
     history: tuple[EpochMetrics, ...]
-    best_epoch: float
     steps: int
-    stopped_early: bool
     resumed_from_step: int | None
     passed_over: tuple[str, ...]
     tokens: int
@@ -86,14 +84,14 @@ class TrainedSeed:
     digest: str
 
     @property
-    def best(self) -> EpochMetrics:
-        """The metrics of the epoch that was kept."""
-        return next(each for each in self.result.history if each.epoch == self.result.best_epoch)
+    def last(self) -> EpochMetrics:
+        """The metrics of the last epoch, which is kept."""
+        return self.result.history[-1]
 
     @property
     def val_scores(self) -> tuple[float, float]:
         """Macro-F1 and accuracy."""
-        return self.best.val_f1_macro, self.best.val_accuracy
+        return self.last.val_f1_macro, self.last.val_accuracy
 
 
 def train_seeds(
@@ -123,7 +121,7 @@ def train_seeds(
 
 def best_on_val(trained: Sequence[TrainedSeed]) -> TrainedSeed:
     """The seed with the highest val macro-F1; if equal, the one with the lowest val loss."""
-    return max(trained, key=lambda each: (each.val_scores[0], -each.best.val_loss))
+    return max(trained, key=lambda each: (each.val_scores[0], -each.last.val_loss))
 
 
 # Records of finished trainings

@@ -36,7 +36,6 @@ class Progress(TrainerCallback):
     """How far the training is, and the val scores of each epoch.
 
     Rate and time left come from the steps of this attempt, validation and checkpoints included.
-    Early stopping may end training sooner.
     """
 
     def __init__(self, progress: ProgressCallback) -> None:
@@ -49,7 +48,7 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         epochs = count(math.ceil(args.num_train_epochs), "epoch")
-        self._progress(f"training: {count(state.max_steps, 'step')}, at most {epochs}")
+        self._progress(f"training: {count(state.max_steps, 'step')}, {epochs}")
         if not current_view():  # a process that only trains
             self._shown.enter_context(shown_by(Lines(self._progress)))
         self._advance = self._shown.enter_context(

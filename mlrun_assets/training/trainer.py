@@ -37,7 +37,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from mlrun_assets.errors import TrainingError, count
-from mlrun_assets.records import Recipe
+from mlrun_assets.records import SHORT_TEXT_TOKENS, Recipe
 from mlrun_assets.training.checkpoints import remove_unsound
 from mlrun_assets.training.job import FineTuningJob
 
@@ -63,8 +63,9 @@ MAX_NAMED = 10  # rows of a batch in an error message
 class FineTuningTrainer(Trainer):
     """A Trainer of one process, or of several that compute what one would.
 
-    In training the loss is cross-entropy with class weights and label smoothing. Validation loss is
-    plain cross-entropy: it must not depend on the recipe.
+    In training the loss is cross-entropy with class weights and label smoothing, and the first
+    epochs may read the beginnings of texts only. Validation loss is plain cross-entropy: it must
+    not depend on the recipe.
 
     Every process computes a part of every batch, and the gradients are averaged over the
     processes. The remaining differences to one process: sums in another order, padding to the
@@ -94,6 +95,11 @@ class FineTuningTrainer(Trainer):
             own = self._own_rows(own)
             # All processes must take part: one without a row computes one that does not count.
             inputs = {name: value[: max(1, own)] for name, value in inputs.items()}
+        if model.training and (self.state.epoch or 0.0) < self._recipe.short_epochs:
+            inputs = {
+                name: value[:, :SHORT_TEXT_TOKENS] if value.ndim > 1 else value
+                for name, value in inputs.items()
+            }
         self._note_batch(inputs)
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})

@@ -60,7 +60,7 @@ def test_a_run_shows_the_progress_of_other_processes(
 def test_no_process_outlives_the_run(
     make_project: MakeProject, backend: str, send: Callable[[int, int], None], number: int
 ) -> None:
-    lasting = {"epochs": 4000, "early_stopping_patience": 0}
+    lasting = {"epochs": 4000}
     home = make_project(training={"backend": backend, "num_workers": 2, **lasting}).parent
     process = forks.start(*RUN, cwd=home, output=home / "printed")
     assert process.pid

@@ -13,7 +13,7 @@ from mlrun_assets_tests.examples import LAPTOP, choice, plan, planning_inputs
 
 LARGE = {"epochs": 5, "batch_size": 32, "layerwise_decay": 1.0, "label_smoothing": 0.0}
 SMALL = {"epochs": 6, "batch_size": 16, "layerwise_decay": 0.9, "label_smoothing": 0.1}
-EVER = {"warmup_fraction": 0.1, "early_stopping_patience": 4, "group_by_length": True}
+EVER = {"warmup_fraction": 0.1, "group_by_length": True}
 
 
 def halves(rows: int) -> dict[str, int]:
@@ -54,6 +54,22 @@ def best() -> dict[str, Any]:
 )
 def test_which_candidates_are_tried(given: dict[str, Any], expected: str) -> None:
     assert choice(plan(**given), "candidates").value == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (long(500, 128), 0),
+        (long(500, 129), 4),
+        (long(5_000, 129), 3),
+        (long(500, 300, max_length=128), 0),
+        ({**long(500, 300), "training": {"epochs": 1}}, 0),
+        ({**long(500, 300), "training": {"epochs": 2}}, 1),
+        ({**long(500, 300), **machine(can_freeze=False)}, 0),
+    ],
+)
+def test_the_first_epochs_over_long_texts_are_short(given: dict[str, Any], expected: int) -> None:
+    assert plan(**given).recipe.short_epochs == expected
 
 
 def test_helper_rows_add_a_candidate() -> None:

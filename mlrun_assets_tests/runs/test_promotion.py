@@ -394,7 +394,7 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert told["by"] == ["Hodan", "Cali"]
     assert told["deployed"] == ["2026-11-23T03:15:00Z", "2026-11-23T03:15:01Z"]
     assert told["verdict"] == ["APPROVED", "REJECTED"]
-    assert told["learning_rate"] == ["0.01", "3e-05"]
+    assert told["learning_rate"] == ["0.005", "3e-05"]
     assert told["parameters"] == [f"{run.checkpoint.parameters:,}", "7"]
     assert "accuracy" not in told
     assert re.search(r"^\d+ other facts are the same$", listing, re.MULTILINE)

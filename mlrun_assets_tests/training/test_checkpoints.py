@@ -17,10 +17,10 @@ from mlrun_assets.training.checkpoints import (
 JOB = "sha256:job"
 
 
-def checkpoint(parent: Path, step: int, best: int | None = None) -> Path:
+def checkpoint(parent: Path, step: int) -> Path:
     directory = parent / f"checkpoint-{step}"
     directory.mkdir(parents=True)
-    (directory / STATE_FILE).write_text(json.dumps({"global_step": step, "best_global_step": best}))
+    (directory / STATE_FILE).write_text(json.dumps({"global_step": step}))
     (directory / "model.safetensors").write_bytes(b"weights" * step)
     (directory / "optimizer.pt").write_bytes(b"moments")
     seal(directory, JOB)
@@ -48,18 +48,9 @@ def test_one_that_is_not_whole_is_passed_over(tmp_path: Path, name: str, kept: i
     assert list(tmp_path.iterdir()) == [older]
 
 
-def test_one_whose_best_epoch_is_broken_is_passed_over(tmp_path: Path) -> None:
-    first = checkpoint(tmp_path, 5, best=5)
-    best, newest = checkpoint(tmp_path, 10, best=10), checkpoint(tmp_path, 15, best=10)
-    assert newest_sound(tmp_path, JOB) == (newest, ())
-    (best / "model.safetensors").write_bytes(b"wei")
-    assert newest_sound(tmp_path, JOB) == (first, ("checkpoint-15", "checkpoint-10"))
-
-
-def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
-    best = checkpoint(tmp_path, 10, best=10)
-    checkpoint(tmp_path, 15, best=10)
+def test_only_the_newest_is_kept(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 15)
     checkpoint(tmp_path, 90)  # left by an earlier attempt
-    newest = checkpoint(tmp_path, 20, best=10)
+    newest = checkpoint(tmp_path, 20)
     remove_others(newest)
-    assert sorted(tmp_path.iterdir()) == [best, newest]
+    assert list(tmp_path.iterdir()) == [newest]

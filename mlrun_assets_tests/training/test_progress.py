@@ -52,7 +52,7 @@ def test_every_step_is_shown_and_a_line_for_every_epoch(
     with shown_by(seen):
         fine_tune(replace(job, report_to=()), lines.append)
     assert [file.name for file in job.logs_dir.iterdir()] == ["metrics.jsonl"]
-    assert lines[0] == "training: 12 steps, at most 2 epochs"
+    assert lines[0] == "training: 12 steps, 2 epochs"
     assert sum(line.startswith("training: epoch ") for line in lines) == 2
     steps = [shown for shown in seen.figures if shown.endswith(tuple("0123456789"))]
     assert re.fullmatch(r"12/12 steps, .*/s, 0:00 left, loss \d\.\d+", steps[-1])
