@@ -400,7 +400,7 @@ def test_two_models_side_by_side_tell_what_differs_and_why_each_serves(
     assert re.search(r"^\d+ other facts are the same$", listing, re.MULTILINE)
     assert "second and first: not compared row by row, because the predictions" in listing
     table = differences_table(found)
-    assert uneven_rows(table) == [] and "| learning_rate | 0.01 | 3e-05 |" in table
+    assert uneven_rows(table) == [] and "| learning_rate | 0.005 | 3e-05 |" in table
 
     roll_back(config, None, "wrong on the radio", "Hodan")
     back = rows(list_differences(side_by_side(config, ["second"])))
