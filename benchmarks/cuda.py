@@ -52,8 +52,8 @@ class Task:
         from mlrun_assets.config import Config, LoadedConfig
 
         paths = {f"{split}_path": f"{split}.jsonl" for split in ("train", "val", "test")}
-        # No detector of languages is needed on the machine.
-        data = {**paths, "quality": {"skip": ["language", "code_switching"]}}
+        # The machine needs no detector of languages, and no cleanlab.
+        data = {**paths, "quality": {"skip": ["language", "code_switching", "label_noise"]}}
         model = {"name": self.encoder, "max_length": MAX_LENGTH}
         model["candidates"] = ["encoder"]
         training = {"epochs": self.epochs or "auto", "report_to": []}
