@@ -88,9 +88,9 @@ def test_all_mistakes_at_once_each_with_its_line() -> None:
         "  line 6: training.learning_rate: should be a valid number or should be 'auto'",
         "  line 7: training.epochs: should be greater than or equal to 1 or should be 'auto'",
         "  line 8: training.strategy: unknown key; known here: budget, batch_size, learning_rate, "
-        "epochs, seed, seeds, warmup_fraction, weight_decay, layerwise_decay, label_smoothing, "
-        "class_weights, bf16, freeze, reuse, "
-        "report_to, backend, num_workers, ray_address",
+        "epochs, short_epochs, seed, seeds, warmup_fraction, weight_decay, layerwise_decay, "
+        "label_smoothing, class_weights, bf16, freeze, reuse, report_to, backend, num_workers, "
+        "ray_address",
         "  line 10: deployment.min_f1: is repeated on line 11; keep one of them",
         "  line 12: deploymnt: unknown key; did you mean `deployment`?",
     ]

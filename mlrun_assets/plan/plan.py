@@ -41,6 +41,7 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
     """
     rules.check_frozen_layers(inputs)
     rules.check_candidates(inputs)
+    rules.check_short_epochs(inputs)
     choices = _without_rule(inputs)
     choices |= {key: choose(key, each, inputs) for key, each in rules.apply_rules(inputs).items()}
     # Earlier runs are comparable if all but the learning rate is equal, so it is chosen last.

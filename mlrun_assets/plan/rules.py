@@ -32,7 +32,7 @@ def _schedule(inputs: PlanningInputs) -> dict[str, ChosenValue]:
         ),
         "training.learning_rate": _learning_rate(inputs),
         "training.epochs": _epochs(inputs),
-        "short_epochs": _short_epochs(inputs),
+        "training.short_epochs": _short_epochs(inputs),
         "training.warmup_fraction": ChosenValue(
             0.1,
             "a short warm-up protects the pretrained weights in the first steps",
@@ -95,11 +95,7 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
 
 
 def _short_epochs(inputs: PlanningInputs) -> ChosenValue:
-    """Two thirds of the epochs over the beginnings of long texts.
-
-    The beginning of an encoder's input is its first columns if padding comes last, as in the types
-    whose states can be pooled.
-    """
+    """Two thirds of the epochs over the beginnings of long texts."""
     epochs = choose("training.epochs", _epochs(inputs), inputs).value
     long = inputs.hardware.can_freeze and inputs.tokens_read > LONG_TEXT_TOKENS
     return ChosenValue(
@@ -108,6 +104,21 @@ def _short_epochs(inputs: PlanningInputs) -> ChosenValue:
         f"epochs read only the first {SHORT_TEXT_TOKENS}: faster, and no worse ({LADDER_NOTE})",
         _tokens_evidence(inputs),
     )
+
+
+def check_short_epochs(inputs: PlanningInputs) -> None:
+    """Check that the encoder can read the beginnings of texts, if the config wants it.
+
+    The first columns of a batch are the beginnings if padding comes last, as in `POOLED_TYPES`.
+
+    Raises:
+        ConfigError: its type is another.
+    """
+    if inputs.config.training.short_epochs not in {"auto", 0} and not inputs.hardware.can_freeze:
+        raise ConfigError(
+            f"training.short_epochs works for encoders of the types {listed(sorted(POOLED_TYPES))}"
+            f", and {inputs.config.model.name} is another: set it to 0 or auto"
+        )
 
 
 def _tokens_evidence(inputs: PlanningInputs) -> str:

@@ -118,17 +118,15 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
             save_model(trainer.model, tokenizer, job.model_dir)
     trainer.accelerator.wait_for_everyone()
     lengths = np.array(train["length"])
-    short = np.minimum(lengths, SHORT_TEXT_TOKENS) if recipe.short_epochs else lengths
+    short = np.minimum(lengths, SHORT_TEXT_TOKENS)
+    short_epochs = min(recipe.short_epochs, recipe.epochs)
     peak = torch.tensor(peak_memory_mb(), device=arguments.device)
     return FineTuningResult(
         history=epoch_history(trainer.state.log_history),
         steps=trainer.state.global_step,
         resumed_from_step=step_of(checkpoint) if checkpoint else None,
         passed_over=passed_over,
-        tokens=int(
-            recipe.short_epochs * short.sum()
-            + (recipe.epochs - recipe.short_epochs) * lengths.sum()
-        ),
+        tokens=int(short_epochs * short.sum() + (recipe.epochs - short_epochs) * lengths.sum()),
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=float(trainer.accelerator.reduce(peak)),
         trim=trimmed,

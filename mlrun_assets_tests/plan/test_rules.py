@@ -66,6 +66,8 @@ def test_which_candidates_are_tried(given: dict[str, Any], expected: str) -> Non
         ({**long(500, 300), "training": {"epochs": 1}}, 0),
         ({**long(500, 300), "training": {"epochs": 2}}, 1),
         ({**long(500, 300), **machine(can_freeze=False)}, 0),
+        ({**long(500, 300), "training": {"short_epochs": 0}}, 0),
+        ({"training": {"short_epochs": 2}}, 2),
     ],
 )
 def test_the_first_epochs_over_long_texts_are_short(given: dict[str, Any], expected: int) -> None:
@@ -100,6 +102,13 @@ def test_candidates_that_the_encoder_can_not_be() -> None:
     with pytest.raises(ConfigError, match=r"has frozen, frozen\+ngrams, .* types bert"):
         plan(**named, **machine(can_freeze=False))
     assert plan(model={"candidates": ["encoder"]}, **machine(can_freeze=False))
+
+
+def test_short_epochs_that_the_encoder_can_not_have() -> None:
+    other = {**machine(can_freeze=False), "model": {"candidates": ["encoder"]}}
+    assert plan(**other, training={"short_epochs": 0}).recipe.short_epochs == 0
+    with pytest.raises(ConfigError, match=r"training.short_epochs works for .* types bert"):
+        plan(**other, training={"short_epochs": 1})
 
 
 @pytest.mark.parametrize(
