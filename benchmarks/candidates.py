@@ -13,8 +13,8 @@ a bootstrap interval, and the seconds of a fold; the last lines have means over 
 t-intervals over the sets.
 
 ``--trainer`` adds transformers' Trainer with its defaults and 5 epochs of the whole encoder,
-``--setfit`` SetFit with its defaults and 500 steps (install setfit first). ``--processes`` works on
-as many cuts at a time; set OMP_NUM_THREADS to the cores of each.
+``--setfit`` SetFit with its defaults and 500 steps (install setfit first). ``--processes``
+is how many cuts are worked on at a time; set OMP_NUM_THREADS to the cores of each.
 
 ``--simulate`` shows that the score of the chosen candidate on a test split is not biased by the
 choice on other rows, and how much it would be if the choice were made on the test split.
@@ -204,7 +204,7 @@ def macro_f1(truth: list[str], predicted: list[str], seed: int = 0) -> tuple[flo
     return 100 * val_metrics(right, said)["f1_macro"], 100 * low, 100 * high
 
 
-def answer(
+def judge_cut(
     arguments: argparse.Namespace, directory: Path, cut: dict[str, Split], seed: int
 ) -> tuple[list[str], Predictions]:
     """The labels of the test rows of a cut, and what each model says of them."""
@@ -235,16 +235,16 @@ def compare(arguments: argparse.Namespace) -> None:
             every = [rows] if arguments.test else cuts(rows, arguments.folds, seed)
             jobs.extend((directory, cut, seed) for cut in every)
     # A fresh interpreter for each process: torch and its threads do not survive a fork.
+    found: dict[Path, Any] = defaultdict(lambda: defaultdict(lambda: ([], [], [])))
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
-        answered = list(pool.map(partial(answer, arguments), *zip(*jobs, strict=True)))
-    for directory in arguments.directories:
-        found: dict[str, Any] = defaultdict(lambda: ([], [], []))
-        for (place, _, _), (truth, answers) in zip(jobs, answered, strict=True):
-            for name, (labels, seconds) in answers.items() if place == directory else ():
-                found[name][0].extend(truth)
-                found[name][1].extend(labels)
-                found[name][2].append(seconds)
-        for name, (truth, labels, seconds) in found.items():
+        judged = pool.map(partial(judge_cut, arguments), *zip(*jobs, strict=True))
+        for (directory, _, _), (truth, answers) in zip(jobs, judged, strict=True):
+            for name, (labels, seconds) in answers.items():
+                found[directory][name][0].extend(truth)
+                found[directory][name][1].extend(labels)
+                found[directory][name][2].append(seconds)
+    for directory, models in found.items():
+        for name, (truth, labels, seconds) in models.items():
             f1, low, high = macro_f1(truth, labels)
             scores[name].append(f1)
             gains[name].append(f1 - scores["n-grams"][-1])

@@ -41,13 +41,13 @@ def plan_training(inputs: PlanningInputs) -> TrainingPlan:
     """
     rules.check_frozen_layers(inputs)
     rules.check_candidates(inputs)
-    rules.check_short_epochs(inputs)
     choices = _without_rule(inputs)
     choices |= {key: choose(key, each, inputs) for key, each in rules.apply_rules(inputs).items()}
     # Earlier runs are comparable if all but the learning rate is equal, so it is chosen last.
     if best := best_learning_rate(inputs, _recipe(inputs, choices)):
         choices[RATE] = choose(RATE, best, inputs)
     recipe = _recipe(inputs, choices)
+    rules.check_short_epochs(recipe)
     if inputs.config.training.budget == "fast" and recipe.needs("encoder"):
         reason = "set in the config; these candidates are fine-tuned although the budget is fast"
         choices[CANDIDATES] = replace(choices[CANDIDATES], reason=reason)

@@ -6,7 +6,7 @@ from mlrun_assets.encoders.loading import POOLED_TYPES
 from mlrun_assets.encoders.trimming import VOCABULARY_BUDGET
 from mlrun_assets.errors import ConfigError, count, listed
 from mlrun_assets.plan.choice import SMALL_DATA_ROWS, ChosenValue, PlanningInputs, choose
-from mlrun_assets.records import SHORT_TEXT_TOKENS, DatasetRecord
+from mlrun_assets.records import SHORT_TEXT_TOKENS, DatasetRecord, Recipe
 
 
 def apply_rules(inputs: PlanningInputs) -> dict[str, ChosenValue]:
@@ -97,27 +97,26 @@ def _epochs(inputs: PlanningInputs) -> ChosenValue:
 def _short_epochs(inputs: PlanningInputs) -> ChosenValue:
     """Two thirds of the epochs over the beginnings of long texts."""
     epochs = choose("training.epochs", _epochs(inputs), inputs).value
-    long = inputs.hardware.can_freeze and inputs.tokens_read > LONG_TEXT_TOKENS
+    long = inputs.tokens_read > LONG_TEXT_TOKENS
     return ChosenValue(
         2 * int(str(epochs)) // 3 if long else 0,
         f"where more than {LONG_TEXT_TOKENS} tokens of the median text are read, two thirds of the "
-        f"epochs read only the first {SHORT_TEXT_TOKENS}: faster, and no worse ({LADDER_NOTE})",
+        f"epochs read only the first {SHORT_TEXT_TOKENS}: faster, and not shown to be worse "
+        f"({LADDER_NOTE})",
         _tokens_evidence(inputs),
     )
 
 
-def check_short_epochs(inputs: PlanningInputs) -> None:
-    """Check that the encoder can read the beginnings of texts, if the config wants it.
-
-    The first columns of a batch are the beginnings if padding comes last, as in `POOLED_TYPES`.
+def check_short_epochs(recipe: Recipe) -> None:
+    """Check that no more epochs are short than there are.
 
     Raises:
-        ConfigError: its type is another.
+        ConfigError: the config sets more.
     """
-    if inputs.config.training.short_epochs not in {"auto", 0} and not inputs.hardware.can_freeze:
+    if recipe.short_epochs > recipe.epochs:
         raise ConfigError(
-            f"training.short_epochs works for encoders of the types {listed(sorted(POOLED_TYPES))}"
-            f", and {inputs.config.model.name} is another: set it to 0 or auto"
+            f"training.short_epochs is {recipe.short_epochs}, and there are {recipe.epochs} epochs "
+            f"(training.epochs): set it to {recipe.epochs} or less, or to auto"
         )
 
 

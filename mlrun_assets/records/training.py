@@ -162,6 +162,7 @@ class DatasetRecord(Record):
 
 
 SHORT_TEXT_TOKENS = 128
+"""Tokens of a text that the `Recipe.short_epochs` read."""
 
 
 class Recipe(Record):

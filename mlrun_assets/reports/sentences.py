@@ -134,7 +134,7 @@ def helper_sentence(rows: HelperRows) -> Markdown:
 
 def training_sentence(tuned: FineTuningRecord) -> Markdown:
     """Length and speed of the training."""
-    epochs = tuned.history[-1].epoch if tuned.history else 0
+    epochs = tuned.history[-1].epoch
     resumed = tuned.resumed_from_step
     passed_over = joined(map(code, tuned.passed_over))
     return Markdown(

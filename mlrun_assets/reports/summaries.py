@@ -83,7 +83,7 @@ def summarise_plan(record: TrainingPlan) -> str:
     tuning = "no fine-tuning"
     if recipe.needs("encoder"):
         tuning = (
-            f"up to {count(recipe.epochs, 'epoch')}, learning rate {number(recipe.learning_rate)}, "
+            f"{count(recipe.epochs, 'epoch')}, learning rate {number(recipe.learning_rate)}, "
             f"batch size {integer(recipe.batch_size)}, {count(len(record.recipes), 'seed')}"
         )
     return _summary(

@@ -165,7 +165,7 @@ def remove_unsound(directory: Path, job_digest: str) -> None:
 def is_last(checkpoint: Path) -> bool:
     """True if training had ended there, and only the model is left to save."""
     state = json.loads((checkpoint / STATE_FILE).read_bytes())
-    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+    return bool(state["global_step"] >= state["max_steps"])
 
 
 def step_of(checkpoint: Path) -> int:

@@ -68,8 +68,8 @@ from mlrun_assets.types import ProgressCallback
 def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -> FineTuningResult:
     """Fine-tune an encoder; the last epoch is kept.
 
-    On few val rows the epoch with the best score is the luckiest one: on nine sets the last was
-    better, and a score of val that chose the epoch can't judge it (docs/decisions/020).
+    On few val rows, the best score of several epochs is high partly by chance. On nine sets the
+    last epoch was better, and its val score stays a fair one (docs/decisions/020).
 
     Continues from the newest sound checkpoint below ``job.checkpoints_dir``. The checkpoints stay,
     so that a finished job that is run again returns its model at once; the caller removes them. The
@@ -119,14 +119,14 @@ def fine_tune(job: FineTuningJob, progress: ProgressCallback = lambda _: None) -
     trainer.accelerator.wait_for_everyone()
     lengths = np.array(train["length"])
     short = np.minimum(lengths, SHORT_TEXT_TOKENS)
-    short_epochs = min(recipe.short_epochs, recipe.epochs)
+    whole_epochs = recipe.epochs - recipe.short_epochs
     peak = torch.tensor(peak_memory_mb(), device=arguments.device)
     return FineTuningResult(
         history=epoch_history(trainer.state.log_history),
         steps=trainer.state.global_step,
         resumed_from_step=step_of(checkpoint) if checkpoint else None,
         passed_over=passed_over,
-        tokens=int(short_epochs * short.sum() + (recipe.epochs - short_epochs) * lengths.sum()),
+        tokens=int(recipe.short_epochs * short.sum() + whole_epochs * lengths.sum()),
         seconds=(had_ended and time_taken.earlier) or time_taken.seconds,
         peak_memory_mb=float(trainer.accelerator.reduce(peak)),
         trim=trimmed,

@@ -95,7 +95,8 @@ class FineTuningTrainer(Trainer):
             own = self._own_rows(own)
             # All processes must take part: one without a row computes one that does not count.
             inputs = {name: value[: max(1, own)] for name, value in inputs.items()}
-        if model.training and (self.state.epoch or 0.0) < self._recipe.short_epochs:
+        short = model.training and (self.state.epoch or 0.0) < self._recipe.short_epochs
+        if short and inputs["attention_mask"][:, 0].all():  # no padding before the texts
             inputs = {
                 name: value[:, :SHORT_TEXT_TOKENS] if value.ndim > 1 else value
                 for name, value in inputs.items()

@@ -65,7 +65,6 @@ def test_which_candidates_are_tried(given: dict[str, Any], expected: str) -> Non
         (long(500, 300, max_length=128), 0),
         ({**long(500, 300), "training": {"epochs": 1}}, 0),
         ({**long(500, 300), "training": {"epochs": 2}}, 1),
-        ({**long(500, 300), **machine(can_freeze=False)}, 0),
         ({**long(500, 300), "training": {"short_epochs": 0}}, 0),
         ({"training": {"short_epochs": 2}}, 2),
     ],
@@ -104,11 +103,10 @@ def test_candidates_that_the_encoder_can_not_be() -> None:
     assert plan(model={"candidates": ["encoder"]}, **machine(can_freeze=False))
 
 
-def test_short_epochs_that_the_encoder_can_not_have() -> None:
-    other = {**machine(can_freeze=False), "model": {"candidates": ["encoder"]}}
-    assert plan(**other, training={"short_epochs": 0}).recipe.short_epochs == 0
-    with pytest.raises(ConfigError, match=r"training.short_epochs works for .* types bert"):
-        plan(**other, training={"short_epochs": 1})
+def test_no_more_epochs_are_short_than_there_are() -> None:
+    assert plan(training={"epochs": 3, "short_epochs": 3}).recipe.short_epochs == 3
+    with pytest.raises(ConfigError, match=r"short_epochs is 4, and there are 3 epochs .* to 3 or"):
+        plan(training={"epochs": 3, "short_epochs": 4})
 
 
 @pytest.mark.parametrize(

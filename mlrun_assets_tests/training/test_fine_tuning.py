@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from mlrun_assets.encoders.source import resolve_encoder
 from mlrun_assets.metrics import label_numbers, val_metrics
 from mlrun_assets.models.predictor import Predictor
 from mlrun_assets.training.checkpoints import newest_sound, seal
@@ -71,6 +72,28 @@ def test_the_first_epochs_read_the_beginnings_of_texts(
     assert min(width for _, width in widths[False]) > 4
     whole = fine_tune(changed(job, short_epochs=0, epochs=1)).tokens
     assert tuned.tokens == 2 * 4 * 48 + whole  # every text has more than four tokens
+
+
+def test_texts_that_begin_behind_padding_are_read_whole(
+    job: FineTuningJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = tmp_path / "left"
+    shutil.copytree(job.encoder.location, encoder)
+    file = encoder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": "left"}))
+    widths: list[int] = []
+    note = FineTuningTrainer._note_batch
+
+    def noted(self: FineTuningTrainer, inputs: dict[str, torch.Tensor]) -> None:
+        note(self, inputs)
+        if not inputs["attention_mask"][:, 0].all():
+            widths.append(inputs["input_ids"].shape[1])
+
+    monkeypatch.setattr(FineTuningTrainer, "_note_batch", noted)
+    monkeypatch.setattr("mlrun_assets.training.trainer.SHORT_TEXT_TOKENS", 4)
+    source = resolve_encoder(str(encoder), None, tmp_path)
+    fine_tune(changed(replace(job, encoder=source), short_epochs=3))
+    assert widths and min(widths) > 4
 
 
 def test_what_the_recipe_freezes_does_not_change(job: FineTuningJob) -> None:
