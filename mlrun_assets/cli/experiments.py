@@ -255,7 +255,8 @@ def _shown(experiment: Experiment, facts: dict[str, Any]) -> Iterator[list[str]]
     yield ["opened", f"{facts['opened']}, {seconds(facts['seconds'])} in all"]
     if evaluation:
         baseline = score(facts["baseline_f1"])
-        yield ["model", f"{facts['model']}{', in production' if facts['deployed'] else ''}"]
+        model = facts["model"] or "not known: this version can't read its record"
+        yield ["model", f"{model}{', in production' if facts['deployed'] else ''}"]
         yield ["test", f"{evaluation.f1_kind}-F1 {score(evaluation.f1)}, baseline {baseline}"]
         yield ["", f"accuracy {score(evaluation.test.accuracy)}"]
     if dataset:

@@ -116,6 +116,15 @@ def test_a_stopped_run_is_listed_with_the_command_that_resumes_it(
     assert f"id         {first.id}\n" in call("show", "first", cwd=tmp_path).stdout
 
 
+def test_a_record_of_another_version_is_said_to_be_one(
+    both: tuple[Experiment, Experiment], call: Call, tmp_path: Path
+) -> None:
+    record = both[0].directory / "records" / "trained_checkpoint.json"
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {"best_epoch": 1.0}))
+    shown = call("show", "first", cwd=tmp_path).stdout
+    assert "model      not known: this version can't read its record" in shown
+
+
 def test_a_failed_run_can_be_resumed_as_its_last_line_said(
     both: tuple[Experiment, Experiment], call: Call, tmp_path: Path
 ) -> None:
