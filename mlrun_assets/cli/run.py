@@ -37,7 +37,7 @@ from mlrun_assets.config import (
     json_schema,
     load_config,
 )
-from mlrun_assets.errors import ConfigError, MlrunError
+from mlrun_assets.errors import ConfigError, MlrunError, listed
 from mlrun_assets.experiment import Experiment, find_experiment, slug
 from mlrun_assets.records import DecisionRecord, Status
 
@@ -88,8 +88,16 @@ def run(config: LoadedConfig, name: str | None, resume: str | None) -> None:
     if resume is not None:  # as it was started, with the backend that the config has now
         lines = find_experiment(config.experiments_dir, resume).manifest.overrides
         backend = tuple(f"training.{key}=" for key in EXECUTION_KEYS)
-        override(*(line for line in lines if not line.startswith(backend)))
-        config = load_config(config.file)
+        kept = [line for line in lines if not line.startswith(backend)]
+        override(*kept)
+        try:
+            config = load_config(config.file)
+        except ConfigError as error:
+            keys = listed([line.partition("=")[0] for line in kept])
+            raise ConfigError(
+                f"{error}\nThe run was started with --set for {keys}. Undo what has changed in the "
+                "config since, or start a new run"
+            ) from None
         resumed = resume_experiment(config, resume, note)
     if resumed and not resumed.stages:
         experiment = resumed.experiment

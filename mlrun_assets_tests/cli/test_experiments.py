@@ -289,3 +289,9 @@ def test_a_run_is_resumed_with_what_it_was_started_with(
     assert lines[1:] == ["training.epochs=3", 'tracking.mlflow_uri="https://***@host/x"']
     opened = find_experiment(config.experiments_dir, "one")
     assert "secret" not in opened.paths.manifest.read_text(encoding="utf-8")
+    monkeypatch.delenv(SET_VARIABLE)
+    opened.update(overrides=("training.gone=1",))  # as an earlier version could set it
+    refused = call("run", "--resume", "one", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--set training.gone: unknown key" in refused.stderr
+    assert "The run was started with --set for training.gone. Undo" in refused.stderr
