@@ -234,8 +234,8 @@ def compare(arguments: argparse.Namespace) -> None:
         for seed in arguments.seeds if arguments.test else arguments.seeds[:1]:
             every = [rows] if arguments.test else cuts(rows, arguments.folds, seed)
             jobs.extend((directory, cut, seed) for cut in every)
-    # A fresh interpreter for each process: torch and its threads do not survive a fork.
     found: dict[Path, Any] = defaultdict(lambda: defaultdict(lambda: ([], [], [])))
+    # A fresh interpreter for each process: torch and its threads do not survive a fork.
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
         judged = pool.map(partial(judge_cut, arguments), *zip(*jobs, strict=True))
         for (directory, _, _), (truth, answers) in zip(jobs, judged, strict=True):

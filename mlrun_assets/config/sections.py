@@ -117,7 +117,8 @@ class TrainingConfig(Section):
     epochs: Count | Auto = setting("auto", unit="epochs", example=5)
     """Number of passes over the train split."""
     short_epochs: Natural | Auto = setting("auto", unit="epochs", example=0)
-    """The first epochs that read only the first 128 tokens of a text, which is faster. 0: none."""
+    """Number of epochs, from the first on, that read only the first 128 tokens of a text, which is
+    faster. 0: none."""
     seed: Seed = setting(42, example=7)
     """Seed of the initialisation, the order of the rows and the resampling."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = setting(
